@@ -1,0 +1,2 @@
+//! CTAPHID as a state machine of 64-byte packets.
+#![no_std]

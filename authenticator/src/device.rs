@@ -1,0 +1,1 @@
+//! A device: CTAPHID, the core and a user, run on a computer.

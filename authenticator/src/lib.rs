@@ -1,0 +1,13 @@
+//! What a computer adds to the authenticator core: doors, a vault, control, a platform client.
+//!
+//! The program `doppelkey` is a thin composition of these modules; Rust tests may use them directly.
+
+pub mod cli;
+pub mod client;
+pub mod control;
+pub mod device;
+pub mod packets;
+pub mod uhid;
+pub mod usbip;
+pub mod user_interface;
+pub mod vault;

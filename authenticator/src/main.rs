@@ -1,0 +1,2 @@
+//! The program `doppelkey`: composition only.
+fn main() {}

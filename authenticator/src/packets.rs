@@ -1,0 +1,1 @@
+//! A door for raw 64-byte CTAPHID packets over TCP or a Unix socket.

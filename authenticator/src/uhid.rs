@@ -1,0 +1,1 @@
+//! A door through Linux's /dev/uhid.

@@ -1,0 +1,1 @@
+//! Who the user is on a computer: a terminal, a policy, a script.

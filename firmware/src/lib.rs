@@ -1,0 +1,2 @@
+//! The Doppelkey authenticator on microcontrollers.
+#![no_std]

@@ -1,0 +1,1 @@
+//! A WebAuthn relying party.

@@ -1,0 +1,2 @@
+//! Replication of passkeys across one user's devices.
+#![no_std]
