@@ -1,0 +1,23 @@
+//! Real clients, unmodified, judge the authenticator over its sockets.
+
+use std::process::Command;
+
+#[test]
+fn python_fido2_over_usbip() {
+    end_to_end::pytest("test_python_fido2.py");
+}
+
+#[test]
+fn libfido2_over_packets() {
+    let found = end_to_end::python_with("fido2, pytest").is_some_and(|python| {
+        Command::new(python)
+            .args(["-c", "import libfido2, sys; sys.exit(libfido2.LIB is None)"])
+            .current_dir(end_to_end::root().join("tests/clients"))
+            .status()
+            .is_ok_and(|status| status.success())
+    });
+    if !found {
+        return end_to_end::skipped("libfido2 (Debian's libfido2-1) and python3 with tests/clients/requirements.txt");
+    }
+    end_to_end::pytest("test_libfido2.py");
+}
