@@ -1,7 +1,10 @@
 //! A credential, as it is kept.
 
 use heapless::{String, Vec};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::cbor::{Item, Writer};
+use crate::key::{Algorithm, PrivateKey};
 
 /// The longest credential id in bytes that is made, kept or looked up.
 pub const CREDENTIAL_ID_MAX: usize = 255;
@@ -49,6 +52,117 @@ pub struct Credential {
     pub hidden: bool,
 }
 
+/// The most bytes [`Credential::encode`] gives.
+pub const CREDENTIAL_ENCODED_MAX: usize = 1024;
+
+impl Credential {
+    /// The credential as bytes, for a store to seal and keep. Holds secrets.
+    ///
+    /// A canonical CBOR map with these keys; members at their default are left out, and unknown ones are ignored
+    /// when read, so that a later version's credentials can be read by an earlier one.
+    ///
+    /// | key | member | key | member |
+    /// |---|---|---|---|
+    /// | 1 | id | 10 | backup state |
+    /// | 2 | RP ID hash | 11 | protection |
+    /// | 3 | RP ID | 12, 13 | CredRandom with and without UV |
+    /// | 4, 5, 6 | user id, name, display name | 14 | largeBlobKey |
+    /// | 7 | order | 15 | credBlob |
+    /// | 8 | signature counter | 16 | thirdPartyPayment |
+    /// | 9 | backup eligible | 17 | hidden |
+    /// | 18, 19 | COSE algorithm, private key | | |
+    pub fn encode(&self) -> Zeroizing<Vec<u8, CREDENTIAL_ENCODED_MAX>> {
+        let mut out = Zeroizing::new(Vec::new());
+        let flags = [
+            (9, self.backup_eligible),
+            (10, self.backup_state),
+            (16, self.third_party_payment),
+            (17, self.hidden),
+        ];
+        let members = 8
+            + usize::from(self.user.name.is_some())
+            + usize::from(self.user.display_name.is_some())
+            + usize::from(self.sign_count.is_some())
+            + 2 * usize::from(self.cred_random.is_some())
+            + usize::from(self.large_blob_key.is_some())
+            + usize::from(self.cred_blob.is_some())
+            + flags.iter().filter(|(_, set)| *set).count();
+        let mut writer = Writer::new(&mut *out);
+        writer.map(members).int(1).bytes(&self.id).int(2).bytes(&self.rp_id_hash).int(3).text(&self.rp_id);
+        writer.int(4).bytes(&self.user.id);
+        for (key, name) in [(5, &self.user.name), (6, &self.user.display_name)] {
+            if let Some(name) = name {
+                writer.int(key).text(name);
+            }
+        }
+        writer.int(7).unsigned(self.order);
+        if let Some(count) = self.sign_count {
+            writer.int(8).unsigned(u64::from(count));
+        }
+        for (key, _) in flags[..2].iter().filter(|(_, set)| *set) {
+            writer.int(*key).boolean(true);
+        }
+        writer.int(11).unsigned(self.protection as u64);
+        if let Some(random) = &self.cred_random {
+            writer.int(12).bytes(&random.with_uv).int(13).bytes(&random.without_uv);
+        }
+        if let Some(key) = &self.large_blob_key {
+            writer.int(14).bytes(key);
+        }
+        if let Some(blob) = &self.cred_blob {
+            writer.int(15).bytes(blob);
+        }
+        for (key, _) in flags[2..].iter().filter(|(_, set)| *set) {
+            writer.int(*key).boolean(true);
+        }
+        writer.int(18).int(self.key.algorithm().cose()).int(19).bytes(self.key.as_bytes());
+        writer.finish().expect("a credential of the longest members fits: a test makes one");
+        out
+    }
+
+    /// The credential that [`Credential::encode`] gave these bytes for; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let map = Item::parse(bytes).ok()?.map().ok()?;
+        let bytes = |key| map.get(key).map(|item| item.bytes()).transpose().ok();
+        let text = |key| map.get(key).map(|item| item.text()).transpose().ok();
+        let flag = |key| map.get(key).map(|item| item.boolean()).transpose().ok().map(|set| set.unwrap_or(false));
+        let name = |key| text(key)?.map(|name| String::try_from(name).ok()).map_or(Some(None), |name| name.map(Some));
+        let algorithm = Algorithm::from_cose(map.get(18)?.int().ok()?)?;
+        let cred_random = match (bytes(12)?, bytes(13)?) {
+            (Some(with_uv), Some(without_uv)) => {
+                Some(CredRandom { with_uv: with_uv.try_into().ok()?, without_uv: without_uv.try_into().ok()? })
+            }
+            _ => None,
+        };
+        Some(Credential {
+            id: Vec::from_slice(bytes(1)??).ok()?,
+            rp_id_hash: bytes(2)??.try_into().ok()?,
+            rp_id: String::try_from(text(3)??).ok()?,
+            user: User { id: Vec::from_slice(bytes(4)??).ok()?, name: name(5)?, display_name: name(6)? },
+            key: PrivateKey::from_bytes(algorithm, bytes(19)??)?,
+            order: map.get(7)?.unsigned().ok()?,
+            sign_count: match map.get(8) {
+                Some(count) => Some(count.unsigned().ok()?.try_into().ok()?),
+                None => None,
+            },
+            backup_eligible: flag(9)?,
+            backup_state: flag(10)?,
+            protection: CredentialProtection::from_number(map.get(11)?.unsigned().ok()?)?,
+            cred_random,
+            large_blob_key: match bytes(14)? {
+                Some(key) => Some(key.try_into().ok()?),
+                None => None,
+            },
+            cred_blob: match bytes(15)? {
+                Some(blob) => Some(Vec::from_slice(blob).ok()?),
+                None => None,
+            },
+            third_party_payment: flag(16)?,
+            hidden: flag(17)?,
+        })
+    }
+}
+
 /// The account a credential belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -73,6 +187,18 @@ pub enum CredentialProtection {
     Required = 3,
 }
 
+impl CredentialProtection {
+    /// The level with this number, if there is one.
+    pub fn from_number(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Optional),
+            2 => Some(Self::OptionalWithCredentialIdList),
+            3 => Some(Self::Required),
+            _ => None,
+        }
+    }
+}
+
 /// hmac-secret's per-credential secrets; zeroized when dropped.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct CredRandom {
@@ -88,20 +214,72 @@ impl core::fmt::Debug for CredRandom {
     }
 }
 
-/// The longest private key in bytes, as it is kept.
-pub const PRIVATE_KEY_MAX: usize = 32;
 
-/// A private key and its algorithm; zeroized when dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey {
-    /// The COSE algorithm: -7 (ES256), -8 (EdDSA).
-    pub algorithm: i32,
-    /// The scalar or seed, big-endian, of the length the algorithm says.
-    pub bytes: Vec<u8, PRIVATE_KEY_MAX>,
+/// Cuts text to as many whole characters as fit.
+pub(crate) fn truncated<const N: usize>(text: &str) -> String<N> {
+    let mut end = text.len().min(N);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    String::try_from(&text[..end]).unwrap_or_default()
 }
 
-impl core::fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "PrivateKey({}, …)", self.algorithm)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn longest() -> Credential {
+        Credential {
+            id: Vec::from_slice(&[7; CREDENTIAL_ID_MAX]).unwrap(),
+            rp_id_hash: [1; 32],
+            rp_id: truncated(core::str::from_utf8(&[b'a'; RP_ID_MAX]).unwrap()),
+            user: User {
+                id: Vec::from_slice(&[2; USER_ID_MAX]).unwrap(),
+                name: Some(truncated(core::str::from_utf8(&[b'n'; NAME_MAX]).unwrap())),
+                display_name: Some(truncated(core::str::from_utf8(&[b'd'; NAME_MAX]).unwrap())),
+            },
+            key: PrivateKey::from_bytes(Algorithm::EdDsa, &[3; 32]).unwrap(),
+            order: u64::MAX,
+            sign_count: Some(u32::MAX),
+            backup_eligible: true,
+            backup_state: true,
+            protection: CredentialProtection::Required,
+            cred_random: Some(CredRandom { with_uv: [4; 32], without_uv: [5; 32] }),
+            large_blob_key: Some([6; 32]),
+            cred_blob: Some(Vec::from_slice(&[8; CRED_BLOB_MAX]).unwrap()),
+            third_party_payment: true,
+            hidden: true,
+        }
+    }
+
+    #[test]
+    fn the_longest_credential_survives_encoding() {
+        let credential = longest();
+        assert_eq!(Credential::decode(&credential.encode()), Some(credential));
+    }
+
+    #[test]
+    fn the_shortest_credential_survives_encoding() {
+        let mut credential = longest();
+        (credential.user.name, credential.user.display_name) = (None, None);
+        (credential.sign_count, credential.cred_random) = (None, None);
+        (credential.large_blob_key, credential.cred_blob) = (None, None);
+        (credential.backup_eligible, credential.backup_state) = (false, false);
+        (credential.third_party_payment, credential.hidden) = (false, false);
+        assert_eq!(Credential::decode(&credential.encode()), Some(credential));
+    }
+
+    #[test]
+    fn no_truncated_encoding_is_a_credential() {
+        let bytes = longest().encode();
+        for length in 0..bytes.len() {
+            assert_eq!(Credential::decode(&bytes[..length]), None);
+        }
+    }
+
+    #[test]
+    fn names_are_cut_at_a_character() {
+        assert_eq!(truncated::<3>("aéé").as_str(), "aé");
+        assert_eq!(truncated::<3>("ééé").as_str(), "é");
     }
 }

@@ -2,13 +2,19 @@
 #![no_std]
 
 mod authenticator;
+mod cbor;
 mod credential;
+mod key;
+mod pin_protocol;
+mod status;
 mod store;
 mod time;
 mod user;
 
 pub use authenticator::*;
 pub use credential::*;
+pub use key::{Algorithm, PRIVATE_KEY_MAX, PrivateKey};
+pub use status::Status;
 pub use store::*;
 pub use time::*;
 pub use user::*;
