@@ -1,0 +1,521 @@
+//! The log: a header and sealed records, in one file that only grows until it is rewritten.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::custody::CustodyRecord;
+use super::error::VaultError;
+use super::medium::Medium;
+use super::record::{RECORD_MAX, Record};
+use super::seal::{NONCE_LENGTH, Sealer, TAG_LENGTH, VaultKey, random};
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    offset: u64,
+    sequence: u64,
+    length: u32,
+}
+
+/// What a crash left of a record that was never acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Torn {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// Why a record could not be written. The log is as before it.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// There is no room.
+    Full,
+    /// The medium failed; after some failures nothing more is written until the vault is opened again.
+    Failed,
+}
+
+/// The log of one vault.
+pub(super) struct Log {
+    medium: Box<dyn Medium>,
+    file: PathBuf,
+    header: Header,
+    key: VaultKey,
+    sealer: Sealer,
+    /// The length of what is known to be good.
+    length: u64,
+    /// The sequence number of the next record: how many there are.
+    sequence: u64,
+    /// What is on the medium is no longer known: a sync or a truncation failed.
+    broken: bool,
+    frame: Zeroizing<Vec<u8>>,
+}
+
+impl Log {
+    /// Reads the header of the log on this medium; `None` if there is no log yet.
+    pub(super) fn header(medium: &mut dyn Medium, file: &Path) -> Result<Option<Header>, VaultError> {
+        let failed = |error| VaultError::Io { file: file.to_owned(), doing: "read", error };
+        match medium.len().map_err(failed)? {
+            Some(length) => Header::read(medium, length, file).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a log of these records, in place of any other.
+    pub(super) fn create(
+        medium: Box<dyn Medium>,
+        file: &Path,
+        vault_id: [u8; 16],
+        custody: CustodyRecord,
+        key: VaultKey,
+    ) -> Result<Self, VaultError> {
+        let header = Header { vault_id, salt: random()?, custody };
+        let sealer = Sealer::new(&key, &header.salt);
+        let mut log = Log {
+            medium,
+            file: file.to_owned(),
+            header,
+            key,
+            sealer,
+            length: 0,
+            sequence: 0,
+            broken: false,
+            frame: frame(),
+        };
+        log.rewrite(|fresh| fresh.append(&Record::State { next_order: 1, revision: 0, records: 1 }).map(drop))
+            .map_err(|error| VaultError::Io { file: file.to_owned(), doing: "create", error })?;
+        Ok(log)
+    }
+
+    /// Opens a log with its key, and shows every record, in order, to `each`, which answers `None` if a record
+    /// makes no sense. Changes nothing.
+    pub(super) fn open(
+        medium: Box<dyn Medium>,
+        file: &Path,
+        header: Header,
+        key: VaultKey,
+        each: impl FnMut(Record<'_>, Location) -> Option<()>,
+    ) -> Result<(Self, Option<Torn>), VaultError> {
+        let sealer = Sealer::new(&key, &header.salt);
+        let (file, length) = (file.to_owned(), header.length());
+        let mut log =
+            Log { medium, file, header, key, sealer, length, sequence: 0, broken: false, frame: frame() };
+        let torn = log.replay(each)?;
+        Ok((log, torn))
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// How many records there are.
+    pub(super) fn records(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether nothing more is written until the vault is opened again.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Bytes that can still be written, if that is known.
+    pub(super) fn free(&mut self) -> Option<u64> {
+        self.medium.free()
+    }
+
+    /// Adds a record; it is durable when this returns.
+    pub(super) fn append(&mut self, record: &Record<'_>) -> Result<Location, WriteError> {
+        if self.broken {
+            return Err(WriteError::Failed);
+        }
+        let nonce = random().map_err(|_| WriteError::Failed)?;
+        let location =
+            seal_frame(&self.sealer, &self.header.vault_id, self.length, self.sequence, nonce, record, &mut self.frame);
+        if let Err(error) = self.medium.append(&self.frame) {
+            // What got through goes away again; if it does not, what follows would stand behind a torn record.
+            self.broken = self.medium.truncate(self.length).is_err();
+            return Err(error.into());
+        }
+        if let Err(error) = self.medium.sync() {
+            // After a failed sync nobody knows what is on the medium, and a second one can lie.
+            self.broken = true;
+            return Err(error.into());
+        }
+        self.length += self.frame.len() as u64;
+        self.sequence += 1;
+        Ok(location)
+    }
+
+    /// Shows the record that is there; `None` if it is not what was written, or cannot be read.
+    pub(super) fn read<T>(&mut self, location: Location, then: impl FnOnce(Record<'_>) -> Option<T>) -> Option<T> {
+        self.frame.clear();
+        self.frame.resize(FRAME_HEADER + location.length as usize + TAG_LENGTH, 0);
+        self.medium.read_at(location.offset, &mut self.frame).ok()?;
+        let found = FrameHeader::parse(self.frame.first_chunk()?)?;
+        let expected = found.sequence == location.sequence && found.length == location.length;
+        let body = expected.then(|| open_frame(&self.sealer, &self.header.vault_id, &found, &mut self.frame))?;
+        let shown = body.and_then(Record::decode).and_then(then);
+        self.frame.as_mut_slice().zeroize();
+        shown
+    }
+
+    /// Puts a new log, with keys of its own, in the place of this one, in one step: all of it or nothing.
+    ///
+    /// `fill` writes its records, the State first; the [`Fresh`] gives it this log's records to carry over.
+    pub(super) fn rewrite<T>(&mut self, fill: impl FnOnce(&mut Fresh<'_>) -> io::Result<T>) -> io::Result<T> {
+        if self.broken {
+            return Err(io::Error::other("the medium failed before"));
+        }
+        let salt = random().map_err(|_| io::Error::other("no random bytes"))?;
+        let header = Header { salt, ..self.header.clone() };
+        let sealer = Sealer::new(&self.key, &header.salt);
+        self.medium.create_new()?;
+        let mut fresh = Fresh {
+            vault_id: header.vault_id,
+            pending: header.encode(&sealer),
+            offset: header.length(),
+            sequence: 0,
+            sealer: &sealer,
+            frame: frame(),
+            old: self,
+        };
+        let filled = fill(&mut fresh)?;
+        fresh.flush()?;
+        let (length, sequence) = (fresh.offset, fresh.sequence);
+        self.medium.sync_new()?;
+        self.medium.rename_new()?;
+        (self.header, self.sealer, self.length, self.sequence) = (header, sealer, length, sequence);
+        // Should this fail, a crash could bring the old log back: better to write no more.
+        self.medium.sync_directory().inspect_err(|_| self.broken = true)?;
+        Ok(filled)
+    }
+
+    fn replay(
+        &mut self,
+        mut each: impl FnMut(Record<'_>, Location) -> Option<()>,
+    ) -> Result<Option<Torn>, VaultError> {
+        let end = self.medium.len().map_err(|error| self.unreadable(error))?.unwrap_or(0);
+        let mut window = Window::new(end);
+        let mut at_least = 1;
+        while self.length < end {
+            let offset = self.length;
+            let corrupt = |what| VaultError::Corrupt { file: self.file.clone(), offset, what };
+            let torn = || Torn { offset, length: end - offset };
+            let unreadable =
+                |error| VaultError::Io { file: self.file.clone(), doing: "read", error };
+            let found = match window.frame(&mut *self.medium, offset).map_err(unreadable)? {
+                Found::Frame(header, _) if header.sequence != self.sequence => {
+                    return Err(corrupt("a record is missing, doubled or from elsewhere"));
+                }
+                Found::Frame(header, bytes) => {
+                    match open_frame(&self.sealer, &self.header.vault_id, &header, bytes) {
+                        Some(body) => {
+                            let record = Record::decode(body);
+                            if let Some(Record::State { records, .. }) = record {
+                                at_least = records;
+                            }
+                            let location = Location { offset, sequence: header.sequence, length: header.length };
+                            record.and_then(|record| each(record, location)).map(|()| bytes.len() as u64)
+                        }
+                        None => return Err(corrupt("this record was changed")),
+                    }
+                }
+                Found::Unfinished if self.sequence >= at_least => return Ok(Some(torn())),
+                Found::Unfinished => return Err(corrupt("the file ends before its records do")),
+                Found::Damaged => return Err(corrupt("this is not the start of a record")),
+            };
+            self.length += found.ok_or_else(|| corrupt("this record makes no sense"))?;
+            self.sequence += 1;
+        }
+        if self.sequence < at_least {
+            let (file, offset) = (self.file.clone(), end);
+            return Err(VaultError::Corrupt { file, offset, what: "the file ends before its records do" });
+        }
+        Ok(None)
+    }
+
+    fn unreadable(&self, error: io::Error) -> VaultError {
+        VaultError::Io { file: self.file.clone(), doing: "read", error }
+    }
+}
+
+/// A new log that is being filled, and the old one whose place it will take.
+pub(super) struct Fresh<'a> {
+    old: &'a mut Log,
+    vault_id: [u8; 16],
+    sealer: &'a Sealer,
+    pending: Vec<u8>,
+    offset: u64,
+    sequence: u64,
+    frame: Zeroizing<Vec<u8>>,
+}
+
+impl Fresh<'_> {
+    /// Adds a record to the new log.
+    pub(super) fn append(&mut self, record: &Record<'_>) -> io::Result<Location> {
+        let nonce = random().map_err(|_| io::Error::other("no random bytes"))?;
+        let location =
+            seal_frame(self.sealer, &self.vault_id, self.offset, self.sequence, nonce, record, &mut self.frame);
+        self.pending.extend_from_slice(&self.frame);
+        self.offset += self.frame.len() as u64;
+        self.sequence += 1;
+        if self.pending.len() >= WINDOW {
+            self.flush()?;
+        }
+        Ok(location)
+    }
+
+    /// Adds what the old log has at this place to the new one, without what it replaced.
+    pub(super) fn carry(&mut self, location: Location) -> io::Result<Location> {
+        let mut record = frame();
+        self.old
+            .read(location, |found| {
+                match found {
+                    Record::Put { credential, .. } => {
+                        Record::Put { replaces: &[], credential }.encode(&mut record);
+                    }
+                    other => other.encode(&mut record),
+                }
+                Some(())
+            })
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let record = Record::decode(&record).ok_or(io::ErrorKind::InvalidData)?;
+        self.append(&record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.old.medium.append_new(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// The header of a log's file.
+#[derive(Clone)]
+pub(super) struct Header {
+    pub(super) vault_id: [u8; 16],
+    pub(super) salt: [u8; 32],
+    pub(super) custody: CustodyRecord,
+}
+
+impl Header {
+    fn length(&self) -> u64 {
+        (HEADER_FIXED + self.custody.parameters.len() + HEADER_CHECK + TAG_LENGTH) as u64
+    }
+
+    fn encode(&self, sealer: &Sealer) -> Vec<u8> {
+        let length = u16::try_from(self.length()).expect("a path is shorter than 60 kB: custody sees to it");
+        let mut bytes = Vec::with_capacity(length.into());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&self.vault_id);
+        bytes.extend_from_slice(&self.salt);
+        bytes.push(self.custody.kind);
+        bytes.extend_from_slice(&self.custody.parameters);
+        let check = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&check);
+        let tag = sealer.header_tag(&bytes);
+        bytes.extend_from_slice(&tag);
+        bytes
+    }
+
+    fn read(medium: &mut dyn Medium, end: u64, file: &Path) -> Result<Self, VaultError> {
+        let failed = |error| VaultError::Io { file: file.to_owned(), doing: "read", error };
+        let corrupt = |what| VaultError::Corrupt { file: file.to_owned(), offset: 0, what };
+        let mut start = [0; 12];
+        if end < start.len() as u64 {
+            return Err(VaultError::NotAVault { file: file.to_owned() });
+        }
+        medium.read_at(0, &mut start).map_err(failed)?;
+        let [magic @ .., v0, v1, l0, l1] = start;
+        if magic != *MAGIC {
+            return Err(VaultError::NotAVault { file: file.to_owned() });
+        }
+        let (version, length) = (u16::from_le_bytes([v0, v1]), u16::from_le_bytes([l0, l1]));
+        if version != FORMAT_VERSION {
+            return Err(VaultError::NewerFormat { file: file.to_owned(), version });
+        }
+        let parameters = usize::from(length).checked_sub(HEADER_FIXED + HEADER_CHECK + TAG_LENGTH);
+        let parameters = parameters.filter(|_| u64::from(length) <= end).ok_or_else(|| corrupt("the header is cut"))?;
+        let mut bytes = vec![0; length.into()];
+        medium.read_at(0, &mut bytes).map_err(failed)?;
+        let (covered, check) = bytes.split_at(HEADER_FIXED + parameters);
+        if Sha256::digest(covered).as_slice() != &check[..HEADER_CHECK] {
+            return Err(corrupt("the header was changed"));
+        }
+        let array = "the slice has the array's length";
+        Ok(Header {
+            vault_id: covered[12..28].try_into().expect(array),
+            salt: covered[28..60].try_into().expect(array),
+            custody: CustodyRecord { kind: covered[60], parameters: covered[HEADER_FIXED..].to_vec() },
+        })
+    }
+
+    /// Whether this key made the header, as read from the medium.
+    pub(super) fn is_of(&self, key: &VaultKey, medium: &mut dyn Medium) -> io::Result<bool> {
+        let mut bytes = vec![0; self.length() as usize];
+        medium.read_at(0, &mut bytes)?;
+        let (covered, tag) = bytes.split_last_chunk().expect("a header ends with its tag");
+        Ok(Sealer::new(key, &self.salt).header_is_ours(covered, tag))
+    }
+}
+
+/// What precedes a sealed record.
+struct FrameHeader {
+    length: u32,
+    sequence: u64,
+    nonce: [u8; NONCE_LENGTH],
+}
+
+impl FrameHeader {
+    fn encode(&self) -> [u8; FRAME_HEADER] {
+        let mut bytes = [0; FRAME_HEADER];
+        bytes[..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[12..24].copy_from_slice(&self.nonce);
+        let check = Sha256::digest(&bytes[..24]);
+        bytes[24..].copy_from_slice(&check[..4]);
+        bytes
+    }
+
+    fn parse(bytes: &[u8; FRAME_HEADER]) -> Option<Self> {
+        let header = FrameHeader {
+            length: u32::from_le_bytes(*bytes.first_chunk()?),
+            sequence: u64::from_le_bytes(*bytes[4..].first_chunk()?),
+            nonce: *bytes[12..].first_chunk()?,
+        };
+        (header.encode() == *bytes && header.length as usize <= RECORD_MAX).then_some(header)
+    }
+
+    /// Vault id ‖ record id ‖ version ‖ sequence ‖ length. The record's id is its nonce.
+    fn associated(&self, vault_id: &[u8; 16]) -> [u8; 42] {
+        let mut bytes = [0; 42];
+        bytes[..16].copy_from_slice(vault_id);
+        bytes[16..28].copy_from_slice(&self.nonce);
+        bytes[28..30].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[30..38].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[38..].copy_from_slice(&self.length.to_le_bytes());
+        bytes
+    }
+}
+
+fn seal_frame(
+    sealer: &Sealer,
+    vault_id: &[u8; 16],
+    offset: u64,
+    sequence: u64,
+    nonce: [u8; NONCE_LENGTH],
+    record: &Record<'_>,
+    frame: &mut Vec<u8>,
+) -> Location {
+    record.encode(frame);
+    let length = u32::try_from(frame.len()).expect("a record is at most RECORD_MAX bytes: the store checks");
+    let header = FrameHeader { length, sequence, nonce };
+    let tag = sealer.seal(&nonce, &header.associated(vault_id), frame);
+    frame.splice(..0, header.encode());
+    frame.extend_from_slice(&tag);
+    Location { offset, sequence, length }
+}
+
+/// Opens the frame in place and gives its record's bytes.
+fn open_frame<'a>(
+    sealer: &Sealer,
+    vault_id: &[u8; 16],
+    header: &FrameHeader,
+    frame: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let (sealed, tag) = frame.get_mut(FRAME_HEADER..)?.split_last_chunk_mut()?;
+    sealer.open(&header.nonce, &header.associated(vault_id), sealed, tag)?;
+    Some(sealed)
+}
+
+/// What stands at a place of the log.
+enum Found<'a> {
+    /// A whole frame: its header, and all its bytes.
+    Frame(FrameHeader, &'a mut [u8]),
+    /// The beginning of a last frame whose end was never written.
+    Unfinished,
+    /// Neither.
+    Damaged,
+}
+
+/// A part of the log in memory, for reading it from one end to the other.
+struct Window {
+    bytes: Zeroizing<Vec<u8>>,
+    start: u64,
+    end: u64,
+}
+
+impl Window {
+    fn new(end: u64) -> Self {
+        Window { bytes: Zeroizing::new(Vec::new()), start: 0, end }
+    }
+
+    fn frame(&mut self, medium: &mut dyn Medium, offset: u64) -> io::Result<Found<'_>> {
+        let left = self.end - offset;
+        if left < FRAME_HEADER as u64 {
+            return Ok(Found::Unfinished);
+        }
+        let start = self.at(medium, offset, FRAME_HEADER)?;
+        let Some(header) = start.first_chunk().and_then(FrameHeader::parse) else {
+            // The file system made the file longer, and the crash came before the bytes.
+            let unwritten = self.is_zero(medium, offset + FRAME_HEADER as u64 - 4)?;
+            return Ok(if unwritten { Found::Unfinished } else { Found::Damaged });
+        };
+        let length = FRAME_HEADER + header.length as usize + TAG_LENGTH;
+        let unwritten = left == length as u64 && self.is_zero(medium, self.end - TAG_LENGTH as u64)?;
+        if left < length as u64 || unwritten {
+            return Ok(Found::Unfinished);
+        }
+        Ok(Found::Frame(header, self.at(medium, offset, length)?))
+    }
+
+    fn at(&mut self, medium: &mut dyn Medium, offset: u64, length: usize) -> io::Result<&mut [u8]> {
+        let inside = offset.checked_sub(self.start).and_then(|skipped| usize::try_from(skipped).ok());
+        let skipped = match inside {
+            Some(skipped) if skipped + length <= self.bytes.len() => skipped,
+            _ => {
+                let left = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
+                self.bytes.resize(length.max(WINDOW.min(left)), 0);
+                medium.read_at(offset, &mut self.bytes)?;
+                self.start = offset;
+                0
+            }
+        };
+        Ok(&mut self.bytes[skipped..skipped + length])
+    }
+
+    /// Whether there are only zeros from here to the end, and no more of them than a record can have.
+    fn is_zero(&self, medium: &mut dyn Medium, offset: u64) -> io::Result<bool> {
+        let left = self.end - offset;
+        if left > (FRAME_HEADER + RECORD_MAX + TAG_LENGTH) as u64 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; left as usize];
+        medium.read_at(offset, &mut bytes)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
+    }
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Room for the longest frame, so that no secret is left behind where a growing buffer was.
+fn frame() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(FRAME_HEADER + RECORD_MAX + TAG_LENGTH))
+}
+
+const MAGIC: &[u8; 8] = b"doppelkv";
+const FORMAT_VERSION: u16 = 1;
+const HEADER_FIXED: usize = 61;
+const HEADER_CHECK: usize = 32;
+const FRAME_HEADER: usize = 28;
+const WINDOW: usize = 256 * 1024;

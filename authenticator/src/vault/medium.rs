@@ -1,0 +1,211 @@
+//! The few things a log asks of a file system, on disk and in memory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+/// A log, and the new one that is to take its place.
+///
+/// Nothing is promised to survive a crash but what the syncs say; what was appended since may survive in part, as a
+/// prefix.
+pub(super) trait Medium: Send {
+    /// The length of the log in bytes; `None` if there is none.
+    fn len(&mut self) -> io::Result<Option<u64>>;
+    /// Fills the buffer from the log.
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes behind the log's last byte.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the log's bytes and length durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts the log.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+    /// Makes an empty new log beside the log.
+    fn create_new(&mut self) -> io::Result<()>;
+    /// Writes behind the new log's last byte.
+    fn append_new(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the new log's bytes and length durable.
+    fn sync_new(&mut self) -> io::Result<()>;
+    /// Puts the new log in the log's place, in one step.
+    fn rename_new(&mut self) -> io::Result<()>;
+    /// Makes the rename durable.
+    fn sync_directory(&mut self) -> io::Result<()>;
+    /// Bytes that can still be written; `None` if that cannot be known.
+    fn free(&mut self) -> Option<u64>;
+}
+
+/// Files on disk: the log at its path, the new one beside it with `.new` added to its name.
+pub(super) struct Disk {
+    path: PathBuf,
+    new_path: PathBuf,
+    log: Option<File>,
+    new: Option<File>,
+}
+
+impl Disk {
+    /// Takes hold of the log at this path, if there is one. The caller holds the vault's lock.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let new_path = beside(path, ".new");
+        let log = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Disk { path: path.to_owned(), new_path, log, new: None })
+    }
+}
+
+impl Medium for Disk {
+    fn len(&mut self) -> io::Result<Option<u64>> {
+        self.log.as_ref().map(|file| Ok(file.metadata()?.len())).transpose()
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let file = opened(&mut self.log)?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(buffer)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = opened(&mut self.log)?;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        opened(&mut self.log)?.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        opened(&mut self.log)?.set_len(length)
+    }
+
+    fn create_new(&mut self) -> io::Result<()> {
+        // A leftover of a crash may have been made by anyone who could write here: make our own.
+        match std::fs::remove_file(&self.new_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.new = Some(create_private(&self.new_path)?);
+        Ok(())
+    }
+
+    fn append_new(&mut self, bytes: &[u8]) -> io::Result<()> {
+        opened(&mut self.new)?.write_all(bytes)
+    }
+
+    fn sync_new(&mut self) -> io::Result<()> {
+        opened(&mut self.new)?.sync_all()
+    }
+
+    fn rename_new(&mut self) -> io::Result<()> {
+        std::fs::rename(&self.new_path, &self.path)?;
+        self.log = self.new.take();
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        sync_directory_of(&self.path)
+    }
+
+    #[cfg(unix)]
+    fn free(&mut self) -> Option<u64> {
+        let found = rustix::fs::fstatvfs(self.log.as_ref()?).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    #[cfg(not(unix))]
+    fn free(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// Memory: gone with the process.
+#[derive(Default)]
+pub(super) struct Memory {
+    log: Option<Vec<u8>>,
+    new: Vec<u8>,
+}
+
+impl Medium for Memory {
+    fn len(&mut self) -> io::Result<Option<u64>> {
+        Ok(self.log.as_ref().map(|log| log.len() as u64))
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let log = opened(&mut self.log)?;
+        let found = usize::try_from(offset).ok().and_then(|start| log.get(start..start.checked_add(buffer.len())?));
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        opened(&mut self.log)?.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        opened(&mut self.log)?.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    fn create_new(&mut self) -> io::Result<()> {
+        self.new.clear();
+        Ok(())
+    }
+
+    fn append_new(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.new.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync_new(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename_new(&mut self) -> io::Result<()> {
+        self.log = Some(std::mem::take(&mut self.new));
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// Makes a file that its owner alone may read; fails if something of that name is there.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes the names in this file's directory durable.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened, and renames are ordered by the file system's journal.
+    #[cfg(unix)]
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The path of a companion: the same with this added to the name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn opened<T>(file: &mut Option<T>) -> io::Result<&mut T> {
+    file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
