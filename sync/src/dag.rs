@@ -1,0 +1,110 @@
+//! The delivered entries: one chain a log, and what forked off it.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::crypto::PublicKeys;
+use crate::entry::{Body, Op};
+use crate::id::{EpochId, Hash, LogId, Name};
+use crate::state::Stamp;
+
+/// A delivered entry.
+pub(crate) struct Entry {
+    pub(crate) body: Body,
+    pub(crate) hash: Hash,
+    pub(crate) epoch: EpochId,
+    /// Its sealed forms: one, or several where no single epoch reached every member.
+    pub(crate) copies: Vec<(Name, Vec<u8>)>,
+    /// What its author had seen: for every log the last number. Its own chain and its dependencies say so.
+    pub(crate) seen: BTreeMap<LogId, u32>,
+}
+
+impl Entry {
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { hlc: self.body.hlc, log: self.body.log, seq: self.body.seq }
+    }
+}
+
+/// One log: entry `n` is at index `n - 1`.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) entries: Vec<Entry>,
+    /// Entries that contradict the chain, or follow one that does. Only their puts count.
+    pub(crate) branches: Vec<Entry>,
+    /// The first number with two different bodies. From there on only puts count.
+    pub(crate) fork: Option<u32>,
+}
+
+impl Log {
+    pub(crate) fn last(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    pub(crate) fn head(&self) -> u32 {
+        u32::try_from(self.entries.len()).expect("entries are numbered with 32 bits")
+    }
+
+    pub(crate) fn get(&self, seq: u32) -> Option<&Entry> {
+        self.entries.get(seq.checked_sub(1)? as usize)
+    }
+}
+
+/// Every log of the circle.
+#[derive(Default)]
+pub(crate) struct Dag {
+    pub(crate) logs: BTreeMap<LogId, Log>,
+    /// Keys that an admission announced. A log's name commits to its key, so any announcement will do.
+    pub(crate) keys: BTreeMap<LogId, PublicKeys>,
+    /// Entries with an admission or a revocation in them.
+    pub(crate) membership: Vec<(LogId, u32)>,
+    /// The names of all sealed forms that are here.
+    pub(crate) names: BTreeSet<Name>,
+}
+
+impl Dag {
+    pub(crate) fn get(&self, log: LogId, seq: u32) -> Option<&Entry> {
+        self.logs.get(&log)?.get(seq)
+    }
+
+    pub(crate) fn head(&self, log: LogId) -> u32 {
+        self.logs.get(&log).map_or(0, Log::head)
+    }
+
+    /// The fork of a log, if its entry `seq` is at or after one.
+    pub(crate) fn forked_at(&self, log: LogId, seq: u32) -> bool {
+        self.logs.get(&log).and_then(|log| log.fork).is_some_and(|fork| seq >= fork)
+    }
+
+    /// All entries, branches included, in no order that means anything.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.logs.values().flat_map(|log| log.entries.iter().chain(&log.branches))
+    }
+
+    /// Appends to a chain. The caller has checked number, hash and dependencies.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        let at = (entry.body.log, entry.body.seq);
+        self.learn(&entry);
+        if entry.body.ops.iter().any(|op| matches!(op, Op::Admit { .. } | Op::Revoke { .. })) {
+            self.membership.push(at);
+        }
+        self.logs.entry(at.0).or_default().entries.push(entry);
+    }
+
+    /// Keeps an entry that is not on its chain, and notes where the fork is.
+    pub(crate) fn branch(&mut self, entry: Entry) {
+        self.learn(&entry);
+        let log = self.logs.entry(entry.body.log).or_default();
+        let fork = log.fork.map_or(entry.body.seq, |fork| fork.min(entry.body.seq));
+        log.fork = Some(fork);
+        log.branches.push(entry);
+    }
+
+    fn learn(&mut self, entry: &Entry) {
+        self.names.extend(entry.copies.iter().map(|(name, _)| *name));
+        for op in &entry.body.ops {
+            if let Op::Admit { keys, .. } = op {
+                self.keys.entry(keys.log()).or_insert_with(|| keys.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! How entries get in: opened, verified, put into causal order, added up.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use crate::crypto::{EpochKey, epoch_of};
+use crate::dag::Entry;
+use crate::entry::{ENTRY_MAX, Op, Signed};
+use crate::id::{Hash, LogId, Name, RecordId};
+use crate::membership::Members;
+use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica};
+use crate::state::{Record, State};
+
+/// The most sealed entries kept under one epoch that is not known (yet): beyond, they must be fetched again.
+const UNREAD_MAX: usize = 1 << 16;
+
+/// The most epochs that may be waited for.
+const UNKNOWN_EPOCHS_MAX: usize = 64;
+
+impl<R: CryptoRng> Replica<R> {
+    /// Takes a sealed entry. Anything that is not one is dropped: a mailbox may hold what it likes.
+    pub(crate) fn receive(&mut self, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+        let Some(epoch) = epoch_of(&sealed) else { return };
+        if sealed.len() > ENTRY_MAX || self.dag.names.contains(&Name::of(&sealed)) {
+            return;
+        }
+        match self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref()) {
+            Some(key) => {
+                let Some(signed) = Signed::open(key, &sealed) else { return };
+                self.opened(signed, sealed, effects);
+            }
+            None if self.unread.len() < UNKNOWN_EPOCHS_MAX || self.unread.contains_key(&epoch) => {
+                let unread = self.unread.entry(epoch).or_default();
+                if unread.len() < UNREAD_MAX && !unread.contains(&sealed) {
+                    unread.push(sealed);
+                }
+            }
+            None => {}
+        }
+        self.deliver(effects);
+    }
+
+    fn opened(&mut self, signed: Signed, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+        let (log, seq) = (signed.body.log, signed.body.seq);
+        if let Some(entry) = self.dag.logs.get_mut(&log).and_then(|log| log.entries.get_mut(seq as usize - 1))
+            && entry.hash == signed.hash
+        {
+            let name = Name::of(&sealed);
+            self.dag.names.insert(name);
+            effects.push(Effect::Persist(Self::entry_record(&sealed)));
+            entry.copies.push((name, sealed));
+            return;
+        }
+        let waiting = self.waiting.entry((log, seq)).or_default();
+        if !waiting.iter().any(|(other, _)| *other == signed) {
+            waiting.push((signed, sealed));
+        }
+    }
+
+    /// Delivers whatever can be, until nothing more can.
+    pub(crate) fn deliver(&mut self, effects: &mut Vec<Effect>) {
+        let mut changed = Vec::new();
+        loop {
+            let mut progress = false;
+            let logs: Vec<LogId> = self.waiting_logs();
+            for log in logs {
+                while let Some((signed, sealed)) = self.next_of(log) {
+                    progress = true;
+                    self.accept(signed, sealed, &mut changed, effects);
+                }
+            }
+            if !progress {
+                break;
+            }
+        }
+        if !changed.is_empty() && !self.replaying {
+            changed.sort();
+            changed.dedup();
+            effects.push(Effect::Changed(changed));
+        }
+    }
+
+    fn waiting_logs(&self) -> Vec<LogId> {
+        let mut logs = Vec::new();
+        let mut from = LogId([0; 8]);
+        while let Some(((log, _), _)) = self.waiting.range((from, 0)..).find(|((log, _), _)| *log >= from) {
+            logs.push(*log);
+            let Some(next) = u64::from_be_bytes(log.0).checked_add(1) else { break };
+            from = LogId(next.to_be_bytes());
+        }
+        logs
+    }
+
+    /// The next entry of a log that may be delivered, or an entry that contradicts the chain.
+    fn next_of(&mut self, log: LogId) -> Option<(Signed, Vec<u8>)> {
+        let author = self.dag.keys.get(&log).or_else(|| self.genesis_keys(log))?.clone();
+        let head = self.dag.head(log);
+        let fork = self.dag.logs.get(&log).and_then(|log| log.fork);
+        // Past a fork everything is taken as it comes; before one, only the next number, or one that contradicts.
+        let until = if fork.is_some() { u32::MAX } else { head + 1 };
+        let candidates: Vec<u32> =
+            self.waiting.range((log, 0)..=(log, until)).map(|((_, seq), _)| *seq).collect();
+        for seq in candidates {
+            let mut index = 0;
+            while let Some((signed, sealed)) = self.waiting.get(&(log, seq)).and_then(|all| all.get(index)) {
+                let verified = self.replaying || {
+                    let key = epoch_of(sealed).and_then(|epoch| self.epochs.get(&epoch)?.key.as_ref());
+                    key.is_some_and(|key| signed.verify(key, &author, self.suite))
+                };
+                if !verified {
+                    self.forget(log, seq, index);
+                    continue;
+                }
+                if self.may_deliver(signed) {
+                    return Some(self.forget(log, seq, index));
+                }
+                self.demand_of(log, seq, index);
+                index += 1;
+            }
+        }
+        None
+    }
+
+    fn forget(&mut self, log: LogId, seq: u32, index: usize) -> (Signed, Vec<u8>) {
+        let waiting = self.waiting.get_mut(&(log, seq)).expect("the caller found it there");
+        let taken = waiting.remove(index);
+        if waiting.is_empty() {
+            self.waiting.remove(&(log, seq));
+        }
+        taken
+    }
+
+    /// What a live member refers to may be delivered even if its author has been revoked since.
+    fn demand_of(&mut self, log: LogId, seq: u32, index: usize) {
+        if !self.members.is_live(log) {
+            return;
+        }
+        let (signed, _) = &self.waiting[&(log, seq)][index];
+        for dep in &signed.body.deps {
+            let demanded = self.demanded.entry(dep.log).or_default();
+            *demanded = (*demanded).max(dep.seq);
+        }
+    }
+
+    /// The founder's keys are in the founder's first entry.
+    fn genesis_keys(&self, log: LogId) -> Option<&crate::PublicKeys> {
+        if log != self.founder {
+            return None;
+        }
+        self.waiting.get(&(log, 1))?.iter().flat_map(|(signed, _)| &signed.body.ops).find_map(|op| match op {
+            Op::Admit { keys, .. } if keys.log() == log => Some(keys),
+            _ => None,
+        })
+    }
+
+    fn may_deliver(&self, signed: &Signed) -> bool {
+        let body = &signed.body;
+        let (log, seq) = (body.log, body.seq);
+        let head = self.dag.head(log);
+        let forked = self.dag.logs.get(&log).is_some_and(|log| log.fork.is_some());
+        if seq <= head || forked {
+            // It contradicts the chain, or follows what does.
+            return true;
+        }
+        let admitted = self.members.all.is_empty() || seq <= self.members.counts_until(log);
+        if !admitted && self.demanded.get(&log).is_none_or(|demanded| seq > *demanded) {
+            return false;
+        }
+        let last = self.dag.get(log, head);
+        let deps = body.deps.iter().all(|dep| match self.dag.get(dep.log, dep.seq) {
+            Some(entry) => entry.hash.short() == dep.hash || self.dag.forked_at(dep.log, dep.seq),
+            None => self.dag.forked_at(dep.log, dep.seq),
+        });
+        last.map_or(Hash::default(), |last| last.hash) == body.prev && deps
+    }
+
+    fn accept(
+        &mut self,
+        signed: Signed,
+        sealed: Vec<u8>,
+        changed: &mut Vec<RecordId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(epoch) = epoch_of(&sealed) else { return };
+        if !self.replaying {
+            effects.push(Effect::Persist(Self::entry_record(&sealed)));
+        }
+        let Signed { body, hash, .. } = signed;
+        let (log, seq) = (body.log, body.seq);
+        let mut seen = self.dag.get(log, seq - 1).map(|entry| entry.seen.clone()).unwrap_or_default();
+        seen.extend(body.deps.iter().map(|dep| (dep.log, dep.seq)));
+        seen.insert(log, seq);
+        let entry =
+            Entry { hash, epoch, copies: alloc::vec![(Name::of(&sealed), sealed.clone())], seen, body };
+        self.hlc = self.hlc.max(entry.body.hlc);
+        let on_chain = seq == self.dag.head(log) + 1
+            && self.dag.get(log, seq - 1).map_or(Hash::default(), |last| last.hash) == entry.body.prev;
+        let ops = entry.body.ops.clone();
+        let stamp = entry.stamp();
+        if !on_chain {
+            self.dag.branch(entry);
+            if !self.replaying && log != self.me {
+                self.evidence.push(sealed);
+            }
+            self.alarm(Alarm::Forked(log), effects);
+            self.judge(changed, effects);
+            return;
+        }
+        if self.members.is_live(log) {
+            for dep in &entry.body.deps {
+                let demanded = self.demanded.entry(dep.log).or_default();
+                *demanded = (*demanded).max(dep.seq);
+            }
+        }
+        let before = self.dag.get(log, seq - 1).map(|last| last.seen.clone()).unwrap_or_default();
+        let seen = entry.seen.clone();
+        self.dag.push(entry);
+        let membership = ops.iter().any(|op| matches!(op, Op::Admit { .. } | Op::Revoke { .. }));
+        for op in &ops {
+            match op {
+                Op::Epoch { generation, id, wraps } => {
+                    self.learn_epoch(*generation, *id, wraps, (log, seq), effects);
+                }
+                Op::Evidence { sealed } => self.receive_later(sealed.clone(), effects),
+                Op::Put { record, .. } => self.put_by.entry((log, seq)).or_default().push(*record),
+                _ => {}
+            }
+        }
+        if membership {
+            self.judge(changed, effects);
+        } else {
+            let puts_only = seq > self.members.counts_until(log) || self.dag.forked_at(log, seq);
+            changed.extend(ops.iter().filter_map(|op| self.state.apply(op, stamp, puts_only)));
+        }
+        let worth_telling =
+            ops.iter().any(|op| matches!(op, Op::Put { .. } | Op::Del { .. } | Op::Admit { .. }));
+        if log != self.me && worth_telling && !self.replaying {
+            self.acknowledge_at.get_or_insert(u64::MAX);
+        }
+        self.note_holders(&before, &seen, effects);
+    }
+
+    fn receive_later(&mut self, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+        let Some(epoch) = epoch_of(&sealed) else { return };
+        if let Some(key) = self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref())
+            && let Some(signed) = Signed::open(key, &sealed)
+        {
+            self.opened(signed, sealed, effects);
+        }
+    }
+
+    fn learn_epoch(
+        &mut self,
+        generation: u32,
+        id: crate::EpochId,
+        wraps: &[(LogId, Vec<u8>)],
+        origin: (LogId, u32),
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.epochs.entry(id).or_insert_with(|| Epoch {
+            generation,
+            key: None,
+            recipients: Default::default(),
+            origin: None,
+        });
+        known.origin.get_or_insert(origin);
+        known.recipients.extend(wraps.iter().map(|(log, _)| *log));
+        if known.key.is_some() {
+            return;
+        }
+        let Some((_, wrapped)) = wraps.iter().find(|(log, _)| *log == self.me) else { return };
+        let secret = self.keys.unwrap(wrapped, &wrap_info(&self.circle, &id, &self.me));
+        let secret = secret.and_then(|secret| secret.as_slice().try_into().ok());
+        match secret.map(|secret| EpochKey::new(self.suite, self.circle, secret)) {
+            Some(key) if key.id == id => self.learn_key(generation, key, effects),
+            _ => self.alarm(Alarm::Unreadable(id), effects),
+        }
+    }
+
+    /// Keeps an epoch's secret and opens what waited for it.
+    pub(crate) fn learn_key(&mut self, generation: u32, key: EpochKey, effects: &mut Vec<Effect>) {
+        let id = key.id;
+        if !self.replaying {
+            effects.push(Effect::Persist(Self::epoch_record(generation, &key)));
+        }
+        let known = self.epochs.entry(id).or_insert_with(|| Epoch {
+            generation,
+            key: None,
+            recipients: Default::default(),
+            origin: None,
+        });
+        let unread = self.unread.remove(&id).unwrap_or_default();
+        let opened: Vec<_> =
+            unread.into_iter().filter_map(|sealed| Some((Signed::open(&key, &sealed)?, sealed))).collect();
+        known.key = Some(key);
+        opened.into_iter().for_each(|(signed, sealed)| self.opened(signed, sealed, effects));
+    }
+
+    /// Decides anew who is a member; if that changed, adds everything up anew: some of it may be void, or not any
+    /// more.
+    fn judge(&mut self, changed: &mut Vec<RecordId>, effects: &mut Vec<Effect>) {
+        let members = Members::of(&self.dag, self.founder);
+        let others = members.live().any(|log| !self.members.is_live(log));
+        if others && !self.members.all.is_empty() {
+            self.rewrap = true;
+        }
+        let shrunk = self.members.all.keys().any(|log| {
+            members.counts_until(*log) != self.members.counts_until(*log)
+                || members.is_live(*log) != self.members.is_live(*log)
+        });
+        self.members = members;
+        let mut state = State::default();
+        for entry in self.dag.entries() {
+            let (log, seq) = (entry.body.log, entry.body.seq);
+            let puts_only = seq > self.members.counts_until(log) || self.dag.forked_at(log, seq);
+            for op in &entry.body.ops {
+                state.apply(op, entry.stamp(), puts_only);
+            }
+        }
+        changed.extend(difference(&self.state, &state));
+        self.state = state;
+        if self.replaying {
+            return;
+        }
+        effects.push(Effect::MembersChanged);
+        if shrunk {
+            // Rule C: say at once what was seen of whom, so that every member counts the same entries in.
+            self.acknowledge_at = Some(0);
+        }
+        if self.members.all.get(&self.me).is_some_and(|me| !me.is_live()) {
+            self.alarm(Alarm::NotAMember, effects);
+        }
+        self.note_all_holders(effects);
+    }
+
+    /// Whether a device has said (or shown by putting it) that it holds a record.
+    pub(crate) fn holds(&self, device: LogId, record: &Record) -> bool {
+        let (log, seq) = (record.stamp.log, record.stamp.seq);
+        if self.dag.forked_at(log, seq) {
+            return device == log;
+        }
+        let said = self.dag.logs.get(&device).and_then(|log| log.last());
+        said.is_some_and(|last| last.seen.get(&log).is_some_and(|seen| *seen >= seq))
+    }
+
+    fn survives_one_loss(&self, record: &Record) -> bool {
+        let devices = self.members.all.iter().filter(|(_, member)| member.is_live() && !member.recovery);
+        let holders =
+            devices.filter(|(log, _)| **log == self.me || self.holds(**log, record)).take(2).count();
+        holders >= 2 || (holders == 1 && self.recoverable(record))
+    }
+
+    /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member.
+    fn recoverable(&self, record: &Record) -> bool {
+        let confirmed = self.state.policies.get(&POLICY_RECOVERY_CONFIRMED);
+        let recovery = self.members.all.iter().find(|(_, member)| member.is_live() && member.recovery);
+        if confirmed.is_none_or(|register| register.value.is_empty()) || recovery.is_none() {
+            return false;
+        }
+        let entry = self.dag.get(record.stamp.log, record.stamp.seq);
+        entry.is_some_and(|entry| {
+            entry.copies.iter().any(|(name, _)| self.mailboxes.values().any(|view| view.seen.contains(name)))
+        })
+    }
+
+    /// Reports the records whose backup state an acknowledgement changed.
+    fn note_holders(
+        &mut self,
+        before: &BTreeMap<LogId, u32>,
+        seen: &BTreeMap<LogId, u32>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut touched = Vec::new();
+        for (log, seq) in seen {
+            let from = before.get(log).copied().unwrap_or(0) + 1;
+            if from <= *seq {
+                touched
+                    .extend(self.put_by.range((*log, from)..=(*log, *seq)).flat_map(|(_, records)| records));
+            }
+        }
+        self.note_backup(touched.into_iter(), effects);
+    }
+
+    pub(crate) fn note_all_holders(&mut self, effects: &mut Vec<Effect>) {
+        let records: Vec<RecordId> = self.state.records.keys().copied().collect();
+        self.note_backup(records.into_iter(), effects);
+    }
+
+    pub(crate) fn note_backup(&mut self, records: impl Iterator<Item = RecordId>, effects: &mut Vec<Effect>) {
+        for id in records {
+            let backed = self.state.records.get(&id).is_some_and(|record| self.survives_one_loss(record));
+            let flipped = if backed { self.backed.insert(id) } else { self.backed.remove(&id) };
+            if flipped && !self.replaying {
+                effects.push(Effect::Backup(id, backed));
+            }
+        }
+    }
+}
+
+/// What the wrap of an epoch's secret is bound to.
+pub(crate) fn wrap_info(circle: &crate::CircleId, epoch: &crate::EpochId, log: &LogId) -> Vec<u8> {
+    [b"wrap/1".as_slice(), &circle.0, &epoch.0, &log.0].concat()
+}
+
+fn difference(old: &State, new: &State) -> Vec<RecordId> {
+    let ids = old.records.keys().chain(new.records.keys());
+    ids.filter(|id| old.records.get(id) != new.records.get(id)).copied().collect()
+}

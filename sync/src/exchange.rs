@@ -1,0 +1,167 @@
+//! How entries travel: mailboxes are listed, read back and topped up; peers compare what they have.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use crate::cbor::{Reader, Writer};
+use crate::crypto::{Label, epoch_of, verify};
+use crate::entry::{expect_array, list};
+use crate::id::{LogId, Name};
+use crate::mailbox::Misbehaviour;
+use crate::replica::{Alarm, Effect, POLICY_RECOVERY_CONFIRMED, Replica};
+
+/// The first byte of a greeting between peers; an entry begins with 1.
+const GREETING: u8 = 0x47;
+
+impl<R: CryptoRng> Replica<R> {
+    pub(crate) fn list(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
+        let view = self.mailboxes.entry(mailbox).or_default();
+        let request = view.ask();
+        effects.push(Effect::List { mailbox, since: view.cursor(), request });
+    }
+
+    pub(crate) fn listed(
+        &mut self,
+        mailbox: u8,
+        request: u32,
+        items: Vec<(Name, Option<Vec<u8>>)>,
+        head: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let view = self.mailboxes.entry(mailbox).or_default();
+        if !view.expects(request) {
+            return;
+        }
+        let news = !items.is_empty();
+        if let Some(misbehaviour) = view.listed(items.iter().map(|(name, _)| *name), head) {
+            self.alarm(Alarm::Mailbox(mailbox, misbehaviour), effects);
+            if misbehaviour == Misbehaviour::RolledBack {
+                return self.list(mailbox, effects);
+            }
+        }
+        for (name, bytes) in items {
+            match bytes {
+                // What it gives must be what it names, or it is not what was put there.
+                Some(bytes) if Name::of(&bytes) == name => self.receive(bytes, effects),
+                Some(_) => {}
+                None if self.dag.names.contains(&name) => {}
+                None => effects.push(Effect::Get { mailbox, name }),
+            }
+        }
+        let view = self.mailboxes.entry(mailbox).or_default();
+        if view.caught_up {
+            self.top_up(mailbox, effects);
+        } else if news {
+            self.list(mailbox, effects);
+        }
+        if news && self.state.policies.contains_key(&POLICY_RECOVERY_CONFIRMED) {
+            self.note_all_holders(effects);
+        }
+    }
+
+    /// Puts what is here and not there: after a crash, into a new mailbox, into one that lost something.
+    fn top_up(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
+        let view = self.mailboxes.entry(mailbox).or_default();
+        if view.seen.len() >= self.dag.names.len() && self.dag.names.is_subset(&view.seen) {
+            return;
+        }
+        for (name, bytes) in self.dag.entries().flat_map(|entry| &entry.copies) {
+            if view.lacks(name) {
+                view.sent.insert(*name);
+                effects.push(Effect::Put { mailbox, name: *name, bytes: bytes.clone() });
+            }
+        }
+    }
+
+    /// Greets a peer with what is here, sealed for members and signed: `[log, answer, have, mailboxes, signature]`.
+    pub(crate) fn greet(&mut self, peer: u32, answer: bool, effects: &mut Vec<Effect>) {
+        let newest = self.epochs.iter().filter(|(_, epoch)| epoch.key.is_some());
+        let Some(epoch) = self
+            .sealing_epoch()
+            .or_else(|| newest.max_by_key(|(id, epoch)| (epoch.generation, **id)).map(|(id, _)| *id))
+        else {
+            return;
+        };
+        let Some(key) = self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref()) else { return };
+        let mut writer = Writer::default();
+        writer.array(5).bytes(&self.me.0).unsigned(answer.into()).array(self.dag.logs.len());
+        for (log, entries) in &self.dag.logs {
+            writer.array(2).bytes(&log.0).unsigned(entries.head().into());
+        }
+        writer.array(self.mailboxes.len());
+        for (mailbox, view) in &self.mailboxes {
+            let (cursor, hash) = view.checkpoint();
+            writer.array(3).unsigned((*mailbox).into()).unsigned(cursor).bytes(&hash);
+        }
+        let signature = self.keys.sign(&[b"peer/1", &self.circle.0, &writer.0]);
+        writer.bytes(&signature);
+        let mut bytes = alloc::vec![GREETING];
+        bytes.extend(key.seal(Label::Peer, writer.0, &mut self.rng));
+        effects.push(Effect::Send { peer, bytes });
+    }
+
+    pub(crate) fn peer(&mut self, peer: u32, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
+        match bytes.split_first() {
+            Some((&GREETING, sealed)) => {
+                if let Some(greeting) = self.open_greeting(sealed) {
+                    self.greeted(peer, &greeting, effects);
+                }
+            }
+            Some(_) => self.receive(bytes, effects),
+            None => {}
+        }
+    }
+
+    fn open_greeting(&self, sealed: &[u8]) -> Option<Greeting> {
+        let key = self.epochs.get(&epoch_of(sealed)?)?.key.as_ref()?;
+        let plaintext = key.open(Label::Peer, sealed)?;
+        let mut reader = Reader(&plaintext);
+        expect_array(&mut reader, 5)?;
+        let log = LogId(reader.fixed()?);
+        let answer = reader.bool()?;
+        let have = list(&mut reader, |reader| {
+            expect_array(reader, 2)?;
+            Some((LogId(reader.fixed()?), u32::try_from(reader.unsigned()?).ok()?))
+        })?;
+        let mailboxes = list(&mut reader, |reader| {
+            expect_array(reader, 3)?;
+            Some((u8::try_from(reader.unsigned()?).ok()?, reader.unsigned()?, reader.fixed()?))
+        })?;
+        let signed = &plaintext[..plaintext.len() - reader.0.len()];
+        let signature = reader.fixed()?;
+        let member = self.members.all.get(&log).filter(|member| member.is_live())?;
+        let message = [b"peer/1".as_slice(), &self.circle.0, signed];
+        verify(self.suite, &member.keys.identity, &message, &signature).then(|| Greeting {
+            answer,
+            have: have.into_iter().collect(),
+            mailboxes,
+        })
+    }
+
+    fn greeted(&mut self, peer: u32, greeting: &Greeting, effects: &mut Vec<Effect>) {
+        for (mailbox, cursor, hash) in &greeting.mailboxes {
+            let view = self.mailboxes.get(mailbox);
+            if view.is_some_and(|view| view.contradicts(*cursor, *hash)) {
+                self.alarm(Alarm::Mailbox(*mailbox, Misbehaviour::Forked), effects);
+            }
+        }
+        for (log, entries) in &self.dag.logs {
+            let have = greeting.have.get(log).copied().unwrap_or(0) as usize;
+            for entry in entries.entries.iter().skip(have) {
+                let sends = entry.copies.iter().map(|(_, bytes)| Effect::Send { peer, bytes: bytes.clone() });
+                effects.extend(sends);
+            }
+        }
+        if greeting.answer {
+            self.greet(peer, false, effects);
+        }
+    }
+}
+
+struct Greeting {
+    answer: bool,
+    have: BTreeMap<LogId, u32>,
+    mailboxes: Vec<(u8, u64, [u8; 8])>,
+}

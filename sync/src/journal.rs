@@ -1,0 +1,163 @@
+//! What a replica keeps, and what a newcomer is given: records of deterministic CBOR.
+//!
+//! | record | array |
+//! |---|---|
+//! | identity | `[0, suite, circle, founder, identity secret, encryption seed, incarnation]` |
+//! | epoch | `[1, gen, secret]` |
+//! | entry | `[2, sealed entry]` |
+//!
+//! The journal holds secrets in the clear: the host keeps it in its encrypted vault.
+
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::cbor::{Reader, Writer};
+use crate::crypto::{DeviceKeys, EpochKey, Suite, wrap};
+use crate::entry::{byte, expect_array, list};
+use crate::id::{CircleId, LogId};
+use crate::replica::{Effect, Replica};
+
+/// Why a replica could not be made of what was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// There is no identity record at the front.
+    NoIdentity,
+    /// A record is not one, or of a version this build does not know.
+    Malformed,
+    /// The welcome was not made for these keys, or was changed.
+    NotForUs,
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            OpenError::NoIdentity => "the journal does not begin with an identity",
+            OpenError::Malformed => "a record is malformed or of an unknown version",
+            OpenError::NotForUs => "the welcome was made for another device, or was changed",
+        })
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+impl<R: CryptoRng> Replica<R> {
+    /// Reads a journal back, record by record as [`Effect::Persist`] gave them. The host vouches for them: they are
+    /// not verified again.
+    pub fn open<'a>(records: impl IntoIterator<Item = &'a [u8]>, rng: R) -> Result<Self, OpenError> {
+        let mut records = records.into_iter();
+        let identity = records.next().ok_or(OpenError::NoIdentity)?;
+        let mut replica = Self::from_identity(identity, rng).ok_or(OpenError::NoIdentity)?;
+        replica.replaying = true;
+        let mut unused = Vec::new();
+        for record in records {
+            let mut reader = Reader(record);
+            let kind = reader.array().and_then(|len| Some((len, reader.unsigned()?)));
+            match kind.ok_or(OpenError::Malformed)? {
+                (3, 1) => {
+                    let (generation, key) = replica.read_epoch(&mut reader).ok_or(OpenError::Malformed)?;
+                    replica.learn_key(generation, key, &mut unused);
+                }
+                (2, 2) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
+                _ => return Err(OpenError::Malformed),
+            }
+            unused.clear();
+        }
+        replica.replaying = false;
+        replica.note_all_holders(&mut unused);
+        // A crash may have come between learning something and saying so.
+        replica.acknowledge_at = Some(u64::MAX);
+        Ok(replica)
+    }
+
+    /// Begins as a newcomer with a welcome. What it says is verified as entries arrive.
+    pub fn join(
+        keys: DeviceKeys,
+        welcome: &[u8],
+        psk: &[u8],
+        rng: R,
+    ) -> Result<(Self, Vec<Effect>), OpenError> {
+        let suite = keys.suite;
+        let log = keys.public().log();
+        let opened = keys.unwrap(welcome, &welcome_info(&log, psk)).ok_or(OpenError::NotForUs)?;
+        let mut reader = Reader(&opened);
+        let header = (|| {
+            expect_array(&mut reader, 4)?;
+            let same = Suite::from_number(byte(&mut reader)?)? == suite;
+            same.then_some((CircleId(reader.fixed()?), LogId(reader.fixed()?)))
+        })();
+        let (circle, founder) = header.ok_or(OpenError::Malformed)?;
+        let mut replica = Self::empty(suite, circle, founder, keys, rng);
+        let mut effects = alloc::vec![Effect::Persist(replica.identity_record())];
+        let epochs = list(&mut reader, |reader| {
+            expect_array(reader, 2)?;
+            replica.read_epoch(reader)
+        });
+        for (generation, key) in epochs.ok_or(OpenError::Malformed)? {
+            replica.learn_key(generation, key, &mut effects);
+        }
+        Ok((replica, effects))
+    }
+
+    /// The welcome for someone who was just admitted: circle, founder and every epoch secret that is here, encrypted
+    /// to it and bound to what both sides know (`psk`). `None` for someone who is no member.
+    pub fn welcome(&mut self, log: LogId, psk: &[u8]) -> Option<Vec<u8>> {
+        let encryption =
+            self.members.all.get(&log).filter(|member| member.is_live())?.keys.encryption.clone();
+        let mut writer = Writer::default();
+        writer.array(4).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
+        let known = self.epochs.values().filter_map(|epoch| Some((epoch.generation, epoch.key.as_ref()?)));
+        writer.array(known.clone().count());
+        for (generation, key) in known {
+            writer.array(2).unsigned(generation.into()).bytes(&key.secret);
+        }
+        let plaintext = Zeroizing::new(writer.0);
+        wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)
+    }
+
+    fn from_identity(record: &[u8], rng: R) -> Option<Self> {
+        let mut reader = Reader(record);
+        expect_array(&mut reader, 7)?;
+        if reader.unsigned()? != 0 {
+            return None;
+        }
+        let suite = Suite::from_number(byte(&mut reader)?)?;
+        let circle = CircleId(reader.fixed()?);
+        let founder = LogId(reader.fixed()?);
+        let identity = Zeroizing::new(reader.fixed()?);
+        let seed = Zeroizing::new(reader.fixed()?);
+        let incarnation = u32::try_from(reader.unsigned()?).ok()?;
+        let keys = DeviceKeys::from_secrets(suite, &identity, &seed, incarnation)?;
+        Some(Self::empty(suite, circle, founder, keys, rng))
+    }
+
+    fn read_epoch(&self, reader: &mut Reader<'_>) -> Option<(u32, EpochKey)> {
+        let generation = u32::try_from(reader.unsigned()?).ok()?;
+        Some((generation, EpochKey::new(self.suite, self.circle, reader.fixed()?)))
+    }
+
+    pub(crate) fn identity_record(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(7).unsigned(0).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
+        writer.bytes(&self.keys.identity).bytes(&self.keys.encryption_seed);
+        writer.unsigned(self.keys.public.incarnation.into());
+        writer.0
+    }
+
+    pub(crate) fn epoch_record(generation: u32, key: &EpochKey) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(3).unsigned(1).unsigned(generation.into()).bytes(&key.secret);
+        writer.0
+    }
+
+    pub(crate) fn entry_record(sealed: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(2).unsigned(2).bytes(sealed);
+        writer.0
+    }
+}
+
+fn welcome_info(log: &LogId, psk: &[u8]) -> Vec<u8> {
+    [b"welcome/1".as_slice(), &log.0, psk].concat()
+}

@@ -1,0 +1,113 @@
+//! What a replica knows of a mailbox, and how it catches one that lies.
+//!
+//! A mailbox numbers what it holds. The replica remembers how many names it saw and a hash over them in order, so
+//! that a mailbox that forgot (rolled back) contradicts the count, one that hides what it acknowledged fails the
+//! read-back, and one that tells two devices two stories fails their comparison of hashes.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::id::{Name, hash};
+
+/// How often a name may be missing from complete lists after the mailbox acknowledged it.
+const MISSING_LISTS: u8 = 2;
+
+/// What a mailbox did that an honest one does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Misbehaviour {
+    /// It holds less than it once did.
+    RolledBack,
+    /// It does not list what it acknowledged.
+    Withholds,
+    /// It showed another device another history.
+    Forked,
+}
+
+/// One mailbox, as one replica sees it.
+#[derive(Default)]
+pub(crate) struct View {
+    /// Every name that was listed.
+    pub(crate) seen: BTreeSet<Name>,
+    /// The start of the hash over the first `n + 1` names, at index `n`.
+    chain: Vec<[u8; 8]>,
+    /// Acknowledged but not listed yet: how many complete lists lacked it.
+    missing: BTreeMap<Name, u8>,
+    /// Put and neither acknowledged nor listed yet.
+    pub(crate) sent: BTreeSet<Name>,
+    /// The number of the list that was asked for, if it is still expected.
+    asked: Option<u32>,
+    requests: u32,
+    /// Whether a list was complete since the last failure.
+    pub(crate) caught_up: bool,
+}
+
+impl View {
+    pub(crate) fn cursor(&self) -> u64 {
+        self.chain.len() as u64
+    }
+
+    /// Where the history stands: how many names, and their hash.
+    pub(crate) fn checkpoint(&self) -> (u64, [u8; 8]) {
+        (self.cursor(), self.chain.last().copied().unwrap_or_default())
+    }
+
+    /// The number for a new list request. Replies to earlier ones are ignored from now on: a late one is no
+    /// rollback.
+    pub(crate) fn ask(&mut self) -> u32 {
+        self.requests = self.requests.wrapping_add(1);
+        self.asked = Some(self.requests);
+        self.requests
+    }
+
+    /// Whether this is the reply that is expected; it is not expected twice.
+    pub(crate) fn expects(&mut self, request: u32) -> bool {
+        self.asked.take_if(|asked| *asked == request).is_some()
+    }
+
+    pub(crate) fn stored(&mut self, name: Name) {
+        self.sent.remove(&name);
+        if !self.seen.contains(&name) {
+            self.missing.entry(name).or_insert(0);
+        }
+    }
+
+    pub(crate) fn failed(&mut self) {
+        self.sent.clear();
+        self.asked = None;
+        self.caught_up = false;
+    }
+
+    /// Takes a list that begins at the cursor and of which the mailbox says that it holds `head` names in all.
+    pub(crate) fn listed(&mut self, names: impl Iterator<Item = Name>, head: u64) -> Option<Misbehaviour> {
+        if head < self.cursor() {
+            *self = View { requests: self.requests, ..View::default() };
+            return Some(Misbehaviour::RolledBack);
+        }
+        for name in names {
+            let before = self.chain.last().copied().unwrap_or_default();
+            self.chain.push(hash(&[b"prefix/1", &before, &name.0]).short());
+            self.seen.insert(name);
+            self.sent.remove(&name);
+            self.missing.remove(&name);
+        }
+        self.caught_up = self.cursor() >= head;
+        if !self.caught_up {
+            return None;
+        }
+        self.missing.values_mut().for_each(|lists| *lists += 1);
+        let before = self.missing.len();
+        self.missing.retain(|_, lists| *lists < MISSING_LISTS);
+        (self.missing.len() < before).then_some(Misbehaviour::Withholds)
+    }
+
+    /// Compares with what a peer saw of the same mailbox.
+    pub(crate) fn contradicts(&self, cursor: u64, hash: [u8; 8]) -> bool {
+        let index = usize::try_from(cursor).ok().and_then(|cursor| cursor.checked_sub(1));
+        index.and_then(|index| self.chain.get(index)).is_some_and(|known| *known != hash)
+    }
+
+    /// Whether a name should be put again: neither listed nor on its way.
+    pub(crate) fn lacks(&self, name: &Name) -> bool {
+        !self.seen.contains(name) && !self.sent.contains(name) && !self.missing.contains_key(name)
+    }
+}

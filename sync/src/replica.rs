@@ -1,0 +1,351 @@
+//! The replica: events in, effects out. It never waits, reads a clock or opens a file.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use crate::crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, random};
+use crate::dag::Dag;
+use crate::entry::{Op, Signed};
+use crate::id::{AccountId, CircleId, EpochId, LogId, Name, RecordId};
+use crate::mailbox::{Misbehaviour, View};
+use crate::membership::Members;
+use crate::state::{Record, State};
+
+/// The policy register that is not empty once the user has shown that the recovery key is kept.
+pub const POLICY_RECOVERY_CONFIRMED: u8 = 0;
+
+/// How long acknowledgements wait for more to acknowledge, in milliseconds.
+pub const ACKNOWLEDGE_AFTER_MS: u64 = 1_000;
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The user or a relying party changed something: becomes one entry. [`Op::Put`], [`Op::Set`], [`Op::Del`],
+    /// [`Op::Used`] and [`Op::Policy`] only; others are dropped.
+    Local(Vec<Op>),
+    /// The user, verified, takes a new device (or a recovery seed) in.
+    Admit {
+        /// Its keys.
+        keys: PublicKeys,
+        /// Whether it is a recovery seed.
+        recovery: bool,
+        /// What the user calls it.
+        name: Vec<u8>,
+    },
+    /// The user, verified, ends a membership.
+    Revoke {
+        /// Whose; its own is "retire".
+        log: LogId,
+        /// A number for the user interface.
+        why: u8,
+    },
+    /// A sealed entry arrived, from wherever.
+    Received(Vec<u8>),
+    /// A mailbox may have news, or it is time to ask.
+    Poll {
+        /// Which one.
+        mailbox: u8,
+    },
+    /// The reply to [`Effect::List`].
+    Listed {
+        /// Which one.
+        mailbox: u8,
+        /// The request's number.
+        request: u32,
+        /// Names from the cursor on, with their bytes where the carrier has them at hand.
+        items: Vec<(Name, Option<Vec<u8>>)>,
+        /// How many the mailbox holds in all.
+        head: u64,
+    },
+    /// A mailbox acknowledged a put.
+    Stored {
+        /// Which one.
+        mailbox: u8,
+        /// What.
+        name: Name,
+    },
+    /// A mailbox could not be reached; whatever was asked of it is void.
+    Failed {
+        /// Which one.
+        mailbox: u8,
+    },
+    /// A peer is within reach: greet it.
+    PeerSeen {
+        /// The driver's number for it.
+        peer: u32,
+    },
+    /// Bytes from a peer.
+    Peer {
+        /// The driver's number for it.
+        peer: u32,
+        /// As they came.
+        bytes: Vec<u8>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Append this record to the journal; durable before the next effect is carried out.
+    Persist(Vec<u8>),
+    /// Put an entry into a mailbox and report [`Event::Stored`] or [`Event::Failed`].
+    Put {
+        /// Which one.
+        mailbox: u8,
+        /// The entry's name.
+        name: Name,
+        /// The entry.
+        bytes: Vec<u8>,
+    },
+    /// Get an entry from a mailbox and report [`Event::Received`].
+    Get {
+        /// Which one.
+        mailbox: u8,
+        /// The entry's name.
+        name: Name,
+    },
+    /// List a mailbox and report [`Event::Listed`] with this number.
+    List {
+        /// Which one.
+        mailbox: u8,
+        /// How many names to leave out.
+        since: u64,
+        /// To be given back.
+        request: u32,
+    },
+    /// Send bytes to a peer.
+    Send {
+        /// The driver's number for it.
+        peer: u32,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// These records are new, changed or gone.
+    Changed(Vec<RecordId>),
+    /// Whether a record now survives the loss of any one device.
+    Backup(RecordId, bool),
+    /// Someone joined or left: show the list of devices.
+    MembersChanged,
+    /// Tell the user. Never a reason to refuse a sign-in.
+    Alarm(Alarm),
+}
+
+/// What a user should know. Raised once each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// A mailbox misbehaves.
+    Mailbox(u8, Misbehaviour),
+    /// A log has two entries of one number: its device was cloned, restored or stolen, and must join anew.
+    Forked(LogId),
+    /// This device is no member any more: it can read what it has, and share nothing new.
+    NotAMember,
+    /// What was sealed for this device cannot be opened.
+    Unreadable(EpochId),
+}
+
+/// An epoch as far as it is known here.
+pub(crate) struct Epoch {
+    pub(crate) generation: u32,
+    pub(crate) key: Option<EpochKey>,
+    pub(crate) recipients: BTreeSet<LogId>,
+    /// Where it was announced.
+    pub(crate) origin: Option<(LogId, u32)>,
+}
+
+/// One device's copy of the circle.
+pub struct Replica<R> {
+    pub(crate) suite: Suite,
+    pub(crate) circle: CircleId,
+    pub(crate) founder: LogId,
+    pub(crate) keys: DeviceKeys,
+    pub(crate) me: LogId,
+    pub(crate) rng: R,
+    pub(crate) dag: Dag,
+    pub(crate) members: Members,
+    pub(crate) state: State,
+    pub(crate) epochs: BTreeMap<EpochId, Epoch>,
+    /// Opened but not deliverable yet.
+    pub(crate) waiting: BTreeMap<(LogId, u32), Vec<(Signed, Vec<u8>)>>,
+    /// Sealed under an epoch that is not known yet.
+    pub(crate) unread: BTreeMap<EpochId, Vec<Vec<u8>>>,
+    /// For every log the last number a live member refers to: what a revoked log may still deliver.
+    pub(crate) demanded: BTreeMap<LogId, u32>,
+    pub(crate) mailboxes: BTreeMap<u8, View>,
+    pub(crate) backed: BTreeSet<RecordId>,
+    pub(crate) put_by: BTreeMap<(LogId, u32), Vec<RecordId>>,
+    pub(crate) acknowledge_at: Option<u64>,
+    pub(crate) rewrap: bool,
+    pub(crate) evidence: Vec<Vec<u8>>,
+    pub(crate) hlc: u64,
+    pub(crate) alarms: BTreeSet<Alarm>,
+    /// Whether the journal is being read back: nothing is written, nothing verified twice.
+    pub(crate) replaying: bool,
+}
+
+impl<R: CryptoRng> Replica<R> {
+    /// Founds a circle with this device as its first member.
+    pub fn found(suite: Suite, name: &[u8], now_ms: u64, mut rng: R) -> (Self, Vec<Effect>) {
+        let keys = DeviceKeys::generate(suite, &mut rng);
+        let circle = CircleId(random(&mut rng));
+        let me = keys.public().log();
+        let mut replica = Self::empty(suite, circle, me, keys, rng);
+        let mut effects = alloc::vec![Effect::Persist(replica.identity_record())];
+        let admit = Op::Admit { keys: replica.keys.public().clone(), recovery: false, name: name.to_vec() };
+        let secret = random(&mut replica.rng);
+        replica.rotate(now_ms, Some(admit), Some(secret), &mut effects);
+        replica.settle(now_ms, &mut effects);
+        (replica, effects)
+    }
+
+    pub(crate) fn empty(suite: Suite, circle: CircleId, founder: LogId, keys: DeviceKeys, rng: R) -> Self {
+        Replica {
+            suite,
+            circle,
+            founder,
+            me: keys.public().log(),
+            keys,
+            rng,
+            dag: Dag::default(),
+            members: Members::default(),
+            state: State::default(),
+            epochs: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            demanded: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            backed: BTreeSet::new(),
+            put_by: BTreeMap::new(),
+            acknowledge_at: None,
+            rewrap: false,
+            evidence: Vec::new(),
+            hlc: 0,
+            alarms: BTreeSet::new(),
+            replaying: false,
+        }
+    }
+
+    /// Takes one event; what must be done about it. `now_ms` is wall-clock time in milliseconds since 1970.
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Local(mut ops) => {
+                ops.retain(|op| {
+                    matches!(
+                        op,
+                        Op::Put { .. }
+                            | Op::Set { .. }
+                            | Op::Del { .. }
+                            | Op::Used { .. }
+                            | Op::Policy { .. }
+                    )
+                });
+                self.say(now_ms, ops, &mut effects);
+            }
+            Event::Admit { keys, recovery, name } => {
+                let secret = random(&mut self.rng);
+                self.dag.keys.entry(keys.log()).or_insert_with(|| keys.clone());
+                let admit = Op::Admit { keys, recovery, name };
+                self.rotate(now_ms, Some(admit), Some(secret), &mut effects);
+            }
+            Event::Revoke { log, why } => {
+                let secret = random(&mut self.rng);
+                let secret = (log != self.me).then_some(secret);
+                self.rotate(now_ms, Some(Op::Revoke { log, why }), secret, &mut effects);
+            }
+            Event::Received(sealed) => self.receive(sealed, &mut effects),
+            Event::Poll { mailbox } => self.list(mailbox, &mut effects),
+            Event::Listed { mailbox, request, items, head } => {
+                self.listed(mailbox, request, items, head, &mut effects);
+            }
+            Event::Stored { mailbox, name } => {
+                self.mailboxes.entry(mailbox).or_default().stored(name);
+            }
+            Event::Failed { mailbox } => self.mailboxes.entry(mailbox).or_default().failed(),
+            Event::PeerSeen { peer } => self.greet(peer, true, &mut effects),
+            Event::Peer { peer, bytes } => self.peer(peer, bytes, &mut effects),
+            Event::Tick => {}
+        }
+        self.settle(now_ms, &mut effects);
+        effects
+    }
+
+    /// Tells the replica of a mailbox before the first [`Event::Poll`], so that what it says is put there.
+    pub fn add_mailbox(&mut self, mailbox: u8) {
+        self.mailboxes.entry(mailbox).or_default();
+    }
+
+    /// When [`Event::Tick`] is due, in milliseconds since 1970; `None` if nothing waits for time.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.acknowledge_at
+    }
+
+    /// The log this device writes.
+    pub fn log(&self) -> LogId {
+        self.me
+    }
+
+    /// The circle.
+    pub fn circle(&self) -> CircleId {
+        self.circle
+    }
+
+    /// What the delivered entries add up to.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// A live record.
+    pub fn record(&self, record: RecordId) -> Option<&Record> {
+        self.state.records.get(&record)
+    }
+
+    /// The records of an account, best first.
+    pub fn offered(&self, account: AccountId) -> Vec<RecordId> {
+        self.state.offered(account)
+    }
+
+    /// Who is or was a member.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// How many entries of each log are here.
+    pub fn frontier(&self) -> BTreeMap<LogId, u32> {
+        self.dag.logs.iter().map(|(log, entries)| (*log, entries.head())).collect()
+    }
+
+    /// Whether a record survives the loss of any one device: the honest BS flag.
+    pub fn is_backed_up(&self, record: RecordId) -> bool {
+        self.backed.contains(&record)
+    }
+
+    /// The live records that this device had said it held, or had put: what a thief of it may use. The worklist of
+    /// keys to replace.
+    pub fn exposed(&self, device: LogId) -> Vec<RecordId> {
+        let holds = |record: &Record| self.holds(device, record);
+        self.state.records.iter().filter(|(_, record)| holds(record)).map(|(id, _)| *id).collect()
+    }
+
+    /// The sealed forms of every entry here.
+    pub fn entries(&self) -> impl Iterator<Item = (Name, &[u8])> {
+        self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, sealed)| (*name, sealed.as_slice()))
+    }
+
+    /// The mailboxes' names this replica has seen listed.
+    pub fn listed_names(&self, mailbox: u8) -> usize {
+        self.mailboxes.get(&mailbox).map_or(0, |view| view.seen.len())
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
+        if self.alarms.insert(alarm) && !self.replaying {
+            effects.push(Effect::Alarm(alarm));
+        }
+    }
+}
