@@ -17,7 +17,9 @@ fn libfido2_over_packets() {
             .is_ok_and(|status| status.success())
     });
     if !found {
-        return end_to_end::skipped("libfido2 (Debian's libfido2-1) and python3 with tests/clients/requirements.txt");
+        return end_to_end::skipped(
+            "libfido2 (Debian's libfido2-1) and python3 with tests/clients/requirements.txt",
+        );
     }
     end_to_end::pytest("test_libfido2.py");
 }

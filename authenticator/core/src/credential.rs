@@ -125,13 +125,17 @@ impl Credential {
         let map = Item::parse(bytes).ok()?.map().ok()?;
         let bytes = |key| map.get(key).map(|item| item.bytes()).transpose().ok();
         let text = |key| map.get(key).map(|item| item.text()).transpose().ok();
-        let flag = |key| map.get(key).map(|item| item.boolean()).transpose().ok().map(|set| set.unwrap_or(false));
-        let name = |key| text(key)?.map(|name| String::try_from(name).ok()).map_or(Some(None), |name| name.map(Some));
+        let flag =
+            |key| map.get(key).map(|item| item.boolean()).transpose().ok().map(|set| set.unwrap_or(false));
+        let name = |key| {
+            text(key)?.map(|name| String::try_from(name).ok()).map_or(Some(None), |name| name.map(Some))
+        };
         let algorithm = Algorithm::from_cose(map.get(18)?.int().ok()?)?;
         let cred_random = match (bytes(12)?, bytes(13)?) {
-            (Some(with_uv), Some(without_uv)) => {
-                Some(CredRandom { with_uv: with_uv.try_into().ok()?, without_uv: without_uv.try_into().ok()? })
-            }
+            (Some(with_uv), Some(without_uv)) => Some(CredRandom {
+                with_uv: with_uv.try_into().ok()?,
+                without_uv: without_uv.try_into().ok()?,
+            }),
             _ => None,
         };
         Some(Credential {
@@ -213,7 +217,6 @@ impl core::fmt::Debug for CredRandom {
         f.write_str("CredRandom(…)")
     }
 }
-
 
 /// Cuts text to as many whole characters as fit.
 pub(crate) fn truncated<const N: usize>(text: &str) -> String<N> {

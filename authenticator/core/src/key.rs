@@ -57,7 +57,9 @@ impl PrivateKey {
     pub fn generate(algorithm: Algorithm, rng: &mut impl CryptoRng) -> Self {
         let mut bytes = [0_u8; 32];
         match algorithm {
-            Algorithm::Es256 => bytes.copy_from_slice(&p256::NonZeroScalar::generate_from_rng(rng).to_bytes()),
+            Algorithm::Es256 => {
+                bytes.copy_from_slice(&p256::NonZeroScalar::generate_from_rng(rng).to_bytes())
+            }
             Algorithm::EdDsa => rng.fill_bytes(&mut bytes),
         }
         let key = PrivateKey { algorithm, bytes: Vec::from_array(bytes) };

@@ -1,8 +1,8 @@
 //! PIN/UV auth protocols one and two (CTAP §6.5.6, §6.5.7): key agreement, encryption, authentication.
 
 use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use heapless::Vec;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::elliptic_curve::Generate as _;
 use p256::elliptic_curve::sec1::FromSec1Point as _;
 use rand_core::CryptoRng;
@@ -110,7 +110,8 @@ impl SharedSecret {
             }
             Protocol::Two => {
                 let hkdf = hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), z);
-                hkdf.expand(b"CTAP2 HMAC key", &mut secret.hmac_key).expect("32 bytes are within HKDF's limit");
+                hkdf.expand(b"CTAP2 HMAC key", &mut secret.hmac_key)
+                    .expect("32 bytes are within HKDF's limit");
                 hkdf.expand(b"CTAP2 AES key", &mut secret.aes_key).expect("32 bytes are within HKDF's limit");
             }
         }

@@ -57,22 +57,15 @@ pub trait CredentialStore {
     /// The newest credential of this RP whose [`order`](Credential::order) is below `before`.
     ///
     /// Start with `u64::MAX`, go on with the order of what came back: the RP's credentials, newest first.
-    fn newest_before(
-        &mut self,
-        rp_id_hash: &[u8; 32],
-        before: u64,
-    ) -> Result<Option<Credential>, StoreError>;
+    fn newest_before(&mut self, rp_id_hash: &[u8; 32], before: u64)
+    -> Result<Option<Credential>, StoreError>;
 
     /// One credential (the newest) of the first RP whose hash is above `after` in byte order; with `None`, of the
     /// first RP of all. Start with `None`, go on with the hash of what came back: every RP, once each.
     fn next_rp(&mut self, after: Option<&[u8; 32]>) -> Result<Option<Credential>, StoreError>;
 
     /// The credential of this RP with this user handle, if any.
-    fn find_user(
-        &mut self,
-        rp_id_hash: &[u8; 32],
-        user_id: &[u8],
-    ) -> Result<Option<Credential>, StoreError> {
+    fn find_user(&mut self, rp_id_hash: &[u8; 32], user_id: &[u8]) -> Result<Option<Credential>, StoreError> {
         let mut before = u64::MAX;
         while let Some(credential) = self.newest_before(rp_id_hash, before)? {
             if credential.user.id.as_slice() == user_id {

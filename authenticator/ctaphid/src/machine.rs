@@ -234,9 +234,7 @@ impl Ctaphid {
                 let message = &self.message[..response.length];
                 let packet = match response.sent {
                     None => initial(response.channel, response.command, message),
-                    Some((sequence, offset)) => {
-                        continuation(response.channel, sequence, &message[offset..])
-                    }
+                    Some((sequence, offset)) => continuation(response.channel, sequence, &message[offset..]),
                 };
                 response.until = None;
                 let (sequence, offset) = match response.sent {
@@ -291,9 +289,7 @@ impl Ctaphid {
     /// CTAPHID_CANCEL (§11.2.9.1.5): only for a pending CTAPHID_CBOR of its own channel; never answered itself.
     fn cancel(&mut self, channel: u32) -> Option<Event> {
         match &self.state {
-            State::Processing(request)
-                if request.channel == channel && request.command == command::CBOR =>
-            {
+            State::Processing(request) if request.channel == channel && request.command == command::CBOR => {
                 Some(Event::Cancel(request.transaction))
             }
             _ => None,
@@ -328,14 +324,8 @@ impl Ctaphid {
         }
         let received = length.min(payload.len());
         self.message[..received].copy_from_slice(&payload[..received]);
-        let partial = Partial {
-            channel,
-            command,
-            length,
-            received,
-            sequence: 0,
-            until: now + TRANSACTION_TIMEOUT,
-        };
+        let partial =
+            Partial { channel, command, length, received, sequence: 0, until: now + TRANSACTION_TIMEOUT };
         self.advance(now, partial)
     }
 
@@ -402,8 +392,7 @@ impl Ctaphid {
             self.fail(channel, ErrorCode::InvalidParameter);
             return;
         }
-        self.lock =
-            (seconds > 0).then(|| Lock { channel, until: now + Duration::from_secs(seconds.into()) });
+        self.lock = (seconds > 0).then(|| Lock { channel, until: now + Duration::from_secs(seconds.into()) });
         self.send(now, channel, command::LOCK, 0);
     }
 

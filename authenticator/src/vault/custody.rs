@@ -167,7 +167,11 @@ pub(super) fn keep_new(custody: Option<Custody>, vault_id: &[u8; 16]) -> Result<
         Custody::Passphrase(ref given) => {
             let parameters = Stretching { memory_kib: 64 * 1024, passes: 3, lanes: 1, salt: random()? };
             let passphrase = passphrase(given.as_ref(), true)?;
-            (parameters.stretch(&passphrase).ok_or(VaultError::NoPassphrase)?, parameters.encode(), Vec::new())
+            (
+                parameters.stretch(&passphrase).ok_or(VaultError::NoPassphrase)?,
+                parameters.encode(),
+                Vec::new(),
+            )
         }
     };
     Ok(Kept { key, record: CustodyRecord::of(custody.kind(), parameters), notices })
@@ -348,7 +352,8 @@ impl Stretching {
     }
 
     fn stretch(&self, passphrase: &str) -> Option<VaultKey> {
-        let parameters = argon2::Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LENGTH)).ok()?;
+        let parameters =
+            argon2::Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LENGTH)).ok()?;
         let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, parameters);
         let mut key = Zeroizing::new([0; KEY_LENGTH]);
         argon2.hash_password_into(passphrase.as_bytes(), &self.salt, key.as_mut()).ok()?;

@@ -83,8 +83,10 @@ impl Log {
             broken: false,
             frame: frame(),
         };
-        log.rewrite(|fresh| fresh.append(&Record::State { next_order: 1, revision: 0, records: 1 }).map(drop))
-            .map_err(|error| VaultError::Io { file: file.to_owned(), doing: "create", error })?;
+        log.rewrite(|fresh| {
+            fresh.append(&Record::State { next_order: 1, revision: 0, records: 1 }).map(drop)
+        })
+        .map_err(|error| VaultError::Io { file: file.to_owned(), doing: "create", error })?;
         Ok(log)
     }
 
@@ -130,8 +132,15 @@ impl Log {
             return Err(WriteError::Failed);
         }
         let nonce = random().map_err(|_| WriteError::Failed)?;
-        let location =
-            seal_frame(&self.sealer, &self.header.vault_id, self.length, self.sequence, nonce, record, &mut self.frame);
+        let location = seal_frame(
+            &self.sealer,
+            &self.header.vault_id,
+            self.length,
+            self.sequence,
+            nonce,
+            record,
+            &mut self.frame,
+        );
         if let Err(error) = self.medium.append(&self.frame) {
             // What got through goes away again; if it does not, what follows would stand behind a torn record.
             self.broken = self.medium.truncate(self.length).is_err();
@@ -148,13 +157,18 @@ impl Log {
     }
 
     /// Shows the record that is there; `None` if it is not what was written, or cannot be read.
-    pub(super) fn read<T>(&mut self, location: Location, then: impl FnOnce(Record<'_>) -> Option<T>) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        location: Location,
+        then: impl FnOnce(Record<'_>) -> Option<T>,
+    ) -> Option<T> {
         self.frame.clear();
         self.frame.resize(FRAME_HEADER + location.length as usize + TAG_LENGTH, 0);
         self.medium.read_at(location.offset, &mut self.frame).ok()?;
         let found = FrameHeader::parse(self.frame.first_chunk()?)?;
         let expected = found.sequence == location.sequence && found.length == location.length;
-        let body = expected.then(|| open_frame(&self.sealer, &self.header.vault_id, &found, &mut self.frame))?;
+        let body =
+            expected.then(|| open_frame(&self.sealer, &self.header.vault_id, &found, &mut self.frame))?;
         let shown = body.and_then(Record::decode).and_then(then);
         self.frame.as_mut_slice().zeroize();
         shown
@@ -202,8 +216,7 @@ impl Log {
             let offset = self.length;
             let corrupt = |what| VaultError::Corrupt { file: self.file.clone(), offset, what };
             let torn = || Torn { offset, length: end - offset };
-            let unreadable =
-                |error| VaultError::Io { file: self.file.clone(), doing: "read", error };
+            let unreadable = |error| VaultError::Io { file: self.file.clone(), doing: "read", error };
             let found = match window.frame(&mut *self.medium, offset).map_err(unreadable)? {
                 Found::Frame(header, _) if header.sequence != self.sequence => {
                     return Err(corrupt("a record is missing, doubled or from elsewhere"));
@@ -215,7 +228,8 @@ impl Log {
                             if let Some(Record::State { records, .. }) = record {
                                 at_least = records;
                             }
-                            let location = Location { offset, sequence: header.sequence, length: header.length };
+                            let location =
+                                Location { offset, sequence: header.sequence, length: header.length };
                             record.and_then(|record| each(record, location)).map(|()| bytes.len() as u64)
                         }
                         None => return Err(corrupt("this record was changed")),
@@ -255,8 +269,15 @@ impl Fresh<'_> {
     /// Adds a record to the new log.
     pub(super) fn append(&mut self, record: &Record<'_>) -> io::Result<Location> {
         let nonce = random().map_err(|_| io::Error::other("no random bytes"))?;
-        let location =
-            seal_frame(self.sealer, &self.vault_id, self.offset, self.sequence, nonce, record, &mut self.frame);
+        let location = seal_frame(
+            self.sealer,
+            &self.vault_id,
+            self.offset,
+            self.sequence,
+            nonce,
+            record,
+            &mut self.frame,
+        );
         self.pending.extend_from_slice(&self.frame);
         self.offset += self.frame.len() as u64;
         self.sequence += 1;
@@ -338,7 +359,8 @@ impl Header {
             return Err(VaultError::NewerFormat { file: file.to_owned(), version });
         }
         let parameters = usize::from(length).checked_sub(HEADER_FIXED + HEADER_CHECK + TAG_LENGTH);
-        let parameters = parameters.filter(|_| u64::from(length) <= end).ok_or_else(|| corrupt("the header is cut"))?;
+        let parameters =
+            parameters.filter(|_| u64::from(length) <= end).ok_or_else(|| corrupt("the header is cut"))?;
         let mut bytes = vec![0; length.into()];
         medium.read_at(0, &mut bytes).map_err(failed)?;
         let (covered, check) = bytes.split_at(HEADER_FIXED + parameters);
@@ -502,7 +524,9 @@ impl Window {
 impl From<io::Error> for WriteError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full
+            }
             _ => Self::Failed,
         }
     }

@@ -133,7 +133,8 @@ impl Medium for Memory {
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let log = opened(&mut self.log)?;
-        let found = usize::try_from(offset).ok().and_then(|start| log.get(start..start.checked_add(buffer.len())?));
+        let found =
+            usize::try_from(offset).ok().and_then(|start| log.get(start..start.checked_add(buffer.len())?));
         buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }

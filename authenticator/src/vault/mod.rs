@@ -146,7 +146,8 @@ impl Vault {
             return Err(VaultError::MissingDirectory { directory: directory.to_owned() });
         }
         let lock = Lock::take(&path)?;
-        let disk = Disk::open(&path).map_err(|error| VaultError::Io { file: path.clone(), doing: "open", error })?;
+        let disk =
+            Disk::open(&path).map_err(|error| VaultError::Io { file: path.clone(), doing: "open", error })?;
         let mut vault = Self::open_on(Box::new(disk), &path, custody)?;
         vault._lock = Some(lock);
         Ok(vault)
@@ -166,7 +167,8 @@ impl Vault {
     /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`; makes the directory (mode 0700).
     pub fn default_path() -> Result<PathBuf, VaultError> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let data = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+        let data =
+            variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
         let directory = data.ok_or(VaultError::NoHome)?.join("doppelkey");
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
@@ -250,8 +252,11 @@ impl Vault {
     /// Rewrites the log with what still counts.
     fn compact(&mut self) -> io::Result<()> {
         let Vault { log, index, .. } = self;
-        let state =
-            Record::State { next_order: index.next_order, revision: index.revision, records: index.live_records() };
+        let state = Record::State {
+            next_order: index.next_order,
+            revision: index.revision,
+            records: index.live_records(),
+        };
         let moved = log.rewrite(|fresh| {
             fresh.append(&state)?;
             let mut slots = Vec::new();
@@ -309,7 +314,11 @@ impl CredentialStore for Vault {
         self.credential(self.index.find(id))
     }
 
-    fn newest_before(&mut self, rp_id_hash: &[u8; 32], before: u64) -> Result<Option<Credential>, StoreError> {
+    fn newest_before(
+        &mut self,
+        rp_id_hash: &[u8; 32],
+        before: u64,
+    ) -> Result<Option<Credential>, StoreError> {
         self.credential(self.index.newest_before(rp_id_hash, before))
     }
 
@@ -440,7 +449,10 @@ impl From<WriteError> for StoreError {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("file", &self.log.file()).field("custody", &self.custody).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("file", &self.log.file())
+            .field("custody", &self.custody)
+            .finish_non_exhaustive()
     }
 }
 
