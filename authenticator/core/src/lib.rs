@@ -5,6 +5,7 @@ mod authenticator;
 mod cbor;
 mod credential;
 mod key;
+mod pin;
 mod pin_protocol;
 mod status;
 mod store;
