@@ -9,6 +9,8 @@ mod pin;
 mod pin_protocol;
 mod status;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod user;
 

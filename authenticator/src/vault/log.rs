@@ -214,39 +214,60 @@ impl Log {
         let mut at_least = 1;
         while self.length < end {
             let offset = self.length;
-            let corrupt = |what| VaultError::Corrupt { file: self.file.clone(), offset, what };
-            let torn = || Torn { offset, length: end - offset };
-            let unreadable = |error| VaultError::Io { file: self.file.clone(), doing: "read", error };
-            let found = match window.frame(&mut *self.medium, offset).map_err(unreadable)? {
-                Found::Frame(header, _) if header.sequence != self.sequence => {
-                    return Err(corrupt("a record is missing, doubled or from elsewhere"));
-                }
-                Found::Frame(header, bytes) => {
-                    match open_frame(&self.sealer, &self.header.vault_id, &header, bytes) {
-                        Some(body) => {
-                            let record = Record::decode(body);
-                            if let Some(Record::State { records, .. }) = record {
-                                at_least = records;
-                            }
-                            let location =
-                                Location { offset, sequence: header.sequence, length: header.length };
-                            record.and_then(|record| each(record, location)).map(|()| bytes.len() as u64)
-                        }
-                        None => return Err(corrupt("this record was changed")),
-                    }
-                }
-                Found::Unfinished if self.sequence >= at_least => return Ok(Some(torn())),
-                Found::Unfinished => return Err(corrupt("the file ends before its records do")),
-                Found::Damaged => return Err(corrupt("this is not the start of a record")),
+            let location = match self.next_record(&mut window, &mut at_least, &mut each)? {
+                Some(location) => location,
+                None if self.sequence >= at_least => return Ok(Some(Torn { offset, length: end - offset })),
+                None => return Err(self.corrupt("the file ends before its records do")),
             };
-            self.length += found.ok_or_else(|| corrupt("this record makes no sense"))?;
+            self.length += FRAME_HEADER as u64 + u64::from(location.length) + TAG_LENGTH as u64;
             self.sequence += 1;
         }
         if self.sequence < at_least {
-            let (file, offset) = (self.file.clone(), end);
-            return Err(VaultError::Corrupt { file, offset, what: "the file ends before its records do" });
+            return Err(self.corrupt("the file ends before its records do"));
         }
         Ok(None)
+    }
+
+    /// Shows the record at the end of what is known to be good, and says where it is; `None` if it is unfinished.
+    fn next_record(
+        &mut self,
+        window: &mut Window,
+        at_least: &mut u64,
+        each: &mut impl FnMut(Record<'_>, Location) -> Option<()>,
+    ) -> Result<Option<Location>, VaultError> {
+        let (offset, end) = (self.length, window.end);
+        let failed = |file: &Path, error| VaultError::Io { file: file.to_owned(), doing: "read", error };
+        let found = window.frame(&mut *self.medium, offset).map_err(|error| failed(&self.file, error))?;
+        let (header, bytes) = match found {
+            Found::Frame(header, bytes) => (header, bytes),
+            Found::Unfinished => return Ok(None),
+            Found::Damaged => return Err(self.corrupt("this is not the start of a record")),
+        };
+        if header.sequence != self.sequence {
+            return Err(self.corrupt("a record is missing, doubled or from elsewhere"));
+        }
+        let is_last = offset + bytes.len() as u64 == end;
+        let Some(body) = open_frame(&self.sealer, &self.header.vault_id, &header, bytes) else {
+            let unwritten = is_last
+                && window
+                    .is_unwritten(&mut *self.medium, offset)
+                    .map_err(|error| failed(&self.file, error))?;
+            return if unwritten { Ok(None) } else { Err(self.corrupt("this record was changed")) };
+        };
+        let record = Record::decode(body);
+        if let Some(Record::State { records, .. }) = record {
+            *at_least = records;
+        }
+        let location = Location { offset, sequence: header.sequence, length: header.length };
+        match record.and_then(|record| each(record, location)) {
+            Some(()) => Ok(Some(location)),
+            None => Err(self.corrupt("this record makes no sense")),
+        }
+    }
+
+    /// What is in the file at the end of what is known to be good is not what was written there.
+    fn corrupt(&self, what: &'static str) -> VaultError {
+        VaultError::Corrupt { file: self.file.clone(), offset: self.length, what }
     }
 
     fn unreadable(&self, error: io::Error) -> VaultError {
@@ -482,13 +503,11 @@ impl Window {
         }
         let start = self.at(medium, offset, FRAME_HEADER)?;
         let Some(header) = start.first_chunk().and_then(FrameHeader::parse) else {
-            // The file system made the file longer, and the crash came before the bytes.
-            let unwritten = self.is_zero(medium, offset + FRAME_HEADER as u64 - 4)?;
+            let unwritten = self.is_unwritten(medium, offset)?;
             return Ok(if unwritten { Found::Unfinished } else { Found::Damaged });
         };
         let length = FRAME_HEADER + header.length as usize + TAG_LENGTH;
-        let unwritten = left == length as u64 && self.is_zero(medium, self.end - TAG_LENGTH as u64)?;
-        if left < length as u64 || unwritten {
+        if left < length as u64 {
             return Ok(Found::Unfinished);
         }
         Ok(Found::Frame(header, self.at(medium, offset, length)?))
@@ -509,15 +528,17 @@ impl Window {
         Ok(&mut self.bytes[skipped..skipped + length])
     }
 
-    /// Whether there are only zeros from here to the end, and no more of them than a record can have.
-    fn is_zero(&self, medium: &mut dyn Medium, offset: u64) -> io::Result<bool> {
+    /// Whether what is from here to the end is at most one frame of which whole sectors at the end are zeros: the
+    /// file system made the file longer, and the crash came before it wrote the bytes.
+    fn is_unwritten(&self, medium: &mut dyn Medium, offset: u64) -> io::Result<bool> {
         let left = self.end - offset;
         if left > (FRAME_HEADER + RECORD_MAX + TAG_LENGTH) as u64 {
             return Ok(false);
         }
         let mut bytes = vec![0; left as usize];
         medium.read_at(offset, &mut bytes)?;
-        Ok(bytes.iter().all(|byte| *byte == 0))
+        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count() as u64;
+        Ok(zeros == left || (self.end - zeros).next_multiple_of(SECTOR) < self.end)
     }
 }
 
@@ -543,3 +564,5 @@ const HEADER_FIXED: usize = 61;
 const HEADER_CHECK: usize = 32;
 const FRAME_HEADER: usize = 28;
 const WINDOW: usize = 256 * 1024;
+/// What a disk writes as a whole, in bytes; where it is more, that is a multiple.
+const SECTOR: u64 = 512;

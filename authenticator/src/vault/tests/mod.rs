@@ -1,1 +1,234 @@
-//! Tests of the whole vault.
+//! Tests of the whole vault, on a medium whose power can be cut.
+
+mod damage;
+mod platter;
+
+use std::path::Path;
+
+use doppelkey_core::testing::{PowerCut, Subject, conformance};
+use doppelkey_core::{Credential, CredentialStore as _, Slot, StoreError};
+use zeroize::Zeroizing;
+
+use self::platter::Platter;
+use super::custody::CustodyRecord;
+use super::error::VaultError;
+use super::log::Log;
+use super::medium::Medium;
+use super::seal::VaultKey;
+use super::{COUNTER_BLOCK, LOOK_MIN, Notice, Vault};
+
+#[test]
+fn the_vault_conforms_on_a_medium_whose_power_is_cut_at_every_step() {
+    conformance(&mut OnPlatter::default());
+}
+
+#[test]
+fn the_ephemeral_vault_conforms() {
+    struct InMemory;
+    impl Subject for InMemory {
+        type Store = Vault;
+
+        fn fresh(&mut self) -> Vault {
+            Vault::ephemeral().expect("memory takes a vault")
+        }
+
+        fn cut_power(&mut self, _: &mut Vault, _: PowerCut) {}
+
+        fn restart(&mut self, store: Vault, _: Option<PowerCut>) -> Vault {
+            store
+        }
+    }
+    conformance(&mut InMemory);
+}
+
+#[test]
+fn a_creation_that_was_cut_leaves_no_vault_or_a_whole_one() {
+    for survives in [0, 90, 91, 255] {
+        for after in 0..12 {
+            let platter = Platter::default();
+            platter.cut(PowerCut { after, survives });
+            let created = create(&platter);
+            platter.restart();
+            let header = Log::header(&mut platter.clone(), Path::new("vault")).expect("no half a header");
+            assert!(created.is_err() || header.is_some(), "a created vault is there");
+            if header.is_some() {
+                assert_eq!(open(&platter).expect("it opens").len(), Ok(0));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_is_dropped_and_told() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    vault.put(&credential(1), None).expect("there is room");
+    let whole = platter.bytes().len();
+    vault.put(&credential(2), None).expect("there is room");
+    drop(vault);
+    let all = platter.bytes();
+    for length in whole + 1..all.len() {
+        platter.set(&all[..length]);
+        let mut vault = open(&platter).expect("a torn tail is no damage");
+        let torn = Notice::TornTail { offset: whole as u64, length: (length - whole) as u64 };
+        assert_eq!(vault.notices(), [torn]);
+        assert_eq!(vault.len(), Ok(1));
+        drop(vault);
+        assert_eq!(open(&platter).expect("it was recovered").notices(), [], "it is told once");
+    }
+}
+
+#[test]
+fn a_tail_whose_length_came_before_its_bytes_is_torn_wherever_the_sectors_end() {
+    for padding in 0..512 {
+        let platter = Platter::default();
+        let mut vault = create(&platter).expect("memory takes a vault");
+        vault.write(Slot::Sync, &vec![1; padding]).expect("there is room");
+        let whole = platter.bytes().len();
+        vault.write(Slot::Sync, &[2; 700]).expect("there is room");
+        drop(vault);
+        let mut bytes = platter.bytes();
+        let sector = (bytes.len() - 1) / 512 * 512;
+        bytes[sector.max(whole)..].fill(0);
+        platter.set(&bytes);
+        let mut vault = open(&platter).expect("a torn tail is no damage");
+        assert_eq!(vault.read(Slot::Sync, &mut [0; 1024]), Ok(Some(padding)));
+    }
+}
+
+#[test]
+fn what_a_reset_forgot_is_no_longer_in_the_file() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    let empty = platter.bytes().len();
+    for number in 0..20 {
+        vault.put(&credential(number), None).expect("there is room");
+    }
+    vault.write(Slot::Pin, &[1; 64]).expect("there is room");
+    assert!(platter.bytes().len() > empty + 20 * 100);
+    vault.reset().expect("it can be reset");
+    assert_eq!(platter.bytes().len(), empty);
+}
+
+#[test]
+fn signature_counters_are_written_once_in_a_block() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    vault.put(&credential(1), None).expect("there is room");
+    let id = credential(1).id;
+    vault.next_sign_count(Some(&id)).expect("it is here");
+    let length = platter.bytes().len();
+    for _ in 1..COUNTER_BLOCK {
+        vault.next_sign_count(Some(&id)).expect("it is here");
+    }
+    assert_eq!(platter.bytes().len(), length);
+    vault.next_sign_count(Some(&id)).expect("it is here");
+    assert!(platter.bytes().len() > length);
+}
+
+#[test]
+fn a_log_of_the_past_is_rewritten_while_it_is_used() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    vault.put(&credential(1), None).expect("there is room");
+    let mut longest = 0;
+    for count in 0..LOOK_MIN * 3 / 2 {
+        vault.write(Slot::Pin, &count.to_le_bytes()).expect("there is room");
+        longest = longest.max(platter.bytes_len());
+    }
+    assert!(platter.bytes_len() < longest * 2 / 3, "{} of {longest}", platter.bytes_len());
+    let mut pin = [0; 8];
+    assert_eq!(vault.read(Slot::Pin, &mut pin), Ok(Some(8)));
+    assert_eq!(u64::from_le_bytes(pin), LOOK_MIN * 3 / 2 - 1);
+    assert_eq!(vault.get(&credential(1).id).map(|found| found.is_some()), Ok(true));
+}
+
+#[test]
+fn after_a_failed_sync_nothing_more_is_believed_or_written() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    platter.cut(PowerCut { after: 1, survives: 0 });
+    assert_eq!(vault.put(&credential(1), None), Err(StoreError::Fault));
+    platter.restart_power_only();
+    assert_eq!(vault.put(&credential(1), None), Err(StoreError::Fault));
+    assert_eq!(vault.remaining(), Ok(0));
+    assert_eq!(vault.get(&credential(1).id), Ok(None), "what was not answered is not here");
+}
+
+#[test]
+fn a_record_too_long_for_its_slot_is_refused_and_changes_nothing() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    let before = platter.bytes();
+    assert_eq!(
+        vault.write(Slot::LargeBlobs, &[0; doppelkey_core::LARGE_BLOBS_MAX + 1]),
+        Err(StoreError::Full)
+    );
+    assert_eq!(platter.bytes(), before);
+}
+
+/// The vault on a platter. The suite has one store at a time.
+#[derive(Default)]
+struct OnPlatter {
+    platter: Platter,
+}
+
+impl Subject for OnPlatter {
+    type Store = Vault;
+
+    fn fresh(&mut self) -> Vault {
+        self.platter = Platter::default();
+        create(&self.platter).expect("an empty platter takes a vault")
+    }
+
+    fn cut_power(&mut self, _: &mut Vault, cut: PowerCut) {
+        self.platter.cut(cut);
+    }
+
+    fn restart(&mut self, store: Vault, interrupted: Option<PowerCut>) -> Vault {
+        drop(store);
+        self.platter.restart();
+        if let Some(cut) = interrupted {
+            self.platter.cut(cut);
+            drop(open(&self.platter));
+            self.platter.restart();
+        }
+        open(&self.platter).expect("a cut is no damage")
+    }
+}
+
+fn key() -> VaultKey {
+    Zeroizing::new([0x4B; 32])
+}
+
+fn create(platter: &Platter) -> Result<Vault, VaultError> {
+    let medium: Box<dyn Medium> = Box::new(platter.clone());
+    Vault::create(medium, Path::new("vault"), [0x1D; 16], CustodyRecord::ephemeral(), key())
+}
+
+fn open(platter: &Platter) -> Result<Vault, VaultError> {
+    let mut medium: Box<dyn Medium> = Box::new(platter.clone());
+    let header = Log::header(&mut *medium, Path::new("vault"))?.expect("there is a vault");
+    Vault::load(medium, Path::new("vault"), header, key())
+}
+
+fn credential(number: u8) -> Credential {
+    use doppelkey_core::{Algorithm, CredentialProtection, PrivateKey, User};
+    Credential {
+        id: heapless::Vec::from_slice(&[number; 16]).expect("16 bytes fit"),
+        rp_id_hash: [number % 3; 32],
+        rp_id: heapless::String::try_from("example.test").expect("it fits"),
+        user: User { id: heapless::Vec::from_slice(&[number]).expect("it fits"), ..User::default() },
+        key: PrivateKey::from_bytes(Algorithm::Es256, &[number.max(1); 32]).expect("a small scalar is a key"),
+        order: 0,
+        sign_count: Some(0),
+        backup_eligible: false,
+        backup_state: false,
+        protection: CredentialProtection::Optional,
+        cred_random: None,
+        large_blob_key: None,
+        cred_blob: None,
+        third_party_payment: false,
+        hidden: false,
+    }
+}
