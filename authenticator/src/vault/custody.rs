@@ -207,7 +207,7 @@ pub(super) fn fetch(
                 _ => None,
             };
             let parameters = Stretching::decode(&record.parameters).ok_or_else(senseless)?;
-            parameters.stretch(&*passphrase(given.as_ref(), false)?)
+            parameters.stretch(&passphrase(given.as_ref(), false)?)
         }
         (CustodyKind::Ephemeral, _) => return Err(senseless()),
     };

@@ -142,27 +142,45 @@ impl Medium for Platter {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.step(|state, _| Some(state.log.as_mut()?.bytes.extend_from_slice(bytes)))
+        self.step(|state, _| {
+            state.log.as_mut()?.bytes.extend_from_slice(bytes);
+            Some(())
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.step(|state, done| Some(state.log.as_mut()?.sync(done)))
+        self.step(|state, done| {
+            state.log.as_mut()?.sync(done);
+            Some(())
+        })
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.step(|state, _| Some(state.log.as_mut()?.bytes.truncate(length as usize)))
+        self.step(|state, _| {
+            state.log.as_mut()?.bytes.truncate(length as usize);
+            Some(())
+        })
     }
 
     fn create_new(&mut self) -> io::Result<()> {
-        self.step(|state, _| Some(state.new = Some(Inode::default())))
+        self.step(|state, _| {
+            state.new = Some(Inode::default());
+            Some(())
+        })
     }
 
     fn append_new(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.step(|state, _| Some(state.new.as_mut()?.bytes.extend_from_slice(bytes)))
+        self.step(|state, _| {
+            state.new.as_mut()?.bytes.extend_from_slice(bytes);
+            Some(())
+        })
     }
 
     fn sync_new(&mut self) -> io::Result<()> {
-        self.step(|state, done| Some(state.new.as_mut()?.sync(done)))
+        self.step(|state, done| {
+            state.new.as_mut()?.sync(done);
+            Some(())
+        })
     }
 
     fn rename_new(&mut self) -> io::Result<()> {
