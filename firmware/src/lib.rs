@@ -1,2 +1,6 @@
-//! The Doppelkey authenticator on microcontrollers.
+//! The Doppelkey authenticator on microcontrollers: what a board adds to `doppelkey-core` and `doppelkey-ctaphid`.
+//!
+//! The library is the part that no board changes, and it is tested on the host; a board is one file in `src/bin`.
 #![no_std]
+
+pub mod flash_store;
