@@ -1,9 +1,16 @@
 //! The authenticator: one call, one result.
 
+use rand_core::CryptoRng;
+
+use crate::configuration::Configuration;
+use crate::ctap2::{self, Command};
+use crate::pending::Pending;
+use crate::pin::PinUv;
+use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
+use crate::u2f;
 use crate::user::{Answer, Prompt};
-use rand_core::CryptoRng;
 
 /// The most bytes a CTAPHID message carries: 64 − 7 + 128 × (64 − 5).
 pub const MESSAGE_MAX: usize = 7609;
@@ -41,24 +48,125 @@ pub enum Output {
 }
 
 /// A CTAP2 authenticator. It is told bytes, time, randomness and the user's answers, and never waits.
+///
+/// One value lives for one power-up: unplugging and plugging in again is a new one over the same store.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use core::time::Duration;
+/// use doppelkey_core::{Authenticator, Configuration, Input, MemoryStore, Message, Output, testing::SeededRng};
+///
+/// let mut authenticator = Authenticator::new(MemoryStore::new(), SeededRng::new(1), Configuration::default());
+/// let mut response = Message::new();
+/// let get_info = Input::Cbor(&[0x04]);
+/// assert_eq!(authenticator.handle(Duration::ZERO, get_info, &mut response), Output::Respond);
+/// assert_eq!(response[0], 0x00); // CTAP2_OK
+/// # }
+/// ```
 pub struct Authenticator<S, R> {
-    store: S,
-    rng: R,
+    pub(crate) store: S,
+    pub(crate) rng: R,
+    pub(crate) configuration: Configuration,
+    pub(crate) pin: PinUv,
+    /// The request that waits for the user, and until when.
+    waiting: Option<(Pending, Time)>,
+}
+
+/// How a command, or a step of one, goes on when it does not fail.
+pub(crate) enum Reply {
+    /// The response is in the buffer, behind the status byte that is there already.
+    Done,
+    /// The user is to be asked; the command goes on with the answer.
+    Ask(Pending),
 }
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    /// An authenticator at power-up. Touches neither the store nor the randomness.
+    pub fn new(store: S, rng: R, configuration: Configuration) -> Self {
+        Authenticator { store, rng, configuration, pin: PinUv::new(), waiting: None }
+    }
+
     /// Takes one step.
     ///
     /// Never panics, whatever the input. `response` is overwritten with [`Output::Respond`] and left empty else.
     /// A request while the user is being asked abandons the earlier one.
     pub fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output {
-        let _ = (now, input, &mut self.store, &mut self.rng);
         response.clear();
-        Output::Idle
+        let outcome = match input {
+            Input::Cbor(request) => {
+                self.waiting = None;
+                self.command(now, request, response)
+            }
+            Input::Msg(apdu) => {
+                self.waiting = None;
+                u2f::message(self, now, apdu, response)
+            }
+            Input::Answer(answer) => match self.waiting.take() {
+                Some((pending, _)) => self.answered(now, pending, answer, response),
+                None => return Output::Idle,
+            },
+            Input::Cancel => match self.waiting.take() {
+                Some((pending, _)) => self.ended(pending, Status::KeepaliveCancel, response),
+                None => return Output::Idle,
+            },
+            Input::Tick => match self.waiting.take() {
+                Some((pending, until)) if now < until => {
+                    self.waiting = Some((pending, until));
+                    return Output::AskUser { until };
+                }
+                Some((pending, _)) => self.ended(pending, Status::UserActionTimeout, response),
+                None => return Output::Idle,
+            },
+        };
+        self.conclude(now, outcome, response)
     }
 
     /// What the user is being asked, while that is so.
     pub fn prompt(&self) -> Option<Prompt<'_>> {
-        None
+        self.waiting.as_ref().map(|(pending, _)| pending.prompt())
+    }
+
+    /// What this authenticator is.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Changes what this authenticator is, from the next command on. For tests and test controllers: a real one
+    /// does not change.
+    pub fn configuration_mut(&mut self) -> &mut Configuration {
+        &mut self.configuration
+    }
+
+    /// The store.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    fn command(&mut self, now: Time, request: &[u8], response: &mut Message) -> Step<Reply> {
+        let (command, parameters) = request.split_first().ok_or(Status::InvalidLength)?;
+        if request.len() > usize::from(self.configuration.limits.max_message_size) {
+            return Err(Status::RequestTooLarge);
+        }
+        let command = Command::from_byte(*command).ok_or(Status::InvalidCommand)?;
+        // The status byte; an error replaces it.
+        let _ = response.push(Status::Ok as u8);
+        ctap2::dispatch(self, now, command, parameters, response)
+    }
+
+    fn conclude(&mut self, now: Time, outcome: Step<Reply>, response: &mut Message) -> Output {
+        match outcome {
+            Ok(Reply::Done) => Output::Respond,
+            Ok(Reply::Ask(pending)) => {
+                response.clear();
+                let until = now + self.configuration.user_timeout;
+                self.waiting = Some((pending, until));
+                Output::AskUser { until }
+            }
+            Err(status) => {
+                response.clear();
+                let _ = response.push(status as u8);
+                Output::Respond
+            }
+        }
     }
 }

@@ -290,6 +290,42 @@ impl<'m> Writer<'m> {
     pub(crate) fn map(&mut self, members: usize) -> &mut Self {
         self.header(MAP, members as u64)
     }
+
+    /// Writes a map whose members are counted as they are written.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub(crate) fn counted_map(&mut self, write: impl FnOnce(&mut Members<'_, 'm>) -> Step) -> Step {
+        let start = self.out.len();
+        let mut members = Members { writer: self, count: 0 };
+        write(&mut members)?;
+        let (count, end) = (members.count, self.out.len());
+        self.map(count);
+        // The header was written last, and belongs first.
+        let header = self.out.len() - end;
+        self.out[start..].rotate_right(header);
+        Ok(())
+    }
+}
+
+/// The members of a [`Writer::counted_map`].
+pub(crate) struct Members<'w, 'm> {
+    writer: &'w mut Writer<'m>,
+    count: usize,
+}
+
+impl<'m> Members<'_, 'm> {
+    /// Begins a member with an integer key; its value is to be written next.
+    pub(crate) fn int(&mut self, key: i32) -> &mut Writer<'m> {
+        self.count += 1;
+        self.writer.int(key)
+    }
+
+    /// Begins a member with a text key; its value is to be written next.
+    pub(crate) fn text(&mut self, key: &str) -> &mut Writer<'m> {
+        self.count += 1;
+        self.writer.text(key)
+    }
 }
 
 const UNSIGNED: u8 = 0;
@@ -398,6 +434,24 @@ mod tests {
         assert!(items.next().is_none());
         assert!(map.get(4).is_none());
         assert_eq!(map.required(3).unwrap().text(), Err(Status::CborUnexpectedType));
+    }
+
+    #[test]
+    fn counts_the_members_of_a_map() {
+        for count in [0_u8, 1, 23, 24, 40] {
+            let mut message = Message::new();
+            let mut writer = Writer::new(&mut message);
+            writer.text("before");
+            let written = writer.counted_map(|members| {
+                for key in 0..count {
+                    members.int(i32::from(key)).boolean(true);
+                }
+                Ok(())
+            });
+            assert_eq!((written, writer.finish()), (Ok(()), Ok(())));
+            let map = Item::parse(&message[7..]).unwrap().map().unwrap();
+            assert_eq!(map.entries().count(), usize::from(count));
+        }
     }
 
     #[test]

@@ -1,10 +1,26 @@
 //! CTAP2 and U2F as a state machine without I/O.
+//!
+//! # Features
+//! * `alloc`: [`MemoryStore`], and attestation formats that the host makes.
+//! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
+//! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.
+//! * `faults`: an authenticator that misbehaves on request. Never in firmware.
 #![no_std]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod attestation;
 mod authenticator;
 mod cbor;
+mod configuration;
 mod credential;
+mod ctap2;
+mod identity;
 mod key;
+#[cfg(feature = "alloc")]
+mod memory_store;
+mod pending;
 mod pin;
 mod pin_protocol;
 mod status;
@@ -12,11 +28,18 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod u2f;
 mod user;
 
-pub use authenticator::*;
+pub use attestation::Attestation;
+#[cfg(feature = "alloc")]
+pub use attestation::{AttestationRequest, Attester, Members, Statement};
+pub use authenticator::{Authenticator, Input, MESSAGE_MAX, Message, Output};
+pub use configuration::*;
 pub use credential::*;
 pub use key::{Algorithm, PRIVATE_KEY_MAX, PrivateKey};
+#[cfg(feature = "alloc")]
+pub use memory_store::MemoryStore;
 pub use status::Status;
 pub use store::*;
 pub use time::*;

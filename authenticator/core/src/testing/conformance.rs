@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use super::alloc;
 use super::model::{Model, Step};
 use crate::{
     Algorithm, CredRandom, Credential, CredentialProtection, CredentialStore, LARGE_BLOBS_MAX, PrivateKey,

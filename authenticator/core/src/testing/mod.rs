@@ -1,8 +1,8 @@
-//! For the tests of whoever implements a seam of this crate. Behind the feature `testing`; needs an allocator.
-
-extern crate alloc;
+//! For tests: a device in a fake world, randomness from a seed, and the suite that every store runs.
 
 mod conformance;
 mod model;
+mod world;
 
 pub use conformance::{PowerCut, Subject, conformance};
+pub use world::{APPROVES, Asked, Does, SeededRng, World};

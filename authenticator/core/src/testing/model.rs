@@ -5,7 +5,6 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::alloc;
 use crate::{Credential, CredentialStore, Slot, StoreError};
 
 /// One change to a store.

@@ -1,0 +1,20 @@
+//! authenticatorLargeBlobs (CTAP §6.10).
+
+use rand_core::CryptoRng;
+
+use crate::authenticator::{Authenticator, Message, Reply};
+use crate::cbor::Map;
+use crate::status::{Status, Step};
+use crate::store::CredentialStore;
+use crate::time::Time;
+
+impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    pub(crate) fn large_blobs(
+        &mut self,
+        _now: Time,
+        _parameters: Map<'_>,
+        _response: &mut Message,
+    ) -> Step<Reply> {
+        Err(Status::InvalidCommand)
+    }
+}

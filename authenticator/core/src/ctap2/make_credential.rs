@@ -1,0 +1,20 @@
+//! authenticatorMakeCredential (CTAP §6.1).
+
+use rand_core::CryptoRng;
+
+use crate::authenticator::{Authenticator, Message, Reply};
+use crate::cbor::Map;
+use crate::status::{Status, Step};
+use crate::store::CredentialStore;
+use crate::time::Time;
+
+impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    pub(crate) fn make_credential(
+        &mut self,
+        _now: Time,
+        _parameters: Map<'_>,
+        _response: &mut Message,
+    ) -> Step<Reply> {
+        Err(Status::InvalidCommand)
+    }
+}
