@@ -83,7 +83,8 @@ pub(crate) enum Reply {
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// An authenticator at power-up. Touches neither the store nor the randomness.
     pub fn new(store: S, rng: R, configuration: Configuration) -> Self {
-        Authenticator { store, rng, configuration, pin: PinUv::new(), waiting: None }
+        let pin = PinUv::new(configuration.pin_retries, configuration.uv_retries);
+        Authenticator { store, rng, configuration, pin, waiting: None }
     }
 
     /// Takes one step.
