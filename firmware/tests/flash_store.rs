@@ -4,6 +4,7 @@ mod nor;
 
 use std::collections::BTreeMap;
 
+use doppelkey_core::testing::{PowerCut, Subject, conformance};
 use doppelkey_core::{
     Algorithm, Credential, CredentialProtection, CredentialStore, PrivateKey, Slot, StoreError, User,
 };
@@ -30,6 +31,44 @@ enum Change {
 struct Model {
     credentials: BTreeMap<Vec<u8>, (u64, u8, u8)>,
     slots: BTreeMap<u8, Vec<u8>>,
+}
+
+#[test]
+fn the_flash_store_conforms() {
+    struct InFlash;
+    impl Subject for InFlash {
+        type Store = Store;
+
+        fn fresh(&mut self) -> Store {
+            open(Nor::new(16)).expect("a blank flash can be opened")
+        }
+
+        fn cut_power(&mut self, store: &mut Store, cut: PowerCut) {
+            let nor = store.flash();
+            nor.cut = Some((nor.steps + cut.after as usize, tear(cut)));
+        }
+
+        fn restart(&mut self, store: Store, interrupted: Option<PowerCut>) -> Store {
+            let mut nor = store.into_flash().powered();
+            if let Some(cut) = interrupted {
+                nor = match try_open(nor.cut_at(cut.after as usize, tear(cut))) {
+                    Ok(nor) | Err((_, nor)) => nor.powered(),
+                };
+            }
+            open(nor).expect("it recovers")
+        }
+    }
+
+    fn tear(cut: PowerCut) -> Tear {
+        match cut.survives {
+            0 => Tear::Nothing,
+            255 => Tear::All,
+            odd if odd % 2 == 1 => Tear::Bits,
+            _ => Tear::Prefix,
+        }
+    }
+
+    conformance(&mut InFlash);
 }
 
 #[test]
@@ -316,9 +355,11 @@ fn open(nor: Nor) -> Result<Store, StoreError> {
 }
 
 /// Opens, and gives the flash back if that fails.
-fn try_open(mut nor: Nor) -> Result<(), (StoreError, Nor)> {
-    let opened = FlashStore::<_, _, 16>::open(&mut nor, Zeroizing::new([7; 32]), CountingRng(1)).map(|_| ());
-    opened.map_err(|error| (error, nor))
+fn try_open(mut nor: Nor) -> Result<Nor, (StoreError, Nor)> {
+    match FlashStore::<_, _, 16>::open(&mut nor, Zeroizing::new([7; 32]), CountingRng(1)).map(|_| ()) {
+        Ok(()) => Ok(nor),
+        Err(error) => Err((error, nor)),
+    }
 }
 
 fn credential(id: u8, rp: u8, user: u8) -> Credential {

@@ -103,6 +103,11 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
         flash.erase(0, 2 * size).map_err(|_| StoreError::Fault)
     }
 
+    /// The flash, for whoever must know what state it is in. Writing to it breaks the store.
+    pub fn flash(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
     /// The flash, for whoever opens it again.
     pub fn into_flash(self) -> F {
         self.flash
