@@ -1,6 +1,8 @@
 //! A device: CTAPHID, the core and a user, run on a computer.
 
+mod port;
 mod store;
+mod worker;
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +12,13 @@ use doppelkey_core::{Authenticator, CredentialStore, Input, Message, Output, Pro
 use rand_core::CryptoRng;
 
 use crate::user_interface::UserInterface;
+use worker::{Shared, Timer};
 
 pub use doppelkey_ctaphid::Packet;
+pub use port::LocalConnection;
+pub(crate) use port::Port;
 pub use store::SharedStore;
+pub use worker::Observation;
 
 /// The time since some fixed moment, monotonic. Read where the program is composed, told everywhere else.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -37,29 +43,50 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
 
 /// One virtual authenticator: what a user would hold in the hand. Cheap to clone; all clones are the same device.
 ///
-/// Any number of doors (USB/IP, packets, uhid, in-process) lead to it at once; its channels keep them apart.
+/// Any number of doors (USB/IP, packets, uhid, in-process) lead to it at once; its channels keep them apart: a door
+/// can use only the channels that it was given.
+///
+/// A request is worked on by the thread that brought its last packet, an answer by the thread that gave it, so that
+/// no thread is woken on the way of a ceremony. One thread a device sends keepalives and ends what is out of time; it
+/// sleeps while nothing is pending.
 #[derive(Clone)]
-pub struct Device {}
+pub struct Device {
+    shared: Arc<Shared>,
+    _timer: Arc<Timer>,
+}
 
 impl Device {
     /// A device under power.
     ///
     /// `power_up` makes the engine anew at each power-up: now, and at every [`replug`](Self::replug).
+    ///
+    /// # Panics
+    /// If the operating system gives no thread.
     pub fn new(
         clock: Clock,
         user: Box<dyn UserInterface>,
         power_up: impl FnMut() -> Box<dyn Engine> + Send + 'static,
     ) -> Self {
-        let _ = (clock, user, power_up);
-        Device {}
+        let shared = Shared::new(clock, user, Box::new(power_up));
+        let timer = Arc::new(Timer::start(&shared));
+        Device { shared, _timer: timer }
     }
 
     /// Unplugs the device and plugs it in again: the engine is made anew, channels and transactions are forgotten.
-    pub fn replug(&self) {}
+    pub fn replug(&self) {
+        self.shared.replug();
+    }
 
     /// A connection of this process, with its own view of the device as another program's would be.
     pub fn connect(&self) -> LocalConnection {
-        LocalConnection {}
+        LocalConnection::new(self)
+    }
+
+    /// Has this function told of everything that happens in the device from now on.
+    ///
+    /// It is called on the thread it happens on: it should be quick, and must not call the device.
+    pub fn observe(&self, observer: impl Fn(&Observation) + Send + Sync + 'static) {
+        self.shared.observe(Arc::new(observer));
     }
 }
 
@@ -72,15 +99,5 @@ pub trait Connection: Send {
     fn receive(&mut self, timeout: Option<Duration>) -> io::Result<Option<Packet>>;
 }
 
-/// A connection within this process: no socket.
-pub struct LocalConnection {}
-
-impl Connection for LocalConnection {
-    fn send(&mut self, _: &Packet) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn receive(&mut self, _: Option<Duration>) -> io::Result<Option<Packet>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,16 @@
 //! Who the user is on a computer: a terminal, a policy, a script, a control port.
 
-use std::sync::{Arc, Mutex};
+mod delayed;
+mod external;
+mod terminal;
+
+use std::sync::Arc;
 
 use doppelkey_core::{Action, Answer, Prompt};
+
+pub use delayed::Delayed;
+pub use external::External;
+pub use terminal::Ask;
 
 /// Someone to show a prompt to.
 pub trait UserInterface: Send {
@@ -11,6 +19,9 @@ pub trait UserInterface: Send {
 
     /// Takes the prompt away: answered, cancelled, or out of time.
     fn clear(&mut self);
+
+    /// The platform asks the device to show itself (CTAPHID_WINK). Nothing by default.
+    fn wink(&mut self) {}
 }
 
 /// Where the answer to one prompt goes. Later copies and late answers do nothing.
@@ -37,14 +48,18 @@ pub struct Auto;
 
 impl UserInterface for Auto {
     fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
-        let account = (prompt.accounts > 1).then_some(0);
-        reply.answer(match prompt.action {
-            Action::FingerprintSample => Answer::Sample { status: 0 },
-            _ => Answer::Approve { verified: true, account },
-        });
+        reply.answer(approval(prompt.action, prompt.accounts));
     }
 
     fn clear(&mut self) {}
+}
+
+/// What a user who approves everything says to this prompt: the newest account, a good sample.
+fn approval(action: Action, accounts: u32) -> Answer {
+    match action {
+        Action::FingerprintSample => Answer::Sample { status: 0 },
+        _ => Answer::Approve { verified: true, account: (accounts > 1).then_some(0) },
+    }
 }
 
 /// A user who refuses everything at once.
@@ -76,41 +91,19 @@ pub struct ShownPrompt {
     pub verification: bool,
 }
 
-/// A user whose prompts wait for someone else to answer: the control port, a test.
-///
-/// One clone goes to the device; the others look at the prompt and answer it.
-#[derive(Clone, Default)]
-pub struct External {
-    shown: Arc<Mutex<Option<(ShownPrompt, Reply)>>>,
-}
-
-impl External {
-    /// What the user is being asked now.
-    pub fn prompt(&self) -> Option<ShownPrompt> {
-        None
-    }
-
-    /// Answers the prompt that is shown. `false` if there is none.
-    pub fn answer(&self, answer: Answer) -> bool {
-        let _ = (answer, &self.shown);
-        false
+impl ShownPrompt {
+    /// Copies a prompt.
+    pub fn new(number: u64, prompt: &Prompt<'_>) -> Self {
+        ShownPrompt {
+            number,
+            action: prompt.action,
+            rp_id: prompt.rp_id.map(str::to_owned),
+            user_name: prompt.user_name.or(prompt.user_display_name).map(str::to_owned),
+            accounts: prompt.accounts,
+            verification: prompt.verification,
+        }
     }
 }
 
-impl UserInterface for External {
-    fn show(&mut self, _: &Prompt<'_>, _: Reply) {}
-
-    fn clear(&mut self) {}
-}
-
-/// A user at the terminal: prompts on standard error, answers from standard input.
-#[derive(Default)]
-pub struct Ask {}
-
-impl UserInterface for Ask {
-    fn show(&mut self, _: &Prompt<'_>, reply: Reply) {
-        reply.answer(Answer::Deny);
-    }
-
-    fn clear(&mut self) {}
-}
+#[cfg(test)]
+mod tests;

@@ -33,4 +33,6 @@ mod packet;
 
 pub use hid_class::{HidClass, REPORT_DESCRIPTOR};
 pub use machine::{Capabilities, Ctaphid, Event, KEEPALIVE_INTERVAL, TRANSACTION_TIMEOUT, Transaction};
-pub use packet::{BROADCAST, ErrorCode, MESSAGE_MAX, PACKET_SIZE, Packet, command};
+pub use packet::{
+    BROADCAST, ErrorCode, MESSAGE_MAX, PACKET_SIZE, Packet, allocated_channel, command, refusal,
+};

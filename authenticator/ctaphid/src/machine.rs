@@ -9,7 +9,7 @@ use crate::packet::{
 };
 
 /// Time since power-up, monotonic.
-pub type Time = Duration;
+pub(crate) type Time = Duration;
 
 /// How long the rest of a message may take from one packet to the next, and a response to be fetched.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -101,9 +101,17 @@ impl Ctaphid {
         }
     }
 
+    /// Forgets channels, lock and what is pending, as a power failure does. What is answered later finds nobody.
+    pub fn power_cycle(&mut self) {
+        self.channels = 0;
+        self.lock = None;
+        self.state = State::Idle;
+        self.replies = Replies::new();
+    }
+
     /// Whether a packet can be received now. Else one must be sent first; the bus holds the platform back.
     pub fn ready(&self) -> bool {
-        !self.replies.is_full()
+        self.replies.room() >= REPLIES_OF_A_PACKET
     }
 
     /// Takes one packet. A packet given while not [`ready`](Self::ready) is lost.
@@ -143,14 +151,26 @@ impl Ctaphid {
         if request.transaction != transaction {
             return false;
         }
-        let (channel, command, since) = (request.channel, request.command, request.since);
+        let (channel, command) = (request.channel, request.command);
         if response.len() > MESSAGE_MAX {
             self.state = State::Idle;
             self.fail(channel, ErrorCode::Other);
         } else {
             self.message[..response.len()].copy_from_slice(response);
-            self.send(since, channel, command, response.len());
+            self.state = State::Sending(Response::new(channel, command, response.len()));
         }
+        true
+    }
+
+    /// Ends this request with an error of the transport. `false` if nobody waits for it any more.
+    pub fn refuse(&mut self, transaction: Transaction, error: ErrorCode) -> bool {
+        let State::Processing(request) = &self.state else { return false };
+        if request.transaction != transaction {
+            return false;
+        }
+        let channel = request.channel;
+        self.state = State::Idle;
+        self.fail(channel, error);
         true
     }
 
@@ -187,6 +207,7 @@ impl Ctaphid {
         match &self.state {
             State::Receiving(partial) => Some(partial.until),
             State::Processing(request) if !request.keepalive => Some(request.keepalive_at),
+            State::Sending(response) => Some(response.until.unwrap_or(Duration::ZERO)),
             _ => None,
         }
     }
@@ -198,7 +219,7 @@ impl Ctaphid {
         }
         match &mut self.state {
             // Wait for room, lest the error be lost.
-            State::Receiving(partial) if partial.until <= now && !self.replies.is_full() => {
+            State::Receiving(partial) if partial.until <= now && self.replies.room() > 0 => {
                 let channel = partial.channel;
                 self.state = State::Idle;
                 self.fail(channel, ErrorCode::MessageTimeout);
@@ -215,6 +236,15 @@ impl Ctaphid {
                 self.state = State::Idle;
             }
             _ => {}
+        }
+    }
+
+    /// The channel of the response that [`next_packet`](Self::next_packet) is about to go on with; `None` if it has
+    /// something else to send, or nothing.
+    pub fn sending(&self) -> Option<u32> {
+        match &self.state {
+            State::Sending(response) if self.replies.count == 0 => Some(response.channel),
+            _ => None,
         }
     }
 
@@ -357,9 +387,9 @@ impl Ctaphid {
         let Partial { channel, command, length, .. } = partial;
         self.state = State::Idle;
         match command {
-            command::PING => self.send(now, channel, command, length),
+            command::PING => self.send(channel, command, length),
             command::WINK => {
-                self.send(now, channel, command, 0);
+                self.send(channel, command, 0);
                 return Some(Event::Wink);
             }
             command::LOCK => self.set_lock(now, channel),
@@ -377,7 +407,6 @@ impl Ctaphid {
             channel,
             command,
             length,
-            since: now,
             waiting_for_user: false,
             keepalive: false,
             keepalive_at: now + KEEPALIVE_INTERVAL,
@@ -393,7 +422,7 @@ impl Ctaphid {
             return;
         }
         self.lock = (seconds > 0).then(|| Lock { channel, until: now + Duration::from_secs(seconds.into()) });
-        self.send(now, channel, command::LOCK, 0);
+        self.send(channel, command::LOCK, 0);
     }
 
     /// Whether this is a command of this device, with a length that it can have.
@@ -414,9 +443,8 @@ impl Ctaphid {
     }
 
     /// Starts sending what is in the buffer.
-    fn send(&mut self, now: Time, channel: u32, command: u8, length: usize) {
-        let _ = now;
-        self.state = State::Sending(Response { channel, command, length, sent: None, until: None });
+    fn send(&mut self, channel: u32, command: u8, length: usize) {
+        self.state = State::Sending(Response::new(channel, command, length));
     }
 
     /// Answers with an error. There is room: [`receive`](Self::receive) and [`tick`](Self::tick) saw to it.
@@ -460,7 +488,6 @@ struct Request {
     channel: u32,
     command: u8,
     length: usize,
-    since: Time,
     waiting_for_user: bool,
     /// One is to be sent.
     keepalive: bool,
@@ -475,6 +502,12 @@ struct Response {
     sent: Option<(u8, usize)>,
     /// When to give up; counted from the first tick after the last packet went.
     until: Option<Time>,
+}
+
+impl Response {
+    const fn new(channel: u32, command: u8, length: usize) -> Self {
+        Response { channel, command, length, sent: None, until: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -494,8 +527,8 @@ impl Replies {
         Replies { packets: [[0; 64]; REPLIES], count: 0 }
     }
 
-    fn is_full(&self) -> bool {
-        self.count == REPLIES
+    fn room(&self) -> usize {
+        REPLIES - self.count
     }
 
     fn push(&mut self, packet: Packet) {
@@ -526,6 +559,8 @@ impl Replies {
 }
 
 const REPLIES: usize = 4;
+/// What receiving one packet can add: the end of a message that is too late, and an answer to the packet.
+const REPLIES_OF_A_PACKET: usize = 2;
 const NONCE: usize = 8;
 const PROTOCOL_VERSION: u8 = 2;
 const LOCK_MAX_SECONDS: u8 = 10;

@@ -87,6 +87,25 @@ pub(crate) fn parse(packet: &Packet) -> Parsed<'_> {
     }
 }
 
+/// The channel that this CTAPHID_INIT response allocates; `None` for any other packet.
+///
+/// For a host that leads several doors to one device and must know whose a channel is.
+pub fn allocated_channel(packet: &Packet) -> Option<u32> {
+    let is_response = channel_of(packet) == BROADCAST && packet[4] == command::INIT | 0x80;
+    is_response.then(|| u32::from_be_bytes([packet[15], packet[16], packet[17], packet[18]]))
+}
+
+/// What a device answers to this packet if its sender has no such channel: nothing to a continuation packet or a
+/// CTAPHID_CANCEL, else [`ErrorCode::InvalidChannel`].
+pub fn refusal(packet: &Packet) -> Option<Packet> {
+    match parse(packet) {
+        Parsed::Initial { command: command::CANCEL, .. } | Parsed::Continuation { .. } => None,
+        Parsed::Initial { .. } => {
+            Some(initial(channel_of(packet), command::ERROR, &[ErrorCode::InvalidChannel as u8]))
+        }
+    }
+}
+
 /// An initialization packet with as much of the message as fits.
 pub(crate) fn initial(channel: u32, command: u8, message: &[u8]) -> Packet {
     let mut packet = [0; PACKET_SIZE];

@@ -1,0 +1,301 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use doppelkey_core::{Action, Answer};
+use doppelkey_ctaphid::command;
+
+use super::*;
+use crate::user_interface::{Auto, External};
+
+/// An engine of few words: the first byte of a request says what it does.
+struct Parrot {
+    asking: bool,
+    gate: Option<Receiver<()>>,
+}
+
+const ECHO: u8 = 1;
+const ASK: u8 = 2;
+const PANIC: u8 = 3;
+const SLOW: u8 = 4;
+const LONG: u8 = 5;
+const APPROVED: u8 = 0xa0;
+const DENIED: u8 = 0xa1;
+const CANCELLED: u8 = 0xa2;
+const TIMED_OUT: u8 = 0xa3;
+
+impl Engine for Parrot {
+    fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output {
+        response.clear();
+        let until = now + Duration::from_millis(300);
+        let said: &[u8] = match input {
+            Input::Cbor([PANIC, ..]) => panic!("as told"),
+            Input::Cbor([ASK, ..]) => {
+                self.asking = true;
+                return Output::AskUser { until };
+            }
+            Input::Cbor([SLOW, ..]) => {
+                let _ = self.gate.as_ref().map(Receiver::recv);
+                &[SLOW]
+            }
+            Input::Cbor([LONG, ..]) => &[LONG; 7609],
+            Input::Cbor(request) | Input::Msg(request) => request,
+            _ if !self.asking => return Output::Idle,
+            Input::Answer(Answer::Approve { .. }) => &[APPROVED],
+            Input::Answer(_) => &[DENIED],
+            Input::Cancel => &[CANCELLED],
+            Input::Tick => &[TIMED_OUT],
+        };
+        self.asking = false;
+        response.extend_from_slice(said).expect("it fits");
+        Output::Respond
+    }
+
+    fn prompt(&self) -> Option<Prompt<'_>> {
+        let prompt = Prompt {
+            action: Action::Select,
+            rp_id: None,
+            user_name: None,
+            user_display_name: None,
+            accounts: 0,
+            verification: false,
+        };
+        self.asking.then_some(prompt)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests compose a device as a program does")]
+fn clock() -> Clock {
+    let start = Instant::now();
+    Arc::new(move || start.elapsed())
+}
+
+fn device(user: impl UserInterface + 'static) -> Device {
+    Device::new(clock(), Box::new(user), || Box::new(Parrot { asking: false, gate: None }))
+}
+
+/// A device whose slow requests wait for a word through the sender.
+fn slow_device() -> (Device, Sender<()>) {
+    let (sender, receiver) = channel();
+    let mut gate = Some(receiver);
+    let device =
+        Device::new(clock(), Box::new(Auto), move || Box::new(Parrot { asking: false, gate: gate.take() }));
+    (device, sender)
+}
+
+struct Channel {
+    connection: LocalConnection,
+    id: [u8; 4],
+}
+
+impl Channel {
+    fn open(device: &Device) -> Self {
+        let mut channel = Channel { connection: device.connect(), id: [0xff; 4] };
+        channel.send(command::INIT, b"12345678");
+        let answer = channel.packet();
+        assert_eq!(answer[7..15], *b"12345678");
+        channel.id.copy_from_slice(&answer[15..19]);
+        channel
+    }
+
+    fn send(&mut self, command: u8, payload: &[u8]) {
+        let mut packet = [0; 64];
+        packet[..4].copy_from_slice(&self.id);
+        packet[4] = command | 0x80;
+        packet[6] = payload.len() as u8;
+        packet[7..7 + payload.len()].copy_from_slice(payload);
+        self.connection.send(&packet).expect("it is taken");
+    }
+
+    fn packet(&mut self) -> Packet {
+        let packet = self.connection.receive(Some(Duration::from_secs(20)));
+        packet.expect("the device is there").expect("it answers")
+    }
+
+    /// The next packet that is no keepalive: its command and the first byte of its payload.
+    fn answer(&mut self) -> (u8, u8) {
+        loop {
+            let packet = self.packet();
+            assert_eq!(packet[..4], self.id);
+            if packet[4] != command::KEEPALIVE | 0x80 {
+                return (packet[4] & 0x7f, packet[7]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_is_answered_on_its_channel() {
+    let mut channel = Channel::open(&device(Auto));
+    channel.send(command::CBOR, &[ECHO, 7]);
+    assert_eq!(channel.packet()[4..9], [0x90, 0, 2, ECHO, 7]);
+    channel.send(command::MSG, &[9]);
+    assert_eq!(channel.packet()[4..8], [0x83, 0, 1, 9]);
+}
+
+#[test]
+fn a_user_who_answers_at_once_costs_no_keepalive() {
+    let mut channel = Channel::open(&device(Auto));
+    channel.send(command::CBOR, &[ASK]);
+    assert_eq!(channel.packet()[4..8], [0x90, 0, 1, APPROVED]);
+}
+
+#[test]
+fn a_door_cannot_use_the_channel_of_another() {
+    let device = device(Auto);
+    let first = Channel::open(&device);
+    let mut second = Channel::open(&device);
+    second.id = first.id;
+    second.send(command::PING, b"x");
+    assert_eq!(second.answer(), (command::ERROR, 0x0b));
+    let mut first = first;
+    assert_eq!(first.connection.receive(Some(Duration::ZERO)).expect("it is there"), None);
+}
+
+#[test]
+fn others_are_told_to_wait_while_a_user_is_asked_and_the_platform_gets_keepalives() {
+    let user = External::default();
+    let device = device(user.clone());
+    let mut first = Channel::open(&device);
+    first.send(command::CBOR, &[ASK]);
+    // The first says at once that the user is needed; more follow.
+    for _ in 0..3 {
+        assert_eq!(first.packet()[4..8], [0xbb, 0, 1, 2]);
+    }
+    let mut second = Channel::open(&device);
+    second.send(command::CBOR, &[ECHO]);
+    assert_eq!(second.answer(), (command::ERROR, 0x06));
+    assert!(user.answer(Answer::Approve { verified: true, account: None }));
+    assert_eq!(first.answer(), (command::CBOR, APPROVED));
+    second.send(command::CBOR, &[ECHO]);
+    assert_eq!(second.answer(), (command::CBOR, ECHO));
+}
+
+#[test]
+fn a_request_ends_when_the_platform_cancels_or_time_is_over() {
+    let user = External::default();
+    let mut channel = Channel::open(&device(user.clone()));
+    channel.send(command::CBOR, &[ASK]);
+    channel.send(command::CANCEL, &[]);
+    assert_eq!(channel.answer(), (command::CBOR, CANCELLED));
+    assert_eq!(user.prompt(), None);
+    channel.send(command::CBOR, &[ASK]);
+    assert_eq!(channel.answer(), (command::CBOR, TIMED_OUT));
+    assert_eq!(user.prompt(), None);
+}
+
+#[test]
+fn a_prompt_goes_away_with_the_door_that_asked() {
+    let user = External::default();
+    let device = device(user.clone());
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ASK]);
+    assert!(user.prompt().is_some());
+    drop(channel);
+    assert_eq!(user.prompt(), None);
+    let mut next = Channel::open(&device);
+    next.send(command::CBOR, &[ECHO]);
+    assert_eq!(next.answer(), (command::CBOR, ECHO));
+}
+
+#[test]
+fn keepalives_and_other_channels_are_served_while_the_engine_works() {
+    let (device, gate) = slow_device();
+    let mut first = Channel::open(&device);
+    let mut second = Channel::open(&device);
+    std::thread::scope(|scope| {
+        let (started, starts) = channel();
+        scope.spawn(move || {
+            started.send(()).expect("the test waits");
+            first.send(command::CBOR, &[SLOW]);
+            // Sent while the engine worked, before its response.
+            assert_eq!(first.packet()[4..8], [0xbb, 0, 1, 1]);
+            assert_eq!(first.answer(), (command::CBOR, SLOW));
+        });
+        starts.recv().expect("it starts");
+        // Until the first has begun, this is answered; then it is refused.
+        loop {
+            second.send(command::CBOR, &[ECHO]);
+            if second.answer() == (command::ERROR, 0x06) {
+                break;
+            }
+        }
+        // Two keepalives' time.
+        std::thread::sleep(2 * doppelkey_ctaphid::KEEPALIVE_INTERVAL);
+        gate.send(()).expect("the engine waits");
+    });
+}
+
+#[test]
+fn a_replug_forgets_channels_and_a_late_answer_finds_nobody() {
+    let user = External::default();
+    let powered = Arc::new(AtomicU32::new(0));
+    let counter = powered.clone();
+    let device = Device::new(clock(), Box::new(user.clone()), move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Box::new(Parrot { asking: false, gate: None })
+    });
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ASK]);
+    device.replug();
+    assert_eq!(powered.load(Ordering::Relaxed), 2);
+    assert!(!user.answer(Answer::Deny));
+    channel.send(command::PING, b"x");
+    assert_eq!(channel.answer(), (command::ERROR, 0x0b));
+    let mut fresh = Channel::open(&device);
+    fresh.send(command::CBOR, &[ECHO]);
+    assert_eq!(fresh.answer(), (command::CBOR, ECHO));
+}
+
+#[test]
+fn an_engine_that_panics_ends_its_request_and_no_other() {
+    let mut channel = Channel::open(&device(Auto));
+    channel.send(command::CBOR, &[PANIC]);
+    assert_eq!(channel.answer(), (command::ERROR, 0x7f));
+    channel.send(command::CBOR, &[ECHO]);
+    assert_eq!(channel.answer(), (command::CBOR, ECHO));
+}
+
+#[test]
+fn a_response_that_nobody_takes_does_not_keep_the_device() {
+    let device = device(Auto);
+    let port = Port::new(&device, 2);
+    assert!(port.send(&{
+        let mut init = [0; 64];
+        init[..7].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x86, 0, 8]);
+        init
+    }));
+    let answer = port.take().expect("it is answered");
+    let mut long = [0; 64];
+    long[..4].copy_from_slice(&answer[15..19]);
+    long[4..8].copy_from_slice(&[0x90, 0, 1, LONG]);
+    assert!(port.send(&long));
+    let mut other = Channel::open(&device);
+    loop {
+        other.send(command::CBOR, &[ECHO]);
+        match other.answer() {
+            (command::ERROR, 0x06) => std::thread::sleep(Duration::from_millis(50)),
+            answer => break assert_eq!(answer, (command::CBOR, ECHO)),
+        }
+    }
+}
+
+#[test]
+fn observers_are_told_what_happens_and_nothing_that_is_secret() {
+    let device = device(Auto);
+    let (sender, observations) = channel();
+    device.observe(move |observation| sender.send(*observation).expect("the test listens"));
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ASK, 0x55]);
+    channel.send(command::WINK, &[]);
+    assert_eq!(
+        observations.try_iter().collect::<Vec<_>>(),
+        [
+            Observation::Request { command: Some(ASK) },
+            Observation::Prompted,
+            Observation::Answered(Answer::Approve { verified: true, account: None }),
+            Observation::Responded { status: Some(APPROVED) },
+            Observation::Winked,
+        ]
+    );
+}

@@ -1,0 +1,649 @@
+//! The inside of a device: who does what, on which thread.
+//!
+//! One mutex guards the state: the CTAPHID machine, the ports, the work to be done. The engine and the user are in a
+//! [`Brain`], which one thread at a time takes out to work *without* the mutex: meanwhile packets are received,
+//! BUSY is answered and keepalives go out. Work that comes up meanwhile is left in the queue for that thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use doppelkey_core::{Answer, Input, Message, Output, Time};
+use doppelkey_ctaphid::{
+    BROADCAST, Capabilities, Ctaphid, ErrorCode, Event, Packet, Transaction, allocated_channel, refusal,
+};
+
+use super::{Clock, Engine};
+use crate::user_interface::{Reply, UserInterface};
+
+/// Something that happened in a device, for whoever watches. Holds no message: nothing secret, nobody's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Observation {
+    /// The device got power: it has a new engine and no channels.
+    PoweredUp,
+    /// A request is being worked on.
+    Request {
+        /// The first byte of a CTAP2 request: its command. `None` for a U2F message.
+        command: Option<u8>,
+    },
+    /// The user is being asked.
+    Prompted,
+    /// The user answered.
+    Answered(Answer),
+    /// The platform cancelled the request, or went away.
+    Cancelled,
+    /// A response was made.
+    Responded {
+        /// The first byte of a CTAP2 response: its status. `None` for a U2F message.
+        status: Option<u8>,
+    },
+    /// The platform asked the device to show itself (CTAPHID_WINK).
+    Winked,
+}
+
+/// A function that makes an engine at power-up.
+pub(super) type PowerUp = Box<dyn FnMut() -> Box<dyn Engine> + Send>;
+type Observer = Arc<dyn Fn(&Observation) + Send + Sync>;
+
+/// What all clones of a device, its ports and its timer share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    alarm: Condvar,
+    clock: Clock,
+    this: Weak<Shared>,
+}
+
+struct State {
+    hid: Ctaphid,
+    ports: HashMap<u64, PortState>,
+    /// Whose each channel is.
+    owners: HashMap<u32, u64>,
+    last_port: u64,
+    work: VecDeque<Work>,
+    /// `None` while a thread works with it.
+    brain: Option<Box<Brain>>,
+    asking: Option<Asking>,
+    prompts: u64,
+    powered_up: Duration,
+    observers: Arc<[Observer]>,
+    timer: TimerState,
+}
+
+/// What takes time.
+struct Brain {
+    engine: Box<dyn Engine>,
+    user: Box<dyn UserInterface>,
+    power_up: PowerUp,
+    request: Vec<u8>,
+    response: Box<Message>,
+}
+
+/// A step that the brain is to take.
+enum Work {
+    PowerUp,
+    Request { transaction: Transaction, is_cbor: bool },
+    Cancel(Transaction),
+    Abandon(Transaction),
+    Answer { prompt: u64, answer: Answer },
+    TimeOut { prompt: u64 },
+    Wink,
+}
+
+/// The request that the user is being asked about.
+struct Asking {
+    transaction: Transaction,
+    is_cbor: bool,
+    prompt: u64,
+    until: Duration,
+}
+
+struct PortState {
+    outgoing: VecDeque<Packet>,
+    room: usize,
+    channels: VecDeque<u32>,
+    waiters: usize,
+    wake: Arc<Condvar>,
+    closed: bool,
+}
+
+/// When the timer's thread wakes next.
+struct TimerState {
+    at: Option<Duration>,
+    /// Something was pending since the timer woke last.
+    used: bool,
+    stopped: bool,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    Ready,
+    TimedOut,
+    Closed,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Clock, user: Box<dyn UserInterface>, mut power_up: PowerUp) -> Arc<Self> {
+        let engine = power_up();
+        let response = Box::new(Message::new());
+        let brain = Box::new(Brain { engine, user, power_up, request: Vec::new(), response });
+        let state = State {
+            hid: power_up_hid(),
+            ports: HashMap::new(),
+            owners: HashMap::new(),
+            last_port: 0,
+            work: VecDeque::new(),
+            brain: Some(brain),
+            asking: None,
+            prompts: 0,
+            powered_up: clock(),
+            observers: Arc::new([]),
+            timer: TimerState { at: None, used: false, stopped: false },
+        };
+        Arc::new_cyclic(|this| Shared {
+            state: Mutex::new(state),
+            alarm: Condvar::new(),
+            clock,
+            this: this.clone(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    pub(super) fn observe(&self, observer: Observer) {
+        let mut state = self.lock();
+        let mut observers = state.observers.to_vec();
+        observers.push(observer);
+        state.observers = observers.into();
+    }
+
+    pub(super) fn replug(&self) {
+        let mut state = self.lock();
+        state.hid.power_cycle();
+        state.owners.clear();
+        for port in state.ports.values_mut() {
+            port.channels.clear();
+            port.outgoing.clear();
+        }
+        // What was to be done for the engine of before is not to be done by the new one.
+        state.work.clear();
+        state.work.push_back(Work::PowerUp);
+        self.drive(state, None);
+    }
+
+    pub(super) fn connect(&self, room: usize) -> u64 {
+        let mut state = self.lock();
+        state.last_port += 1;
+        let number = state.last_port;
+        let port = PortState {
+            outgoing: VecDeque::new(),
+            room,
+            channels: VecDeque::new(),
+            waiters: 0,
+            wake: Arc::default(),
+            closed: false,
+        };
+        state.ports.insert(number, port);
+        number
+    }
+
+    pub(super) fn disconnect(&self, port: u64) {
+        let mut state = self.lock();
+        let Some(gone) = state.ports.remove(&port) else { return };
+        for channel in gone.channels {
+            state.owners.remove(&channel);
+            let event = state.hid.abandon(channel);
+            state.note(event);
+        }
+        state.pump(None);
+        self.drive(state, None);
+    }
+
+    pub(super) fn send(&self, port: u64, packet: &Packet) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        if !state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room) || !state.hid.ready() {
+            return false;
+        }
+        let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
+        if channel != BROADCAST && state.owners.get(&channel) != Some(&port) {
+            // Another door's channel is not there for this one.
+            if let Some(refusal) = refusal(packet) {
+                state.deliver(port, refusal, Some(port));
+            }
+            return true;
+        }
+        let event = state.hid.receive(now, packet);
+        state.note(event);
+        state.pump(Some(port));
+        self.set_alarm(&mut state);
+        self.drive(state, Some(port));
+        true
+    }
+
+    pub(super) fn take(&self, port: u64) -> Option<Packet> {
+        let mut state = self.lock();
+        let packet = state.ports.get_mut(&port)?.outgoing.pop_front()?;
+        // There is room for more of the response.
+        state.pump(Some(port));
+        Some(packet)
+    }
+
+    /// Waits for a packet for this port, until this moment if there is one.
+    pub(super) fn wait(&self, port: u64, until: Option<Duration>) -> Waited {
+        let mut state = self.lock();
+        loop {
+            let Some(waiting) = state.ports.get_mut(&port) else { return Waited::Closed };
+            if waiting.closed {
+                return Waited::Closed;
+            }
+            if !waiting.outgoing.is_empty() {
+                return Waited::Ready;
+            }
+            let left = match until.map(|until| until.saturating_sub(self.now())) {
+                Some(Duration::ZERO) => return Waited::TimedOut,
+                left => left,
+            };
+            waiting.waiters += 1;
+            let wake = waiting.wake.clone();
+            state = wait(&wake, state, left);
+            if let Some(waiting) = state.ports.get_mut(&port) {
+                waiting.waiters -= 1;
+            }
+        }
+    }
+
+    pub(super) fn close(&self, port: u64) {
+        if let Some(port) = self.lock().ports.get_mut(&port) {
+            port.closed = true;
+            port.wake.notify_all();
+        }
+    }
+
+    fn answer(&self, prompt: u64, answer: Answer) {
+        let mut state = self.lock();
+        if state.asking.as_ref().is_some_and(|asking| asking.prompt == prompt) {
+            state.work.push_back(Work::Answer { prompt, answer });
+            self.drive(state, None);
+        }
+    }
+
+    /// Does what there is to do, unless another thread is at it: then it will do this too.
+    ///
+    /// `taker` is the port whose packets the calling thread will take.
+    fn drive<'a>(&'a self, mut state: MutexGuard<'a, State>, taker: Option<u64>) {
+        if state.work.is_empty() {
+            return;
+        }
+        let Some(mut brain) = state.brain.take() else { return };
+        while let Some(work) = state.work.pop_front() {
+            state = self.step(state, &mut brain, work, taker);
+        }
+        state.brain = Some(brain);
+        self.set_alarm(&mut state);
+    }
+
+    fn step<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        brain: &mut Brain,
+        work: Work,
+        taker: Option<u64>,
+    ) -> MutexGuard<'a, State> {
+        match work {
+            Work::PowerUp => {
+                state.asking = None;
+                drop(state);
+                brain.user.clear();
+                brain.engine = (brain.power_up)();
+                let mut state = self.lock();
+                state.powered_up = self.now();
+                self.tell(state, Observation::PoweredUp)
+            }
+            Work::Wink => {
+                drop(state);
+                brain.user.wink();
+                self.tell(self.lock(), Observation::Winked)
+            }
+            Work::Request { transaction, is_cbor } => {
+                // It may have been abandoned since.
+                let Some(request) = state.hid.request(transaction) else { return state };
+                brain.request.clear();
+                brain.request.extend_from_slice(request);
+                let command = is_cbor.then(|| brain.request.first().copied().unwrap_or_default());
+                let state = self.tell(state, Observation::Request { command });
+                let asking = Asking { transaction, is_cbor, prompt: 0, until: Duration::MAX };
+                self.handle(state, brain, Said::Request, asking, taker)
+            }
+            Work::Cancel(transaction) | Work::Abandon(transaction) => {
+                let Some(asking) = state.asking.take_if(|asking| asking.transaction == transaction) else {
+                    return state;
+                };
+                let state = self.tell(state, Observation::Cancelled);
+                self.handle(state, brain, Said::Cancel, asking, taker)
+            }
+            Work::Answer { prompt, answer } => {
+                let Some(asking) = state.asking.take_if(|asking| asking.prompt == prompt) else {
+                    return state;
+                };
+                let state = self.tell(state, Observation::Answered(answer));
+                self.handle(state, brain, Said::Answer(answer), asking, taker)
+            }
+            Work::TimeOut { prompt } => {
+                let Some(asking) = state.asking.take_if(|asking| asking.prompt == prompt) else {
+                    return state;
+                };
+                self.handle(state, brain, Said::Nothing, asking, taker)
+            }
+        }
+    }
+
+    /// Tells the engine, without the lock, and does what it says.
+    fn handle<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        brain: &mut Brain,
+        said: Said,
+        mut asking: Asking,
+        taker: Option<u64>,
+    ) -> MutexGuard<'a, State> {
+        let powered_up = state.powered_up;
+        drop(state);
+        let output = brain.handle(self.now().saturating_sub(powered_up), said, asking.is_cbor);
+        // A prompt stays where it is while its time is not over.
+        let stays = matches!((said, output), (Said::Nothing, Some(Output::AskUser { .. })));
+        if asking.prompt != 0 && !stays {
+            brain.user.clear();
+        }
+        let mut state = self.lock();
+        match output {
+            Some(Output::AskUser { until }) => {
+                asking.until = powered_up.saturating_add(until);
+                if stays {
+                    state.asking = Some(asking);
+                    self.set_alarm(&mut state);
+                    return state;
+                }
+                self.ask(state, brain, asking, taker)
+            }
+            Some(Output::Respond) => {
+                let status = asking.is_cbor.then(|| brain.response.first().copied().unwrap_or_default());
+                state.hid.respond(asking.transaction, &brain.response);
+                state.pump(taker);
+                self.tell(state, Observation::Responded { status })
+            }
+            Some(Output::Idle) | None => {
+                state.hid.refuse(asking.transaction, ErrorCode::Other);
+                state.pump(taker);
+                state
+            }
+        }
+    }
+
+    fn ask<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        brain: &mut Brain,
+        mut asking: Asking,
+        taker: Option<u64>,
+    ) -> MutexGuard<'a, State> {
+        let Brain { engine, user, .. } = brain;
+        let Some(prompt) = engine.prompt() else {
+            debug_assert!(false, "whoever asks says what");
+            state.hid.refuse(asking.transaction, ErrorCode::Other);
+            state.pump(taker);
+            return state;
+        };
+        state.prompts += 1;
+        let (number, transaction) = (state.prompts, asking.transaction);
+        asking.prompt = number;
+        state.asking = Some(asking);
+        drop(self.tell(state, Observation::Prompted));
+        let this = self.this.clone();
+        user.show(
+            &prompt,
+            Reply::new(move |answer| {
+                if let Some(shared) = this.upgrade() {
+                    shared.answer(number, answer);
+                }
+            }),
+        );
+        let mut state = self.lock();
+        // A user who answers at once needs no keepalive.
+        if state.work.is_empty() {
+            state.hid.wait_for_user(self.now(), transaction, true);
+            state.hid.tick(self.now());
+            state.pump(taker);
+        }
+        self.set_alarm(&mut state);
+        state
+    }
+
+    /// Tells the observers, without the lock.
+    fn tell<'a>(&'a self, state: MutexGuard<'a, State>, observation: Observation) -> MutexGuard<'a, State> {
+        if state.observers.is_empty() {
+            return state;
+        }
+        let observers = state.observers.clone();
+        drop(state);
+        for observer in observers.iter() {
+            observer(&observation);
+        }
+        drop(observers);
+        self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that the timer wakes in time.
+    fn set_alarm(&self, state: &mut State) {
+        let Some(due) = state.due() else { return };
+        state.timer.used = true;
+        if state.timer.at.is_none_or(|at| at > due) {
+            state.timer.at = Some(due);
+            self.alarm.notify_one();
+        }
+    }
+
+    /// The timer's thread.
+    fn keep_time(&self) {
+        let mut state = self.lock();
+        while !state.timer.stopped {
+            let now = self.now();
+            if state.timer.at.is_none_or(|at| at > now) {
+                let left = state.timer.at.map(|at| at - now);
+                state = wait(&self.alarm, state, left);
+                continue;
+            }
+            state.hid.tick(now);
+            if let Some(asking) = &state.asking
+                && asking.until <= now
+            {
+                let prompt = asking.prompt;
+                state.work.push_back(Work::TimeOut { prompt });
+            }
+            state.pump(None);
+            self.drive(state, None);
+            state = self.lock();
+            // While requests come and go the timer stays armed, which costs them nothing; then it sleeps.
+            let again =
+                std::mem::take(&mut state.timer.used).then(|| now + doppelkey_ctaphid::KEEPALIVE_INTERVAL);
+            let due = state.due().map(|due| due.max(now + SHORTEST));
+            state.timer.at = due.or(again);
+        }
+    }
+}
+
+impl State {
+    /// Leaves what the machine says to the brain.
+    fn note(&mut self, event: Option<Event>) {
+        self.work.push_back(match event {
+            Some(Event::Cbor(transaction)) => Work::Request { transaction, is_cbor: true },
+            Some(Event::Msg(transaction)) => Work::Request { transaction, is_cbor: false },
+            Some(Event::Cancel(transaction)) => Work::Cancel(transaction),
+            Some(Event::Abandoned(transaction)) => Work::Abandon(transaction),
+            Some(Event::Wink) => Work::Wink,
+            None => return,
+        });
+    }
+
+    /// Moves packets from the machine to their ports. `taker` is the port whose packets the calling thread takes.
+    fn pump(&mut self, taker: Option<u64>) {
+        loop {
+            // A response waits while its port is full. (The machine gives it up in time.)
+            if let Some(channel) = self.hid.sending()
+                && let Some(port) = self.owners.get(&channel).and_then(|owner| self.ports.get(owner))
+                && port.outgoing.len() >= port.room
+            {
+                return;
+            }
+            let Some(packet) = self.hid.next_packet() else { return };
+            let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
+            let port = if channel == BROADCAST {
+                // The answer to what the taker has just sent.
+                if let (Some(port), Some(channel)) = (taker, allocated_channel(&packet)) {
+                    self.allot(channel, port);
+                }
+                taker
+            } else {
+                self.owners.get(&channel).copied()
+            };
+            if let Some(port) = port {
+                self.deliver(port, packet, taker);
+            }
+        }
+    }
+
+    fn allot(&mut self, channel: u32, number: u64) {
+        let Some(port) = self.ports.get_mut(&number) else { return };
+        self.owners.insert(channel, number);
+        port.channels.push_back(channel);
+        if port.channels.len() > CHANNELS_MAX
+            && let Some(oldest) = port.channels.pop_front()
+        {
+            self.owners.remove(&oldest);
+            let event = self.hid.abandon(oldest);
+            self.note(event);
+        }
+    }
+
+    fn deliver(&mut self, number: u64, packet: Packet, taker: Option<u64>) {
+        let Some(port) = self.ports.get_mut(&number) else { return };
+        // What does not fit is a keepalive or the end of a timeout, to someone who does not listen.
+        if port.outgoing.len() < port.room + REPLIES_ABOVE {
+            port.outgoing.push_back(packet);
+        }
+        if port.waiters > 0 && taker != Some(number) {
+            port.wake.notify_all();
+        }
+    }
+
+    /// When the timer has something to do.
+    fn due(&self) -> Option<Duration> {
+        let until = self.asking.as_ref().map(|asking| asking.until);
+        match (self.hid.due(), until) {
+            (Some(hid), Some(until)) => Some(hid.min(until)),
+            (hid, until) => hid.or(until),
+        }
+    }
+}
+
+/// What the engine is told; the request itself is in the brain.
+#[derive(Clone, Copy)]
+enum Said {
+    Request,
+    Cancel,
+    Answer(Answer),
+    Nothing,
+}
+
+impl Brain {
+    /// `None` if the engine panicked. That is a bug of ours; it gets a new engine, as after a power failure.
+    fn handle(&mut self, now: Time, said: Said, is_cbor: bool) -> Option<Output> {
+        let input = match said {
+            Said::Request if is_cbor => Input::Cbor(&self.request),
+            Said::Request => Input::Msg(&self.request),
+            Said::Cancel => Input::Cancel,
+            Said::Answer(answer) => Input::Answer(answer),
+            Said::Nothing => Input::Tick,
+        };
+        let (engine, response) = (&mut self.engine, &mut self.response);
+        let output = catch_unwind(AssertUnwindSafe(|| engine.handle(now, input, response)));
+        if output.is_err() {
+            log::error!("the engine panicked; the device was given a new one");
+            self.engine = (self.power_up)();
+        }
+        output.ok()
+    }
+}
+
+/// The thread that sends keepalives and ends what is out of time; ends when dropped.
+pub(super) struct Timer {
+    shared: Weak<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Timer {
+    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+        let timed = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("doppelkey-timer".into())
+            .spawn(move || timed.keep_time())
+            .expect("the operating system gives a thread");
+        Timer { shared: Arc::downgrade(shared), thread: Some(thread) }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lock().timer.stopped = true;
+            shared.alarm.notify_one();
+        }
+        // The last clone of a device may be dropped by that thread itself: inside an answer.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn power_up_hid() -> Ctaphid {
+    let capabilities = Capabilities::CBOR | Capabilities::MSG | Capabilities::WINK;
+    let part = |text: &str| text.parse().unwrap_or(0);
+    Ctaphid::new(
+        capabilities,
+        [
+            part(env!("CARGO_PKG_VERSION_MAJOR")),
+            part(env!("CARGO_PKG_VERSION_MINOR")),
+            part(env!("CARGO_PKG_VERSION_PATCH")),
+        ],
+    )
+}
+
+fn wait<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, State>,
+    timeout: Option<Duration>,
+) -> MutexGuard<'a, State> {
+    match timeout {
+        None => condition.wait(state).unwrap_or_else(PoisonError::into_inner),
+        Some(timeout) => condition.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0,
+    }
+}
+
+/// The most channels that one port keeps; the oldest goes.
+const CHANNELS_MAX: usize = 256;
+/// Replies of one packet that a full port takes nevertheless.
+const REPLIES_ABOVE: usize = 8;
+/// The timer never wakes more often, whatever is due.
+const SHORTEST: Duration = Duration::from_millis(1);

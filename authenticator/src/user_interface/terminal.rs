@@ -1,0 +1,180 @@
+//! A user at the terminal.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use doppelkey_core::{Action, Answer, Prompt};
+
+use super::{Reply, UserInterface};
+
+/// A user at the terminal: prompts on standard error, answers from standard input.
+///
+/// All devices of the process share the terminal: the oldest open prompt is answered first. At the end of standard
+/// input everything is refused.
+#[derive(Default)]
+pub struct Ask {
+    shown: Option<u64>,
+}
+
+impl UserInterface for Ask {
+    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
+        static READER: Once = Once::new();
+        READER.call_once(|| {
+            let reader = std::thread::Builder::new().name("doppelkey-terminal".into());
+            if reader.spawn(read_answers).is_err() {
+                lock().ended = true;
+            }
+        });
+        self.clear();
+        let mut terminal = lock();
+        if terminal.ended {
+            drop(terminal);
+            say("nobody is there to ask; refused");
+            return reply.answer(Answer::Deny);
+        }
+        terminal.count += 1;
+        let number = terminal.count;
+        let question = Question {
+            number,
+            text: question(prompt),
+            action: prompt.action,
+            accounts: prompt.accounts,
+            verification: prompt.verification,
+            reply,
+        };
+        if terminal.open.is_empty() {
+            say(&question.text);
+        }
+        terminal.open.push(question);
+        self.shown = Some(number);
+    }
+
+    fn clear(&mut self) {
+        let Some(number) = self.shown.take() else { return };
+        let mut terminal = lock();
+        let Some(place) = terminal.open.iter().position(|question| question.number == number) else { return };
+        terminal.open.remove(place);
+        if place == 0 {
+            say("(no longer needed)");
+            if let Some(next) = terminal.open.first() {
+                say(&next.text);
+            }
+        }
+    }
+
+    fn wink(&mut self) {
+        say("(this is the device: it was asked to show itself)");
+    }
+}
+
+struct Question {
+    number: u64,
+    text: String,
+    action: Action,
+    accounts: u32,
+    verification: bool,
+    reply: Reply,
+}
+
+struct Terminal {
+    count: u64,
+    open: Vec<Question>,
+    ended: bool,
+}
+
+static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { count: 0, open: Vec::new(), ended: false });
+
+fn lock() -> MutexGuard<'static, Terminal> {
+    TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_answers() {
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
+        let mut terminal = lock();
+        let Some(first) = terminal.open.first() else { continue };
+        let Some(answer) = meaning(first.action, first.accounts, first.verification, &line) else {
+            say(&format!("say y or n.\n{}", first.text));
+            continue;
+        };
+        let answered = terminal.open.remove(0);
+        if let Some(next) = terminal.open.first() {
+            say(&next.text);
+        }
+        drop(terminal);
+        answered.reply.answer(answer);
+    }
+    let mut terminal = lock();
+    terminal.ended = true;
+    let open = std::mem::take(&mut terminal.open);
+    drop(terminal);
+    for question in open {
+        question.reply.answer(Answer::Deny);
+    }
+}
+
+/// What is asked, in one line.
+pub(super) fn question(prompt: &Prompt<'_>) -> String {
+    let site = prompt.rp_id.map_or_else(|| "this site".into(), visible);
+    let account = match prompt.user_name.or(prompt.user_display_name) {
+        Some(name) => format!(" as {}", visible(name)),
+        None => String::new(),
+    };
+    let what = match prompt.action {
+        Action::CreateCredential => format!("Create a passkey for {site}{account}?"),
+        Action::UseCredential if prompt.accounts > 1 => {
+            format!(
+                "Sign in to {site}? It has {} accounts here: say which, 1 is the newest.",
+                prompt.accounts
+            )
+        }
+        Action::UseCredential => format!("Sign in to {site}{account}?"),
+        Action::Excluded => format!("This authenticator already has a passkey for {site}. Tell the site so?"),
+        Action::Select => "Use this authenticator?".into(),
+        Action::Reset { .. } => "Forget every passkey and the PIN, for good?".into(),
+        Action::Verify => "Verify yourself?".into(),
+        Action::FingerprintSample => "Touch the sensor?".into(),
+        Action::U2f => format!("Use this security key (U2F){account}?"),
+        _ => "Go on?".into(),
+    };
+    let choices = match (prompt.action, prompt.verification) {
+        (Action::UseCredential, _) if prompt.accounts > 1 => "[1/2/…/n]",
+        (_, true) => "[y/n, w for a wrong finger]",
+        (_, false) => "[y/n]",
+    };
+    format!("{what} {choices}")
+}
+
+/// What a line typed means; `None` if it means nothing here.
+pub(super) fn meaning(action: Action, accounts: u32, verification: bool, line: &str) -> Option<Answer> {
+    let yes = match action {
+        Action::FingerprintSample => Answer::Sample { status: 0 },
+        _ => Answer::Approve { verified: true, account: None },
+    };
+    match line.trim().to_lowercase().as_str() {
+        "n" | "no" => Some(Answer::Deny),
+        "w" if verification => Some(Answer::NotVerified),
+        "y" | "yes" => Some(yes),
+        number if accounts > 1 => {
+            let number: u32 = number.parse().ok()?;
+            let account = number.checked_sub(1).filter(|account| *account < accounts)?;
+            Some(Answer::Approve { verified: true, account: Some(account) })
+        }
+        _ => None,
+    }
+}
+
+/// Names come from a site: what would steer the terminal is shown, not sent to it.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|character| if character.is_control() || is_bidi(character) { '\u{fffd}' } else { character })
+        .collect()
+}
+
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn say(text: &str) {
+    // A closed standard error is no reason to stop.
+    let _ = writeln!(io::stderr(), "{text}");
+}
