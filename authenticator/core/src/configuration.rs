@@ -213,9 +213,12 @@ pub struct Limits {
     pub max_cred_blob_length: u8,
     /// The largest serialized large-blob array in bytes: 1,024 to [`LARGE_BLOBS_MAX`](crate::LARGE_BLOBS_MAX).
     pub max_serialized_large_blob_array: u16,
-    /// How many RP IDs setMinPINLength takes; at most 8.
+    /// How many RP IDs setMinPINLength takes; at most [`MIN_PIN_RP_IDS_MAX`].
     pub max_rp_ids_for_set_min_pin_length: u8,
 }
+
+/// The most RP IDs that are told the minimum PIN length.
+pub const MIN_PIN_RP_IDS_MAX: usize = 8;
 
 /// Doppelkey's AAGUID.
 pub const AAGUID: [u8; 16] =
@@ -348,7 +351,7 @@ impl Default for Limits {
             max_discoverable_credentials: u32::MAX,
             max_cred_blob_length: crate::CRED_BLOB_MAX as u8,
             max_serialized_large_blob_array: crate::LARGE_BLOBS_MAX as u16,
-            max_rp_ids_for_set_min_pin_length: 8,
+            max_rp_ids_for_set_min_pin_length: MIN_PIN_RP_IDS_MAX as u8,
         }
     }
 }

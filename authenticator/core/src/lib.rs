@@ -23,6 +23,7 @@ mod memory_store;
 mod pending;
 mod pin;
 mod pin_protocol;
+mod settings;
 mod status;
 mod store;
 #[cfg(feature = "testing")]
