@@ -1,1 +1,311 @@
-//! The platform side: WebAuthn options in JSON, to CTAP2, to the response in JSON.
+//! The platform side, as a browser has it: WebAuthn options in JSON, to CTAP2, to the response in JSON.
+//!
+//! A [`Client`] speaks to one authenticator over any [`Connection`]: in this process, raw packets, USB/IP. It does
+//! the client's own duties (WebAuthn Level 3 §5.1.3, §5.1.4): secure contexts, RP IDs against the public suffix list,
+//! related origins, client data, timeouts and abort, exclude and allow lists of any length, conditional and immediate
+//! mediation, PIN and fingerprint, the choice between accounts, attestation conveyance, and the extensions
+//! credProps, credProtect, credBlob, minPinLength, hmac-secret, PRF and largeBlob.
+//!
+//! The bridge, the demo and the load generator are made of it; Rust tests of a relying party may be too.
+
+mod authenticator_data;
+mod cbor;
+mod channel;
+mod client_data;
+mod create;
+mod ctap;
+mod dialogs;
+mod error;
+mod extensions;
+mod get;
+mod large_blob;
+mod options;
+mod origin;
+mod pin;
+mod public_key;
+mod verification;
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+
+use crate::device::{Clock, Connection};
+use channel::{Channel, Limit};
+use ctap::Info;
+
+pub use dialogs::{Account, Dialogs, KnownPin, PinRequest, Unattended};
+pub use error::{Error, NotVerified};
+pub use origin::{FetchRelatedOrigins, Origin};
+
+/// A WebAuthn client with one authenticator.
+pub struct Client {
+    channel: Channel,
+    rng: Box<dyn CryptoRng + Send>,
+    dialogs: Box<dyn Dialogs>,
+    attachment: Attachment,
+    timeouts: Timeouts,
+    related: Option<FetchRelatedOrigins>,
+    enterprise_rp_ids: Vec<String>,
+}
+
+impl Client {
+    /// A client to the authenticator at the other end of this connection.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`], [`Error::TimedOut`] if it does not give a channel.
+    pub fn new(
+        connection: impl Connection + 'static,
+        clock: Clock,
+        rng: impl CryptoRng + Send + 'static,
+    ) -> Result<Self, Error> {
+        let mut rng = Box::new(rng);
+        Ok(Client {
+            channel: Channel::open(Box::new(connection), clock, &mut *rng)?,
+            rng,
+            dialogs: Box::new(Unattended),
+            attachment: Attachment::default(),
+            timeouts: Timeouts::default(),
+            related: None,
+            enterprise_rp_ids: Vec::new(),
+        })
+    }
+
+    /// With someone to answer the platform's own dialogs.
+    pub fn with_dialogs(mut self, dialogs: impl Dialogs + 'static) -> Self {
+        self.dialogs = Box::new(dialogs);
+        self
+    }
+
+    /// With this attachment in options and responses.
+    pub fn with_attachment(mut self, attachment: Attachment) -> Self {
+        self.attachment = attachment;
+        self
+    }
+
+    /// With these bounds on the timeout that a page may ask for.
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// With a way to ask an RP ID's site for its related origins. Without one there are none.
+    pub fn with_related_origins(mut self, fetch: FetchRelatedOrigins) -> Self {
+        self.related = Some(fetch);
+        self
+    }
+
+    /// With platform-managed enterprise attestation for these RP IDs.
+    pub fn with_enterprise_attestation(mut self, rp_ids: Vec<String>) -> Self {
+        self.enterprise_rp_ids = rp_ids;
+        self
+    }
+
+    /// Echoes a message of at most 7609 bytes off the authenticator (CTAPHID_PING).
+    ///
+    /// # Errors
+    /// [`Error::BadAnswer`] if what comes back is another message.
+    pub fn ping(&mut self, message: &[u8]) -> Result<(), Error> {
+        let limit = self.limit(None, None);
+        match self.channel.ping(message, &limit)? {
+            echo if echo == message => Ok(()),
+            _ => Err(Error::BadAnswer("the echo of a PING differs")),
+        }
+    }
+
+    /// Sets the first PIN: 4 characters to 63 bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotVerified`] if the authenticator refuses it or has one already.
+    pub fn set_pin(&mut self, pin: &str) -> Result<(), Error> {
+        let limit = self.limit(None, None);
+        let info = Info::get(&mut self.channel, &limit)?;
+        pin::set(&mut self.channel, &info, pin, &mut *self.rng, &limit)
+    }
+
+    /// Changes the PIN.
+    ///
+    /// # Errors
+    /// [`Error::NotVerified`] if the old one is wrong, which costs a retry, or the new one is refused.
+    pub fn change_pin(&mut self, old: &str, new: &str) -> Result<(), Error> {
+        let limit = self.limit(None, None);
+        let info = Info::get(&mut self.channel, &limit)?;
+        pin::change(&mut self.channel, &info, old, new, &mut *self.rng, &limit)
+    }
+
+    /// Until when an answer is wanted, the page's wish kept within bounds.
+    fn limit(&self, asked_ms: Option<u32>, abort: Option<Abort>) -> Limit {
+        let Timeouts { least, usual, most } = self.timeouts;
+        let asked = asked_ms.map_or(usual, |ms| Duration::from_millis(ms.into()).clamp(least, most));
+        Limit { until: Some(self.channel.now() + asked), abort }
+    }
+}
+
+/// Who calls, and how: what a browser knows besides the options.
+///
+/// An origin's text is a call by that page at the top level, with a dialog.
+#[derive(Clone, Debug)]
+pub struct Call {
+    origin: String,
+    frame: Option<(String, bool)>,
+    mediation: Mediation,
+    abort: Option<Abort>,
+}
+
+impl Call {
+    /// A call by the page of this origin (`https://example.com`), at the top level.
+    pub fn by(origin: impl Into<String>) -> Self {
+        Call { origin: origin.into(), frame: None, mediation: Mediation::Modal, abort: None }
+    }
+
+    /// The page is a frame in a page of this origin, and a permissions policy allows it to call or does not.
+    /// Where both origins are the same it needs none.
+    pub fn framed_by(mut self, top_origin: impl Into<String>, allowed: bool) -> Self {
+        self.frame = Some((top_origin.into(), allowed));
+        self
+    }
+
+    /// With this mediation.
+    pub fn mediation(mut self, mediation: Mediation) -> Self {
+        self.mediation = mediation;
+        self
+    }
+
+    /// With a way to take the call back.
+    pub fn abort(mut self, abort: &Abort) -> Self {
+        self.abort = Some(abort.clone());
+        self
+    }
+
+    fn check(&self) -> Result<Caller, Error> {
+        if self.abort.as_ref().is_some_and(Abort::is_aborted) {
+            return Err(Error::Aborted);
+        }
+        let origin = Origin::parse(&self.origin)?;
+        match &self.frame {
+            Some((top, _)) if *top == self.origin => Ok(Caller { origin, top_origin: None }),
+            Some((_, false)) => Err(Error::CrossOriginFrame),
+            Some((top, true)) => Ok(Caller { origin, top_origin: Some(Origin::parse(top)?) }),
+            None => Ok(Caller { origin, top_origin: None }),
+        }
+    }
+}
+
+impl From<&str> for Call {
+    fn from(origin: &str) -> Self {
+        Call::by(origin)
+    }
+}
+
+/// A caller that may call.
+struct Caller {
+    origin: Origin,
+    top_origin: Option<Origin>,
+}
+
+/// How much the user sees of it (Credential Management §2.3.2, WebAuthn §5.1.3 and §5.1.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mediation {
+    /// A dialog.
+    #[default]
+    Modal,
+    /// At a sign-in, an offer in the autofill list: without a passkey to offer the call waits until it is taken back
+    /// (and ends with [`Error::NoCredential`] at once where nobody could). At a registration, an upgrade in passing.
+    Conditional,
+    /// A dialog if there is a passkey; else the end, at once.
+    Immediate,
+}
+
+/// What a page is told of where the authenticator is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attachment {
+    /// It can be unplugged. Options that insist on a built-in one are refused.
+    #[default]
+    CrossPlatform,
+    /// It is built in. Options that insist on another kind are refused.
+    Platform,
+    /// Whatever the options ask for; built in, where they do not say.
+    AsAsked,
+}
+
+impl Attachment {
+    fn check(self, asked: Option<&str>) -> Result<(), Error> {
+        match (self, asked) {
+            (Attachment::CrossPlatform, Some("platform")) | (Attachment::Platform, Some("cross-platform")) => {
+                // A browser goes on waiting for an authenticator that fits; here there is no other.
+                Err(Error::NoCredential)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn default_name(self) -> &'static str {
+        match self {
+            Attachment::CrossPlatform => "cross-platform",
+            Attachment::Platform | Attachment::AsAsked => "platform",
+        }
+    }
+
+    /// The response's authenticatorAttachment for these options: asked for, or else hinted at (§5.8.7).
+    fn answer(self, options: &options::CreationOptions) -> &'static str {
+        let asked = options.authenticator_selection.authenticator_attachment.as_deref();
+        let hint = options.hints.iter().find_map(|hint| match hint.as_str() {
+            "security-key" | "hybrid" => Some("cross-platform"),
+            "client-device" => Some("platform"),
+            _ => None,
+        });
+        match (self, asked.or(hint)) {
+            (Attachment::AsAsked, Some("cross-platform")) => "cross-platform",
+            _ => self.default_name(),
+        }
+    }
+}
+
+/// The bounds that a page's `timeout` is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Shorter ones become this.
+    pub least: Duration,
+    /// Where the page names none.
+    pub usual: Duration,
+    /// Longer ones become this.
+    pub most: Duration,
+}
+
+impl Default for Timeouts {
+    /// 10 seconds, 5 minutes, 10 minutes: the upper two are what WebAuthn §15.1 recommends.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Timeouts { least: seconds(10), usual: seconds(300), most: seconds(600) }
+    }
+}
+
+/// Takes calls back: an `AbortController`. All clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Abort {
+    state: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Abort {
+    /// One that is not used yet.
+    pub fn new() -> Self {
+        Abort::default()
+    }
+
+    /// Ends every call that was given this, with [`Error::Aborted`], within 100 milliseconds.
+    pub fn abort(&self) {
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.1.notify_all();
+    }
+
+    /// Whether it was used.
+    pub fn is_aborted(&self) -> bool {
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is used.
+    fn wait(&self) {
+        let aborted = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.state.1.wait_while(aborted, |aborted| !*aborted));
+    }
+}

@@ -1,0 +1,267 @@
+//! `navigator.credentials.get` (WebAuthn §5.1.4), over authenticatorGetAssertion (CTAP §6.2).
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ciborium::Value;
+use serde_json::json;
+
+use super::authenticator_data::AuthenticatorData;
+use super::cbor::Map;
+use super::channel::Limit;
+use super::client_data::{Ceremony, ClientData};
+use super::ctap::{self, Info, command};
+use super::dialogs::Account;
+use super::error::Error;
+use super::extensions::{self, Agreement, Inputs, LargeBlobOutput, Outputs, PrfOutput};
+use super::options::{self, Bytes, RequestOptions, Requirement};
+use super::pin::{Purpose, Token, permission};
+use super::verification::{self, Verification};
+use super::{Call, Client, Mediation, large_blob, origin};
+
+/// An authentication on its way.
+struct Authentication<'a> {
+    options: &'a RequestOptions,
+    rp_id: &'a str,
+    info: Info,
+    verified: Verification,
+    limit: Limit,
+}
+
+impl Client {
+    /// Authenticates: signs the challenge with a credential of the relying party.
+    ///
+    /// `options` is a `PublicKeyCredentialRequestOptionsJSON`, bare or as the member `publicKey`; what comes back is
+    /// an `AuthenticationResponseJSON`. Takes as long as the user does, at most the options' timeout.
+    ///
+    /// # Errors
+    /// [`Error::name`] is the exception that a page would see.
+    pub fn get(&mut self, call: impl Into<Call>, options: &serde_json::Value) -> Result<serde_json::Value, Error> {
+        let call = call.into();
+        let caller = call.check()?;
+        let options: RequestOptions = options::parse(options)?;
+        let rp_id = origin::rp_id(&caller.origin, options.rp_id.as_deref(), self.related.as_ref())?;
+        extensions::check_request(&options.extensions, &options.allow_credentials)?;
+        let challenge = &options.challenge.0;
+        let data = ClientData::new(Ceremony::Get, challenge, &caller.origin, caller.top_origin.as_ref());
+        let mut limit = self.limit(options.timeout, call.abort);
+        if call.mediation == Mediation::Conditional {
+            // An autofill offer waits as long as the page is open (§5.1.4 step 5).
+            limit.until = None;
+        }
+        let info = Info::get(&mut self.channel, &limit)?;
+        if call.mediation != Mediation::Modal {
+            self.offer(&call.mediation, &rp_id, &options, &limit)?;
+        }
+        let mut ceremony =
+            Authentication { options: &options, rp_id: &rp_id, info, verified: Verification::None, limit };
+        self.verify_user(&mut ceremony)?;
+        let batch = self.allowed_here(&ceremony)?;
+        let only = batch.as_ref().filter(|ids| ids.len() == 1).map(|ids| ids[0].clone());
+        let values = extensions::prf_values(&options.extensions, &options.allow_credentials, only.as_deref())?;
+        let Client { channel, rng, .. } = self;
+        let agreement =
+            Agreement { channel, info: &ceremony.info, rng: &mut **rng, limit: &ceremony.limit };
+        let inputs = extensions::request_inputs(&options.extensions, values, agreement)?;
+        let answer = self.get_assertion(&ceremony, batch.as_deref(), &inputs, &data)?;
+        let assertion = Assertion::take(&answer, only)?;
+        let outputs = self.outputs(&ceremony, &assertion, &answer, &inputs)?;
+        Ok(assertion.response(&data, self.attachment.default_name(), &outputs))
+    }
+
+    /// What comes before a request without a dialog: is there anything to offer?
+    fn offer(
+        &mut self,
+        mediation: &Mediation,
+        rp_id: &str,
+        options: &RequestOptions,
+        limit: &Limit,
+    ) -> Result<(), Error> {
+        // Autofill and immediate requests are for discoverable credentials; a list narrows them down.
+        let ids: Vec<_> = options.allow_credentials.iter().map(|descriptor| descriptor.id.0.clone()).collect();
+        if ctap::find(&mut self.channel, rp_id, &ids, None, limit)?.is_some() {
+            return Ok(());
+        }
+        match (mediation, &limit.abort) {
+            // Nothing to show in the list: the request stays pending until the page takes it back.
+            (Mediation::Conditional, Some(abort)) => {
+                abort.wait();
+                Err(Error::Aborted)
+            }
+            _ => Err(Error::NoCredential),
+        }
+    }
+
+    fn verify_user(&mut self, ceremony: &mut Authentication<'_>) -> Result<(), Error> {
+        let Authentication { options, rp_id, info, verified, limit } = ceremony;
+        let mut requirement = Requirement::of_verification(options.user_verification.as_deref());
+        if options.extensions.prf.is_some() && requirement == Requirement::Discouraged {
+            // A PRF has two secrets, one for verified users; WebAuthn's is that one (§10.1.4).
+            requirement = Requirement::Preferred;
+        }
+        let writes = options.extensions.large_blob.as_ref().is_some_and(|blob| blob.write.is_some());
+        if writes && requirement == Requirement::Discouraged {
+            requirement = Requirement::Preferred;
+        }
+        if verification::wanted(info, requirement) {
+            let writing = if writes { permission::LARGE_BLOB_WRITE } else { 0 };
+            let purpose = Purpose { permissions: permission::GET_ASSERTION | writing, rp_id };
+            let Client { channel, dialogs, rng, .. } = self;
+            *verified = verification::perform(channel, info, &mut **dialogs, purpose, &mut **rng, limit)?;
+        }
+        Ok(())
+    }
+
+    /// The allow list to send: the whole of it, or the one credential that is here, found silently, where the list is
+    /// too long for one request or the PRF's inputs depend on the credential. `None` where the page gave no list.
+    fn allowed_here(&mut self, ceremony: &Authentication<'_>) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let allowed = &ceremony.options.allow_credentials;
+        if allowed.is_empty() {
+            return Ok(None);
+        }
+        let known = allowed.iter().filter(|descriptor| descriptor.kind == "public-key");
+        let mut batches = ctap::batches(known.map(|descriptor| descriptor.id.0.clone()).collect(), &ceremony.info);
+        let own_inputs =
+            ceremony.options.extensions.prf.as_ref().is_some_and(|prf| !prf.eval_by_credential.is_empty());
+        if batches.len() < 2 && !own_inputs {
+            return batches.pop().map(Some).ok_or(Error::NoCredential);
+        }
+        let token = ceremony.verified.token().map(Token::parts);
+        for batch in &batches {
+            if let Some(id) = ctap::find(&mut self.channel, ceremony.rp_id, batch, token, &ceremony.limit)? {
+                return Ok(Some(vec![id]));
+            }
+        }
+        Err(Error::NoCredential)
+    }
+
+    /// Sends the command, and lets the user choose where there are several accounts.
+    fn get_assertion(
+        &mut self,
+        ceremony: &Authentication<'_>,
+        allowed: Option<&[Vec<u8>]>,
+        inputs: &Inputs,
+        data: &ClientData,
+    ) -> Result<Map, Error> {
+        let Authentication { rp_id, verified, limit, .. } = ceremony;
+        let token = verified.token();
+        let switches = Map::new().with_some("uv", verified.is_option().then_some(true));
+        let parameters = Map::new()
+            .with(1, *rp_id)
+            .with(2, Value::Bytes(data.hash.to_vec()))
+            .with_some(3, allowed.and_then(ctap::descriptors))
+            .with_some(4, (!inputs.map.is_empty()).then(|| inputs.map.clone()))
+            .with_some(5, (!switches.is_empty()).then_some(switches))
+            .with_some(6, token.map(|token| Value::Bytes(token.authenticate(&data.hash))))
+            .with_some(7, token.map(|token| token.protocol));
+        let first = ctap::call(&mut self.channel, command::GET_ASSERTION, parameters, limit)?;
+        let count = first.unsigned(5)?.unwrap_or(1);
+        let chosen_already = first.get(6) == Some(&Value::Bool(true));
+        if count < 2 || chosen_already {
+            return Ok(first);
+        }
+        let mut answers = vec![first];
+        for _ in 1..count {
+            answers.push(ctap::call(&mut self.channel, command::GET_NEXT_ASSERTION, Map::new(), limit)?);
+        }
+        let accounts = answers.iter().map(account).collect::<Result<Vec<_>, _>>()?;
+        let index = self.dialogs.choose(rp_id, &accounts).filter(|index| *index < answers.len());
+        index.map(|index| answers.swap_remove(index)).ok_or(Error::Refused)
+    }
+
+    fn outputs(
+        &mut self,
+        ceremony: &Authentication<'_>,
+        assertion: &Assertion,
+        answer: &Map,
+        inputs: &Inputs,
+    ) -> Result<Outputs, Error> {
+        let asked = &ceremony.options.extensions;
+        let prf = match &asked.prf {
+            Some(_) => Some(PrfOutput {
+                enabled: None,
+                results: extensions::prf_results(&assertion.extensions, "hmac-secret", inputs.secret.as_ref())?,
+            }),
+            None => None,
+        };
+        let blob = assertion.extensions.named("credBlob").and_then(Value::as_bytes);
+        let get_cred_blob = blob.filter(|_| asked.get_cred_blob).map(|blob| Bytes(blob.clone()));
+        let large_blob = self.large_blob(ceremony, answer)?;
+        Ok(Outputs { prf, get_cred_blob, large_blob, ..Outputs::default() })
+    }
+
+    /// Reads or writes the credential's large blob, after the assertion gave its key.
+    fn large_blob(&mut self, ceremony: &Authentication<'_>, answer: &Map) -> Result<Option<LargeBlobOutput>, Error> {
+        let Some(asked) = &ceremony.options.extensions.large_blob else { return Ok(None) };
+        let key: Option<[u8; 32]> = answer.bytes(7)?.and_then(|key| key.try_into().ok());
+        let mut output = LargeBlobOutput::default();
+        let Client { channel, rng, .. } = self;
+        let Authentication { info, limit, verified, .. } = ceremony;
+        if asked.read {
+            let blob = key.map(|key| large_blob::read(channel, info, &key, limit)).transpose()?;
+            output.blob = blob.flatten().map(Bytes);
+        }
+        if let Some(blob) = &asked.write {
+            let token = verified.token();
+            let written = key
+                .map(|key| large_blob::write(channel, info, &key, &blob.0, token, &mut **rng, limit))
+                .transpose()?;
+            output.written = Some(written.unwrap_or(false));
+        }
+        Ok(Some(output))
+    }
+}
+
+fn account(answer: &Map) -> Result<Account, Error> {
+    let user = answer.map(4)?.ok_or(Error::BadAnswer("one of several assertions names no user"))?;
+    let id = user.named("id").and_then(Value::as_bytes).cloned().unwrap_or_default();
+    let text = |name| user.named(name).and_then(Value::as_text).map(str::to_owned);
+    Ok(Account { id, name: text("name"), display_name: text("displayName") })
+}
+
+/// The authenticator's answer, taken apart.
+struct Assertion {
+    id: Vec<u8>,
+    data: Vec<u8>,
+    signature: Vec<u8>,
+    user: Option<Vec<u8>>,
+    extensions: Map,
+}
+
+impl Assertion {
+    /// Takes the answer apart. `only` is the allow list's one member, which the answer may leave out (§6.2.2).
+    fn take(answer: &Map, only: Option<Vec<u8>>) -> Result<Self, Error> {
+        let descriptor = answer.map(1)?;
+        let named = descriptor.as_ref().and_then(|d| d.named("id")).and_then(Value::as_bytes).cloned();
+        let data = answer.bytes(2)?.ok_or(Error::BadAnswer("no authenticator data"))?.to_vec();
+        let user = answer.map(4)?;
+        Ok(Assertion {
+            id: named.or(only).ok_or(Error::BadAnswer("no credential id"))?,
+            extensions: AuthenticatorData::parse(&data)?.extensions,
+            data,
+            signature: answer.bytes(3)?.ok_or(Error::BadAnswer("no signature"))?.to_vec(),
+            user: user.as_ref().and_then(|u| u.named("id")).and_then(Value::as_bytes).cloned(),
+        })
+    }
+
+    /// AuthenticationResponseJSON.
+    fn response(self, data: &ClientData, attachment: &str, outputs: &Outputs) -> serde_json::Value {
+        let base64 = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let mut response = json!({
+            "clientDataJSON": base64(&data.json),
+            "authenticatorData": base64(&self.data),
+            "signature": base64(&self.signature),
+        });
+        if let Some(user) = &self.user {
+            response["userHandle"] = base64(user).into();
+        }
+        let id = base64(&self.id);
+        json!({
+            "id": id,
+            "rawId": id,
+            "type": "public-key",
+            "authenticatorAttachment": attachment,
+            "response": response,
+            "clientExtensionResults": outputs,
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! The options of both ceremonies, in WebAuthn's JSON form (Level 3 §5.1.8, §5.1.9).
+//!
+//! Unknown members are ignored and unknown enumeration values fall back to the default, as Web IDL's `DOMString`
+//! members ask.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::Error;
+
+/// Bytes that are base64url without padding in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_URL_SAFE_NO_PAD
+            .decode(&text)
+            .map(Bytes)
+            .map_err(|_| serde::de::Error::custom("not base64url without padding"))
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_URL_SAFE_NO_PAD.encode(&self.0))
+    }
+}
+
+/// PublicKeyCredentialCreationOptionsJSON.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreationOptions {
+    pub(crate) rp: RelyingParty,
+    pub(crate) user: User,
+    pub(crate) challenge: Bytes,
+    pub(crate) pub_key_cred_params: Vec<Parameters>,
+    pub(crate) timeout: Option<u32>,
+    #[serde(default)]
+    pub(crate) exclude_credentials: Vec<Descriptor>,
+    #[serde(default)]
+    pub(crate) authenticator_selection: Selection,
+    #[serde(default)]
+    pub(crate) hints: Vec<String>,
+    pub(crate) attestation: Option<String>,
+    #[serde(default)]
+    pub(crate) attestation_formats: Vec<String>,
+    #[serde(default)]
+    pub(crate) extensions: CreationExtensions,
+}
+
+/// PublicKeyCredentialRequestOptionsJSON.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RequestOptions {
+    pub(crate) challenge: Bytes,
+    pub(crate) timeout: Option<u32>,
+    pub(crate) rp_id: Option<String>,
+    #[serde(default)]
+    pub(crate) allow_credentials: Vec<Descriptor>,
+    pub(crate) user_verification: Option<String>,
+    #[serde(default)]
+    pub(crate) extensions: RequestExtensions,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RelyingParty {
+    pub(crate) id: Option<String>,
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct User {
+    pub(crate) id: Bytes,
+    pub(crate) name: String,
+    pub(crate) display_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Parameters {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) alg: i64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Descriptor {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) id: Bytes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Selection {
+    pub(crate) authenticator_attachment: Option<String>,
+    pub(crate) resident_key: Option<String>,
+    #[serde(default)]
+    pub(crate) require_resident_key: bool,
+    pub(crate) user_verification: Option<String>,
+}
+
+/// What is asked of the user beyond presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requirement {
+    Required,
+    Preferred,
+    Discouraged,
+}
+
+impl Requirement {
+    /// userVerification; what is unknown counts as the default, `preferred`.
+    pub(crate) fn of_verification(text: Option<&str>) -> Self {
+        match text {
+            Some("required") => Requirement::Required,
+            Some("discouraged") => Requirement::Discouraged,
+            _ => Requirement::Preferred,
+        }
+    }
+}
+
+impl Selection {
+    /// residentKey; where it is absent or unknown, requireResidentKey decides (§5.4.4).
+    pub(crate) fn resident_key(&self) -> Requirement {
+        match self.resident_key.as_deref() {
+            Some("required") => Requirement::Required,
+            Some("preferred") => Requirement::Preferred,
+            Some("discouraged") => Requirement::Discouraged,
+            _ if self.require_resident_key => Requirement::Required,
+            _ => Requirement::Discouraged,
+        }
+    }
+}
+
+/// The client extension inputs of a registration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreationExtensions {
+    #[serde(default)]
+    pub(crate) cred_props: bool,
+    pub(crate) credential_protection_policy: Option<String>,
+    #[serde(default)]
+    pub(crate) enforce_credential_protection_policy: bool,
+    #[serde(default)]
+    pub(crate) min_pin_length: bool,
+    pub(crate) cred_blob: Option<Bytes>,
+    #[serde(default)]
+    pub(crate) hmac_create_secret: bool,
+    pub(crate) prf: Option<Prf>,
+    pub(crate) large_blob: Option<LargeBlobSupport>,
+}
+
+/// The client extension inputs of an authentication.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RequestExtensions {
+    #[serde(default)]
+    pub(crate) get_cred_blob: bool,
+    pub(crate) prf: Option<Prf>,
+    pub(crate) large_blob: Option<LargeBlobUse>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Prf {
+    pub(crate) eval: Option<PrfValues>,
+    #[serde(default)]
+    pub(crate) eval_by_credential: BTreeMap<String, PrfValues>,
+}
+
+/// Two inputs, or two results.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct PrfValues {
+    pub(crate) first: Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) second: Option<Bytes>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct LargeBlobSupport {
+    pub(crate) support: Option<String>,
+    // An assertion's members, which a registration must not have (§10.1.5).
+    pub(crate) read: Option<Value>,
+    pub(crate) write: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct LargeBlobUse {
+    pub(crate) support: Option<Value>,
+    #[serde(default)]
+    pub(crate) read: bool,
+    pub(crate) write: Option<Bytes>,
+}
+
+/// The options in this JSON value: bare, or as the `publicKey` member of `navigator.credentials`' argument.
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(options: &Value) -> Result<T, Error> {
+    let bare = options.get("publicKey").unwrap_or(options);
+    T::deserialize(bare).map_err(|error| Error::Options(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_members_and_values_are_ignored() {
+        let options: CreationOptions = parse(&json!({"publicKey": {
+            "rp": {"name": "Example", "icon": "x"}, "user": {"id": "AQ", "name": "a", "displayName": ""},
+            "challenge": "AAAA", "pubKeyCredParams": [], "attestation": "made-up", "extensions": {"unheard": {"of": 1}},
+            "authenticatorSelection": {"residentKey": "made-up", "requireResidentKey": true},
+        }}))
+        .unwrap();
+        assert_eq!(options.authenticator_selection.resident_key(), Requirement::Required);
+        assert_eq!(Requirement::of_verification(Some("made-up")), Requirement::Preferred);
+    }
+
+    #[test]
+    fn a_missing_member_is_named() {
+        let error = parse::<RequestOptions>(&json!({"rpId": "example.com"})).unwrap_err();
+        assert_eq!(error.name(), "TypeError");
+        assert!(error.to_string().contains("challenge"), "{error}");
+        assert!(parse::<RequestOptions>(&json!({"challenge": "AA=="})).is_err());
+    }
+}
