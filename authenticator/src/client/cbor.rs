@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_canonical_order_of_ctap() {
-        let map = Map::new().with("up", true).with("rk", true).with("b", 1).with(-2, 2).with(24, 3).with(3, 4);
+        let map =
+            Map::new().with("up", true).with("rk", true).with("b", 1).with(-2, 2).with(24, 3).with(3, 4);
         let keys: Vec<_> = Map::decode(&map.encode()).unwrap().0.into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [3.into(), 24.into(), (-2).into(), "b".into(), "rk".into(), Value::from("up")]);
     }

@@ -21,7 +21,12 @@ pub(crate) struct ClientData {
 
 impl ClientData {
     /// The serialization that limited verifiers rely on: these members, in this order, nothing between.
-    pub(crate) fn new(ceremony: Ceremony, challenge: &[u8], origin: &Origin, top_origin: Option<&Origin>) -> Self {
+    pub(crate) fn new(
+        ceremony: Ceremony,
+        challenge: &[u8],
+        origin: &Origin,
+        top_origin: Option<&Origin>,
+    ) -> Self {
         let kind = match ceremony {
             Ceremony::Create => "webauthn.create",
             Ceremony::Get => "webauthn.get",
@@ -50,8 +55,7 @@ mod tests {
     fn the_serialization_is_the_one_that_limited_verifiers_rely_on() {
         let origin = Origin::parse("https://example.org").unwrap();
         let data = ClientData::new(Ceremony::Create, &[0xfb, 0xff], &origin, None);
-        let expected =
-            r#"{"type":"webauthn.create","challenge":"-_8","origin":"https://example.org","crossOrigin":false}"#;
+        let expected = r#"{"type":"webauthn.create","challenge":"-_8","origin":"https://example.org","crossOrigin":false}"#;
         assert_eq!(String::from_utf8(data.json).unwrap(), expected);
         let top = Origin::parse("https://example.com").unwrap();
         let data = ClientData::new(Ceremony::Get, &[], &origin, Some(&top));

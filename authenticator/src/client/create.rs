@@ -38,7 +38,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::name`] is the exception that a page would see.
-    pub fn create(&mut self, call: impl Into<Call>, options: &serde_json::Value) -> Result<serde_json::Value, Error> {
+    pub fn create(
+        &mut self,
+        call: impl Into<Call>,
+        options: &serde_json::Value,
+    ) -> Result<serde_json::Value, Error> {
         let call = call.into();
         let caller = call.check()?;
         let options: CreationOptions = options::parse(options)?;
@@ -88,13 +92,15 @@ impl Client {
             let looking = if batches.len() > 1 { permission::GET_ASSERTION } else { 0 };
             let purpose = Purpose { permissions: permission::MAKE_CREDENTIAL | looking, rp_id };
             let Client { channel, dialogs, rng, .. } = self;
-            verified = verification::perform(channel, &mut info, &mut **dialogs, purpose, &mut **rng, &limit)?;
+            verified =
+                verification::perform(channel, &mut info, &mut **dialogs, purpose, &mut **rng, &limit)?;
         }
         let token = verified.token();
         if batches.len() > 1 {
             batches = self.excluded_here(rp_id, batches, token.map(super::pin::Token::parts), &limit)?;
         }
-        let agreement = Agreement { channel: &mut self.channel, info: &info, rng: &mut *self.rng, limit: &limit };
+        let agreement =
+            Agreement { channel: &mut self.channel, info: &info, rng: &mut *self.rng, limit: &limit };
         let inputs = extensions::creation_inputs(&options.extensions, discoverable, agreement)?;
         let user = Map::new()
             .with("id", Value::Bytes(options.user.id.0.clone()))
@@ -169,7 +175,9 @@ fn discoverable(options: &CreationOptions, info: &Info) -> Result<bool, Error> {
 fn formats(options: &CreationOptions, info: &Info) -> Option<Value> {
     let wanted: Vec<Value> = match conveyance(options) {
         Conveyance::None => vec!["none".into()],
-        Conveyance::AsItIs => options.attestation_formats.iter().map(|format| format.as_str().into()).collect(),
+        Conveyance::AsItIs => {
+            options.attestation_formats.iter().map(|format| format.as_str().into()).collect()
+        }
     };
     (info.attestation_formats && !wanted.is_empty()).then_some(Value::Array(wanted))
 }
@@ -199,7 +207,8 @@ struct Answer {
 impl Answer {
     /// Takes the answer apart, and out of it what the page did not ask for.
     fn take(answer: &Map, options: &CreationOptions) -> Result<Self, Error> {
-        let format = answer.get(1).and_then(Value::as_text).ok_or(Error::BadAnswer("no attestation format"))?;
+        let format =
+            answer.get(1).and_then(Value::as_text).ok_or(Error::BadAnswer("no attestation format"))?;
         let data = answer.bytes(2)?.ok_or(Error::BadAnswer("no authenticator data"))?.to_vec();
         let statement = answer.get(3).cloned().unwrap_or_else(|| Value::Map(Vec::new()));
         let parsed = AuthenticatorData::parse(&data)?;
@@ -215,7 +224,8 @@ impl Answer {
 
     /// Self attestation of no particular model says nothing about the authenticator (§5.1.3, `none`).
     fn is_anonymous(&self) -> bool {
-        let certified = Map::from_value(&self.statement).is_none_or(|statement| statement.named("x5c").is_some());
+        let certified =
+            Map::from_value(&self.statement).is_none_or(|statement| statement.named("x5c").is_some());
         self.attested.aaguid == [0; 16] && self.format == "packed" && !certified
     }
 

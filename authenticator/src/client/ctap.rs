@@ -86,7 +86,8 @@ pub(crate) fn call(channel: &mut Channel, command: u8, parameters: Map, limit: &
 
 /// A list of credential ids as descriptors; `None` for an empty one.
 pub(crate) fn descriptors(ids: &[Vec<u8>]) -> Option<Value> {
-    let descriptor = |id: &Vec<u8>| Map::new().with("id", Value::Bytes(id.clone())).with("type", "public-key").into();
+    let descriptor =
+        |id: &Vec<u8>| Map::new().with("id", Value::Bytes(id.clone())).with("type", "public-key").into();
     (!ids.is_empty()).then(|| Value::Array(ids.iter().map(descriptor).collect()))
 }
 
@@ -131,9 +132,10 @@ pub(crate) fn find(
         .with(2, Value::Bytes(hash.to_vec()))
         .with_some(3, descriptors(ids))
         .with(5, Map::new().with("up", false))
-        .with_some(6, token.map(|(token, protocol)| {
-            Value::Bytes(super::pin::authenticate(protocol, token, &hash))
-        }))
+        .with_some(
+            6,
+            token.map(|(token, protocol)| Value::Bytes(super::pin::authenticate(protocol, token, &hash))),
+        )
         .with_some(7, token.map(|(_, protocol)| protocol));
     match call(channel, command::GET_ASSERTION, parameters, limit) {
         Ok(answer) => match answer.map(1)?.as_ref().and_then(|descriptor| descriptor.named("id")) {

@@ -132,14 +132,20 @@ impl fmt::Display for Error {
             Error::TimedOut => f.write_str("no answer within the time allowed"),
             Error::Aborted => f.write_str("the ceremony was aborted"),
             Error::NotVerified(why) => f.write_str(match why {
-                NotVerified::NotSetUp => "user verification is required, and neither a PIN nor a fingerprint is set up",
+                NotVerified::NotSetUp => {
+                    "user verification is required, and neither a PIN nor a fingerprint is set up"
+                }
                 NotVerified::NoPin => "the PIN is needed",
                 NotVerified::WrongPin => "the PIN is wrong",
-                NotVerified::BlockedUntilPowerUp => "too many wrong PINs: unplug the authenticator and plug it in again",
+                NotVerified::BlockedUntilPowerUp => {
+                    "too many wrong PINs: unplug the authenticator and plug it in again"
+                }
                 NotVerified::Blocked => "too many wrong PINs: only a reset unlocks the authenticator",
                 NotVerified::PinMustChange => "the PIN must be changed first",
                 NotVerified::NotRecognised => "the user was not recognised",
-                NotVerified::RecognitionBlocked => "too many failed verifications: built-in verification is blocked",
+                NotVerified::RecognitionBlocked => {
+                    "too many failed verifications: built-in verification is blocked"
+                }
             }),
             Error::Full => f.write_str("the authenticator has no room for another passkey"),
             Error::Status(status) => write!(f, "the authenticator answered with status {status:#04x}"),

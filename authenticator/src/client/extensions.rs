@@ -117,7 +117,9 @@ fn protection(asked: &CreationExtensions, info: &Info) -> Result<Option<u64>, Er
         Some("userVerificationOptional") => 1,
         Some("userVerificationOptionalWithCredentialIDList") => 2,
         Some("userVerificationRequired") => 3,
-        Some(_) => return Err(Error::Options("credentialProtectionPolicy: not one of the three policies".into())),
+        Some(_) => {
+            return Err(Error::Options("credentialProtectionPolicy: not one of the three policies".into()));
+        }
     };
     if info.has_extension("credProtect") {
         Ok(Some(level))
@@ -183,7 +185,10 @@ pub(crate) fn check_request(asked: &RequestExtensions, allowed: &[Descriptor]) -
 }
 
 /// evalByCredential, by credential id.
-fn by_credential<'a>(prf: &'a Prf, allowed: &[Descriptor]) -> Result<BTreeMap<Vec<u8>, &'a PrfValues>, Error> {
+fn by_credential<'a>(
+    prf: &'a Prf,
+    allowed: &[Descriptor],
+) -> Result<BTreeMap<Vec<u8>, &'a PrfValues>, Error> {
     let foreign = || Error::Options("prf.evalByCredential: a key that is no id of allowCredentials".into());
     let entry = |(key, values): (&String, &'a PrfValues)| {
         let id = BASE64_URL_SAFE_NO_PAD.decode(key).map_err(|_| foreign())?;
@@ -233,7 +238,9 @@ pub(crate) fn prf_results(
     name: &str,
     secret: Option<&SharedSecret>,
 ) -> Result<Option<PrfValues>, Error> {
-    let (Some(secret), Some(Value::Bytes(encrypted))) = (secret, outputs.named(name)) else { return Ok(None) };
+    let (Some(secret), Some(Value::Bytes(encrypted))) = (secret, outputs.named(name)) else {
+        return Ok(None);
+    };
     let plain = secret.decrypt(encrypted)?;
     match plain.len() {
         32 => Ok(Some(PrfValues { first: Bytes(plain.to_vec()), second: None })),

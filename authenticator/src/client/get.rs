@@ -35,7 +35,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::name`] is the exception that a page would see.
-    pub fn get(&mut self, call: impl Into<Call>, options: &serde_json::Value) -> Result<serde_json::Value, Error> {
+    pub fn get(
+        &mut self,
+        call: impl Into<Call>,
+        options: &serde_json::Value,
+    ) -> Result<serde_json::Value, Error> {
         let call = call.into();
         let caller = call.check()?;
         let options: RequestOptions = options::parse(options)?;
@@ -57,10 +61,10 @@ impl Client {
         self.verify_user(&mut ceremony)?;
         let batch = self.allowed_here(&ceremony)?;
         let only = batch.as_ref().filter(|ids| ids.len() == 1).map(|ids| ids[0].clone());
-        let values = extensions::prf_values(&options.extensions, &options.allow_credentials, only.as_deref())?;
+        let values =
+            extensions::prf_values(&options.extensions, &options.allow_credentials, only.as_deref())?;
         let Client { channel, rng, .. } = self;
-        let agreement =
-            Agreement { channel, info: &ceremony.info, rng: &mut **rng, limit: &ceremony.limit };
+        let agreement = Agreement { channel, info: &ceremony.info, rng: &mut **rng, limit: &ceremony.limit };
         let inputs = extensions::request_inputs(&options.extensions, values, agreement)?;
         let answer = self.get_assertion(&ceremony, batch.as_deref(), &inputs, &data)?;
         let assertion = Assertion::take(&answer, only)?;
@@ -77,7 +81,8 @@ impl Client {
         limit: &Limit,
     ) -> Result<(), Error> {
         // Autofill and immediate requests are for discoverable credentials; a list narrows them down.
-        let ids: Vec<_> = options.allow_credentials.iter().map(|descriptor| descriptor.id.0.clone()).collect();
+        let ids: Vec<_> =
+            options.allow_credentials.iter().map(|descriptor| descriptor.id.0.clone()).collect();
         if ctap::find(&mut self.channel, rp_id, &ids, None, limit)?.is_some() {
             return Ok(());
         }
@@ -119,7 +124,8 @@ impl Client {
             return Ok(None);
         }
         let known = allowed.iter().filter(|descriptor| descriptor.kind == "public-key");
-        let mut batches = ctap::batches(known.map(|descriptor| descriptor.id.0.clone()).collect(), &ceremony.info);
+        let mut batches =
+            ctap::batches(known.map(|descriptor| descriptor.id.0.clone()).collect(), &ceremony.info);
         let own_inputs =
             ceremony.options.extensions.prf.as_ref().is_some_and(|prf| !prf.eval_by_credential.is_empty());
         if batches.len() < 2 && !own_inputs {
@@ -179,7 +185,11 @@ impl Client {
         let prf = match &asked.prf {
             Some(_) => Some(PrfOutput {
                 enabled: None,
-                results: extensions::prf_results(&assertion.extensions, "hmac-secret", inputs.secret.as_ref())?,
+                results: extensions::prf_results(
+                    &assertion.extensions,
+                    "hmac-secret",
+                    inputs.secret.as_ref(),
+                )?,
             }),
             None => None,
         };
@@ -190,7 +200,11 @@ impl Client {
     }
 
     /// Reads or writes the credential's large blob, after the assertion gave its key.
-    fn large_blob(&mut self, ceremony: &Authentication<'_>, answer: &Map) -> Result<Option<LargeBlobOutput>, Error> {
+    fn large_blob(
+        &mut self,
+        ceremony: &Authentication<'_>,
+        answer: &Map,
+    ) -> Result<Option<LargeBlobOutput>, Error> {
         let Some(asked) = &ceremony.options.extensions.large_blob else { return Ok(None) };
         let key: Option<[u8; 32]> = answer.bytes(7)?.and_then(|key| key.try_into().ok());
         let mut output = LargeBlobOutput::default();

@@ -231,7 +231,8 @@ pub enum Attachment {
 impl Attachment {
     fn check(self, asked: Option<&str>) -> Result<(), Error> {
         match (self, asked) {
-            (Attachment::CrossPlatform, Some("platform")) | (Attachment::Platform, Some("cross-platform")) => {
+            (Attachment::CrossPlatform, Some("platform"))
+            | (Attachment::Platform, Some("cross-platform")) => {
                 // A browser goes on waiting for an authenticator that fits; here there is no other.
                 Err(Error::NoCredential)
             }

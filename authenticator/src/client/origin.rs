@@ -30,7 +30,9 @@ impl Origin {
         };
         let label = |label: &str| {
             !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
         };
         // An IPv6 address in brackets fails here too: it is no domain (§5.1.3 step 7).
         if !host.split('.').all(label) {
@@ -190,7 +192,8 @@ mod tests {
         assert!(ask(r#"{"origins":["https://example.co.uk","https://example.de"]}"#));
         assert!(!ask(r#"{"origins":["https://example.co.uk","https://example.de:8443"]}"#));
         assert!(!ask(r#"{"origins":"https://example.de"}"#));
-        let mut five = vec!["https://a.com", "https://b.com", "https://c.com", "https://d.com", "https://e.com"];
+        let mut five =
+            vec!["https://a.com", "https://b.com", "https://c.com", "https://d.com", "https://e.com"];
         five.push("https://example.de");
         assert!(!is_related(&origin, &serde_json::json!({ "origins": five }).to_string()));
         // A known label in another place of the world costs nothing.

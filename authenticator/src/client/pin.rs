@@ -88,9 +88,14 @@ impl SharedSecret {
         let protocol = match &info.pin_protocols {
             // Before CTAP 2.1 the list was not there, and protocol one the only one.
             none if none.is_empty() => 1,
-            some => some.iter().copied().find(|p| *p == 2).or_else(|| some.iter().copied().find(|p| *p == 1)).ok_or(
-                Error::Unsupported("the authenticator speaks no PIN/UV auth protocol that this client knows"),
-            )?,
+            some => some
+                .iter()
+                .copied()
+                .find(|p| *p == 2)
+                .or_else(|| some.iter().copied().find(|p| *p == 1))
+                .ok_or(Error::Unsupported(
+                    "the authenticator speaks no PIN/UV auth protocol that this client knows",
+                ))?,
         };
         let parameters = Map::new().with(1, protocol).with(2, subcommand::GET_KEY_AGREEMENT);
         let answer = ctap::call(channel, command::CLIENT_PIN, parameters, limit)?;
@@ -98,7 +103,11 @@ impl SharedSecret {
         Self::encapsulate(protocol, &authenticator_key, rng)
     }
 
-    fn encapsulate(protocol: u64, authenticator_key: &Map, mut rng: &mut dyn CryptoRng) -> Result<Self, Error> {
+    fn encapsulate(
+        protocol: u64,
+        authenticator_key: &Map,
+        mut rng: &mut dyn CryptoRng,
+    ) -> Result<Self, Error> {
         let public = parse_public(authenticator_key)?;
         let private = p256::SecretKey::generate_from_rng(&mut rng);
         let z = private.diffie_hellman(&public);
@@ -246,10 +255,8 @@ pub(crate) fn set(
     let secret = SharedSecret::agree(channel, info, rng, limit)?;
     let encrypted = secret.encrypt(&*padded(pin)?, rng);
     let tag = secret.authenticate(&encrypted);
-    let parameters = secret
-        .parameters(subcommand::SET_PIN)
-        .with(4, Value::Bytes(tag))
-        .with(5, Value::Bytes(encrypted));
+    let parameters =
+        secret.parameters(subcommand::SET_PIN).with(4, Value::Bytes(tag)).with(5, Value::Bytes(encrypted));
     ctap::call(channel, command::CLIENT_PIN, parameters, limit).map(drop)
 }
 
