@@ -1,1 +1,3 @@
 //! A WebAuthn relying party.
+
+pub mod verify;

@@ -14,6 +14,9 @@
 use std::fmt;
 
 use super::cbor::{self, CborError, Value};
+use super::options::RelyingParty;
+use super::rejection::Fact;
+use super::signature::Hash;
 
 /// The flags byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,35 @@ impl<'a> AuthenticatorData<'a> {
             return Err(Error::Trailing(rest.len()));
         }
         Ok(Self { rp_id_hash: &head[..32], flags, sign_count, attested, extensions })
+    }
+
+    pub(crate) fn check_rp_id(&self, rp: &RelyingParty) -> Result<String, Fact> {
+        if self.rp_id_hash == Hash::Sha256.of(rp.rp_id.as_bytes()) {
+            Ok(format!("rpIdHash is that of {}", rp.rp_id))
+        } else {
+            Err(Fact::RpIdMismatch)
+        }
+    }
+
+    pub(crate) fn check_user_presence(&self) -> Result<String, Fact> {
+        if self.flags.up() { Ok("UP is 1".into()) } else { Err(Fact::UserNotPresent) }
+    }
+
+    pub(crate) fn check_user_verification(&self, required: bool) -> Result<String, Fact> {
+        match (self.flags.uv(), required) {
+            (true, _) => Ok("UV is 1".into()),
+            (false, false) => Ok("UV is 0, and was not required".into()),
+            (false, true) => Err(Fact::UserNotVerified),
+        }
+    }
+
+    pub(crate) fn check_backup_flags(&self) -> Result<String, Fact> {
+        match (self.flags.be(), self.flags.bs()) {
+            (false, true) => Err(Fact::BackedUpButNotEligible),
+            (false, false) => Ok("bound to its device".into()),
+            (true, false) => Ok("may be backed up, is not".into()),
+            (true, true) => Ok("backed up".into()),
+        }
     }
 }
 

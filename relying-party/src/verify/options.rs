@@ -49,7 +49,12 @@ impl RelyingParty {
     /// One RP ID, one origin, no iframes.
     #[must_use]
     pub fn new(rp_id: impl Into<String>, origin: impl Into<String>) -> Self {
-        Self { rp_id: rp_id.into(), origins: vec![origin.into()], cross_origin: false, top_origins: Vec::new() }
+        Self {
+            rp_id: rp_id.into(),
+            origins: vec![origin.into()],
+            cross_origin: false,
+            top_origins: Vec::new(),
+        }
     }
 }
 
@@ -70,6 +75,19 @@ pub enum AttestationTrust {
         /// Whether no attestation is acceptable all the same.
         accept_none: bool,
     },
+}
+
+impl AttestationTrust {
+    pub(crate) fn is_required(&self) -> bool {
+        matches!(self, Self::Required { .. })
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::NotRequired => "nobody needs to vouch for the authenticator".into(),
+            Self::Required { anchors, .. } => format!("{} trust anchors", anchors.len()),
+        }
+    }
 }
 
 /// The policy and state of one registration ceremony.

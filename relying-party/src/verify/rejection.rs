@@ -44,6 +44,8 @@ pub enum Fact {
     CredentialIdMismatch,
     /// The credential is not in `allowCredentials`.
     CredentialNotAllowed,
+    /// No credential with this id is stored.
+    CredentialUnknown,
     /// The response's credential is not the stored one, or the stored one is another user's.
     CredentialOfAnotherUser,
     /// No user was identified before, and the response names none.
@@ -115,6 +117,7 @@ impl fmt::Display for Fact {
             Self::EnvelopeIdMismatch => write!(f, "id and rawId are not the same exact base64url"),
             Self::CredentialIdMismatch => write!(f, "id of the envelope is not the attested credential id"),
             Self::CredentialNotAllowed => write!(f, "credential is not in allowCredentials"),
+            Self::CredentialUnknown => write!(f, "no such credential is stored"),
             Self::CredentialOfAnotherUser => write!(f, "credential is not one of this user's"),
             Self::UserHandleMissing => write!(f, "no user was identified and userHandle is absent"),
             Self::UserHandleMismatch => write!(f, "userHandle is not the owner's"),
@@ -135,7 +138,9 @@ impl fmt::Display for Fact {
             Self::BackupEligibilityChanged => write!(f, "BE is not what it was at registration"),
             Self::AlgorithmNotOffered(alg) => write!(f, "algorithm {alg} was not offered"),
             Self::KeyUnacceptable(why) => write!(f, "credential public key: {why}"),
-            Self::AttestationFormatUnknown(fmt) => write!(f, "attestation statement format {fmt:?} is unknown"),
+            Self::AttestationFormatUnknown(fmt) => {
+                write!(f, "attestation statement format {fmt:?} is unknown")
+            }
             Self::AttestationWrong(why) => write!(f, "attestation statement: {why}"),
             Self::AttestationUntrusted(why) => write!(f, "attestation is not trusted: {why}"),
             Self::CredentialIdLength(length) => write!(f, "credential id has {length} bytes, not 1 to 1023"),

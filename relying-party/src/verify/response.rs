@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::rejection::Fact;
+
 /// A client's answer to either ceremony, in the form of `PublicKeyCredential.toJSON()`.
 ///
 /// Reading it is lenient on purpose: a member that is missing, or of the wrong kind, is a finding of the
@@ -70,6 +72,61 @@ impl Credential {
     pub(crate) fn response_text(&self, member: &str) -> Option<&str> {
         self.response.get(member)?.as_str()
     }
+}
+
+/// What a response must have, decoded (§7.1 step 3, §7.2 step 3).
+///
+/// Members that only the other ceremony has are empty.
+#[derive(Debug, Default)]
+pub(crate) struct Envelope {
+    pub(crate) id: Vec<u8>,
+    pub(crate) client_data: Vec<u8>,
+    pub(crate) attestation_object: Vec<u8>,
+    pub(crate) authenticator_data: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+    pub(crate) user_handle: Option<Vec<u8>>,
+}
+
+/// Most characters of one member; a certificate chain under ML-DSA-87 fits several times over.
+const MAX_MEMBER: usize = 256 * 1024;
+
+impl Envelope {
+    /// An attestation response: the answer to `create()`.
+    pub(crate) fn attestation(credential: &Credential) -> Result<Self, Fact> {
+        let mut envelope = Self::open(credential)?;
+        if credential.response.get("signature").is_some_and(|value| !value.is_null()) {
+            return Err(Fact::ResponseMalformed("signature"));
+        }
+        envelope.attestation_object = required(credential, "attestationObject")?;
+        Ok(envelope)
+    }
+
+    /// An assertion response: the answer to `get()`.
+    pub(crate) fn assertion(credential: &Credential) -> Result<Self, Fact> {
+        let mut envelope = Self::open(credential)?;
+        envelope.authenticator_data = required(credential, "authenticatorData")?;
+        envelope.signature = required(credential, "signature")?;
+        envelope.user_handle = match credential.response.get("userHandle") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(required(credential, "userHandle")?),
+        };
+        Ok(envelope)
+    }
+
+    fn open(credential: &Credential) -> Result<Self, Fact> {
+        if credential.r#type.as_str() != Some("public-key") {
+            return Err(Fact::NotAPublicKeyCredential);
+        }
+        let raw_id = credential.raw_id.as_str().filter(|text| text.len() <= MAX_MEMBER);
+        let id = raw_id.filter(|raw_id| credential.id.as_str() == Some(raw_id)).and_then(base64url);
+        let id = id.ok_or(Fact::EnvelopeIdMismatch)?;
+        Ok(Self { id, client_data: required(credential, "clientDataJSON")?, ..Self::default() })
+    }
+}
+
+fn required(credential: &Credential, member: &'static str) -> Result<Vec<u8>, Fact> {
+    let text = credential.response_text(member).filter(|text| text.len() <= MAX_MEMBER);
+    text.and_then(base64url).ok_or(Fact::ResponseMalformed(member))
 }
 
 /// Exact base64url without padding (RFC 4648 §5); anything else, set spare bits too, is `None`.

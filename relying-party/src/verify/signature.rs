@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use der::Decode as _;
+use der::asn1::ObjectIdentifier;
 use ed448_goldilocks::elliptic_curve::Group as _;
 use ml_dsa::{MlDsa44, MlDsa65, MlDsa87};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use rsa::pkcs1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::cose::KeyError;
 
@@ -46,8 +51,18 @@ pub(crate) enum Scheme {
     MlDsa,
 }
 
+impl Scheme {
+    /// The hash inside, where there is one to name.
+    pub(crate) fn hash(self) -> Option<Hash> {
+        match self {
+            Self::Ecdsa(hash) | Self::Pkcs1(hash) | Self::Pss(hash) => Some(hash),
+            Self::EdDsa | Self::MlDsa => None,
+        }
+    }
+}
+
 /// A public key that was checked when it was read: on its curve, not of small order, large enough.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum PublicKey {
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
@@ -55,7 +70,7 @@ pub(crate) enum PublicKey {
     K256(k256::ecdsa::VerifyingKey),
     Ed25519(ed25519_dalek::VerifyingKey),
     Ed448(Box<ed448_goldilocks::VerifyingKey>),
-    Rsa(Box<rsa::RsaPublicKey>),
+    Rsa(Box<rsa::PublicKey>),
     MlDsa44(Box<ml_dsa::VerifyingKey<MlDsa44>>),
     MlDsa65(Box<ml_dsa::VerifyingKey<MlDsa65>>),
     MlDsa87(Box<ml_dsa::VerifyingKey<MlDsa87>>),
@@ -79,6 +94,35 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
+    /// From a certificate's `SubjectPublicKeyInfo`.
+    pub(crate) fn from_spki(info: &SubjectPublicKeyInfoOwned) -> Result<Self, KeyError> {
+        let bytes = info.subject_public_key.as_bytes().ok_or(KeyError::Length)?;
+        match info.algorithm.oid.to_string().as_str() {
+            "1.2.840.10045.2.1" => {
+                let curve = info.algorithm.parameters.as_ref().ok_or(KeyError::Member("curve"))?;
+                let curve: ObjectIdentifier = curve.decode_as().map_err(|_| KeyError::Member("curve"))?;
+                match curve.to_string().as_str() {
+                    "1.2.840.10045.3.1.7" => Self::p256(bytes),
+                    "1.3.132.0.34" => Self::p384(bytes),
+                    "1.3.132.0.35" => Self::p521(bytes),
+                    "1.3.132.0.10" => Self::k256(bytes),
+                    _ => Err(KeyError::TypeMismatch),
+                }
+            }
+            "1.2.840.113549.1.1.1" => {
+                let key = pkcs1::RsaPublicKey::<pkcs1::UintRef<'_>>::from_der(bytes)
+                    .map_err(|_| KeyError::Member("RSAPublicKey"))?;
+                Self::rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
+            }
+            "1.3.101.112" => Self::ed25519(bytes),
+            "1.3.101.113" => Self::ed448(bytes),
+            "2.16.840.1.101.3.4.3.17" => Self::ml_dsa_44(bytes),
+            "2.16.840.1.101.3.4.3.18" => Self::ml_dsa_65(bytes),
+            "2.16.840.1.101.3.4.3.19" => Self::ml_dsa_87(bytes),
+            _ => Err(KeyError::TypeMismatch),
+        }
+    }
+
     /// From an uncompressed SEC1 point.
     pub(crate) fn p256(point: &[u8]) -> Result<Self, KeyError> {
         p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256).map_err(|_| KeyError::NotOnCurve)
@@ -109,8 +153,7 @@ impl PublicKey {
     /// From the 57 bytes of RFC 8032.
     pub(crate) fn ed448(bytes: &[u8]) -> Result<Self, KeyError> {
         let bytes: [u8; 57] = bytes.try_into().map_err(|_| KeyError::Length)?;
-        let key =
-            ed448_goldilocks::VerifyingKey::from_bytes(&bytes.into()).map_err(|_| KeyError::NotOnCurve)?;
+        let key = ed448_goldilocks::VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::NotOnCurve)?;
         // the cofactor is 4
         let small_order = key.to_edwards().double().double().is_identity();
         if small_order.into() { Err(KeyError::SmallOrder) } else { Ok(Self::Ed448(Box::new(key))) }
@@ -125,12 +168,16 @@ impl PublicKey {
         if !(2048..=8192).contains(&bits) {
             return Err(KeyError::ModulusSize);
         }
-        if exponent.is_empty() || exponent.len() > 4 || exponent.last().is_some_and(|byte| byte % 2 == 0) || exponent == [1] {
+        if exponent.is_empty()
+            || exponent.len() > 4
+            || exponent.last().is_some_and(|byte| byte % 2 == 0)
+            || exponent == [1]
+        {
             return Err(KeyError::Exponent);
         }
         let modulus = rsa::BoxedUint::from_be_slice_vartime(modulus);
         let exponent = rsa::BoxedUint::from_be_slice_vartime(exponent);
-        let key = rsa::RsaPublicKey::new(modulus, exponent).map_err(|_| KeyError::ModulusSize)?;
+        let key = rsa::PublicKey::new(modulus, exponent).map_err(|_| KeyError::ModulusSize)?;
         Ok(Self::Rsa(Box::new(key)))
     }
 
@@ -204,7 +251,7 @@ impl PublicKey {
     }
 }
 
-fn verify_pkcs1(key: &rsa::RsaPublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+fn verify_pkcs1(key: &rsa::PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
     use rsa::pkcs1v15::{Signature, VerifyingKey};
     let Ok(signature) = Signature::try_from(signature) else { return false };
     let key = key.clone();
@@ -216,7 +263,7 @@ fn verify_pkcs1(key: &rsa::RsaPublicKey, hash: Hash, message: &[u8], signature: 
     }
 }
 
-fn verify_pss(key: &rsa::RsaPublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+fn verify_pss(key: &rsa::PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
     use rsa::pss::{Signature, VerifyingKey};
     let Ok(signature) = Signature::try_from(signature) else { return false };
     match hash {
@@ -252,7 +299,7 @@ fn integer<const N: usize>(der: &[u8]) -> Option<([u8; N], &[u8])> {
     let (&[0x02, length @ 0..=0x7f], rest) = der.split_first_chunk()? else { return None };
     let (value, rest) = rest.split_at_checked(usize::from(length))?;
     let magnitude = match value {
-        [] | [0x80.., ..] => return None,
+        [] | [0x80..=0xff, ..] => return None,
         [0x00, after @ ..] if after.is_empty() || after[0] >= 0x80 => after,
         [0x00, ..] => return None,
         _ => value,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::rejection::{Fact, Rejection};
+
 /// Which of the two verification procedures of WebAuthn Level 3 a step belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ceremony {
@@ -75,7 +77,7 @@ pub struct Line {
 }
 
 /// The whole verification: exactly one line for every numbered step, in order, whatever the outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Transcript {
     lines: Vec<Line>,
@@ -89,16 +91,25 @@ impl Transcript {
     }
 }
 
+/// A step's refusal on its way to become a [`Rejection`].
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    number: u8,
+    fact: Fact,
+}
+
 /// Writes a [`Transcript`] in order; every step is written once.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     ceremony: Ceremony,
     lines: Vec<Line>,
+    /// A step whose refusal is let pass, so that a test can show that no other step refuses.
+    overlooked: Option<u8>,
 }
 
 impl Recorder {
     pub(crate) fn new(ceremony: Ceremony) -> Self {
-        Self { ceremony, lines: Vec::with_capacity(usize::from(ceremony.steps())) }
+        Self { ceremony, lines: Vec::with_capacity(usize::from(ceremony.steps())), overlooked: None }
     }
 
     pub(crate) fn pass(&mut self, number: u8, found: impl Into<String>) {
@@ -109,13 +120,30 @@ impl Recorder {
         self.line(number, found.into(), Verdict::Caller);
     }
 
+    /// Carries out a step that gives a value for later ones; its line is written by a later call.
+    pub(crate) fn value<T>(&mut self, number: u8, outcome: Result<T, Fact>) -> Result<T, Refusal> {
+        outcome.map_err(|fact| Refusal { number, fact })
+    }
+
+    /// Carries out a step that only judges, and writes its line.
+    pub(crate) fn judge(&mut self, number: u8, outcome: Result<String, Fact>) -> Result<(), Refusal> {
+        match outcome {
+            Ok(found) => self.pass(number, found),
+            Err(fact) if self.overlooked == Some(number) => self.pass(number, format!("overlooked: {fact}")),
+            Err(fact) => return Err(Refusal { number, fact }),
+        }
+        Ok(())
+    }
+
     /// Writes the failing line and marks every later step as not reached.
-    pub(crate) fn fail(mut self, number: u8, found: String) -> (Step, Transcript) {
-        self.line(number, found, Verdict::Fail);
+    pub(crate) fn reject(mut self, refusal: Refusal) -> Rejection {
+        let Refusal { number, fact } = refusal;
+        self.line(number, fact.to_string(), Verdict::Fail);
         for later in number + 1..=self.ceremony.steps() {
             self.line(later, "not reached".into(), Verdict::Skipped);
         }
-        (Step { ceremony: self.ceremony, number }, Transcript { lines: self.lines })
+        let step = Step { ceremony: self.ceremony, number };
+        Rejection { step, fact, transcript: Transcript { lines: self.lines } }
     }
 
     pub(crate) fn finish(self) -> Transcript {
