@@ -3,7 +3,8 @@
 use rand_core::CryptoRng;
 
 use crate::configuration::Configuration;
-use crate::ctap2::{self, Command};
+use crate::ctap2::{self, Command, Enumeration, LargeBlobWrite};
+use crate::fingerprint::Enrolment;
 use crate::pending::Pending;
 use crate::pin::PinUv;
 use crate::status::{Status, Step};
@@ -68,6 +69,12 @@ pub struct Authenticator<S, R> {
     pub(crate) rng: R,
     pub(crate) configuration: Configuration,
     pub(crate) pin: PinUv,
+    /// An enumeration of authenticatorCredentialManagement that may go on.
+    pub(crate) enumeration: Option<Enumeration>,
+    /// A fingerprint that is being enrolled.
+    pub(crate) enrolment: Option<Enrolment>,
+    /// A large-blob array that is being written.
+    pub(crate) large_blob_write: Option<LargeBlobWrite>,
     /// The request that waits for the user, and until when.
     waiting: Option<(Pending, Time)>,
 }
@@ -84,7 +91,16 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// An authenticator at power-up. Touches neither the store nor the randomness.
     pub fn new(store: S, rng: R, configuration: Configuration) -> Self {
         let pin = PinUv::new(configuration.pin_retries, configuration.uv_retries);
-        Authenticator { store, rng, configuration, pin, waiting: None }
+        Authenticator {
+            store,
+            rng,
+            configuration,
+            pin,
+            enumeration: None,
+            enrolment: None,
+            large_blob_write: None,
+            waiting: None,
+        }
     }
 
     /// Takes one step.
@@ -159,7 +175,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             Ok(Reply::Done) => Output::Respond,
             Ok(Reply::Ask(pending)) => {
                 response.clear();
-                let until = now + self.configuration.user_timeout;
+                let until = now + pending.timeout().unwrap_or(self.configuration.user_timeout);
                 self.waiting = Some((pending, until));
                 Output::AskUser { until }
             }

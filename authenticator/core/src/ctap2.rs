@@ -11,6 +11,11 @@ mod make_credential;
 mod reset;
 mod selection;
 
+pub(crate) use bio_enrollment::{GOOD_SAMPLE, NO_USER_ACTIVITY, SampleRequest};
+pub(crate) use client_pin::UvTokenRequest;
+pub(crate) use credential_management::Enumeration;
+pub(crate) use large_blobs::LargeBlobWrite;
+
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
@@ -69,6 +74,9 @@ pub(crate) fn dispatch<S: CredentialStore, R: CryptoRng>(
     response: &mut Message,
 ) -> Step<Reply> {
     let parameters = Map::parameters(parameters)?;
+    if !matches!(command, Command::CredentialManagement | Command::CredentialManagementPreview) {
+        authenticator.enumeration = None;
+    }
     match command {
         Command::MakeCredential => authenticator.make_credential(now, parameters, response),
         Command::GetAssertion => authenticator.get_assertion(now, parameters, response),

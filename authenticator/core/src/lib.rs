@@ -16,6 +16,7 @@ mod cbor;
 mod configuration;
 mod credential;
 mod ctap2;
+mod fingerprint;
 mod identity;
 mod key;
 #[cfg(feature = "alloc")]
@@ -31,6 +32,7 @@ pub mod testing;
 mod time;
 mod u2f;
 mod user;
+mod verification;
 
 pub use attestation::Attestation;
 #[cfg(feature = "alloc")]

@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
+use crate::ctap2::{GOOD_SAMPLE, NO_USER_ACTIVITY, SampleRequest, UvTokenRequest};
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
@@ -13,6 +14,12 @@ pub(crate) enum Pending {
     /// An empty pinUvAuthParam asks whether this is the authenticator to use (§6.1.2 step 1, §6.2.2 step 1): after
     /// the touch the answer is this status.
     Choice(Status),
+    /// getPinUvAuthTokenUsingUvWithPermissions.
+    UvToken(UvTokenRequest),
+    /// authenticatorReset.
+    Reset { long: bool },
+    /// authenticatorBioEnrollment's enrollBegin and enrollCaptureNextSample.
+    FingerprintSample(SampleRequest),
 }
 
 impl Pending {
@@ -20,6 +27,17 @@ impl Pending {
     pub(crate) fn prompt(&self) -> Prompt<'_> {
         match self {
             Pending::Choice(_) => Prompt::about(Action::Select),
+            Pending::UvToken(_) => Prompt { verification: true, ..Prompt::about(Action::Verify) },
+            Pending::Reset { long } => Prompt::about(Action::Reset { long: *long }),
+            Pending::FingerprintSample(_) => Prompt::about(Action::FingerprintSample),
+        }
+    }
+
+    /// How long the user has, where the request says so itself.
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        match self {
+            Pending::FingerprintSample(request) => request.timeout,
+            _ => None,
         }
     }
 }
@@ -34,17 +52,35 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         response: &mut Message,
     ) -> Step<Reply> {
         let _ = response.push(Status::Ok as u8);
-        let _ = now;
         match (pending, answer) {
             (Pending::Choice(status), Answer::Approve { .. }) => Err(status),
+            (Pending::UvToken(request), Answer::Approve { verified, .. }) => {
+                self.verified_for_token(now, &request, verified, response)
+            }
+            (Pending::UvToken(request), Answer::NotVerified) => {
+                self.verified_for_token(now, &request, false, response)
+            }
+            (Pending::Reset { .. }, Answer::Approve { .. }) => self.confirmed_reset(),
+            (Pending::FingerprintSample(request), Answer::Approve { .. }) => {
+                self.sampled(request, GOOD_SAMPLE, response)
+            }
+            (Pending::FingerprintSample(request), Answer::Sample { status }) => {
+                self.sampled(request, status, response)
+            }
             (pending, _) => self.ended(pending, Status::OperationDenied, response),
         }
     }
 
     /// Ends a request without the user's consent: refused, cancelled or out of time.
     pub(crate) fn ended(&mut self, pending: Pending, why: Status, response: &mut Message) -> Step<Reply> {
-        let _ = (pending, response);
-        Err(why)
+        match (pending, why) {
+            // A sensor that nobody touches has something to say about it.
+            (Pending::FingerprintSample(request), Status::UserActionTimeout) => {
+                let _ = response.push(Status::Ok as u8);
+                self.sampled(request, NO_USER_ACTIVITY, response)
+            }
+            _ => Err(why),
+        }
     }
 }
 

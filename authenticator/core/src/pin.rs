@@ -280,7 +280,7 @@ impl PinUv {
         now: Time,
         store: &mut impl CredentialStore,
         rng: &mut impl CryptoRng,
-        grant: Grant,
+        grant: &Grant,
     ) -> Step<Zeroizing<[u8; 32]>> {
         let mut bytes = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *bytes);

@@ -118,6 +118,11 @@ impl SharedSecret {
         secret
     }
 
+    /// The protocol it was agreed under.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// `verify(shared secret, message, signature)`.
     ///
     /// # Errors

@@ -3,12 +3,29 @@
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Reply};
+use crate::pending::Pending;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
-    pub(crate) fn reset(&mut self, _now: Time) -> Step<Reply> {
-        Err(Status::InvalidCommand)
+    /// Up to the user: only within some seconds of power-up, so that it takes a hand on the device.
+    pub(crate) fn reset(&mut self, now: Time) -> Step<Reply> {
+        if now > self.configuration.reset_window {
+            return Err(Status::NotAllowed);
+        }
+        let long = self.settings()?.long_touch_for_reset;
+        Ok(Reply::Ask(Pending::Reset { long }))
+    }
+
+    /// From the user on: forgets credentials, PIN, settings, large blobs and fingerprints in one step of the store,
+    /// and everything of this power-up that stood on them.
+    pub(crate) fn confirmed_reset(&mut self) -> Step<Reply> {
+        self.store.reset()?;
+        self.pin.reset();
+        self.enumeration = None;
+        self.enrolment = None;
+        self.large_blob_write = None;
+        Ok(Reply::Done)
     }
 }

@@ -3,11 +3,13 @@
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Reply};
+use crate::pending::Pending;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    /// Asks for a touch, and answers with nothing but that it came.
     pub(crate) fn selection(&mut self) -> Step<Reply> {
-        Err(Status::InvalidCommand)
+        Ok(Reply::Ask(Pending::Choice(Status::Ok)))
     }
 }
