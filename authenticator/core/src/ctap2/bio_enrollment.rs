@@ -179,8 +179,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// The checks before fingerprints are shown or changed: a token in use with be.
     fn may_enroll(&mut self, now: Time, parameters: Map<'_>, subcommand: u8) -> Step {
-        let (protocol, parameter) =
-            self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
+        let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let raw = parameters.get(SUBCOMMAND_PARAMETERS).map_or(&[][..], Item::raw);
         let message = [&[FINGERPRINT, subcommand][..], raw];
         self.pin.verify(now, protocol, &message, parameter, Permissions::BIO_ENROLLMENT)

@@ -131,8 +131,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if self.settings()?.force_pin_change {
             return Err(Status::PinInvalid);
         }
-        let grant =
-            Grant { protocol: secret.protocol(), permissions, rp_id_hash: None, user_present: false };
+        let grant = Grant { protocol: secret.protocol(), permissions, rp_id_hash: None, user_present: false };
         self.respond_with_token(now, &UvTokenRequest { secret, grant }, response)
     }
 

@@ -58,8 +58,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if !self.is_protected()? && !always_uv {
             return Ok(());
         }
-        let (protocol, parameter) =
-            self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
+        let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let raw = parameters.get(SUBCOMMAND_PARAMETERS).map_or(&[][..], Item::raw);
         let message = [&[0xFF; 32][..], &[COMMAND, subcommand], raw];
         self.pin.verify(now, protocol, &message, parameter, Permissions::AUTHENTICATOR_CONFIGURATION)
@@ -103,7 +102,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     fn new_min_pin_length(&self, length: Item<'_>, settings: &Settings) -> Step<u8> {
         let length = length.unsigned()?;
         match u8::try_from(length) {
-            Ok(length) if length >= settings.min_pin_length && length <= self.configuration.max_pin_length => {
+            Ok(length)
+                if length >= settings.min_pin_length && length <= self.configuration.max_pin_length =>
+            {
                 Ok(length)
             }
             _ => Err(Status::PinPolicyViolation),

@@ -48,10 +48,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 self.write_rp(Some(&after), left, false, &mut writer)?;
             }
             (ENUMERATE_CREDENTIALS_BEGIN, _) => self.enumerate_credentials(now, parameters, &mut writer)?,
-            (
-                ENUMERATE_CREDENTIALS_NEXT,
-                Some(Enumeration::Credentials { rp_id_hash, before, left }),
-            ) => self.write_credential(&rp_id_hash, before, left, false, &mut writer)?,
+            (ENUMERATE_CREDENTIALS_NEXT, Some(Enumeration::Credentials { rp_id_hash, before, left })) => {
+                self.write_credential(&rp_id_hash, before, left, false, &mut writer)?
+            }
             (ENUMERATE_RPS_NEXT | ENUMERATE_CREDENTIALS_NEXT, _) => return Err(Status::NotAllowed),
             (DELETE_CREDENTIAL, _) => self.delete_credential(now, parameters)?,
             (UPDATE_USER_INFORMATION, _) => self.update_user_information(now, parameters)?,
@@ -132,8 +131,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         first: bool,
         writer: &mut Writer<'_>,
     ) -> Step {
-        let credential =
-            &self.store.newest_before(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
+        let credential = &self.store.newest_before(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
         let members = 5 + usize::from(first) + usize::from(credential.large_blob_key.is_some());
         writer.map(members).int(USER);
         write_user(credential, writer);
@@ -207,8 +205,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         subcommand: u8,
         rp_id_hash: Option<&[u8; 32]>,
     ) -> Step {
-        let (protocol, parameter) =
-            self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
+        let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let raw = raw_subparameters(parameters, subcommand);
         let message = [&[subcommand][..], raw];
         if self.pin.verify_persistent(&mut self.store, protocol, &message, parameter).is_ok() {
@@ -223,8 +220,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// The checks before anything is changed: a token in use with cm.
     fn may_change(&mut self, now: Time, parameters: Map<'_>, subcommand: u8) -> Step {
-        let (protocol, parameter) =
-            self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
+        let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let message = [&[subcommand][..], raw_subparameters(parameters, subcommand)];
         self.pin.verify(now, protocol, &message, parameter, Permissions::CREDENTIAL_MANAGEMENT)
     }

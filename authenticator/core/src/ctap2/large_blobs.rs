@@ -119,18 +119,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// A pinUvAuthParam with lbw is needed where the user can be verified, and where alwaysUv says so.
-    fn may_write_fragment(
-        &mut self,
-        now: Time,
-        parameters: Map<'_>,
-        offset: usize,
-        fragment: &[u8],
-    ) -> Step {
+    fn may_write_fragment(&mut self, now: Time, parameters: Map<'_>, offset: usize, fragment: &[u8]) -> Step {
         if !self.is_protected()? && !self.settings()?.always_uv {
             return Ok(());
         }
-        let (protocol, parameter) =
-            self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
+        let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let offset = u32::try_from(offset).map_err(|_| Status::InvalidParameter)?.to_le_bytes();
         let digest = Sha256::digest(fragment);
         let message = [&[0xFF; 32][..], &[COMMAND, 0x00], &offset, &digest];
@@ -161,9 +154,8 @@ const COMMAND: u8 = 0x0C;
 const CHECKSUM: usize = 16;
 
 /// The initial serialized large-blob array: an empty one, and its checksum.
-const INITIAL: [u8; 17] = [
-    0x80, 0x76, 0xBE, 0x8B, 0x52, 0x8D, 0x00, 0x75, 0xF7, 0xAA, 0xE9, 0x8D, 0x6F, 0xA5, 0x7A, 0x6D, 0x3C,
-];
+const INITIAL: [u8; 17] =
+    [0x80, 0x76, 0xBE, 0x8B, 0x52, 0x8D, 0x00, 0x75, 0xF7, 0xAA, 0xE9, 0x8D, 0x6F, 0xA5, 0x7A, 0x6D, 0x3C];
 
 // Parameters.
 const GET: i32 = 1;

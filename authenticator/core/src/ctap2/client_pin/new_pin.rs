@@ -22,7 +22,11 @@ impl NewPin {
     /// # Errors
     /// [`Status::InvalidParameter`] if it is not padded so; [`Status::PinPolicyViolation`] if it is not UTF-8, too
     /// short, too long, or too simple where the complexity policy is in force.
-    pub(super) fn from_padded(padded: &[u8], settings: &Settings, configuration: &Configuration) -> Step<Self> {
+    pub(super) fn from_padded(
+        padded: &[u8],
+        settings: &Settings,
+        configuration: &Configuration,
+    ) -> Step<Self> {
         if padded.len() != PADDED {
             return Err(Status::InvalidParameter);
         }
@@ -54,8 +58,9 @@ fn is_simple(pin: &str) -> bool {
         || COMMON.iter().any(|common| pin.eq_ignore_ascii_case(common))
 }
 
-const COMMON: [&str; 10] =
-    ["password", "passwort", "qwerty", "azerty", "qwertz", "abc123", "iloveyou", "letmein", "112233", "147258"];
+const COMMON: [&str; 10] = [
+    "password", "passwort", "qwerty", "azerty", "qwertz", "abc123", "iloveyou", "letmein", "112233", "147258",
+];
 
 #[cfg(test)]
 mod tests {
