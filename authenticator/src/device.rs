@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doppelkey_core::{Authenticator, CredentialStore, Input, Message, Output, Prompt, Time};
+use doppelkey_core::{Authenticator, CredentialStore, Input, Message, Output, Prompt, Time, Version};
 use rand_core::CryptoRng;
 
 use crate::user_interface::UserInterface;
@@ -29,6 +29,10 @@ pub trait Engine: Send {
     fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output;
     /// [`Authenticator::prompt`].
     fn prompt(&self) -> Option<Prompt<'_>>;
+    /// Whether it speaks U2F (CTAPHID_MSG).
+    fn speaks_u2f(&self) -> bool {
+        true
+    }
 }
 
 impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S, R> {
@@ -38,6 +42,10 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
 
     fn prompt(&self) -> Option<Prompt<'_>> {
         Authenticator::prompt(self)
+    }
+
+    fn speaks_u2f(&self) -> bool {
+        self.configuration().versions.contains(&Version::U2fV2)
     }
 }
 
@@ -100,4 +108,4 @@ pub trait Connection: Send {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

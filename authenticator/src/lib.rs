@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod control;
 pub mod device;
+mod listener;
 pub mod packets;
 pub mod uhid;
 pub mod usbip;

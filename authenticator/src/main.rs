@@ -1,2 +1,7 @@
 //! The program `doppelkey`: composition only.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    doppelkey::cli::main()
+}

@@ -109,6 +109,11 @@ impl Ctaphid {
         self.replies = Replies::new();
     }
 
+    /// Changes what CTAPHID_INIT says the device can do.
+    pub fn offer(&mut self, capabilities: Capabilities) {
+        self.capabilities = capabilities;
+    }
+
     /// Whether a packet can be received now. Else one must be sent first; the bus holds the platform back.
     pub fn ready(&self) -> bool {
         self.replies.room() >= REPLIES_OF_A_PACKET

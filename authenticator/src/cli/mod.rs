@@ -1,1 +1,81 @@
 //! The command line: one file a subcommand.
+//!
+//! A new subcommand is a file with an `Arguments` type that derives [`clap::Args`] (its doc comment is the help) and
+//! a method `run(self) -> Result<(), Failure>`; and two lines here: `mod name;` and one in `subcommands!`.
+
+mod completions;
+mod failure;
+mod logging;
+mod run;
+pub mod vault_options;
+
+use std::io::Write as _;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// Lists the subcommands: each has a file of its name here.
+macro_rules! subcommands {
+    ($($variant:ident => $module:ident,)+) => {
+        #[derive(Subcommand)]
+        enum Command {
+            $($variant($module::Arguments),)+
+        }
+
+        impl Command {
+            fn run(self) -> Result<(), Failure> {
+                match self {
+                    $(Command::$variant(arguments) => arguments.run(),)+
+                }
+            }
+        }
+    };
+}
+
+subcommands! {
+    Run => run,
+    Completions => completions,
+}
+
+/// A software FIDO2 authenticator you can plug in anywhere.
+#[derive(Parser)]
+#[command(name = "doppelkey", version, disable_help_subcommand = true, max_term_width = 100)]
+struct CommandLine {
+    /// Say more on standard error of what happens
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The program: reads its arguments, does what they say. Exit status: 0 done; 1 the user's or the environment's
+/// fault, with `error:` and `hint:` on standard error; 2 usage.
+pub fn main() -> ExitCode {
+    let arguments = CommandLine::parse();
+    logging::start(arguments.verbose);
+    let Some(command) = arguments.command else {
+        // Nothing can be done for a closed standard output.
+        let _ = std::io::stdout().write_all(EXAMPLES.as_bytes());
+        return ExitCode::SUCCESS;
+    };
+    // A panic is a bug of ours. It is said as every other failure; its trace was printed by then.
+    let done = catch_unwind(|| command.run()).unwrap_or_else(|_| Err(Failure::bug()));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.show();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to standard output. A reader that has gone is no failure.
+pub(crate) fn print(text: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+const EXAMPLES: &str = include_str!("examples.txt");

@@ -14,7 +14,7 @@ struct Parrot {
     gate: Option<Receiver<()>>,
 }
 
-const ECHO: u8 = 1;
+pub(crate) const ECHO: u8 = 1;
 const ASK: u8 = 2;
 const PANIC: u8 = 3;
 const SLOW: u8 = 4;
@@ -70,7 +70,7 @@ fn clock() -> Clock {
     Arc::new(move || start.elapsed())
 }
 
-fn device(user: impl UserInterface + 'static) -> Device {
+pub(crate) fn device(user: impl UserInterface + 'static) -> Device {
     Device::new(clock(), Box::new(user), || Box::new(Parrot { asking: false, gate: None }))
 }
 

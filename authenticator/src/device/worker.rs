@@ -129,9 +129,10 @@ impl Shared {
     pub(super) fn new(clock: Clock, user: Box<dyn UserInterface>, mut power_up: PowerUp) -> Arc<Self> {
         let engine = power_up();
         let response = Box::new(Message::new());
+        let hid = Ctaphid::new(capabilities(&*engine), DEVICE_VERSION);
         let brain = Box::new(Brain { engine, user, power_up, request: Vec::new(), response });
         let state = State {
-            hid: power_up_hid(),
+            hid,
             ports: HashMap::new(),
             owners: HashMap::new(),
             last_port: 0,
@@ -302,6 +303,7 @@ impl Shared {
                 brain.user.clear();
                 brain.engine = (brain.power_up)();
                 let mut state = self.lock();
+                state.hid.offer(capabilities(&*brain.engine));
                 state.powered_up = self.now();
                 self.tell(state, Observation::PoweredUp)
             }
@@ -617,17 +619,9 @@ impl Drop for Timer {
     }
 }
 
-fn power_up_hid() -> Ctaphid {
-    let capabilities = Capabilities::CBOR | Capabilities::MSG | Capabilities::WINK;
-    let part = |text: &str| text.parse().unwrap_or(0);
-    Ctaphid::new(
-        capabilities,
-        [
-            part(env!("CARGO_PKG_VERSION_MAJOR")),
-            part(env!("CARGO_PKG_VERSION_MINOR")),
-            part(env!("CARGO_PKG_VERSION_PATCH")),
-        ],
-    )
+fn capabilities(engine: &dyn Engine) -> Capabilities {
+    let always = Capabilities::CBOR | Capabilities::WINK;
+    if engine.speaks_u2f() { always | Capabilities::MSG } else { always }
 }
 
 fn wait<'a>(
@@ -641,6 +635,8 @@ fn wait<'a>(
     }
 }
 
+/// What CTAPHID_INIT says of the device's version: major, minor, build.
+const DEVICE_VERSION: [u8; 3] = [0, 1, 0];
 /// The most channels that one port keeps; the oldest goes.
 const CHANNELS_MAX: usize = 256;
 /// Replies of one packet that a full port takes nevertheless.

@@ -1,0 +1,262 @@
+//! `doppelkey run`: the authenticator.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use doppelkey_core::{Authenticator, Configuration};
+use rand_core::UnwrapErr;
+use serde::Serialize;
+
+use super::vault_options::VaultOptions;
+use super::{Failure, print};
+use crate::device::{Clock, Device, SharedStore};
+use crate::user_interface::{Ask, Auto, Delayed, Deny, External, UserInterface};
+use crate::vault::CustodyKind;
+use crate::{packets, usbip};
+
+/// Run an authenticator: plug it in with `doppelkey attach`, over USB/IP, or through another door
+///
+/// Runs until SIGINT or SIGTERM; then it finishes the write in hand, closes its doors and exits with 0.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Where to offer the devices over USB/IP, or off
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3240")]
+    usbip: OrOff<SocketAddr>,
+    /// Where to exchange raw 64-byte CTAPHID packets with the first device: an address, unix:PATH, or off
+    #[arg(long, value_name = "ADDR", default_value = "off")]
+    packets: OrOff<packets::Address>,
+    /// How many devices; each has a vault of its own (PATH, PATH.2, …)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    devices: u32,
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Who answers when the user is asked
+    #[arg(long, value_enum, default_value_t = User::Ask)]
+    user: User,
+    /// How long the user takes to answer, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    user_delay_ms: u64,
+    /// Listen on addresses that other machines can reach
+    #[arg(long)]
+    allow_remote: bool,
+    /// Print one line of JSON once everything listens
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who the user is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum User {
+    /// You, at this terminal
+    Ask,
+    /// Somebody who approves everything at once, verified
+    Auto,
+    /// Somebody who refuses everything at once
+    Deny,
+    /// Whoever uses the control port
+    Control,
+}
+
+/// An address, or `off`.
+#[derive(Clone, Debug)]
+enum OrOff<T> {
+    Off,
+    On(T),
+}
+
+impl<T: FromStr> FromStr for OrOff<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(OrOff::Off),
+            _ => text
+                .parse()
+                .map(OrOff::On)
+                .map_err(|_| "expected an address with a port, such as 127.0.0.1:0, or off".into()),
+        }
+    }
+}
+
+/// What a script reads to know that it can begin, and where.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    usbip: Option<String>,
+    busids: Vec<String>,
+    packets: Option<String>,
+    control: Option<String>,
+    token: Option<String>,
+    vault: String,
+    custody: String,
+}
+
+/// One device of this process and what belongs to it.
+struct Plugged {
+    device: Device,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.refuse_remote()?;
+        let signals = Signals::new()?;
+        let clock = clock();
+        let (devices, custody) = self.devices(&clock)?;
+        let usbip = self.usbip(&devices)?;
+        let packets = self.packets(&devices)?;
+        let ready = Ready {
+            ready: true,
+            usbip: usbip.as_ref().map(|server| server.address().to_string()),
+            busids: usbip.as_ref().map(usbip::Server::busids).unwrap_or_default(),
+            packets: packets.as_ref().map(|server| server.address().to_string()),
+            control: None,
+            token: None,
+            vault: self.vault.place()?.display().to_string(),
+            custody: custody.to_string(),
+        };
+        self.announce(&ready);
+        signals.wait();
+        Ok(())
+    }
+
+    fn devices(&self, clock: &Clock) -> Result<(Vec<Plugged>, CustodyKind), Failure> {
+        let mut devices = Vec::new();
+        let mut custody = CustodyKind::Ephemeral;
+        for number in 1..=self.devices {
+            let vault = self.vault.open_number(number)?;
+            custody = vault.custody();
+            let store = SharedStore::new(vault);
+            let device = Device::new(clock.clone(), self.user(), move || {
+                let configuration = Configuration::default();
+                Box::new(Authenticator::new(store.clone(), UnwrapErr(getrandom::SysRng), configuration))
+            });
+            devices.push(Plugged { device });
+        }
+        Ok((devices, custody))
+    }
+
+    fn user(&self) -> Box<dyn UserInterface> {
+        let user: Box<dyn UserInterface> = match self.user {
+            User::Ask => Box::new(Ask::default()),
+            User::Auto => Box::new(Auto),
+            User::Deny => Box::new(Deny),
+            User::Control => Box::new(External::default()),
+        };
+        match self.user_delay_ms {
+            0 => user,
+            delay => Box::new(Delayed::new(Duration::from_millis(delay), user)),
+        }
+    }
+
+    fn usbip(&self, devices: &[Plugged]) -> Result<Option<usbip::Server>, Failure> {
+        let OrOff::On(address) = self.usbip else { return Ok(None) };
+        let server = usbip::Server::bind(address)
+            .map_err(|error| Failure::listen("USB/IP", address, "--usbip", &error))?;
+        for plugged in devices {
+            server.plug(plugged.device.clone());
+        }
+        Ok(Some(server))
+    }
+
+    fn packets(&self, devices: &[Plugged]) -> Result<Option<packets::Server>, Failure> {
+        let (OrOff::On(address), [first, ..]) = (&self.packets, devices) else { return Ok(None) };
+        let server = packets::Server::bind(address, first.device.clone())
+            .map_err(|error| Failure::listen("packets", address, "--packets", &error))?;
+        Ok(Some(server))
+    }
+
+    /// Whoever reaches a door can use the passkeys behind it.
+    fn refuse_remote(&self) -> Result<(), Failure> {
+        let usbip = match &self.usbip {
+            OrOff::On(address) => Some(*address),
+            OrOff::Off => None,
+        };
+        let packets = match &self.packets {
+            OrOff::On(packets::Address::Tcp(address)) => Some(*address),
+            _ => None,
+        };
+        let Some(remote) = [usbip, packets].into_iter().flatten().find(|at| !at.ip().is_loopback()) else {
+            return Ok(());
+        };
+        if self.allow_remote {
+            log::warn!("{remote} can be reached by other machines, and whoever reaches it can use the passkeys");
+            return Ok(());
+        }
+        Err(Failure::new(
+            format_args!("{remote} can be reached by other machines, and whoever reaches it can use the passkeys"),
+            "listen on 127.0.0.1, or say --allow-remote if that is what you want",
+        ))
+    }
+
+    fn announce(&self, ready: &Ready) {
+        if self.json {
+            // It has no map with keys other than text, the only thing that could fail.
+            let line = serde_json::to_string(ready).expect("plain data");
+            return print(&format!("{line}\n"));
+        }
+        log::info!("vault: {} (key: {})", ready.vault, ready.custody);
+        if let Some(usbip) = &ready.usbip {
+            log::info!("USB/IP: {usbip}, bus ids {}", ready.busids.join(", "));
+            log::info!("to plug it into this Linux: sudo doppelkey attach");
+        }
+        if let Some(packets) = &ready.packets {
+            log::info!("packets: {packets}");
+        }
+        log::info!("ready; end with Ctrl-C");
+    }
+}
+
+/// The one clock of the program.
+#[expect(clippy::disallowed_methods, reason = "the program is composed here")]
+fn clock() -> Clock {
+    let start = std::time::Instant::now();
+    Arc::new(move || start.elapsed())
+}
+
+/// SIGINT and SIGTERM (Ctrl-C elsewhere), caught from the moment this is made.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(format_args!("cannot wait for signals: {error}"), "check the limits on open files and threads")
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let guard = runtime.enter();
+            let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+            drop(guard);
+            Ok(Signals { runtime, terminate, interrupt })
+        }
+        #[cfg(not(unix))]
+        Ok(Signals { runtime })
+    }
+
+    #[cfg(unix)]
+    fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
+    }
+
+    #[cfg(not(unix))]
+    fn wait(self) {
+        // Without the handler, Ctrl-C ends the process all the same.
+        let _ = self.runtime.block_on(tokio::signal::ctrl_c());
+    }
+}
