@@ -22,7 +22,9 @@ impl Failure {
     pub fn listen(what: &str, address: impl fmt::Display, flag: &str, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                format!("another program listens there: stop it, or take any free port with {flag} 127.0.0.1:0")
+                format!(
+                    "another program listens there: stop it, or take any free port with {flag} 127.0.0.1:0"
+                )
             }
             io::ErrorKind::PermissionDenied => {
                 format!("choose a port above 1023 or a place you may write to, with {flag}")

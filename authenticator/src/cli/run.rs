@@ -182,11 +182,15 @@ impl Arguments {
             return Ok(());
         };
         if self.allow_remote {
-            log::warn!("{remote} can be reached by other machines, and whoever reaches it can use the passkeys");
+            log::warn!(
+                "{remote} can be reached by other machines, and whoever reaches it can use the passkeys"
+            );
             return Ok(());
         }
         Err(Failure::new(
-            format_args!("{remote} can be reached by other machines, and whoever reaches it can use the passkeys"),
+            format_args!(
+                "{remote} can be reached by other machines, and whoever reaches it can use the passkeys"
+            ),
             "listen on 127.0.0.1, or say --allow-remote if that is what you want",
         ))
     }
@@ -228,7 +232,10 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
-            Failure::new(format_args!("cannot wait for signals: {error}"), "check the limits on open files and threads")
+            Failure::new(
+                format_args!("cannot wait for signals: {error}"),
+                "check the limits on open files and threads",
+            )
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         #[cfg(unix)]
