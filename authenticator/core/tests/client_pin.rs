@@ -61,10 +61,7 @@ fn section_6_5_5_5_a_pin_that_was_tampered_with_is_refused() {
         let parameter = secret.authenticate(&new_pin);
         new_pin[0] ^= 1;
         let members = [(4, parameter), (5, bytes(new_pin))];
-        assert_eq!(
-            platform.client_pin(&mut world, 3, &secret, members),
-            status(Status::PinAuthInvalid)
-        );
+        assert_eq!(platform.client_pin(&mut world, 3, &secret, members), status(Status::PinAuthInvalid));
         assert_eq!(platform.pin_retries(&mut world), status(Status::PinNotSet));
     }
 }
@@ -76,10 +73,7 @@ fn section_6_5_5_5_a_pin_that_is_not_padded_to_64_bytes_is_an_invalid_parameter(
         let secret = platform.agree(&mut world);
         let new_pin = secret.encrypt(&[b'1'; 48]);
         let members = [(4, secret.authenticate(&new_pin)), (5, bytes(new_pin))];
-        assert_eq!(
-            platform.client_pin(&mut world, 3, &secret, members),
-            status(Status::InvalidParameter)
-        );
+        assert_eq!(platform.client_pin(&mut world, 3, &secret, members), status(Status::InvalidParameter));
     }
 }
 
@@ -194,10 +188,7 @@ fn section_6_5_5_7_the_superseded_command_takes_no_permissions() {
     let hash = bytes(secret.encrypt(&[0; 16]));
     for member in [(9, Value::from(MC)), (10, Value::from("example.com"))] {
         let members = [(6, hash.clone()), member];
-        assert_eq!(
-            BOTH[1].client_pin(&mut world, 5, &secret, members),
-            status(Status::InvalidParameter)
-        );
+        assert_eq!(BOTH[1].client_pin(&mut world, 5, &secret, members), status(Status::InvalidParameter));
     }
     assert_eq!(BOTH[1].pin_retries(&mut world), Ok((8, false)));
 }
@@ -377,10 +368,7 @@ fn section_6_5_6_a_platform_key_that_is_not_on_the_curve_is_an_invalid_parameter
         (-3, bytes([2; 32])),
     ]);
     let members = [(6, bytes([0; 32]))];
-    assert_eq!(
-        Platform(2).client_pin(&mut world, 5, &secret, members),
-        status(Status::InvalidParameter)
-    );
+    assert_eq!(Platform(2).client_pin(&mut world, 5, &secret, members), status(Status::InvalidParameter));
     assert_eq!(Platform(2).pin_retries(&mut world), Ok((8, false)));
     assert!(get(&secret.platform_key, -2).is_some());
 }

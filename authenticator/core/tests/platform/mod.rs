@@ -64,13 +64,8 @@ impl Platform {
         }
         let point = ours.public_key().to_sec1_point(false);
         let (x, y) = point.as_bytes()[1..].split_at(32);
-        let platform_key = map([
-            (1, 2.into()),
-            (3, Value::from(-25)),
-            (-1, 1.into()),
-            (-2, bytes(x)),
-            (-3, bytes(y)),
-        ]);
+        let platform_key =
+            map([(1, 2.into()), (3, Value::from(-25)), (-1, 1.into()), (-2, bytes(x)), (-3, bytes(y))]);
         Secret { platform: self, platform_key, hmac_key, aes_key }
     }
 
