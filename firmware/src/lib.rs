@@ -4,3 +4,10 @@
 #![no_std]
 
 pub mod flash_store;
+#[cfg(feature = "mps2")]
+pub mod mps2;
+pub mod port;
+pub mod rng;
+#[cfg(target_os = "none")]
+pub mod stack;
+pub mod worker;

@@ -1,0 +1,168 @@
+//! The thread of a board: takes requests from the port, asks the user by button and LED, answers.
+
+use core::time::Duration;
+
+use doppelkey_core::{Action, Answer, Authenticator, CredentialStore, Input, Message, Output, Time};
+use doppelkey_ctaphid::Transaction;
+use rand_core::CryptoRng;
+
+use crate::port::{Kind, Port};
+
+/// What a board gives the worker. Everything else of a board is in interrupts.
+pub trait Board {
+    /// The time since power-up.
+    fn now(&self) -> Time;
+
+    /// Lends the port, with interrupts held off, and sends what that made.
+    fn with_port<T>(&mut self, work: impl FnOnce(&mut Port) -> T) -> T;
+
+    /// Whether the button is down.
+    fn is_pressed(&mut self) -> bool;
+
+    /// Switches the LED.
+    fn light(&mut self, lit: bool);
+
+    /// Tells the watchdog that the worker lives. Nothing else may feed it.
+    fn feed_watchdog(&mut self);
+
+    /// Waits for the next interrupt; for ten milliseconds at most.
+    fn wait(&mut self);
+}
+
+/// The worker, with its two messages of 7,609 bytes: to be kept in static memory.
+pub struct Worker<S, R> {
+    authenticator: Authenticator<S, R>,
+    request: Message,
+    response: Message,
+    waiting: Option<Waiting>,
+}
+
+/// A request that waits for the user.
+struct Waiting {
+    transaction: Transaction,
+    until: Time,
+    touch: Touch,
+    /// How long the button is to be held.
+    held_for: Duration,
+}
+
+impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
+    /// A worker at power-up.
+    pub fn new(authenticator: Authenticator<S, R>) -> Self {
+        Worker { authenticator, request: Message::new(), response: Message::new(), waiting: None }
+    }
+
+    /// Works until power goes.
+    pub fn run(&mut self, board: &mut impl Board) -> ! {
+        loop {
+            self.step(board);
+            board.wait();
+        }
+    }
+
+    /// One turn: whatever there is to do now.
+    pub fn step(&mut self, board: &mut impl Board) {
+        board.feed_watchdog();
+        let request = &mut self.request;
+        if let Some((transaction, kind)) = board.with_port(|port| port.take(request)) {
+            self.waiting = None;
+            board.light(true);
+            let input = match kind {
+                Kind::Cbor => Input::Cbor(&self.request),
+                Kind::Msg => Input::Msg(&self.request),
+            };
+            let output = self.authenticator.handle(board.now(), input, &mut self.response);
+            self.conclude(board, transaction, output);
+        } else if let Some(input) = self.user_input(board)
+            && let Some(waiting) = self.waiting.take()
+        {
+            board.light(true);
+            let output = self.authenticator.handle(board.now(), input, &mut self.response);
+            self.conclude(board, waiting.transaction, output);
+        }
+        let now = board.now();
+        let led = match &self.waiting {
+            _ if board.with_port(|port| port.winks(now)) => Led::Wink,
+            Some(_) => Led::Waiting,
+            None => Led::Idle,
+        };
+        board.light(led.is_lit(now));
+    }
+
+    /// What the waiting request is to be told, if anything.
+    fn user_input(&mut self, board: &mut impl Board) -> Option<Input<'static>> {
+        let waiting = self.waiting.as_mut()?;
+        let (now, transaction) = (board.now(), waiting.transaction);
+        if board.with_port(|port| port.is_cancelled(transaction)) {
+            Some(Input::Cancel)
+        } else if waiting.touch.take(now, board.is_pressed(), waiting.held_for) {
+            Some(Input::Answer(Answer::Approve { verified: false, account: None }))
+        } else {
+            (now >= waiting.until).then_some(Input::Tick)
+        }
+    }
+
+    fn conclude(&mut self, board: &mut impl Board, transaction: Transaction, output: Output) {
+        match output {
+            Output::Respond => board.with_port(|port| port.respond(transaction, &self.response)),
+            Output::AskUser { until } => {
+                let long = self
+                    .authenticator
+                    .prompt()
+                    .is_some_and(|prompt| matches!(prompt.action, Action::Reset { long: true }));
+                let held_for = if long { LONG_TOUCH } else { Duration::ZERO };
+                self.waiting = Some(Waiting { transaction, until, touch: Touch::default(), held_for });
+                let now = board.now();
+                board.with_port(|port| port.wait_for_user(now, transaction, true));
+            }
+            Output::Idle => {}
+        }
+    }
+}
+
+/// A touch counts from a release that was seen since the question: a finger left on the button approves nothing.
+#[derive(Default)]
+struct Touch {
+    released: bool,
+    pressed_since: Option<Time>,
+}
+
+impl Touch {
+    /// Whether the button has been pressed and held for so long.
+    fn take(&mut self, now: Time, pressed: bool, held_for: Duration) -> bool {
+        if !pressed {
+            (self.released, self.pressed_since) = (true, None);
+            return false;
+        }
+        self.released && now.saturating_sub(*self.pressed_since.get_or_insert(now)) >= held_for
+    }
+}
+
+/// What the LED says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Led {
+    /// Nothing to do: a short flash every two seconds.
+    Idle,
+    /// Press the button: twice a second, half on and half off.
+    Waiting,
+    /// This is the one that the platform means: eight times a second.
+    Wink,
+    /// The flash or the source of randomness is broken, and no request is answered: three short flashes, a pause.
+    Error,
+}
+
+impl Led {
+    /// Whether it is lit at this time.
+    pub fn is_lit(self, now: Time) -> bool {
+        let ms = now.as_millis();
+        match self {
+            Led::Idle => ms % 2000 < 40,
+            Led::Waiting => ms % 500 < 250,
+            Led::Wink => ms % 125 < 62,
+            Led::Error => ms % 1500 < 900 && ms % 300 < 150,
+        }
+    }
+}
+
+/// How long a long touch is (CTAP 2.3, longTouchForReset).
+const LONG_TOUCH: Duration = Duration::from_secs(10);

@@ -1,0 +1,174 @@
+//! The worker with a board of memory: a request comes as packets, the button is pressed, the answer goes.
+
+use std::time::Duration;
+
+use doppelkey_core::{Authenticator, Configuration, MemoryStore};
+use doppelkey_ctaphid::Packet;
+use doppelkey_firmware::port::Port;
+use doppelkey_firmware::rng::Rng;
+use doppelkey_firmware::worker::{Board, Worker};
+
+/// A board whose time passes only in [`Board::wait`].
+struct Bench {
+    now: Duration,
+    port: Port,
+    pressed: bool,
+    lit: Vec<bool>,
+    fed: u32,
+}
+
+impl Board for Bench {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn with_port<T>(&mut self, work: impl FnOnce(&mut Port) -> T) -> T {
+        work(&mut self.port)
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        self.pressed
+    }
+
+    fn light(&mut self, lit: bool) {
+        self.lit.push(lit);
+    }
+
+    fn feed_watchdog(&mut self) {
+        self.fed += 1;
+    }
+
+    fn wait(&mut self) {
+        self.now += Duration::from_millis(10);
+        self.port.tick(self.now);
+    }
+}
+
+struct World {
+    board: Bench,
+    worker: Worker<MemoryStore, Rng>,
+    channel: [u8; 4],
+}
+
+impl World {
+    fn new() -> Self {
+        let board =
+            Bench { now: Duration::from_secs(1), port: Port::new(), pressed: false, lit: Vec::new(), fed: 0 };
+        let authenticator =
+            Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
+        let mut world = World { board, worker: Worker::new(authenticator), channel: [0xFF; 4] };
+        world.send(0x86, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let answer = world.board.port.next_packet().expect("INIT is answered at once");
+        world.channel.copy_from_slice(&answer[15..19]);
+        world
+    }
+
+    /// Sends a message of one packet.
+    fn send(&mut self, command: u8, payload: &[u8]) {
+        let mut packet: Packet = [0; 64];
+        packet[..4].copy_from_slice(&self.channel);
+        packet[4] = command;
+        packet[6] = payload.len() as u8;
+        packet[7..7 + payload.len()].copy_from_slice(payload);
+        self.board.port.receive(self.board.now, &packet);
+    }
+
+    fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.worker.step(&mut self.board);
+            self.board.wait();
+        }
+    }
+
+    /// The payload of the next message that is no keepalive, if its first packet is there; and the keepalives before it.
+    fn answer(&mut self) -> (Option<Vec<u8>>, Vec<u8>) {
+        let mut keepalives = Vec::new();
+        while let Some(packet) = self.board.port.next_packet() {
+            let length = u16::from_be_bytes([packet[5], packet[6]]) as usize;
+            match packet[4] {
+                0xBB => keepalives.push(packet[7]),
+                _ => return (Some(packet[7..7 + length.min(57)].to_vec()), keepalives),
+            }
+        }
+        (None, keepalives)
+    }
+}
+
+#[test]
+fn a_request_is_answered_in_one_turn() {
+    let mut world = World::new();
+    world.send(0x90, &[0x04]);
+    world.turns(1);
+    let (answer, _) = world.answer();
+    assert_eq!(answer.expect("getInfo is answered")[0], 0x00);
+    assert!(world.board.fed > 0);
+}
+
+#[test]
+fn selection_waits_for_a_touch_with_keepalives_and_a_blinking_led() {
+    let mut world = World::new();
+    world.send(0x90, &[0x0B]);
+    world.turns(60);
+    let (answer, keepalives) = world.answer();
+    assert_eq!(answer, None);
+    assert!(keepalives.len() >= 5 && keepalives.iter().all(|&status| status == 2), "{keepalives:?}");
+    let changes = world.board.lit.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes >= 2, "the LED blinks");
+    world.board.pressed = true;
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0x00]));
+}
+
+#[test]
+fn a_finger_left_on_the_button_approves_nothing() {
+    let mut world = World::new();
+    world.board.pressed = true;
+    world.send(0x90, &[0x0B]);
+    world.turns(50);
+    assert_eq!(world.answer().0, None);
+    world.board.pressed = false;
+    world.turns(1);
+    world.board.pressed = true;
+    world.turns(1);
+    assert_eq!(world.answer().0, Some(vec![0x00]));
+}
+
+#[test]
+fn cancel_ends_the_wait() {
+    let mut world = World::new();
+    world.send(0x90, &[0x0B]);
+    world.turns(3);
+    world.send(0x91, &[]);
+    world.turns(1);
+    assert_eq!(world.answer().0, Some(vec![0x2D]));
+    // And the next request is served.
+    world.send(0x90, &[0x04]);
+    world.turns(1);
+    assert_eq!(world.answer().0.expect("getInfo is answered")[0], 0x00);
+}
+
+#[test]
+fn nobody_touches_and_the_request_times_out() {
+    let mut world = World::new();
+    world.send(0x90, &[0x0B]);
+    let mut answer = None;
+    for _ in 0..20_000 {
+        world.turns(1);
+        answer = world.answer().0;
+        if answer.is_some() {
+            break;
+        }
+    }
+    assert_eq!(answer, Some(vec![0x2F]));
+}
+
+#[test]
+fn wink_is_seen() {
+    let mut world = World::new();
+    world.turns(10);
+    world.board.lit.clear();
+    world.send(0x88, &[]);
+    world.turns(100);
+    let changes = world.board.lit.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes >= 12, "{changes} changes in a second");
+}
