@@ -58,9 +58,16 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
     let store = FlashStore::<_, _, 64>::open(flash, Zeroizing::new([0x51; 32]), rng.fork());
     let Ok(store) = store else { halt("the flash cannot be opened") };
     let worker = Worker::new(Authenticator::new(store, rng, Configuration::small()));
-    let worker = cortex_m::singleton!(: Worker<FlashStore<FileFlash, Rng, 64>, Rng> = worker).expect("taken once");
+    let worker =
+        cortex_m::singleton!(: Worker<FlashStore<FileFlash, Rng, 64>, Rng> = worker).expect("taken once");
     let button = uarts[1];
-    worker.run(&mut Emulated { button, pressed: options.auto_touch, auto: options.auto_touch, began: None, took: 0 })
+    worker.run(&mut Emulated {
+        button,
+        pressed: options.auto_touch,
+        auto: options.auto_touch,
+        began: None,
+        took: 0,
+    })
 }
 
 /// What SysTick's exception does: a millisecond has passed.
@@ -250,7 +257,9 @@ impl FileFlash {
     }
 
     fn store(&mut self, from: usize, to: usize) -> Result<(), HostFailed> {
-        host::seek(self.file, from).and_then(|()| host::write(self.file, &self.cells[from..to])).ok_or(HostFailed)
+        host::seek(self.file, from)
+            .and_then(|()| host::write(self.file, &self.cells[from..to]))
+            .ok_or(HostFailed)
     }
 }
 
@@ -386,7 +395,8 @@ mod host {
     pub(super) fn command_line(buffer: &'static mut [u8]) -> &'static [u8] {
         let mut block = [buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: a block with the buffer and its length, which the call replaces by the text's.
-        let failed = unsafe { cortex_m_semihosting::syscall1(super::nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
+        let failed =
+            unsafe { cortex_m_semihosting::syscall1(super::nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
         let length = if failed == 0 { block[1].min(buffer.len()) } else { 0 };
         &buffer[..length]
     }

@@ -16,7 +16,9 @@ pub fn paint() {
 pub fn peak() -> usize {
     let mut place = lowest();
     // SAFETY: the same memory; what is in use is only read.
-    while place < top() && unsafe { core::ptr::with_exposed_provenance::<u32>(place).read_volatile() } == PAINT {
+    while place < top()
+        && unsafe { core::ptr::with_exposed_provenance::<u32>(place).read_volatile() } == PAINT
+    {
         place += 4;
     }
     top() - place

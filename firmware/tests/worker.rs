@@ -1,5 +1,6 @@
 //! The worker with a board of memory: a request comes as packets, the button is pressed, the answer goes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use doppelkey_core::{Authenticator, Configuration, MemoryStore};
@@ -48,6 +49,7 @@ struct World {
     board: Bench,
     worker: Worker<MemoryStore, Rng>,
     channel: [u8; 4],
+    sent: VecDeque<Packet>,
 }
 
 impl World {
@@ -56,7 +58,8 @@ impl World {
             Bench { now: Duration::from_secs(1), port: Port::new(), pressed: false, lit: Vec::new(), fed: 0 };
         let authenticator =
             Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
-        let mut world = World { board, worker: Worker::new(authenticator), channel: [0xFF; 4] };
+        let mut world =
+            World { board, worker: Worker::new(authenticator), channel: [0xFF; 4], sent: VecDeque::new() };
         world.send(0x86, &[1, 2, 3, 4, 5, 6, 7, 8]);
         let answer = world.board.port.next_packet().expect("INIT is answered at once");
         world.channel.copy_from_slice(&answer[15..19]);
@@ -77,13 +80,14 @@ impl World {
         for _ in 0..count {
             self.worker.step(&mut self.board);
             self.board.wait();
+            self.sent.extend(std::iter::from_fn(|| self.board.port.next_packet()));
         }
     }
 
     /// The payload of the next message that is no keepalive, if its first packet is there; and the keepalives before it.
     fn answer(&mut self) -> (Option<Vec<u8>>, Vec<u8>) {
         let mut keepalives = Vec::new();
-        while let Some(packet) = self.board.port.next_packet() {
+        while let Some(packet) = self.sent.pop_front() {
             let length = u16::from_be_bytes([packet[5], packet[6]]) as usize;
             match packet[4] {
                 0xBB => keepalives.push(packet[7]),
