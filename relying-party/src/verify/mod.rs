@@ -7,6 +7,7 @@
 //! * A [`Transcript`] has exactly one [`Line`] for every numbered step, whatever the outcome. Steps that a pure
 //!   function cannot carry out (calling the client, asking the database) are marked [`Verdict::Caller`].
 //! * A [`Rejection`] names the one step that refused and the [`Fact`] it found.
+//! * [`cases`] is the same as text: one JSON case in, one JSON verdict out.
 //!
 //! The verifier never panics on what a peer sent, and the work it does is bounded by the size of the response,
 //! which is bounded too (step 3).
@@ -34,6 +35,7 @@
 mod attestation;
 mod authentication;
 mod authenticator_data;
+pub mod cases;
 mod cbor;
 mod certificate;
 mod client_data;

@@ -108,7 +108,8 @@ pub struct RegistrationOptions {
 }
 
 /// What a relying party does about a signature counter that does not grow (§7.2 step 22).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CounterRule {
     /// Refuse the response.
     #[default]
