@@ -8,6 +8,7 @@ mod failure;
 mod logging;
 mod run;
 pub mod vault_options;
+mod verify;
 
 use std::io::Write as _;
 use std::panic::catch_unwind;
@@ -37,6 +38,7 @@ macro_rules! subcommands {
 
 subcommands! {
     Run => run,
+    Verify => verify,
     Completions => completions,
 }
 

@@ -112,10 +112,15 @@ impl CaseVerdict {
     #[must_use]
     pub fn to_json(&self, with_transcript: bool) -> String {
         let (verdict, step, found, transcript) = match &self.outcome {
-            Outcome::Accept(transcript) => {
-                ("accept", Some(None), format!("{} steps, none refused", transcript.lines().len()), Some(transcript))
+            Outcome::Accept(transcript) => (
+                "accept",
+                Some(None),
+                format!("{} steps, none refused", transcript.lines().len()),
+                Some(transcript),
+            ),
+            Outcome::Reject(why) => {
+                ("reject", Some(Some(why.step)), why.fact.to_string(), Some(&why.transcript))
             }
-            Outcome::Reject(why) => ("reject", Some(Some(why.step)), why.fact.to_string(), Some(&why.transcript)),
             Outcome::Error(why) => ("error", None, why.clone(), None),
         };
         let transcript = transcript.filter(|_| with_transcript);

@@ -1,0 +1,101 @@
+//! `doppelkey verify`.
+
+use std::io::{self, BufRead, Read as _, Write};
+
+use clap::Args;
+use doppelkey_relying_party::verify::cases;
+
+use super::Failure;
+
+/// Judge WebAuthn responses: one JSON case a line in, one JSON verdict a line out
+///
+/// Each case on standard input carries the policy, the stored record and the client's answer. Each verdict names the
+/// numbered step of WebAuthn Level 3 §7.1 or §7.2 that refused, and what it found:
+///
+///   doppelkey verify < cases.jsonl
+///
+/// The exit status is 0 when every line was a case, whatever its verdict, and 1 otherwise.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {
+    /// Add every step of the verification to each verdict
+    #[arg(long)]
+    transcript: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut output = io::BufWriter::new(io::stdout().lock());
+        let not_cases = judge_lines(io::stdin().lock(), &mut output, self.transcript)
+            .map_err(|error| Failure::new(format_args!("cannot read cases: {error}"), READ_HINT))?;
+        match not_cases {
+            0 => Ok(()),
+            1 => Err(Failure::new("a line was no case", CASE_HINT)),
+            count => Err(Failure::new(format_args!("{count} lines were no cases"), CASE_HINT)),
+        }
+    }
+}
+
+/// Judges line by line; each verdict is flushed before the next line is read, so that a program can talk with us.
+/// Empty lines are passed over. Gives the number of lines that were no cases.
+fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: bool) -> io::Result<u64> {
+    let mut not_cases = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(not_cases);
+        }
+        if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+            input.skip_until(b'\n')?;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        // what is not UTF-8 becomes text that is no JSON, or no base64url
+        let verdict = cases::verdict(&String::from_utf8_lossy(&line));
+        not_cases += u64::from(!verdict.is_case());
+        match writeln!(output, "{}", verdict.to_json(transcript)).and_then(|()| output.flush()) {
+            Ok(()) => {}
+            // a reader that has gone is no failure
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(not_cases),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Longest line read, in bytes; what is longer is cut, and then is no case.
+const MAX_LINE: u64 = 4 * 1024 * 1024;
+const READ_HINT: &str = "give a file of cases on standard input: doppelkey verify < cases.jsonl";
+const CASE_HINT: &str = "its verdict says why; the format is described under `verify::cases` in the documentation of \
+                         doppelkey-relying-party";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(input: &[u8]) -> (u64, Vec<String>) {
+        let mut output = Vec::new();
+        let not_cases = judge_lines(input, &mut output, false).unwrap();
+        (not_cases, String::from_utf8(output).unwrap().lines().map(String::from).collect())
+    }
+
+    #[test]
+    fn the_run_goes_on_after_a_line_that_is_no_case() {
+        let case = br#"{"id":"x","ceremony":"registration","challenge":"","policy":{"rp_id":"a","origins":[]},"credential":{}}"#;
+        let (not_cases, lines) = judge(&[b"{\xff\n\n", &case[..], b"\n[]"].concat());
+        assert_eq!(not_cases, 2);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with(r#"{"id":null,"verdict":"error","found":"#), "{}", lines[0]);
+        assert!(lines[1].starts_with(r#"{"id":"x","verdict":"reject","step":"7.1-3","#), "{}", lines[1]);
+        assert!(lines[2].starts_with(r#"{"id":null,"verdict":"error","found":"#), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_memory_than_the_longest_case() {
+        let mut input = vec![b' '; 3 * MAX_LINE as usize];
+        input.extend(b"\n{}\n");
+        let (not_cases, lines) = judge(&input);
+        assert_eq!((not_cases, lines.len()), (1, 1));
+    }
+}
