@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use super::origin::Origin;
+use super::Caller;
 
 /// The ceremony, as the client data names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,7 @@ pub(crate) struct ClientData {
 
 impl ClientData {
     /// The serialization that limited verifiers rely on: these members, in this order, nothing between.
-    pub(crate) fn new(
-        ceremony: Ceremony,
-        challenge: &[u8],
-        origin: &Origin,
-        top_origin: Option<&Origin>,
-    ) -> Self {
+    pub(crate) fn new(ceremony: Ceremony, challenge: &[u8], caller: &Caller) -> Self {
         let kind = match ceremony {
             Ceremony::Create => "webauthn.create",
             Ceremony::Get => "webauthn.get",
@@ -35,10 +30,10 @@ impl ClientData {
         let mut json = format!(
             r#"{{"type":"{kind}","challenge":"{}","origin":"{}","crossOrigin":{}"#,
             BASE64_URL_SAFE_NO_PAD.encode(challenge),
-            origin.as_str(),
-            top_origin.is_some(),
+            caller.origin.as_str(),
+            caller.cross_origin,
         );
-        if let Some(top) = top_origin {
+        if let Some(top) = &caller.top_origin {
             json += &format!(r#","topOrigin":"{}""#, top.as_str());
         }
         json += "}";
@@ -50,16 +45,27 @@ impl ClientData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Call;
+
+    fn json(ceremony: Ceremony, challenge: &[u8], call: Call) -> String {
+        String::from_utf8(ClientData::new(ceremony, challenge, &call.check().unwrap()).json).unwrap()
+    }
 
     #[test]
     fn the_serialization_is_the_one_that_limited_verifiers_rely_on() {
-        let origin = Origin::parse("https://example.org").unwrap();
-        let data = ClientData::new(Ceremony::Create, &[0xfb, 0xff], &origin, None);
-        let expected = r#"{"type":"webauthn.create","challenge":"-_8","origin":"https://example.org","crossOrigin":false}"#;
-        assert_eq!(String::from_utf8(data.json).unwrap(), expected);
-        let top = Origin::parse("https://example.com").unwrap();
-        let data = ClientData::new(Ceremony::Get, &[], &origin, Some(&top));
-        let expected = r#"{"type":"webauthn.get","challenge":"","origin":"https://example.org","crossOrigin":true,"topOrigin":"https://example.com"}"#;
-        assert_eq!(String::from_utf8(data.json).unwrap(), expected);
+        let call = || Call::by("https://example.org");
+        assert_eq!(
+            json(Ceremony::Create, &[0xfb, 0xff], call()),
+            r#"{"type":"webauthn.create","challenge":"-_8","origin":"https://example.org","crossOrigin":false}"#
+        );
+        assert_eq!(
+            json(Ceremony::Get, &[], call().framed_by(Some("https://example.com"), true)),
+            r#"{"type":"webauthn.get","challenge":"","origin":"https://example.org","crossOrigin":true,"topOrigin":"https://example.com"}"#
+        );
+        assert_eq!(
+            json(Ceremony::Get, &[], call().framed_by(None, true)),
+            r#"{"type":"webauthn.get","challenge":"","origin":"https://example.org","crossOrigin":true}"#
+        );
+        assert_eq!(call().framed_by(None, false).check().err().unwrap().name(), "NotAllowedError");
     }
 }

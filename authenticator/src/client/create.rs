@@ -56,7 +56,7 @@ impl Client {
             return Err(Error::Unsupported("immediate mediation at a registration"));
         }
         let challenge = &options.challenge.0;
-        let data = ClientData::new(Ceremony::Create, challenge, &caller.origin, caller.top_origin.as_ref());
+        let data = ClientData::new(Ceremony::Create, challenge, &caller);
         let limit = self.limit(options.timeout, call.abort);
         let info = Info::get(&mut self.channel, &limit)?;
         let discoverable = discoverable(&options, &info)?;
@@ -72,7 +72,7 @@ impl Client {
         let (answer, inputs, transports) = self.make_credential(registration, info, &data)?;
         let parsed = Answer::take(&answer, &options)?;
         let outputs = outputs(&options, discoverable, &parsed, &answer, &inputs)?;
-        parsed.response(&data, &self.attachment.answer(&options), &transports, &outputs)
+        parsed.response(&data, self.attachment.answer(&options), &transports, &outputs)
     }
 
     /// Verifies the user if that is asked for, and sends the command.

@@ -46,7 +46,7 @@ impl Client {
         let rp_id = origin::rp_id(&caller.origin, options.rp_id.as_deref(), self.related.as_ref())?;
         extensions::check_request(&options.extensions, &options.allow_credentials)?;
         let challenge = &options.challenge.0;
-        let data = ClientData::new(Ceremony::Get, challenge, &caller.origin, caller.top_origin.as_ref());
+        let data = ClientData::new(Ceremony::Get, challenge, &caller);
         let mut limit = self.limit(options.timeout, call.abort);
         if call.mediation == Mediation::Conditional {
             // An autofill offer waits as long as the page is open (§5.1.4 step 5).

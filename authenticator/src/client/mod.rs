@@ -6,6 +6,24 @@
 //! mediation, PIN and fingerprint, the choice between accounts, attestation conveyance, and the extensions
 //! credProps, credProtect, credBlob, minPinLength, hmac-secret, PRF and largeBlob.
 //!
+//! ```no_run
+//! use doppelkey::client::Client;
+//! use serde_json::json;
+//!
+//! # let from_the_relying_party = json!({
+//! #     "rp": {"id": "example.com", "name": "Example"}, "challenge": "AAAAAAAAAAAAAAAAAAAAAA",
+//! #     "user": {"id": "AQ", "name": "mona@example.com", "displayName": "Mona"},
+//! #     "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+//! #     "authenticatorSelection": {"residentKey": "required"},
+//! # });
+//! let mut client = Client::ephemeral();
+//! let registration = client.create("https://login.example.com", &from_the_relying_party)?;
+//! let options = json!({"rpId": "example.com", "challenge": "AAAAAAAAAAAAAAAAAAAAAA"});
+//! let sign_in = client.get("https://login.example.com", &options)?;
+//! assert_eq!(sign_in["id"], registration["id"]);
+//! # Ok::<(), doppelkey::client::Error>(())
+//! ```
+//!
 //! The bridge, the demo and the load generator are made of it; Rust tests of a relying party may be too.
 
 mod authenticator_data;
@@ -15,6 +33,7 @@ mod client_data;
 mod create;
 mod ctap;
 mod dialogs;
+mod ephemeral;
 mod error;
 mod extensions;
 mod get;
@@ -35,6 +54,7 @@ use channel::{Channel, Limit};
 use ctap::Info;
 
 pub use dialogs::{Account, Dialogs, KnownPin, PinRequest, Unattended};
+pub use ephemeral::{ephemeral_device, system_clock};
 pub use error::{Error, NotVerified};
 pub use origin::{FetchRelatedOrigins, Origin};
 
@@ -147,7 +167,7 @@ impl Client {
 #[derive(Clone, Debug)]
 pub struct Call {
     origin: String,
-    frame: Option<(String, bool)>,
+    frame: Option<Frame>,
     mediation: Mediation,
     abort: Option<Abort>,
 }
@@ -158,10 +178,10 @@ impl Call {
         Call { origin: origin.into(), frame: None, mediation: Mediation::Modal, abort: None }
     }
 
-    /// The page is a frame in a page of this origin, and a permissions policy allows it to call or does not.
-    /// Where both origins are the same it needs none.
-    pub fn framed_by(mut self, top_origin: impl Into<String>, allowed: bool) -> Self {
-        self.frame = Some((top_origin.into(), allowed));
+    /// The page is in a frame of a page of another origin, which is this where it is known, and a permissions policy
+    /// allows it to call, or does not. (A frame of the same origin all the way up is as good as the top level.)
+    pub fn framed_by(mut self, top_origin: Option<&str>, allowed: bool) -> Self {
+        self.frame = Some(Frame { top_origin: top_origin.map(str::to_owned), allowed });
         self
     }
 
@@ -183,12 +203,20 @@ impl Call {
         }
         let origin = Origin::parse(&self.origin)?;
         match &self.frame {
-            Some((top, _)) if *top == self.origin => Ok(Caller { origin, top_origin: None }),
-            Some((_, false)) => Err(Error::CrossOriginFrame),
-            Some((top, true)) => Ok(Caller { origin, top_origin: Some(Origin::parse(top)?) }),
-            None => Ok(Caller { origin, top_origin: None }),
+            None => Ok(Caller { origin, cross_origin: false, top_origin: None }),
+            Some(Frame { allowed: false, .. }) => Err(Error::CrossOriginFrame),
+            Some(Frame { top_origin, .. }) => {
+                let top_origin = top_origin.as_deref().map(Origin::parse).transpose()?;
+                Ok(Caller { origin, cross_origin: true, top_origin })
+            }
         }
     }
+}
+
+#[derive(Clone, Debug)]
+struct Frame {
+    top_origin: Option<String>,
+    allowed: bool,
 }
 
 impl From<&str> for Call {
@@ -198,8 +226,9 @@ impl From<&str> for Call {
 }
 
 /// A caller that may call.
-struct Caller {
+pub(crate) struct Caller {
     origin: Origin,
+    cross_origin: bool,
     top_origin: Option<Origin>,
 }
 
