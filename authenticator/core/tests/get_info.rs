@@ -1,10 +1,14 @@
 //! authenticatorGetInfo (CTAP §6.4), and what holds for every command.
 
+mod kept;
+mod platform;
 mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
-use doppelkey_core::{Configuration, Status, Version};
+use doppelkey_core::{Configuration, CredentialStore as _, Status, Version};
+use kept::credential;
+use platform::{PCMR, Platform};
 use wire::{get, get_named, raw, status};
 
 #[test]
@@ -45,4 +49,98 @@ fn section_6_4_a_request_longer_than_advertised_is_refused() {
     configuration.limits.max_message_size = 1024;
     let mut world = World::new(configuration);
     assert_eq!(raw(&mut world, &[0x04; 1025]), status(Status::RequestTooLarge));
+}
+
+#[test]
+fn section_6_4_tells_what_is_set_up_at_this_moment() {
+    let mut world = World::new(Configuration::default());
+    let option = |world: &mut World, name: &str| {
+        let info = raw(world, &[0x04]).unwrap();
+        get_named(get(&info, 0x04).unwrap(), name).unwrap().as_bool().unwrap()
+    };
+    assert!(!option(&mut world, "clientPin"));
+    assert!(!option(&mut world, "uv"));
+    assert!(!option(&mut world, "ep"));
+    assert!(!option(&mut world, "alwaysUv"));
+    assert!(option(&mut world, "makeCredUvNotRqd"));
+    assert!(Platform(2).set_pin(&mut world, "1234").is_ok());
+    assert!(option(&mut world, "clientPin"));
+    assert!(!option(&mut world, "uv"));
+}
+
+#[test]
+fn section_6_4_has_every_member_that_applies() {
+    let mut world = World::new(Configuration::default());
+    assert!(Platform(2).set_pin(&mut world, "1234").is_ok());
+    assert!(Platform(2).token(&mut world, "1234", PCMR, None).is_ok());
+    let info = raw(&mut world, &[0x04]).unwrap();
+    // Not here: 0x07 for there is no limit, 0x13, 0x15 and 0x1C for there is nothing to tell.
+    for key in (0x01..=0x1F).filter(|key| ![0x07, 0x13, 0x15, 0x1C].contains(key)) {
+        assert!(get(&info, key).is_some(), "{key:#04x}");
+    }
+    assert_eq!(get(&info, 0x0C), Some(&Value::Bool(false)));
+    assert_eq!(get(&info, 0x0D), Some(&Value::from(4)));
+    assert_eq!(get(&info, 0x17), Some(&Value::from(0)));
+    assert_eq!(get(&info, 0x18), Some(&Value::Bool(false)));
+    assert_eq!(get(&info, 0x1D), Some(&Value::from(63)));
+    assert_eq!(get(&info, 0x1F), Some(&Value::Array([1, 2, 3, 4].map(Value::from).to_vec())));
+}
+
+#[test]
+fn section_6_4_identifier_and_store_state_are_told_to_whoever_has_the_persistent_token() {
+    let mut world = World::new(Configuration::default());
+    let platform = Platform(2);
+    assert!(platform.set_pin(&mut world, "1234").is_ok());
+    let info = raw(&mut world, &[0x04]).unwrap();
+    assert_eq!((get(&info, 0x19), get(&info, 0x1E)), (None, None), "nobody could decrypt them");
+    let token = platform.token(&mut world, "1234", PCMR, None).unwrap();
+    let told = |world: &mut World| {
+        let info = raw(world, &[0x04]).unwrap();
+        let encrypted = |key| get(&info, key).unwrap().as_bytes().unwrap().clone();
+        let (identifier, state) = (encrypted(0x19), encrypted(0x1E));
+        assert_eq!((identifier.len(), state.len()), (32, 32));
+        (
+            decrypt(&token.bytes, b"encIdentifier", &identifier),
+            decrypt(&token.bytes, b"encCredStoreState", &state),
+            identifier,
+        )
+    };
+    let (identifier, state, encrypted) = told(&mut world);
+    let again = told(&mut world);
+    assert_eq!((again.0, again.1), (identifier, state));
+    assert_ne!(again.2, encrypted, "a new initialisation vector each time");
+    world.replug();
+    let after_power = told(&mut world);
+    assert_eq!((after_power.0, after_power.1), (identifier, state));
+    let credential = credential("example.com", b"user", 1);
+    world.authenticator().store_mut().put(&credential, None).unwrap();
+    let changed = told(&mut world);
+    assert_eq!(changed.0, identifier);
+    assert_ne!(changed.1, state, "another credential is another state");
+}
+
+/// As a platform decrypts it (§6.4, encIdentifier).
+fn decrypt(token: &[u8], info: &[u8], encrypted: &[u8]) -> [u8; 16] {
+    use aes::cipher::{BlockModeDecrypt as _, KeyIvInit as _, block_padding::NoPadding};
+    let mut key = [0; 16];
+    hkdf::Hkdf::<sha2::Sha256>::new(Some(&[0; 32]), token).expand(info, &mut key).unwrap();
+    let mut block: [u8; 16] = encrypted[16..].try_into().unwrap();
+    let iv: [u8; 16] = encrypted[..16].try_into().unwrap();
+    cbc::Decryptor::<aes::Aes128>::new(&key.into(), &iv.into())
+        .decrypt_padded::<NoPadding>(&mut block)
+        .unwrap();
+    block
+}
+
+#[test]
+fn section_6_4_an_older_key_does_not_know_newer_members() {
+    let mut configuration = Configuration::default();
+    configuration.versions = doppelkey_core::list(&[Version::U2fV2, Version::Fido2_0]);
+    let info = raw(&mut World::new(configuration), &[0x04]).unwrap();
+    assert!((0x0F..=0x1F).all(|key| get(&info, key).is_none()));
+    let mut configuration = Configuration::default();
+    configuration.versions = doppelkey_core::list(&[Version::Fido2_1]);
+    let info = raw(&mut World::new(configuration), &[0x04]).unwrap();
+    assert!(get(&info, 0x14).is_some());
+    assert!((0x16..=0x1F).all(|key| get(&info, key).is_none()));
 }

@@ -1,32 +1,59 @@
 //! authenticatorGetInfo (CTAP §6.4): what this authenticator is and can do now.
 
+mod moment;
+
 use rand_core::CryptoRng;
 
 use crate::attestation::Attestation;
 use crate::authenticator::{Authenticator, MESSAGE_MAX, Message, Reply};
 use crate::cbor::{Members, Writer};
-use crate::configuration::{Configuration, Extension, OptionId};
+use crate::configuration::{Configuration, Extension, MIN_PIN_RP_IDS_MAX, OptionId, Version};
 use crate::credential::{CRED_BLOB_MAX, CREDENTIAL_ID_MAX};
 use crate::status::Step;
 use crate::store::{CredentialStore, LARGE_BLOBS_MAX};
 use crate::time::Time;
 
+use moment::Moment;
+
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Never asks the user.
+    ///
+    /// A configuration that speaks no version of 2.1 or later has only the members of 2.0 and the preview of 2.1;
+    /// one that does not speak 2.3 lacks those that came with 2.2 and 2.3.
     pub(crate) fn get_info(&mut self, _now: Time, response: &mut Message) -> Step<Reply> {
-        let remaining = self.remaining_credentials()?;
-        let mut writer = Writer::new(response);
+        let moment = Moment::of(self)?;
         let configuration = &self.configuration;
+        let since_2_1 = configuration.speaks(Version::Fido2_1) || configuration.speaks(Version::Fido2_3);
+        let mut writer = Writer::new(response);
         writer.counted_map(|members| {
-            write_identity(configuration, members);
-            write_options(configuration, members)?;
+            write_identity(configuration, &moment, members);
+            write_options(configuration, &moment, members)?;
             write_limits(configuration, members);
-            members.int(0x14).unsigned(u64::from(remaining));
-            write_attestation_formats(configuration, members);
+            write_pin_policy(configuration, &moment, members);
+            if since_2_1 {
+                write_since_2_1(configuration, &moment, members);
+            }
+            if configuration.speaks(Version::Fido2_3) {
+                write_since_2_2(configuration, &moment, members);
+                self.write_since_2_3(&moment, members);
+            }
             Ok(())
         })?;
         writer.finish()?;
         Ok(Reply::Done)
+    }
+
+    /// 0x1E and 0x1F, of CTAP 2.3.
+    fn write_since_2_3(&self, moment: &Moment, members: &mut Members<'_, '_>) {
+        if let Some([_, state]) = &moment.encrypted {
+            members.int(0x1E).bytes(state);
+        }
+        if self.configuration.offers(OptionId::AuthnrCfg) {
+            let commands = members.int(0x1F).array(self.config_commands().count());
+            for command in self.config_commands() {
+                commands.unsigned(command.into());
+            }
+        }
     }
 
     /// remainingDiscoverableCredentials: what the store and the configuration leave.
@@ -36,11 +63,13 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 }
 
-/// 0x01 to 0x03: versions, extensions, aaguid.
-fn write_identity(configuration: &Configuration, members: &mut Members<'_, '_>) {
-    let versions = members.int(0x01).array(configuration.versions.len());
-    for version in &configuration.versions {
-        versions.text(version.name());
+/// 0x01 to 0x03: versions, extensions, aaguid. U2F cannot verify anyone, so alwaysUv takes it back (§7.2.4).
+fn write_identity(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) {
+    let offered = |version: &&Version| **version != Version::U2fV2 || !moment.settings.always_uv;
+    let versions = || configuration.versions.iter().filter(offered);
+    let list = members.int(0x01).array(versions().count());
+    for version in versions() {
+        list.text(version.name());
     }
     if !configuration.extensions.is_empty() {
         let extensions = members.int(0x02).array(configuration.extensions.len());
@@ -52,16 +81,16 @@ fn write_identity(configuration: &Configuration, members: &mut Members<'_, '_>) 
 }
 
 /// 0x04: the options that are offered, each with its value of this moment.
-fn write_options(configuration: &Configuration, members: &mut Members<'_, '_>) -> Step {
+fn write_options(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) -> Step {
     members.int(0x04).counted_map(|options| {
         for option in OptionId::ALL.iter().filter(|option| configuration.offers(**option)) {
-            options.text(option.name()).boolean(true);
+            options.text(option.name()).boolean(moment.option(*option));
         }
         Ok(())
     })
 }
 
-/// 0x05 to 0x0F, what does not change.
+/// 0x05 to 0x0B: sizes, numbers and lists.
 fn write_limits(configuration: &Configuration, members: &mut Members<'_, '_>) {
     let limits = &configuration.limits;
     let message = usize::from(limits.max_message_size).min(MESSAGE_MAX);
@@ -93,12 +122,77 @@ fn write_limits(configuration: &Configuration, members: &mut Members<'_, '_>) {
         let array = usize::from(limits.max_serialized_large_blob_array).min(LARGE_BLOBS_MAX);
         members.int(0x0B).unsigned(array as u64);
     }
+}
+
+/// 0x0C to 0x0E: forcePINChange, minPINLength, firmwareVersion.
+fn write_pin_policy(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) {
+    if configuration.offers(OptionId::ClientPin) {
+        members.int(0x0C).boolean(moment.settings.force_pin_change);
+        members.int(0x0D).unsigned(moment.settings.min_pin_length.into());
+    }
     if let Some(version) = configuration.firmware_version {
         members.int(0x0E).unsigned(u64::from(version));
     }
+}
+
+/// 0x0F to 0x15, of CTAP 2.1.
+fn write_since_2_1(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) {
+    let limits = &configuration.limits;
     if configuration.extends(Extension::CredBlob) {
         let blob = usize::from(limits.max_cred_blob_length).min(CRED_BLOB_MAX);
         members.int(0x0F).unsigned(blob as u64);
+    }
+    if configuration.offers(OptionId::SetMinPinLength) {
+        let rp_ids = usize::from(limits.max_rp_ids_for_set_min_pin_length).min(MIN_PIN_RP_IDS_MAX);
+        members.int(0x10).unsigned(rp_ids as u64);
+    }
+    if let Some(attempts) = configuration.preferred_platform_uv_attempts {
+        members.int(0x11).unsigned(attempts.into());
+    }
+    if let Some(modality) = configuration.uv_modality {
+        members.int(0x12).unsigned(modality.into());
+    }
+    if !configuration.certifications.is_empty() {
+        let certifications = members.int(0x13).map(configuration.certifications.len());
+        for (name, level) in &configuration.certifications {
+            certifications.text(name).unsigned(u64::from(*level));
+        }
+    }
+    if configuration.offers(OptionId::Rk) {
+        members.int(0x14).unsigned(u64::from(moment.remaining));
+    }
+    if !configuration.vendor_prototype_config_commands.is_empty() {
+        let commands = members.int(0x15).array(configuration.vendor_prototype_config_commands.len());
+        for command in &configuration.vendor_prototype_config_commands {
+            commands.unsigned(*command);
+        }
+    }
+}
+
+/// 0x16 to 0x1D, of CTAP 2.2.
+fn write_since_2_2(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) {
+    write_attestation_formats(configuration, members);
+    if configuration.offers(OptionId::Uv) {
+        members.int(0x17).unsigned(moment.uv_count.into());
+    }
+    if configuration.long_touch_for_reset.is_some() {
+        members.int(0x18).boolean(moment.settings.long_touch_for_reset);
+    }
+    if let Some([identifier, _]) = &moment.encrypted {
+        members.int(0x19).bytes(identifier);
+    }
+    if !configuration.transports_for_reset.is_empty() {
+        let transports = members.int(0x1A).array(configuration.transports_for_reset.len());
+        for transport in &configuration.transports_for_reset {
+            transports.text(transport.name());
+        }
+    }
+    if configuration.offers(OptionId::ClientPin) {
+        members.int(0x1B).boolean(moment.settings.pin_complexity);
+        if let Some(url) = &configuration.pin_complexity_url {
+            members.int(0x1C).bytes(url.as_bytes());
+        }
+        members.int(0x1D).unsigned(configuration.max_pin_length.into());
     }
 }
 
