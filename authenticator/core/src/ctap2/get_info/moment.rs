@@ -26,7 +26,9 @@ pub(super) struct Moment {
 pub(super) type Encrypted = [u8; 32];
 
 impl Moment {
-    pub(super) fn of<S: CredentialStore, R: CryptoRng>(authenticator: &mut Authenticator<S, R>) -> Step<Self> {
+    pub(super) fn of<S: CredentialStore, R: CryptoRng>(
+        authenticator: &mut Authenticator<S, R>,
+    ) -> Step<Self> {
         Ok(Moment {
             settings: authenticator.settings()?,
             remaining: authenticator.remaining_credentials()?,
@@ -62,10 +64,8 @@ fn encrypted_identifiers<S: CredentialStore, R: CryptoRng>(
     let Some(token) = authenticator.pin.persistent_token(&mut authenticator.store)? else { return Ok(None) };
     let identity = authenticator.identity()?;
     let revision = authenticator.store.revision()?;
-    let digest = Sha256::new()
-        .chain_update(identity.store_identifier)
-        .chain_update(revision.to_be_bytes())
-        .finalize();
+    let digest =
+        Sha256::new().chain_update(identity.store_identifier).chain_update(revision.to_be_bytes()).finalize();
     let mut state = [0; 16];
     state.copy_from_slice(&digest[..16]);
     let rng = &mut authenticator.rng;
