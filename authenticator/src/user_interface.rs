@@ -103,6 +103,18 @@ impl ShownPrompt {
             verification: prompt.verification,
         }
     }
+
+    /// The prompt again, for another user interface. Where only a display name was known, it is the name.
+    pub fn as_prompt(&self) -> Prompt<'_> {
+        Prompt {
+            action: self.action,
+            rp_id: self.rp_id.as_deref(),
+            user_name: self.user_name.as_deref(),
+            user_display_name: None,
+            accounts: self.accounts,
+            verification: self.verification,
+        }
+    }
 }
 
 #[cfg(test)]

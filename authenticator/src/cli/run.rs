@@ -3,18 +3,17 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use doppelkey_core::{Authenticator, Configuration};
-use rand_core::UnwrapErr;
+use doppelkey_core::Configuration;
 use serde::Serialize;
 
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
-use crate::device::{Clock, Device, SharedStore};
-use crate::user_interface::{Ask, Auto, Delayed, Deny, External, UserInterface};
-use crate::vault::CustodyKind;
+use crate::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
+use crate::device::{Clock, SharedStore};
+use crate::user_interface::{Ask, UserInterface};
+use crate::vault::{CustodyKind, Vault};
 use crate::{packets, usbip};
 
 /// Run an authenticator: plug it in with `doppelkey attach`, over USB/IP, or through another door
@@ -28,6 +27,9 @@ pub(super) struct Arguments {
     /// Where to exchange raw 64-byte CTAPHID packets with the first device: an address, unix:PATH, or off
     #[arg(long, value_name = "ADDR", default_value = "off")]
     packets: OrOff<packets::Address>,
+    /// Where to offer the control port (HTTP, with a token), or off
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    control: OrOff<SocketAddr>,
     /// How many devices; each has a vault of its own (PATH, PATH.2, …)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     devices: u32,
@@ -94,26 +96,29 @@ struct Ready {
     custody: String,
 }
 
-/// One device of this process and what belongs to it.
-struct Plugged {
-    device: Device,
-}
-
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.refuse_remote()?;
         let signals = Signals::new()?;
-        let clock = clock();
-        let (devices, custody) = self.devices(&clock)?;
-        let usbip = self.usbip(&devices)?;
-        let packets = self.packets(&devices)?;
+        // The vaults first: whoever finds a door open finds the devices behind it.
+        let vaults =
+            (1..=self.devices).map(|number| self.vault.open_number(number)).collect::<Result<Vec<_>, _>>()?;
+        let custody = vaults.first().map_or(CustodyKind::Ephemeral, Vault::custody);
+        let usbip = self.usbip()?;
+        let usbip_address = usbip.as_ref().map(|server| server.address().to_string());
+        let fleet = Fleet::new(clock(), usbip);
+        for vault in vaults {
+            fleet.add(self.setup(vault));
+        }
+        let packets = self.packets(&fleet)?;
+        let control = self.control(&fleet)?;
         let ready = Ready {
             ready: true,
-            usbip: usbip.as_ref().map(|server| server.address().to_string()),
-            busids: usbip.as_ref().map(usbip::Server::busids).unwrap_or_default(),
+            usbip: usbip_address,
+            busids: fleet.members().iter().filter_map(|member| member.busid()).collect(),
             packets: packets.as_ref().map(|server| server.address().to_string()),
-            control: None,
-            token: None,
+            control: control.as_ref().map(control::Server::url),
+            token: control.as_ref().map(|server| server.token().as_str().to_owned()),
             vault: self.vault.place()?.display().to_string(),
             custody: custody.to_string(),
         };
@@ -122,49 +127,45 @@ impl Arguments {
         Ok(())
     }
 
-    fn devices(&self, clock: &Clock) -> Result<(Vec<Plugged>, CustodyKind), Failure> {
-        let mut devices = Vec::new();
-        let mut custody = CustodyKind::Ephemeral;
-        for number in 1..=self.devices {
-            let vault = self.vault.open_number(number)?;
-            custody = vault.custody();
-            let store = SharedStore::new(vault);
-            let device = Device::new(clock.clone(), self.user(), move || {
-                let configuration = Configuration::default();
-                Box::new(Authenticator::new(store.clone(), UnwrapErr(getrandom::SysRng), configuration))
-            });
-            devices.push(Plugged { device });
+    fn setup(&self, vault: Vault) -> Setup {
+        Setup {
+            configuration: Configuration::default(),
+            store: SharedStore::new(vault),
+            user: self.user(),
+            persona: "doppelkey".into(),
         }
-        Ok((devices, custody))
     }
 
-    fn user(&self) -> Box<dyn UserInterface> {
-        let user: Box<dyn UserInterface> = match self.user {
-            User::Ask => Box::new(Ask::default()),
-            User::Auto => Box::new(Auto),
-            User::Deny => Box::new(Deny),
-            User::Control => Box::new(External::default()),
+    fn user(&self) -> ControlledUser {
+        let (manner, person) = match self.user {
+            User::Ask => (Manner::Ask, Some(Box::new(Ask::default()) as Box<dyn UserInterface>)),
+            User::Auto => (Manner::Auto, None),
+            User::Deny => (Manner::Deny, None),
+            User::Control => (Manner::Control, None),
         };
-        match self.user_delay_ms {
-            0 => user,
-            delay => Box::new(Delayed::new(Duration::from_millis(delay), user)),
-        }
+        let habits = Habits { manner, delay_ms: self.user_delay_ms, ..Habits::default() };
+        ControlledUser::new(habits, person)
     }
 
-    fn usbip(&self, devices: &[Plugged]) -> Result<Option<usbip::Server>, Failure> {
+    fn usbip(&self) -> Result<Option<usbip::Server>, Failure> {
         let OrOff::On(address) = self.usbip else { return Ok(None) };
         let server = usbip::Server::bind(address)
             .map_err(|error| Failure::listen("USB/IP", address, "--usbip", &error))?;
-        for plugged in devices {
-            server.plug(plugged.device.clone());
-        }
         Ok(Some(server))
     }
 
-    fn packets(&self, devices: &[Plugged]) -> Result<Option<packets::Server>, Failure> {
-        let (OrOff::On(address), [first, ..]) = (&self.packets, devices) else { return Ok(None) };
-        let server = packets::Server::bind(address, first.device.clone())
+    fn packets(&self, fleet: &Fleet) -> Result<Option<packets::Server>, Failure> {
+        let members = fleet.members();
+        let (OrOff::On(address), [first, ..]) = (&self.packets, &*members) else { return Ok(None) };
+        let server = packets::Server::bind(address, first.device().clone())
             .map_err(|error| Failure::listen("packets", address, "--packets", &error))?;
+        Ok(Some(server))
+    }
+
+    fn control(&self, fleet: &Fleet) -> Result<Option<control::Server>, Failure> {
+        let OrOff::On(address) = self.control else { return Ok(None) };
+        let server = control::Server::bind(address, fleet.clone())
+            .map_err(|error| Failure::listen("the control port", address, "--control", &error))?;
         Ok(Some(server))
     }
 
@@ -178,7 +179,12 @@ impl Arguments {
             OrOff::On(packets::Address::Tcp(address)) => Some(*address),
             _ => None,
         };
-        let Some(remote) = [usbip, packets].into_iter().flatten().find(|at| !at.ip().is_loopback()) else {
+        let control = match &self.control {
+            OrOff::On(address) => Some(*address),
+            OrOff::Off => None,
+        };
+        let Some(remote) = [usbip, packets, control].into_iter().flatten().find(|at| !at.ip().is_loopback())
+        else {
             return Ok(());
         };
         if self.allow_remote {
@@ -208,6 +214,9 @@ impl Arguments {
         }
         if let Some(packets) = &ready.packets {
             log::info!("packets: {packets}");
+        }
+        if let (Some(control), Some(token)) = (&ready.control, &ready.token) {
+            log::info!("control: {control}/t/{token}/");
         }
         log::info!("ready; end with Ctrl-C");
     }

@@ -68,21 +68,10 @@ fn wait(events: &Receiver<Event>, delay: Duration, mut user: Box<dyn UserInterfa
             Ok(Event::Wink) => user.wink(),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some((prompt, reply)) = pending.take() {
-                    user.show(&borrowed(&prompt), reply);
+                    user.show(&prompt.as_prompt(), reply);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
-    }
-}
-
-fn borrowed(prompt: &ShownPrompt) -> Prompt<'_> {
-    Prompt {
-        action: prompt.action,
-        rp_id: prompt.rp_id.as_deref(),
-        user_name: prompt.user_name.as_deref(),
-        user_display_name: None,
-        accounts: prompt.accounts,
-        verification: prompt.verification,
     }
 }

@@ -1,0 +1,208 @@
+//! The devices of this process, and what the control port can do to each.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doppelkey_core::{Authenticator, Configuration, StoreError};
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+
+use super::events::Events;
+use super::reply::Failure;
+use super::user::ControlledUser;
+use crate::device::{Clock, Device, Engine, SharedStore};
+use crate::usbip;
+
+/// Devices under one roof: made, plugged in, unplugged and removed while the program runs. Clones are the same fleet.
+#[derive(Clone)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    usbip: Option<usbip::Server>,
+    members: Mutex<Members>,
+    events: Events,
+}
+
+#[derive(Default)]
+struct Members {
+    last_number: u32,
+    list: Vec<Arc<Member>>,
+}
+
+/// What a new device is made of.
+pub struct Setup {
+    /// What the device is; where the control port changes it, the change counts from the next power-up.
+    pub configuration: Configuration,
+    /// Where its credentials are.
+    pub store: SharedStore,
+    /// Who its user is.
+    pub user: ControlledUser,
+    /// The persona's name, to be shown.
+    pub persona: String,
+}
+
+/// One device of a fleet.
+pub struct Member {
+    number: u32,
+    device: Device,
+    store: SharedStore,
+    user: ControlledUser,
+    model: Arc<Mutex<Model>>,
+    plug: Mutex<Plug>,
+    fleet: Arc<Shared>,
+}
+
+/// What a device is, from its next power-up.
+#[derive(Clone)]
+pub struct Model {
+    /// All of it.
+    pub configuration: Configuration,
+    /// The persona's name.
+    pub persona: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plug {
+    powered: bool,
+    busid: Option<String>,
+}
+
+impl Fleet {
+    /// No devices yet. Those that come are plugged into this USB/IP server, if there is one.
+    pub fn new(clock: Clock, usbip: Option<usbip::Server>) -> Self {
+        let events = Events::new(clock.clone());
+        Fleet { shared: Arc::new(Shared { clock, usbip, members: Mutex::default(), events }) }
+    }
+
+    /// Makes a device, plugs it in, and returns it. Its number is given once in the life of this fleet, from 1.
+    ///
+    /// # Panics
+    /// If the operating system gives no thread.
+    pub fn add(&self, setup: Setup) -> Arc<Member> {
+        let Setup { configuration, store, user, persona } = setup;
+        let model = Arc::new(Mutex::new(Model { configuration, persona }));
+        let (engine_store, engine_model) = (store.clone(), model.clone());
+        let power_up = move || -> Box<dyn Engine> {
+            let configuration = lock(&engine_model).configuration.clone();
+            Box::new(Authenticator::new(engine_store.clone(), UnwrapErr(SysRng), configuration))
+        };
+        let device = Device::new(self.shared.clock.clone(), Box::new(user.clone()), power_up);
+        let busid = self.shared.usbip.as_ref().map(|server| server.plug(device.clone()));
+        let mut members = lock(&self.shared.members);
+        members.last_number += 1;
+        let number = members.last_number;
+        self.shared.events.watch(number, &device);
+        let plug = Mutex::new(Plug { powered: true, busid });
+        let member = Member { number, device, store, user, model, plug, fleet: self.shared.clone() };
+        let member = Arc::new(member);
+        members.list.push(member.clone());
+        member
+    }
+
+    /// Unplugs the device for good. `false` if there is none with this number.
+    pub fn remove(&self, number: u32) -> bool {
+        let mut members = lock(&self.shared.members);
+        let Some(at) = members.list.iter().position(|member| member.number == number) else { return false };
+        let member = members.list.remove(at);
+        drop(members);
+        member.set_power(false);
+        true
+    }
+
+    /// Every device, by its number.
+    pub fn members(&self) -> Vec<Arc<Member>> {
+        lock(&self.shared.members).list.clone()
+    }
+
+    /// The device with this number.
+    pub(super) fn member(&self, number: u32) -> Result<Arc<Member>, Failure> {
+        let members = lock(&self.shared.members);
+        members.list.iter().find(|member| member.number == number).cloned().ok_or_else(|| {
+            Failure::not_found(format!("there is no device {number}"), "GET /v1/devices lists them")
+        })
+    }
+
+    /// What happens in the devices.
+    pub(super) fn events(&self) -> &Events {
+        &self.shared.events
+    }
+}
+
+impl Member {
+    /// Counted from 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The device itself.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Where its credentials are.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// Who its user is.
+    pub fn user(&self) -> &ControlledUser {
+        &self.user
+    }
+
+    /// What it is.
+    pub fn model(&self) -> Model {
+        lock(&self.model).clone()
+    }
+
+    /// Makes it another model, and replugs it, as only a new power-up can bring that about.
+    pub fn set_model(&self, model: Model) {
+        *lock(&self.model) = model;
+        self.replug();
+    }
+
+    /// Where USB/IP clients find it, while it is plugged in there.
+    pub fn busid(&self) -> Option<String> {
+        lock(&self.plug).busid.clone()
+    }
+
+    /// Whether it is plugged in.
+    pub fn is_powered(&self) -> bool {
+        lock(&self.plug).powered
+    }
+
+    /// Plugs it in, with everything as after power-up, or unplugs it: whoever has it attached sees it go, and what was
+    /// under way ends.
+    pub fn set_power(&self, powered: bool) {
+        let mut plug = lock(&self.plug);
+        if plug.powered == powered {
+            return;
+        }
+        plug.powered = powered;
+        if let Some(server) = &self.fleet.usbip {
+            match plug.busid.take() {
+                Some(busid) => drop(server.unplug(&busid)),
+                None => plug.busid = Some(server.plug(self.device.clone())),
+            }
+        }
+        self.device.replug();
+    }
+
+    /// Unplugs it and plugs it in again.
+    pub fn replug(&self) {
+        self.set_power(false);
+        self.set_power(true);
+    }
+
+    /// Forgets all credentials and the PIN, as authenticatorReset does, and replugs.
+    pub fn reset(&self) -> Result<(), StoreError> {
+        self.store.lock().reset()?;
+        self.replug();
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,22 @@
+//! Our own routes, for what neither WebDriver nor the button controller has. JSON in, JSON out.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /v1/devices` | every device |
+//! | `GET`, `DELETE /v1/devices/N` | one; takes it away for good |
+//! | `PUT /v1/devices/N/power` | `{"on": false}` unplugs |
+//! | `POST /v1/devices/N/replug`, `/reset` | unplugs and plugs in; forgets everything too |
+//! | `GET`, `PUT`, `PATCH /v1/devices/N/user` | how the user is (`Habits`) |
+//! | `POST /v1/devices/N/user/DEED` | one thing the user does: see `user.rs` |
+//! | `DELETE /v1/devices/N/user/deeds` | forgets what was kept for later prompts |
+
+mod devices;
+mod user;
+
+use axum::Router;
+
+use super::fleet::Fleet;
+
+pub(super) fn routes() -> Router<Fleet> {
+    Router::new().merge(devices::routes()).merge(user::routes())
+}
