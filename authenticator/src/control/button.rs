@@ -28,8 +28,14 @@ async fn switch(
     };
     let member = fleet.member(number)?;
     super::blocking(move || match what.as_str() {
-        "touch" => Ok(member.user().hold(on)),
-        "power" => Ok(member.set_power(on)),
+        "touch" => {
+            member.user().hold(on);
+            Ok(())
+        }
+        "power" => {
+            member.set_power(on);
+            Ok(())
+        }
         _ => Err(Failure::not_found(format!("devices have no {what}"), "say touch or power")),
     })
     .await?;

@@ -90,7 +90,7 @@ fn the_button_controller_holds_a_touch_from_on_to_off() {
     assert_eq!(button("/"), 200);
     assert_eq!(button("/usb1/touch/on"), 200);
     let member = fleet.members().remove(0);
-    let mut platform = Platform::connect(&*member);
+    let mut platform = Platform::connect(&member);
     assert_eq!(platform.cbor(&[0x0B]), [0x00], "authenticatorSelection is touched at once");
     assert_eq!(button("/usb1/touch/off"), 200);
     platform.start_cbor(&[0x0B]);
@@ -107,7 +107,7 @@ fn the_button_controller_holds_a_touch_from_on_to_off() {
 fn power_off_and_on_is_a_fresh_power_up() {
     let (fleet, server) = port();
     let member = fleet.members().remove(0);
-    let mut platform = Platform::connect(&*member);
+    let mut platform = Platform::connect(&member);
     assert_eq!(call(&server, "GET", "/usb1/power/off", None).0, 200);
     assert!(!member.is_powered());
     assert_eq!(call(&server, "GET", "/v1/devices/1", None).1["powered"], json!(false));
@@ -121,7 +121,7 @@ fn power_off_and_on_is_a_fresh_power_up() {
 fn the_user_is_led_through_v1() {
     let (fleet, server) = port();
     let member = fleet.members().remove(0);
-    let mut platform = Platform::connect(&*member);
+    let mut platform = Platform::connect(&member);
     let deed =
         |deed: &str, body: Value| call(&server, "POST", &format!("/v1/devices/1/user/{deed}"), Some(body));
     assert_eq!(deed("deny", json!({})), (200, json!({ "kept": 1 })));
@@ -159,7 +159,7 @@ fn events_tell_requests_decisions_and_answers() {
     hear("text/event-stream");
     let member = fleet.members().remove(0);
     member.user().act(super::Deed::Press);
-    let mut platform = Platform::connect(&*member);
+    let mut platform = Platform::connect(&member);
     assert_eq!(platform.cbor(&[0x0B]), [0x00]);
     hear(r#""name":"authenticatorSelection""#);
     hear(r#""decision":"approved""#);
