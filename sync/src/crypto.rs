@@ -112,8 +112,8 @@ impl DeviceKeys {
     }
 
     /// Keys that anyone with the seed derives again: those of the recovery member.
-    pub fn from_seed(suite: Suite, circle: &CircleId, seed: &[u8]) -> Self {
-        let kdf = Hkdf::<Sha256>::new(Some(&circle.0), seed);
+    pub(crate) fn from_seed(suite: Suite, seed: &[u8; 16]) -> Self {
+        let kdf = Hkdf::<Sha256>::new(None, seed);
         let mut encryption_seed = [0; 32];
         kdf.expand(b"recovery/encryption", &mut encryption_seed).expect("32 bytes are a valid length");
         for attempt in 0_u8.. {

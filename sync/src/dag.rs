@@ -5,14 +5,13 @@ use alloc::vec::Vec;
 
 use crate::crypto::PublicKeys;
 use crate::entry::{Body, Op};
-use crate::id::{EpochId, Hash, LogId, Name};
+use crate::id::{Hash, LogId, Name};
 use crate::state::Stamp;
 
 /// A delivered entry.
 pub(crate) struct Entry {
     pub(crate) body: Body,
     pub(crate) hash: Hash,
-    pub(crate) epoch: EpochId,
     /// Its sealed forms: one, or several where no single epoch reached every member.
     pub(crate) copies: Vec<(Name, Vec<u8>)>,
     /// What its author had seen: for every log the last number. Its own chain and its dependencies say so.
@@ -64,6 +63,15 @@ pub(crate) struct Dag {
 impl Dag {
     pub(crate) fn get(&self, log: LogId, seq: u32) -> Option<&Entry> {
         self.logs.get(&log)?.get(seq)
+    }
+
+    /// The delivered entry with this body, on its chain or off it.
+    pub(crate) fn find_mut(&mut self, log: LogId, seq: u32, hash: Hash) -> Option<&mut Entry> {
+        let log = self.logs.get_mut(&log)?;
+        let on_chain = log.entries.get_mut((seq as usize).checked_sub(1)?);
+        on_chain
+            .filter(|entry| entry.hash == hash)
+            .or_else(|| log.branches.iter_mut().find(|entry| entry.hash == hash))
     }
 
     pub(crate) fn head(&self, log: LogId) -> u32 {

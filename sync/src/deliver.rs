@@ -10,6 +10,7 @@ use crate::dag::Entry;
 use crate::entry::{ENTRY_MAX, Op, Signed};
 use crate::id::{Hash, LogId, Name, RecordId};
 use crate::membership::Members;
+use crate::pairing;
 use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica};
 use crate::state::{Record, State};
 
@@ -22,6 +23,9 @@ const UNKNOWN_EPOCHS_MAX: usize = 64;
 impl<R: CryptoRng> Replica<R> {
     /// Takes a sealed entry. Anything that is not one is dropped: a mailbox may hold what it likes.
     pub(crate) fn receive(&mut self, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+        if pairing::is_letter(&sealed) {
+            return self.read_letter(sealed, effects);
+        }
         let Some(epoch) = epoch_of(&sealed) else { return };
         if sealed.len() > ENTRY_MAX || self.dag.names.contains(&Name::of(&sealed)) {
             return;
@@ -42,15 +46,33 @@ impl<R: CryptoRng> Replica<R> {
         self.deliver(effects);
     }
 
+    fn read_letter(&mut self, letter: Vec<u8>, effects: &mut Vec<Effect>) {
+        let name = Name::of(&letter);
+        if self.letters.contains_key(&name) {
+            return;
+        }
+        if pairing::keyed(&letter).is_none() {
+            return effects.push(Effect::Letter(letter));
+        }
+        if self.letters_tried.insert(name)
+            && let Some(epochs) = self.open_key_letter(&letter)
+        {
+            self.learn_keys(epochs, effects);
+            self.deliver(effects);
+        }
+    }
+
     fn opened(&mut self, signed: Signed, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
         let (log, seq) = (signed.body.log, signed.body.seq);
-        if let Some(entry) = self.dag.logs.get_mut(&log).and_then(|log| log.entries.get_mut(seq as usize - 1))
-            && entry.hash == signed.hash
-        {
+        if let Some(entry) = self.dag.find_mut(log, seq, signed.hash) {
             let name = Name::of(&sealed);
-            self.dag.names.insert(name);
-            effects.push(Effect::Persist(Self::entry_record(&sealed)));
-            entry.copies.push((name, sealed));
+            if entry.copies.iter().all(|(known, _)| *known != name) {
+                entry.copies.push((name, sealed.clone()));
+                self.dag.names.insert(name);
+                if !self.replaying {
+                    effects.push(Effect::Persist(Self::entry_record(&sealed)));
+                }
+            }
             return;
         }
         let waiting = self.waiting.entry((log, seq)).or_default();
@@ -183,7 +205,6 @@ impl<R: CryptoRng> Replica<R> {
         changed: &mut Vec<RecordId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(epoch) = epoch_of(&sealed) else { return };
         if !self.replaying {
             effects.push(Effect::Persist(Self::entry_record(&sealed)));
         }
@@ -192,8 +213,7 @@ impl<R: CryptoRng> Replica<R> {
         let mut seen = self.dag.get(log, seq - 1).map(|entry| entry.seen.clone()).unwrap_or_default();
         seen.extend(body.deps.iter().map(|dep| (dep.log, dep.seq)));
         seen.insert(log, seq);
-        let entry =
-            Entry { hash, epoch, copies: alloc::vec![(Name::of(&sealed), sealed.clone())], seen, body };
+        let entry = Entry { hash, copies: alloc::vec![(Name::of(&sealed), sealed.clone())], seen, body };
         self.hlc = self.hlc.max(entry.body.hlc);
         let on_chain = seq == self.dag.head(log) + 1
             && self.dag.get(log, seq - 1).map_or(Hash::default(), |last| last.hash) == entry.body.prev;
@@ -263,6 +283,7 @@ impl<R: CryptoRng> Replica<R> {
             generation,
             key: None,
             recipients: Default::default(),
+            reached: Default::default(),
             origin: None,
         });
         known.origin.get_or_insert(origin);
@@ -282,6 +303,9 @@ impl<R: CryptoRng> Replica<R> {
     /// Keeps an epoch's secret and opens what waited for it.
     pub(crate) fn learn_key(&mut self, generation: u32, key: EpochKey, effects: &mut Vec<Effect>) {
         let id = key.id;
+        if self.epochs.get(&id).is_some_and(|epoch| epoch.key.is_some()) {
+            return;
+        }
         if !self.replaying {
             effects.push(Effect::Persist(Self::epoch_record(generation, &key)));
         }
@@ -289,6 +313,7 @@ impl<R: CryptoRng> Replica<R> {
             generation,
             key: None,
             recipients: Default::default(),
+            reached: Default::default(),
             origin: None,
         });
         let unread = self.unread.remove(&id).unwrap_or_default();

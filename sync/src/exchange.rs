@@ -9,7 +9,8 @@ use crate::cbor::{Reader, Writer};
 use crate::crypto::{Label, epoch_of, verify};
 use crate::entry::{expect_array, list};
 use crate::id::{LogId, Name};
-use crate::mailbox::Misbehaviour;
+use crate::mailbox::{Misbehaviour, Order};
+use crate::pairing;
 use crate::replica::{Alarm, Effect, POLICY_RECOVERY_CONFIRMED, Replica};
 
 /// The first byte of a greeting between peers; an entry begins with 1.
@@ -45,7 +46,7 @@ impl<R: CryptoRng> Replica<R> {
             match bytes {
                 // What it gives must be what it names, or it is not what was put there.
                 Some(bytes) if Name::of(&bytes) == name => self.receive(bytes, effects),
-                Some(_) => {}
+                Some(_) => self.alarm(Alarm::Mailbox(mailbox, Misbehaviour::Corrupts), effects),
                 None if self.dag.names.contains(&name) => {}
                 None => effects.push(Effect::Get { mailbox, name }),
             }
@@ -67,7 +68,8 @@ impl<R: CryptoRng> Replica<R> {
         if view.seen.len() >= self.dag.names.len() && self.dag.names.is_subset(&view.seen) {
             return;
         }
-        for (name, bytes) in self.dag.entries().flat_map(|entry| &entry.copies) {
+        let copies = self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, bytes)| (name, bytes));
+        for (name, bytes) in copies.chain(&self.letters) {
             if view.lacks(name) {
                 view.sent.insert(*name);
                 effects.push(Effect::Put { mailbox, name: *name, bytes: bytes.clone() });
@@ -90,8 +92,9 @@ impl<R: CryptoRng> Replica<R> {
         for (log, entries) in &self.dag.logs {
             writer.array(2).bytes(&log.0).unsigned(entries.head().into());
         }
-        writer.array(self.mailboxes.len());
-        for (mailbox, view) in &self.mailboxes {
+        let shared = || self.mailboxes.iter().filter(|(_, view)| view.order == Order::Shared);
+        writer.array(shared().count());
+        for (mailbox, view) in shared() {
             let (cursor, hash) = view.checkpoint();
             writer.array(3).unsigned((*mailbox).into()).unsigned(cursor).bytes(&hash);
         }
@@ -142,7 +145,7 @@ impl<R: CryptoRng> Replica<R> {
 
     fn greeted(&mut self, peer: u32, greeting: &Greeting, effects: &mut Vec<Effect>) {
         for (mailbox, cursor, hash) in &greeting.mailboxes {
-            let view = self.mailboxes.get(mailbox);
+            let view = self.mailboxes.get(mailbox).filter(|view| view.order == Order::Shared);
             if view.is_some_and(|view| view.contradicts(*cursor, *hash)) {
                 self.alarm(Alarm::Mailbox(*mailbox, Misbehaviour::Forked), effects);
             }
@@ -154,6 +157,8 @@ impl<R: CryptoRng> Replica<R> {
                 effects.extend(sends);
             }
         }
+        let keys = self.letters.values().filter(|letter| pairing::keyed(letter).is_some());
+        effects.extend(keys.map(|letter| Effect::Send { peer, bytes: letter.clone() }));
         if greeting.answer {
             self.greet(peer, false, effects);
         }

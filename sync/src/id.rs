@@ -23,6 +23,27 @@ macro_rules! identifier {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
+
+        impl $name {
+            /// Reads what `Display` writes: lower-case hexadecimal, nothing else.
+            pub fn parse(text: &str) -> Option<Self> {
+                let mut bytes = [0; $bytes];
+                if text.len() != 2 * bytes.len() {
+                    return None;
+                }
+                for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+                    for digit in digits {
+                        let digit = match digit {
+                            b'0'..=b'9' => digit - b'0',
+                            b'a'..=b'f' => digit - b'a' + 10,
+                            _ => return None,
+                        };
+                        *byte = *byte << 4 | digit;
+                    }
+                }
+                Some($name(bytes))
+            }
+        }
     };
 }
 

@@ -2,9 +2,10 @@
 //!
 //! | record | array |
 //! |---|---|
-//! | identity | `[0, suite, circle, founder, identity secret, encryption seed, incarnation]` |
+//! | identity | `[0, suite, circle, founder, identity secret, encryption seed, incarnation, [[gen, secret]]]` |
 //! | epoch | `[1, gen, secret]` |
 //! | entry | `[2, sealed entry]` |
+//! | letter | `[3, letter]` |
 //!
 //! The journal holds secrets in the clear: the host keeps it in its encrypted vault.
 
@@ -16,7 +17,8 @@ use zeroize::Zeroizing;
 use crate::cbor::{Reader, Writer};
 use crate::crypto::{DeviceKeys, EpochKey, Suite, wrap};
 use crate::entry::{byte, expect_array, list};
-use crate::id::{CircleId, LogId};
+use crate::id::{CircleId, LogId, Name};
+use crate::pairing;
 use crate::replica::{Effect, Replica};
 
 /// Why a replica could not be made of what was given.
@@ -26,6 +28,8 @@ pub enum OpenError {
     NoIdentity,
     /// A record is not one, or of a version this build does not know.
     Malformed,
+    /// The device was switched off before it had founded a circle: it must begin anew.
+    Unfinished,
     /// The welcome was not made for these keys, or was changed.
     NotForUs,
 }
@@ -35,6 +39,7 @@ impl core::fmt::Display for OpenError {
         f.write_str(match self {
             OpenError::NoIdentity => "the journal does not begin with an identity",
             OpenError::Malformed => "a record is malformed or of an unknown version",
+            OpenError::Unfinished => "the device had not finished founding its circle",
             OpenError::NotForUs => "the welcome was made for another device, or was changed",
         })
     }
@@ -60,9 +65,16 @@ impl<R: CryptoRng> Replica<R> {
                     replica.learn_key(generation, key, &mut unused);
                 }
                 (2, 2) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
+                (2, 3) => {
+                    let letter = reader.vec().ok_or(OpenError::Malformed)?;
+                    replica.letters.insert(Name::of(&letter), letter);
+                }
                 _ => return Err(OpenError::Malformed),
             }
             unused.clear();
+        }
+        if replica.epochs.values().all(|epoch| epoch.key.is_none()) {
+            return Err(OpenError::Unfinished);
         }
         replica.replaying = false;
         replica.note_all_holders(&mut unused);
@@ -80,7 +92,9 @@ impl<R: CryptoRng> Replica<R> {
     ) -> Result<(Self, Vec<Effect>), OpenError> {
         let suite = keys.suite;
         let log = keys.public().log();
-        let opened = keys.unwrap(welcome, &welcome_info(&log, psk)).ok_or(OpenError::NotForUs)?;
+        let opened =
+            pairing::welcomed(welcome).and_then(|sealed| keys.unwrap(sealed, &welcome_info(&log, psk)));
+        let opened = opened.ok_or(OpenError::NotForUs)?;
         let mut reader = Reader(&opened);
         let header = (|| {
             expect_array(&mut reader, 4)?;
@@ -89,36 +103,30 @@ impl<R: CryptoRng> Replica<R> {
         })();
         let (circle, founder) = header.ok_or(OpenError::Malformed)?;
         let mut replica = Self::empty(suite, circle, founder, keys, rng);
-        let mut effects = alloc::vec![Effect::Persist(replica.identity_record())];
-        let epochs = list(&mut reader, |reader| {
-            expect_array(reader, 2)?;
-            replica.read_epoch(reader)
-        });
-        for (generation, key) in epochs.ok_or(OpenError::Malformed)? {
-            replica.learn_key(generation, key, &mut effects);
-        }
+        let epochs = replica.read_epochs(&mut reader).ok_or(OpenError::Malformed)?;
+        let identity = replica.identity_record(&epochs);
+        replica.learn_keys(epochs, &mut Vec::new());
+        let effects = alloc::vec![Effect::Persist(identity)];
         Ok((replica, effects))
     }
 
-    /// The welcome for someone who was just admitted: circle, founder and every epoch secret that is here, encrypted
+    /// The welcome letter for someone who was just admitted: circle, founder and every epoch secret that is here, encrypted
     /// to it and bound to what both sides know (`psk`). `None` for someone who is no member.
     pub fn welcome(&mut self, log: LogId, psk: &[u8]) -> Option<Vec<u8>> {
         let encryption =
             self.members.all.get(&log).filter(|member| member.is_live())?.keys.encryption.clone();
         let mut writer = Writer::default();
         writer.array(4).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
-        let known = self.epochs.values().filter_map(|epoch| Some((epoch.generation, epoch.key.as_ref()?)));
-        writer.array(known.clone().count());
-        for (generation, key) in known {
-            writer.array(2).unsigned(generation.into()).bytes(&key.secret);
-        }
+        let known = self.epochs.values().filter_map(|epoch| Some((epoch.generation, epoch.key.clone()?)));
+        write_epochs(&mut writer, &known.collect::<Vec<_>>());
         let plaintext = Zeroizing::new(writer.0);
-        wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)
+        let sealed = wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)?;
+        Some(pairing::welcome(&sealed))
     }
 
     fn from_identity(record: &[u8], rng: R) -> Option<Self> {
         let mut reader = Reader(record);
-        expect_array(&mut reader, 7)?;
+        expect_array(&mut reader, 8)?;
         if reader.unsigned()? != 0 {
             return None;
         }
@@ -129,7 +137,39 @@ impl<R: CryptoRng> Replica<R> {
         let seed = Zeroizing::new(reader.fixed()?);
         let incarnation = u32::try_from(reader.unsigned()?).ok()?;
         let keys = DeviceKeys::from_secrets(suite, &identity, &seed, incarnation)?;
-        Some(Self::empty(suite, circle, founder, keys, rng))
+        let mut replica = Self::empty(suite, circle, founder, keys, rng);
+        replica.replaying = true;
+        let epochs = replica.read_epochs(&mut reader)?;
+        replica.learn_keys(epochs, &mut Vec::new());
+        Some(replica)
+    }
+
+    /// A keys letter to a member.
+    pub(crate) fn key_letter(&mut self, to: LogId, epochs: &[(u32, EpochKey)]) -> Option<Vec<u8>> {
+        let encryption = self.members.all.get(&to)?.keys.encryption.clone();
+        let mut writer = Writer::default();
+        write_epochs(&mut writer, epochs);
+        let plaintext = Zeroizing::new(writer.0);
+        let sealed =
+            wrap(self.suite, &encryption, &letter_info(&self.circle, &to), &plaintext, &mut self.rng)?;
+        Some(pairing::keys(&sealed))
+    }
+
+    /// What a keys letter to this device brings.
+    pub(crate) fn open_key_letter(&self, letter: &[u8]) -> Option<Vec<(u32, EpochKey)>> {
+        let plaintext = self.keys.unwrap(pairing::keyed(letter)?, &letter_info(&self.circle, &self.me))?;
+        self.read_epochs(&mut Reader(&plaintext))
+    }
+
+    pub(crate) fn learn_keys(&mut self, epochs: Vec<(u32, EpochKey)>, effects: &mut Vec<Effect>) {
+        epochs.into_iter().for_each(|(generation, key)| self.learn_key(generation, key, effects));
+    }
+
+    fn read_epochs(&self, reader: &mut Reader<'_>) -> Option<Vec<(u32, EpochKey)>> {
+        list(reader, |reader| {
+            expect_array(reader, 2)?;
+            self.read_epoch(reader)
+        })
     }
 
     fn read_epoch(&self, reader: &mut Reader<'_>) -> Option<(u32, EpochKey)> {
@@ -137,11 +177,12 @@ impl<R: CryptoRng> Replica<R> {
         Some((generation, EpochKey::new(self.suite, self.circle, reader.fixed()?)))
     }
 
-    pub(crate) fn identity_record(&self) -> Vec<u8> {
+    pub(crate) fn identity_record(&self, epochs: &[(u32, EpochKey)]) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.array(7).unsigned(0).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
+        writer.array(8).unsigned(0).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
         writer.bytes(&self.keys.identity).bytes(&self.keys.encryption_seed);
         writer.unsigned(self.keys.public.incarnation.into());
+        write_epochs(&mut writer, epochs);
         writer.0
     }
 
@@ -151,11 +192,28 @@ impl<R: CryptoRng> Replica<R> {
         writer.0
     }
 
+    pub(crate) fn letter_record(letter: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(2).unsigned(3).bytes(letter);
+        writer.0
+    }
+
     pub(crate) fn entry_record(sealed: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.array(2).unsigned(2).bytes(sealed);
         writer.0
     }
+}
+
+fn write_epochs(writer: &mut Writer, epochs: &[(u32, EpochKey)]) {
+    writer.array(epochs.len());
+    for (generation, key) in epochs {
+        writer.array(2).unsigned((*generation).into()).bytes(&key.secret);
+    }
+}
+
+fn letter_info(circle: &CircleId, to: &LogId) -> Vec<u8> {
+    [b"keys/1".as_slice(), &circle.0, &to.0].concat()
 }
 
 fn welcome_info(log: &LogId, psk: &[u8]) -> Vec<u8> {

@@ -1,29 +1,57 @@
-//! Replication of passkeys across one user's devices.
+//! Replication of passkeys across one user's devices: end-to-end encrypted, without a server that orders anything,
+//! over any carrier.
+//!
+//! [`Replica`] is the core: events in, effects out; it never waits, reads a clock or opens a file. [`Driver`] runs
+//! one with a journal and [`Mailbox`]es. The same replica runs in the product, on a microcontroller and in the
+//! simulator. `README.md` has the threat model, the invariants and the decisions.
 #![no_std]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(any(test, feature = "std"))]
+mod carrier;
 mod cbor;
 mod crypto;
 mod dag;
 mod deliver;
+#[cfg(any(test, feature = "std"))]
+mod driver;
 mod entry;
 mod exchange;
+#[cfg(any(test, feature = "std"))]
+mod folder;
 mod id;
 mod journal;
 mod mailbox;
 mod membership;
+mod pairing;
+mod recovery;
 mod replica;
+#[cfg(any(test, feature = "simulator"))]
+mod seeded;
 mod speak;
 mod state;
+#[cfg(test)]
+mod tests;
+mod text;
 
+#[cfg(any(test, feature = "std"))]
+pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};
 pub use crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, padme};
+#[cfg(any(test, feature = "std"))]
+pub use driver::{Driver, Journal, Report};
 pub use entry::{Body, Dep, ENTRY_MAX, Op};
+#[cfg(any(test, feature = "std"))]
+pub use folder::Folder;
 pub use id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId};
 pub use journal::OpenError;
-pub use mailbox::Misbehaviour;
+pub use mailbox::{Misbehaviour, Order};
 pub use membership::{Member, Members, Rank};
+pub use pairing::{Invitation, JoinRequest, emoji};
+pub use recovery::{RECOVERY_SECRET, RecoveryKey, Share};
 pub use replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_RECOVERY_CONFIRMED, Replica};
+#[cfg(any(test, feature = "simulator"))]
+pub use seeded::Seeded;
 pub use state::{Record, Register, Stamp, State};

@@ -21,11 +21,24 @@ pub enum Misbehaviour {
     Withholds,
     /// It showed another device another history.
     Forked,
+    /// It lists bytes under a name that is not theirs.
+    Corrupts,
+}
+
+/// Whether a mailbox numbers what it holds alike for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Every device is shown one history: peers compare it.
+    #[default]
+    Shared,
+    /// Each device finds things in an order of its own, as in a folder: there is nothing to compare.
+    Private,
 }
 
 /// One mailbox, as one replica sees it.
 #[derive(Default)]
 pub(crate) struct View {
+    pub(crate) order: Order,
     /// Every name that was listed.
     pub(crate) seen: BTreeSet<Name>,
     /// The start of the hash over the first `n + 1` names, at index `n`.
@@ -80,7 +93,7 @@ impl View {
     /// Takes a list that begins at the cursor and of which the mailbox says that it holds `head` names in all.
     pub(crate) fn listed(&mut self, names: impl Iterator<Item = Name>, head: u64) -> Option<Misbehaviour> {
         if head < self.cursor() {
-            *self = View { requests: self.requests, ..View::default() };
+            *self = View { order: self.order, requests: self.requests, ..View::default() };
             return Some(Misbehaviour::RolledBack);
         }
         for name in names {

@@ -98,7 +98,7 @@ impl Members {
     /// Judges every admission and revocation of the delivered entries.
     pub(crate) fn of(dag: &Dag, founder: LogId) -> Self {
         let candidates = candidates(dag, founder);
-        let mut cosigned = BTreeMap::new();
+        let mut cosigned = Cosigned::new();
         loop {
             let (members, pleas) = judge(dag, &candidates, &cosigned);
             let before = cosigned.len();
@@ -158,14 +158,18 @@ fn candidates(dag: &Dag, founder: LogId) -> BTreeMap<LogId, Member> {
     candidates
 }
 
+/// For each target the entries that ask for its end.
 type Pleas = BTreeMap<LogId, BTreeSet<(LogId, u32)>>;
+
+/// For each target that two members ended together its cut, and their entries.
+type Cosigned = BTreeMap<LogId, (u32, BTreeSet<(LogId, u32)>)>;
 
 /// Goes through admissions and revocations, those of seniors first: so whatever could void one is known by then.
 /// Also returns the revocations that lacked authority alone.
 fn judge(
     dag: &Dag,
     candidates: &BTreeMap<LogId, Member>,
-    cosigned: &BTreeMap<LogId, (u32, BTreeSet<(LogId, u32)>)>,
+    cosigned: &Cosigned,
 ) -> (Members, Pleas) {
     let mut members = Members::default();
     let mut cuts: BTreeMap<LogId, u32> = cosigned.iter().map(|(log, (cut, _))| (*log, *cut)).collect();

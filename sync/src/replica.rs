@@ -9,7 +9,7 @@ use crate::crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, random};
 use crate::dag::Dag;
 use crate::entry::{Op, Signed};
 use crate::id::{AccountId, CircleId, EpochId, LogId, Name, RecordId};
-use crate::mailbox::{Misbehaviour, View};
+use crate::mailbox::{Misbehaviour, Order, View};
 use crate::membership::Members;
 use crate::state::{Record, State};
 
@@ -84,6 +84,8 @@ pub enum Event {
         /// As they came.
         bytes: Vec<u8>,
     },
+    /// A letter for someone who is no member yet: kept, and put into every mailbox.
+    Post(Vec<u8>),
     /// Time passed.
     Tick,
 }
@@ -132,6 +134,8 @@ pub enum Effect {
     Backup(RecordId, bool),
     /// Someone joined or left: show the list of devices.
     MembersChanged,
+    /// A letter was found: perhaps someone asks to join. Whatever is in it, a stranger may have written it.
+    Letter(Vec<u8>),
     /// Tell the user. Never a reason to refuse a sign-in.
     Alarm(Alarm),
 }
@@ -155,9 +159,14 @@ pub(crate) struct Epoch {
     pub(crate) generation: u32,
     pub(crate) key: Option<EpochKey>,
     pub(crate) recipients: BTreeSet<LogId>,
+    /// Whom this device has written a letter with the secret.
+    pub(crate) reached: BTreeSet<LogId>,
     /// Where it was announced.
     pub(crate) origin: Option<(LogId, u32)>,
 }
+
+/// An opened entry, and as it was sealed.
+pub(crate) type Waiting = (Signed, Vec<u8>);
 
 /// One device's copy of the circle.
 pub struct Replica<R> {
@@ -172,12 +181,16 @@ pub struct Replica<R> {
     pub(crate) state: State,
     pub(crate) epochs: BTreeMap<EpochId, Epoch>,
     /// Opened but not deliverable yet.
-    pub(crate) waiting: BTreeMap<(LogId, u32), Vec<(Signed, Vec<u8>)>>,
+    pub(crate) waiting: BTreeMap<(LogId, u32), Vec<Waiting>>,
     /// Sealed under an epoch that is not known yet.
     pub(crate) unread: BTreeMap<EpochId, Vec<Vec<u8>>>,
     /// For every log the last number a live member refers to: what a revoked log may still deliver.
     pub(crate) demanded: BTreeMap<LogId, u32>,
     pub(crate) mailboxes: BTreeMap<u8, View>,
+    /// Letters this device posted.
+    pub(crate) letters: BTreeMap<Name, Vec<u8>>,
+    /// Keys letters that were tried.
+    pub(crate) letters_tried: BTreeSet<Name>,
     pub(crate) backed: BTreeSet<RecordId>,
     pub(crate) put_by: BTreeMap<(LogId, u32), Vec<RecordId>>,
     pub(crate) acknowledge_at: Option<u64>,
@@ -196,7 +209,7 @@ impl<R: CryptoRng> Replica<R> {
         let circle = CircleId(random(&mut rng));
         let me = keys.public().log();
         let mut replica = Self::empty(suite, circle, me, keys, rng);
-        let mut effects = alloc::vec![Effect::Persist(replica.identity_record())];
+        let mut effects = alloc::vec![Effect::Persist(replica.identity_record(&[]))];
         let admit = Op::Admit { keys: replica.keys.public().clone(), recovery: false, name: name.to_vec() };
         let secret = random(&mut replica.rng);
         replica.rotate(now_ms, Some(admit), Some(secret), &mut effects);
@@ -220,6 +233,8 @@ impl<R: CryptoRng> Replica<R> {
             unread: BTreeMap::new(),
             demanded: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            letters_tried: BTreeSet::new(),
             backed: BTreeSet::new(),
             put_by: BTreeMap::new(),
             acknowledge_at: None,
@@ -270,6 +285,7 @@ impl<R: CryptoRng> Replica<R> {
             Event::Failed { mailbox } => self.mailboxes.entry(mailbox).or_default().failed(),
             Event::PeerSeen { peer } => self.greet(peer, true, &mut effects),
             Event::Peer { peer, bytes } => self.peer(peer, bytes, &mut effects),
+            Event::Post(letter) => self.post(letter, &mut effects),
             Event::Tick => {}
         }
         self.settle(now_ms, &mut effects);
@@ -277,8 +293,8 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     /// Tells the replica of a mailbox before the first [`Event::Poll`], so that what it says is put there.
-    pub fn add_mailbox(&mut self, mailbox: u8) {
-        self.mailboxes.entry(mailbox).or_default();
+    pub fn add_mailbox(&mut self, mailbox: u8, order: Order) {
+        self.mailboxes.entry(mailbox).or_default().order = order;
     }
 
     /// When [`Event::Tick`] is due, in milliseconds since 1970; `None` if nothing waits for time.
@@ -294,6 +310,16 @@ impl<R: CryptoRng> Replica<R> {
     /// The circle.
     pub fn circle(&self) -> CircleId {
         self.circle
+    }
+
+    /// The log that began it.
+    pub fn founder(&self) -> LogId {
+        self.founder
+    }
+
+    /// What the circle signs and seals with.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// What the delivered entries add up to.

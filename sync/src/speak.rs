@@ -1,6 +1,6 @@
 //! How a replica says something: which epoch it seals under, and when it makes a new one.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
@@ -9,6 +9,7 @@ use crate::crypto::{EpochKey, random, wrap};
 use crate::deliver::wrap_info;
 use crate::entry::{Body, Dep, Op, Signed};
 use crate::id::{EpochId, LogId, Name};
+use crate::pairing;
 use crate::replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Epoch, Replica};
 
 impl<R: CryptoRng> Replica<R> {
@@ -37,10 +38,7 @@ impl<R: CryptoRng> Replica<R> {
             self.say(now_ms, alloc::vec![Op::Evidence { sealed }], effects);
         }
         if core::mem::take(&mut self.rewrap) {
-            let ops = self.wraps_for_newcomers();
-            if !ops.is_empty() {
-                self.say(now_ms, ops, effects);
-            }
+            self.write_to_newcomers(effects);
         }
         match self.acknowledge_at {
             Some(u64::MAX) => self.acknowledge_at = Some(now_ms + ACKNOWLEDGE_AFTER_MS),
@@ -105,7 +103,15 @@ impl<R: CryptoRng> Replica<R> {
             self.learn_key(generation, key, effects);
             return self.append(now_ms, ops, &[id], effects);
         }
-        let cover = self.cover(before);
+        let (cover, missing) = self.cover(before);
+        let covering = cover.first().and_then(|id| self.epochs.get(id));
+        if let Some((generation, key)) =
+            covering.and_then(|epoch| Some((epoch.generation, epoch.key.clone()?)))
+        {
+            for log in missing {
+                self.write_to(log, alloc::vec![(generation, key.clone())], effects);
+            }
+        }
         if let Some((generation, key)) = made {
             self.learn_key(generation, key, effects);
         }
@@ -123,39 +129,48 @@ impl<R: CryptoRng> Replica<R> {
         Op::Epoch { generation, id: key.id, wraps }
     }
 
-    /// Epochs that together reach every member, newest first.
-    fn cover(&self, mut missing: BTreeSet<LogId>) -> Vec<EpochId> {
+    /// Epochs that together reach every member, newest first; and whom they do not reach.
+    fn cover(&self, mut missing: BTreeSet<LogId>) -> (Vec<EpochId>, BTreeSet<LogId>) {
         let mut known: Vec<_> = self.epochs.iter().filter(|(_, epoch)| epoch.key.is_some()).collect();
         known.sort_by_key(|(id, epoch)| core::cmp::Reverse((epoch.generation, **id)));
         let mut cover = Vec::new();
         for (id, epoch) in known {
             let before = missing.len();
-            missing.retain(|log| !epoch.recipients.contains(log));
+            missing.retain(|log| !epoch.recipients.contains(log) && !epoch.reached.contains(log));
             if missing.len() < before {
                 cover.push(*id);
             }
         }
-        cover
+        (cover, missing)
     }
 
-    /// The secrets of epochs this device made, for members whose admission did not know of them.
-    fn wraps_for_newcomers(&mut self) -> Vec<Op> {
-        let mut wanted = Vec::new();
+    /// Keys letters with epochs' secrets for members whose admission did not know of them: the business of the
+    /// epoch's maker and of the member's admitter, whoever comes first.
+    fn write_to_newcomers(&mut self, effects: &mut Vec<Effect>) {
+        let mut wanted: BTreeMap<LogId, Vec<(u32, EpochKey)>> = BTreeMap::new();
         for (id, epoch) in &self.epochs {
             let (Some(key), Some((author, _))) = (&epoch.key, epoch.origin) else { continue };
-            let lacking: Vec<_> = self
-                .members
-                .all
-                .iter()
-                .filter(|(log, member)| member.is_live() && !epoch.recipients.contains(log))
-                .filter(|(_, member)| !self.welcomed_with(member.admitted_by, *id))
-                .map(|(log, member)| (*log, member.keys.encryption.clone()))
-                .collect();
-            if author == self.me && !lacking.is_empty() {
-                wanted.push((epoch.generation, key.clone(), lacking));
+            for (log, member) in self.members.all.iter().filter(|(_, member)| member.is_live()) {
+                let mine = *log != self.me && (author == self.me || member.admitted_by == self.me);
+                if mine && !epoch.recipients.contains(log) && !self.welcomed_with(member.admitted_by, *id) {
+                    wanted.entry(*log).or_default().push((epoch.generation, key.clone()));
+                }
             }
         }
-        wanted.into_iter().map(|(generation, key, lacking)| self.wraps(generation, &key, &lacking)).collect()
+        for (log, epochs) in wanted {
+            self.write_to(log, epochs, effects);
+        }
+    }
+
+    /// Posts a keys letter, and remembers whom it reaches.
+    fn write_to(&mut self, log: LogId, epochs: Vec<(u32, EpochKey)>, effects: &mut Vec<Effect>) {
+        let Some(letter) = self.key_letter(log, &epochs) else { return };
+        self.post(letter, effects);
+        for (_, key) in &epochs {
+            if let Some(epoch) = self.epochs.get_mut(&key.id) {
+                epoch.reached.insert(log);
+            }
+        }
     }
 
     /// Whether the welcome by this member had the epoch's secret in it: its own do, and so do those it admitted
@@ -202,11 +217,25 @@ impl<R: CryptoRng> Replica<R> {
             let mut delivered = Vec::new();
             self.receive(sealed.clone(), &mut delivered);
             effects.append(&mut delivered);
-            for (mailbox, view) in &mut self.mailboxes {
-                view.sent.insert(name);
-                effects.push(Effect::Put { mailbox: *mailbox, name, bytes: sealed.clone() });
-            }
+            self.put_everywhere(name, &sealed, effects);
         }
         self.acknowledge_at = None;
+    }
+
+    /// Keeps a letter and puts it into every mailbox. What is no letter is dropped.
+    pub(crate) fn post(&mut self, letter: Vec<u8>, effects: &mut Vec<Effect>) {
+        let name = Name::of(&letter);
+        if pairing::is_letter(&letter) && !self.letters.contains_key(&name) {
+            effects.push(Effect::Persist(Self::letter_record(&letter)));
+            self.put_everywhere(name, &letter, effects);
+            self.letters.insert(name, letter);
+        }
+    }
+
+    fn put_everywhere(&mut self, name: Name, bytes: &[u8], effects: &mut Vec<Effect>) {
+        for (mailbox, view) in &mut self.mailboxes {
+            view.sent.insert(name);
+            effects.push(Effect::Put { mailbox: *mailbox, name, bytes: bytes.to_vec() });
+        }
     }
 }

@@ -1,0 +1,166 @@
+//! The driver: carries out what a replica asks for, with a journal and mailboxes that block.
+
+use std::boxed::Box;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use crate::carrier::Mailbox;
+use crate::id::RecordId;
+use crate::replica::{Alarm, Effect, Event, Replica};
+
+/// Where a replica's records are kept: in order, encrypted, durable when `append` returns.
+pub trait Journal {
+    /// Adds a record at the end.
+    fn append(&mut self, record: &[u8]) -> io::Result<()>;
+}
+
+impl Journal for Vec<Vec<u8>> {
+    fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        self.push(record.to_vec());
+        Ok(())
+    }
+}
+
+/// What the host should know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Report {
+    /// These records are new, changed or gone.
+    Changed(Vec<RecordId>),
+    /// Whether a record now survives the loss of any one device.
+    Backup(RecordId, bool),
+    /// Someone joined or left.
+    MembersChanged,
+    /// A letter was found in a mailbox (`pairing`).
+    Letter(Vec<u8>),
+    /// Tell the user.
+    Alarm(Alarm),
+    /// A mailbox could not be reached, and why. Nothing is lost: it is tried again at the next round.
+    Unreachable(u8, io::Error),
+}
+
+/// A replica with its journal and its mailboxes.
+pub struct Driver<R, J> {
+    replica: Replica<R>,
+    journal: J,
+    mailboxes: Vec<Box<dyn Mailbox>>,
+    /// Asked for and not done yet. Survives a full disk: what follows a record waits for the record.
+    pending: VecDeque<Effect>,
+}
+
+impl<R: CryptoRng, J: Journal> Driver<R, J> {
+    /// Begins with the effects that founding or joining asked for; none for a replica read back from its journal.
+    pub fn new(
+        mut replica: Replica<R>,
+        first: Vec<Effect>,
+        journal: J,
+        mailboxes: Vec<Box<dyn Mailbox>>,
+    ) -> Self {
+        for (number, mailbox) in (0..).zip(&mailboxes) {
+            replica.add_mailbox(number, mailbox.order());
+        }
+        Driver { replica, journal, mailboxes, pending: first.into() }
+    }
+
+    /// The replica, to be asked.
+    pub fn replica(&self) -> &Replica<R> {
+        &self.replica
+    }
+
+    /// The replica, for a welcome to be made.
+    pub fn replica_mut(&mut self) -> &mut Replica<R> {
+        &mut self.replica
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
+    /// Takes one event and carries out what follows from it, until nothing more does.
+    ///
+    /// An error is the journal's: the record and everything behind it are kept and tried again at the next call.
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> io::Result<Vec<Report>> {
+        let mut reports = Vec::new();
+        let effects = self.replica.handle(now_ms, event);
+        self.pending.extend(effects);
+        self.work(now_ms, &mut reports)?;
+        Ok(reports)
+    }
+
+    /// One round with every mailbox: what is new comes in, what is missing there goes out.
+    pub fn sync(&mut self, now_ms: u64) -> io::Result<Vec<Report>> {
+        let mut reports = Vec::new();
+        for mailbox in 0..self.mailboxes.len() {
+            let mailbox = u8::try_from(mailbox).expect("nobody has 256 mailboxes");
+            reports.extend(self.handle(now_ms, Event::Poll { mailbox })?);
+        }
+        Ok(reports)
+    }
+
+    fn work(&mut self, now_ms: u64, reports: &mut Vec<Report>) -> io::Result<()> {
+        // A mailbox that failed is left alone for the rest of this call: a time-out for each entry helps nobody.
+        let mut down = BTreeSet::new();
+        while let Some(effect) = self.pending.front() {
+            if let Effect::Persist(record) = effect {
+                self.journal.append(record)?;
+            }
+            let Some(effect) = self.pending.pop_front() else { break };
+            let Some(event) = self.perform(effect, &mut down, reports) else { continue };
+            self.pending.extend(self.replica.handle(now_ms, event));
+        }
+        Ok(())
+    }
+
+    fn perform(
+        &mut self,
+        effect: Effect,
+        down: &mut BTreeSet<u8>,
+        reports: &mut Vec<Report>,
+    ) -> Option<Event> {
+        let (mailbox, result) = match effect {
+            Effect::Put { mailbox, name, bytes } => (mailbox, {
+                self.reach(mailbox, down)?.put(name, &bytes).map(|()| Some(Event::Stored { mailbox, name }))
+            }),
+            Effect::Get { mailbox, name } => {
+                (mailbox, { self.reach(mailbox, down)?.get(name).map(|bytes| bytes.map(Event::Received)) })
+            }
+            Effect::List { mailbox, since, request } => (mailbox, {
+                self.reach(mailbox, down)?.list(since).map(|listing| {
+                    let (items, head) = (listing.items, listing.head);
+                    Some(Event::Listed { mailbox, request, items, head })
+                })
+            }),
+            Effect::Changed(records) => return Self::report(Report::Changed(records), reports),
+            Effect::Backup(record, backed) => return Self::report(Report::Backup(record, backed), reports),
+            Effect::MembersChanged => return Self::report(Report::MembersChanged, reports),
+            Effect::Letter(letter) => return Self::report(Report::Letter(letter), reports),
+            Effect::Alarm(alarm) => return Self::report(Report::Alarm(alarm), reports),
+            // Records were written by the caller; there are no peers here.
+            Effect::Persist(_) | Effect::Send { .. } => return None,
+        };
+        match result {
+            Ok(event) => event,
+            Err(error) => {
+                down.insert(mailbox);
+                reports.push(Report::Unreachable(mailbox, error));
+                Some(Event::Failed { mailbox })
+            }
+        }
+    }
+
+    fn reach(&mut self, mailbox: u8, down: &BTreeSet<u8>) -> Option<&mut Box<dyn Mailbox>> {
+        if down.contains(&mailbox) {
+            return None;
+        }
+        self.mailboxes.get_mut(usize::from(mailbox))
+    }
+
+    fn report(report: Report, reports: &mut Vec<Report>) -> Option<Event> {
+        reports.push(report);
+        None
+    }
+}

@@ -1,0 +1,123 @@
+//! A folder as a carrier: Syncthing, a USB stick, git or a network drive takes it to the other devices.
+//!
+//! One file an entry, named after its bytes, written once and never changed: no carrier can make a conflict of it.
+//! Foreign, unfinished and renamed files are ignored; a file is believed once its bytes have its name.
+
+use std::collections::BTreeMap;
+use std::format;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::vec::Vec;
+
+use crate::carrier::{Listing, Mailbox};
+use crate::entry::ENTRY_MAX;
+use crate::id::Name;
+use crate::mailbox::Order;
+
+/// What an entry's file is called after its name.
+const SUFFIX: &str = ".entry";
+
+/// Entries as files of one directory.
+#[derive(Debug)]
+pub struct Folder {
+    directory: PathBuf,
+    /// In the order in which this process found them: a folder has none of its own.
+    found: Vec<Name>,
+    /// Files whose bytes do not have their name: not looked at again until they change size.
+    broken: BTreeMap<Name, u64>,
+}
+
+impl Folder {
+    /// The folder at this path; makes it.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Folder { directory: PathBuf::from(directory), found: Vec::new(), broken: BTreeMap::new() })
+    }
+
+    fn path(&self, name: Name) -> PathBuf {
+        self.directory.join(format!("{name}{SUFFIX}"))
+    }
+
+    /// The names in the directory with the sizes of their files.
+    fn scan(&self) -> io::Result<BTreeMap<Name, u64>> {
+        let mut names = BTreeMap::new();
+        for file in fs::read_dir(&self.directory)? {
+            let file = file?;
+            let name = file.file_name();
+            if let Some(name) = name.to_str().and_then(|name| Name::parse(name.strip_suffix(SUFFIX)?))
+                && let Ok(metadata) = file.metadata()
+                && metadata.is_file()
+            {
+                names.insert(name, metadata.len());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The file's bytes if they have this name.
+    fn read(&self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path(name)) {
+            Ok(bytes) => Ok((Name::of(&bytes) == name).then_some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Mailbox for Folder {
+    fn order(&self) -> Order {
+        Order::Private
+    }
+
+    fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+        if self.read(name)?.is_some() {
+            return Ok(());
+        }
+        // The dot hides it from Syncthing's and people's eyes; the rename makes it whole or absent.
+        let unfinished = self.directory.join(format!(".{name}.{}.tmp", std::process::id()));
+        let written = (|| {
+            let mut file = File::create(&unfinished)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, self.path(name))?;
+            #[cfg(unix)]
+            File::open(&self.directory)?.sync_all()?;
+            Ok(())
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        written
+    }
+
+    fn list(&mut self, since: u64) -> io::Result<Listing> {
+        let present = self.scan()?;
+        self.found.retain(|name| present.contains_key(name));
+        let known: std::collections::BTreeSet<Name> = self.found.iter().copied().collect();
+        let mut read = BTreeMap::new();
+        for (name, size) in &present {
+            let broken = self.broken.get(name) == Some(size) || *size > ENTRY_MAX as u64;
+            if known.contains(name) || broken {
+                continue;
+            }
+            match self.read(*name)? {
+                Some(bytes) => {
+                    self.broken.remove(name);
+                    self.found.push(*name);
+                    read.insert(*name, bytes);
+                }
+                None => {
+                    self.broken.insert(*name, *size);
+                }
+            }
+        }
+        let new = self.found.iter().skip(usize::try_from(since).unwrap_or(usize::MAX));
+        let items = new.map(|name| (*name, read.remove(name))).collect();
+        Ok(Listing { items, head: self.found.len() as u64 })
+    }
+
+    fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        self.read(name)
+    }
+}

@@ -1,0 +1,179 @@
+//! What bad carriers can do: be noticed.
+
+use std::fs;
+use std::io;
+
+use super::*;
+use crate::{Folder, Listing, Misbehaviour, Name, Order, conformance};
+
+#[test]
+fn memory_conforms() {
+    let mailbox = MemoryMailbox::default();
+    conformance(|| Box::new(mailbox.clone()));
+}
+
+#[test]
+fn a_folder_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    conformance(|| Box::new(Folder::open(directory.path()).unwrap()));
+}
+
+#[test]
+fn two_devices_converge_through_a_folder_full_of_rubbish() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = || -> Vec<Box<dyn Mailbox>> { vec![Box::new(Folder::open(directory.path()).unwrap())] };
+    let mut world = World::of(30, 2);
+    for device in 0..2 {
+        let journal = world.devices[device].journal().clone();
+        let replica = Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+        world.devices[device] = Driver::new(replica, Vec::new(), journal, folder());
+    }
+    let record = world.put(0);
+    world.sync(0);
+    let entries: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    let bytes = fs::read(&entries[0]).unwrap();
+    fs::write(directory.path().join("holiday.jpg"), b"foreign").unwrap();
+    fs::write(directory.path().join(format!("{}.entry", Name([3; 16]))), &bytes).unwrap();
+    fs::write(directory.path().join(format!("{}.entry", Name([4; 16]))), b"").unwrap();
+    fs::create_dir(directory.path().join(format!("{}.entry", Name([5; 16])))).unwrap();
+    fs::write(directory.path().join("x.sync-conflict-20260101-000000-ABCDEFG.entry"), b"conflict").unwrap();
+    // One file is only half there yet, as a copy in progress is.
+    fs::write(&entries[0], &bytes[..bytes.len() / 2]).unwrap();
+    world.sync(1);
+    fs::write(&entries[0], &bytes).unwrap();
+    world.sync(1);
+    assert!(world.has(1, record));
+    world.assert_equal(&[0, 1]);
+    assert_eq!(world.alarms, []);
+}
+
+#[test]
+fn a_folder_that_loses_a_file_raises_an_alarm_and_gets_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::of(31, 1);
+    let journal = world.devices[0].journal().clone();
+    let replica = Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+    world.devices[0] =
+        Driver::new(replica, Vec::new(), journal, vec![Box::new(Folder::open(directory.path()).unwrap())]);
+    world.put(0);
+    world.sync(0);
+    world.sync(0);
+    let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&file).unwrap();
+    world.sync(0);
+    world.sync(0);
+    assert_eq!(world.alarms, [(0, Alarm::Mailbox(0, Misbehaviour::RolledBack))]);
+    assert!(file.exists(), "what is missing is put again");
+}
+
+#[test]
+fn a_mailbox_that_rolls_back_is_noticed_at_once_and_healed() {
+    let mut world = World::of(32, 2);
+    let record = world.put(0);
+    world.settle();
+    world.mailbox.with(|held| held.truncate(2));
+    world.sync(1);
+    assert_eq!(world.alarms, [(1, Alarm::Mailbox(0, Misbehaviour::RolledBack))]);
+    world.settle();
+    let newcomer = world.join(0);
+    world.settle();
+    assert!(world.has(newcomer, record));
+}
+
+#[test]
+fn a_mailbox_that_withholds_what_it_acknowledged_is_noticed_by_the_writer() {
+    let mut world = World::of(33, 2);
+    world.put(0);
+    world.mailbox.with(|held| held.pop());
+    world.sync(0);
+    world.sync(0);
+    assert_eq!(world.alarms, [(0, Alarm::Mailbox(0, Misbehaviour::Withholds))]);
+    world.sync(0);
+    world.settle();
+    world.assert_equal(&[0, 1]);
+}
+
+/// Answers as it is told, whatever it was asked.
+struct Hostile(Vec<(Name, Option<Vec<u8>>)>, u64);
+
+impl Mailbox for Hostile {
+    fn order(&self) -> Order {
+        Order::Shared
+    }
+    fn put(&mut self, _: Name, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn list(&mut self, _: u64) -> io::Result<Listing> {
+        Ok(Listing { items: core::mem::take(&mut self.0), head: self.1 })
+    }
+    fn get(&mut self, _: Name) -> io::Result<Option<Vec<u8>>> {
+        Ok(Some(vec![0; 5]))
+    }
+}
+
+#[test]
+fn garbage_from_a_mailbox_changes_nothing_and_is_noticed() {
+    let mut world = World::of(34, 2);
+    let record = world.put(0);
+    world.settle();
+    let sealed: Vec<Vec<u8>> =
+        world.mailbox.with(|held| held.iter().map(|(_, bytes)| bytes.clone()).collect());
+    let mut rng = Seeded::new(1);
+    let mut items = Vec::new();
+    for bytes in &sealed {
+        let mut wrong = bytes.clone();
+        let index = rng.below(wrong.len() as u64) as usize;
+        wrong[index] ^= 1 << rng.below(8);
+        items.push((Name::of(&wrong), Some(wrong.clone())));
+        wrong.truncate(index);
+        items.push((Name::of(&wrong), Some(wrong)));
+        items.push((Name::of(bytes), Some(vec![1, 1, 2])));
+        items.push((Name([9; 16]), None));
+    }
+    items.push((Name::of(&[]), Some(Vec::new())));
+    let head = items.len() as u64;
+    let journal = world.devices[0].journal().clone();
+    let replica = Replica::open(journal.iter().map(Vec::as_slice), rng.fork()).unwrap();
+    let mut device = Driver::new(replica, Vec::new(), journal, vec![Box::new(Hostile(items, head))]);
+    let before = device.replica().state().clone();
+    let reports = device.sync(world.now_ms).unwrap();
+    let corrupt = Alarm::Mailbox(0, Misbehaviour::Corrupts);
+    assert!(reports.iter().any(|report| matches!(report, Report::Alarm(alarm) if *alarm == corrupt)));
+    assert_eq!(*device.replica().state(), before);
+    device.handle(world.now_ms, Event::Local(vec![Op::Del { record }])).unwrap();
+    assert!(device.replica().record(record).is_none(), "the device goes on");
+}
+
+/// A disk that is full until told otherwise.
+struct Disk(Vec<Vec<u8>>, std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl crate::Journal for Disk {
+    fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.push(record.to_vec());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_and_nothing_leaves_the_device_before_it_is_kept() {
+    let full = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mailbox = MemoryMailbox::default();
+    let (replica, effects) = Replica::found(Suite::P256, b"one", START_MS, Seeded::new(1));
+    let disk = Disk(Vec::new(), full.clone());
+    let mut device = Driver::new(replica, effects, disk, vec![Box::new(mailbox.clone())]);
+    device.sync(START_MS).unwrap();
+    let before = mailbox.with(|held| held.len());
+    full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let record = RecordId([5; 16]);
+    assert!(device.handle(START_MS, Event::Local(vec![put_op(record)])).is_err());
+    assert!(device.sync(START_MS).is_err(), "it is tried again");
+    assert_eq!(mailbox.with(|held| held.len()), before);
+    full.store(false, std::sync::atomic::Ordering::Relaxed);
+    device.sync(START_MS).unwrap();
+    assert_eq!(mailbox.with(|held| held.len()), before + 1);
+    let again = Replica::open(device.journal().0.iter().map(Vec::as_slice), Seeded::new(2)).unwrap();
+    assert!(again.record(record).is_some());
+}

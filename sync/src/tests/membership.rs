@@ -1,0 +1,160 @@
+//! Who may end whose membership, and what a revoked device can still do: nothing that hurts.
+
+use super::*;
+use crate::{RECOVERY_SECRET, RecoveryKey};
+
+#[test]
+fn a_revoked_device_learns_nothing_new() {
+    let mut world = World::of(20, 3);
+    let known = world.put(0);
+    world.settle();
+    let thief = world.log(2);
+    world.tell(0, Event::Revoke { log: thief, why: 1 });
+    world.settle();
+    let later = world.put(1);
+    world.settle();
+    world.assert_equal(&[0, 1]);
+    assert!(world.has(2, known) && !world.has(2, later));
+    assert!(world.devices[0].replica().exposed(thief).contains(&known), "the worklist of keys to replace");
+    assert!(!world.devices[0].replica().exposed(thief).contains(&later));
+    assert!(world.alarms.contains(&(2, Alarm::NotAMember)), "it is told, and keeps what it has");
+}
+
+#[test]
+fn what_a_revoked_device_destroys_afterwards_stays() {
+    let mut world = World::of(21, 3);
+    let record = world.put(0);
+    world.settle();
+    // The thief deletes before it hears of its end; the others revoke it without having seen that.
+    world.delete(2, record);
+    let sealed = world.mailbox.with(|held| held.pop().unwrap());
+    world.tell(0, Event::Revoke { log: world.log(2), why: 1 });
+    world.sync(1);
+    world.mailbox.with(|held| held.push(sealed));
+    world.settle();
+    world.assert_equal(&[0, 1]);
+    assert!(world.has(0, record) && world.has(1, record));
+}
+
+#[test]
+fn of_two_members_that_revoke_each_other_the_senior_stays() {
+    let mut world = World::of(22, 3);
+    let (one, two) = (world.log(1), world.log(2));
+    world.tell(1, Event::Revoke { log: two, why: 1 });
+    world.tell(2, Event::Revoke { log: one, why: 1 });
+    world.settle();
+    world.assert_equal(&[0, 1]);
+    let members = world.devices[0].replica().members();
+    assert!(members.is_live(one) && !members.is_live(two));
+}
+
+#[test]
+fn a_junior_cannot_revoke_a_senior_alone_and_two_independent_ones_can() {
+    let mut world = World::of(23, 3);
+    let founder = world.log(0);
+    world.tell(2, Event::Revoke { log: founder, why: 1 });
+    world.settle();
+    world.assert_equal(&[0, 1, 2]);
+    assert!(world.devices[1].replica().members().is_live(founder));
+    world.tell(1, Event::Revoke { log: founder, why: 1 });
+    world.settle();
+    world.assert_equal(&[1, 2]);
+    assert!(!world.devices[1].replica().members().is_live(founder));
+}
+
+#[test]
+fn a_thief_gains_no_accomplice_by_admitting_one() {
+    let mut world = World::of(24, 3);
+    let thief = world.log(2);
+    let accomplice = world.join(2);
+    world.settle();
+    let accomplice_log = world.log(accomplice);
+    assert_eq!(world.devices[0].replica().members().admitted_by(thief), [accomplice_log], "the cascade list");
+    // The two together are not independent: they cannot outvote the founder.
+    let founder = world.log(0);
+    world.tell(2, Event::Revoke { log: founder, why: 1 });
+    world.tell(accomplice, Event::Revoke { log: founder, why: 1 });
+    world.settle();
+    assert!(world.devices[1].replica().members().is_live(founder));
+}
+
+#[test]
+fn a_device_that_retires_leaves_its_records() {
+    let mut world = World::of(25, 2);
+    let record = world.put(1);
+    world.settle();
+    world.tell(1, Event::Revoke { log: world.log(1), why: 0 });
+    world.settle();
+    assert!(world.has(0, record) && !world.devices[0].replica().members().is_live(world.log(1)));
+}
+
+#[test]
+fn the_recovery_key_alone_restores_everything() {
+    let mut world = World::of(26, 2);
+    let key = RecoveryKey::generate(&mut world.rng);
+    let keys = key.keys(Suite::P256).public().clone();
+    let log = keys.log();
+    world.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
+    let letter = world.devices[0].replica_mut().welcome(log, RECOVERY_SECRET).unwrap();
+    world.tell(0, Event::Post(letter));
+    let record = world.put(1);
+    world.settle();
+    world.tell(0, Event::Revoke { log: world.log(1), why: 1 });
+    let after_rotation = world.put(0);
+    world.settle();
+    let confirmed = Op::Policy { number: crate::POLICY_RECOVERY_CONFIRMED, value: vec![1] };
+    assert!(!world.devices[0].replica().is_backed_up(record), "an unconfirmed paper is no backup");
+    world.tell(0, Event::Local(vec![confirmed]));
+    world.settle();
+    assert!(world.devices[0].replica().is_backed_up(after_rotation), "a confirmed one is");
+    // Every device burns. What is left: the mailbox and the paper.
+    let founder = world.log(0);
+    world.devices.clear();
+    let letters = world.mailbox.with(|held| held.clone());
+    let (replica, effects) = letters
+        .iter()
+        .find_map(|(_, letter)| key.open(Suite::P256, letter, Seeded::new(99)).ok())
+        .expect("the welcome is in the mailbox");
+    world.devices.push(Driver::new(replica, effects, Vec::new(), vec![Box::new(world.mailbox.clone())]));
+    world.sync(0);
+    assert!(world.has(0, record) && world.has(0, after_rotation));
+    let phone = world.join(0);
+    world.tell(0, Event::Revoke { log: founder, why: 1 });
+    world.settle();
+    assert!(world.has(phone, record) && world.has(phone, after_rotation));
+    let members = world.devices[phone].replica().members();
+    assert!(!members.is_live(founder) && members.is_live(world.log(phone)));
+}
+
+#[test]
+fn a_stranger_cannot_read_a_welcome_or_forge_a_join() {
+    let mut world = World::of(27, 1);
+    let inviter = world.devices[0].replica();
+    let invitation = Invitation {
+        suite: Suite::P256,
+        circle: inviter.circle(),
+        founder: inviter.founder(),
+        secret: [1; 16],
+        expires_s: 0,
+        mailbox: "m".into(),
+    };
+    let keys = crate::DeviceKeys::generate(Suite::P256, &mut world.rng);
+    let letter = invitation.ask(&keys, b"phone", &mut world.rng);
+    let mut blind = invitation.clone();
+    blind.secret = [2; 16];
+    assert!(blind.asked(&letter).is_none(), "without the invitation's secret the letter is noise");
+    for index in 0..letter.len() {
+        let mut wrong = letter.clone();
+        wrong[index] ^= 1;
+        assert!(invitation.asked(&wrong).is_none(), "byte {index}");
+    }
+    let request = invitation.asked(&letter).unwrap();
+    let log = request.keys.log();
+    assert!(world.devices[0].replica_mut().welcome(log, &[1; 16]).is_none(), "not admitted, no welcome");
+    world.tell(0, Event::Admit { keys: request.keys, recovery: false, name: request.name });
+    let welcome = world.devices[0].replica_mut().welcome(log, &invitation.secret).unwrap();
+    let stranger = crate::DeviceKeys::generate(Suite::P256, &mut world.rng);
+    assert!(invitation.accept(stranger, &welcome, Seeded::new(1)).is_err());
+    assert!(blind.accept(keys.clone(), &welcome, Seeded::new(1)).is_err(), "bound to the invitation");
+    assert!(invitation.accept(keys, &welcome, Seeded::new(1)).is_ok());
+}
