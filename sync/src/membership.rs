@@ -166,11 +166,7 @@ type Cosigned = BTreeMap<LogId, (u32, BTreeSet<(LogId, u32)>)>;
 
 /// Goes through admissions and revocations, those of seniors first: so whatever could void one is known by then.
 /// Also returns the revocations that lacked authority alone.
-fn judge(
-    dag: &Dag,
-    candidates: &BTreeMap<LogId, Member>,
-    cosigned: &Cosigned,
-) -> (Members, Pleas) {
+fn judge(dag: &Dag, candidates: &BTreeMap<LogId, Member>, cosigned: &Cosigned) -> (Members, Pleas) {
     let mut members = Members::default();
     let mut cuts: BTreeMap<LogId, u32> = cosigned.iter().map(|(log, (cut, _))| (*log, *cut)).collect();
     members.effective.extend(cosigned.values().flat_map(|(_, by)| by.iter().copied()));
