@@ -26,12 +26,7 @@ fn token(world: &mut World) -> Token {
     PLATFORM.token(world, PIN, BE, None).unwrap()
 }
 
-fn enroll(
-    world: &mut World,
-    token: &Token,
-    subcommand: u8,
-    parameters: Option<Value>,
-) -> Result<Value, u8> {
+fn enroll(world: &mut World, token: &Token, subcommand: u8, parameters: Option<Value>) -> Result<Value, u8> {
     let mut message = vec![1, subcommand];
     if let Some(parameters) = &parameters {
         ciborium::into_writer(parameters, &mut message).unwrap();
@@ -230,10 +225,7 @@ fn section_6_7_a_token_for_it_is_needed() {
         let mut members = vec![(1, 1.into()), (2, subcommand.into())];
         members.extend(parameters.clone().map(|parameters| (3, parameters)));
         assert_eq!(send(&mut world, 0x09, &map(members)), status(Status::PuatRequired));
-        assert_eq!(
-            enroll(&mut world, &wrong, subcommand, parameters),
-            status(Status::PinAuthInvalid)
-        );
+        assert_eq!(enroll(&mut world, &wrong, subcommand, parameters), status(Status::PinAuthInvalid));
     }
     assert!(world.asked.is_empty());
 }

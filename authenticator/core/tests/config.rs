@@ -216,10 +216,7 @@ fn section_6_11_subcommands_that_are_not_offered_are_invalid_parameters() {
     let mut world = world_with_pin();
     assert_eq!(send(&mut world, 0x0D, &map([])), status(Status::MissingParameter));
     for subcommand in [0, 5, 0x80, 0xFE] {
-        assert_eq!(
-            configure_with_pin(&mut world, PIN, subcommand, None),
-            status(Status::InvalidParameter)
-        );
+        assert_eq!(configure_with_pin(&mut world, PIN, subcommand, None), status(Status::InvalidParameter));
     }
     let configuration = world.authenticator().configuration_mut();
     for option in [OptionId::Ep, OptionId::AlwaysUv, OptionId::SetMinPinLength] {
@@ -227,9 +224,6 @@ fn section_6_11_subcommands_that_are_not_offered_are_invalid_parameters() {
     }
     configuration.long_touch_for_reset = None;
     for subcommand in 1..=4 {
-        assert_eq!(
-            configure_with_pin(&mut world, PIN, subcommand, None),
-            status(Status::InvalidParameter)
-        );
+        assert_eq!(configure_with_pin(&mut world, PIN, subcommand, None), status(Status::InvalidParameter));
     }
 }
