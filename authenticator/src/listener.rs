@@ -24,8 +24,14 @@ impl Stream {
     /// A TCP connection that sends what it is given at once, and notices when the other side has silently gone.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        #[cfg(unix)]
-        rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::net::sockopt;
+            sockopt::set_socket_keepalive(&stream, true)?;
+            sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30))?;
+            sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10))?;
+            sockopt::set_tcp_keepcnt(&stream, 3)?;
+        }
         Ok(Stream::Tcp(stream))
     }
 
@@ -35,6 +41,14 @@ impl Stream {
             #[cfg(unix)]
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
         })
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_read_timeout(timeout),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.set_read_timeout(timeout),
+        }
     }
 
     /// Ends the connection in both directions: whoever is blocked on it comes back.

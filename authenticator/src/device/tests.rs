@@ -15,11 +15,11 @@ struct Parrot {
 }
 
 pub(crate) const ECHO: u8 = 1;
-const ASK: u8 = 2;
+pub(crate) const ASK: u8 = 2;
 const PANIC: u8 = 3;
 const SLOW: u8 = 4;
 const LONG: u8 = 5;
-const APPROVED: u8 = 0xa0;
+pub(crate) const APPROVED: u8 = 0xa0;
 const DENIED: u8 = 0xa1;
 const CANCELLED: u8 = 0xa2;
 const TIMED_OUT: u8 = 0xa3;

@@ -208,7 +208,8 @@ impl Shared {
     pub(super) fn send(&self, port: u64, packet: &Packet) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        if !state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room) || !state.hid.ready() {
+        let has_room = state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room);
+        if !has_room || !state.hid.ready() {
             return false;
         }
         let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);

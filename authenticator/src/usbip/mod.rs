@@ -2,22 +2,94 @@
 //!
 //! Protocol: the Linux kernel's `Documentation/usb/usbip_protocol.rst`, version 1.1.1.
 
+mod attachment;
+mod bus;
 pub mod client;
+mod protocol;
+#[cfg(test)]
+mod tests;
 
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::device::Device;
+use crate::listener::{Acceptor, Listener, Stream};
+use protocol::{
+    BUSID_LENGTH, HID_INTERFACE, OP_REP_DEVLIST, OP_REP_IMPORT, OP_REQ_DEVLIST, OP_REQ_IMPORT, OpStatus,
+    VERSION, broken,
+};
+
+/// What a device says of itself on USB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// idVendor.
+    pub vendor: u16,
+    /// idProduct.
+    pub product: u16,
+    /// bcdDevice, the device's release in binary-coded decimal.
+    pub release: u16,
+    /// iManufacturer.
+    pub manufacturer: String,
+    /// iProduct.
+    pub name: String,
+    /// iSerialNumber.
+    pub serial: String,
+}
+
+impl Default for Identity {
+    /// Doppelkey, under a product id that pid.codes keeps for devices that are not sold.
+    fn default() -> Self {
+        Identity {
+            vendor: 0x1209,
+            product: 0x0001,
+            release: 0x0010,
+            manufacturer: "Doppelkey".into(),
+            name: "Doppelkey FIDO2 authenticator".into(),
+            serial: "1".into(),
+        }
+    }
+}
 
 /// A listening USB/IP server. Closes, with every connection, when dropped.
 pub struct Server {
     address: SocketAddr,
+    places: Arc<Places>,
+    _acceptor: Acceptor,
+}
+
+/// Where devices are plugged in.
+#[derive(Default)]
+struct Places {
+    taken: Mutex<BTreeMap<u8, Place>>,
+    /// A device was let go.
+    released: Condvar,
+}
+
+struct Place {
+    device: Device,
+    identity: Identity,
+    /// Counts what was ever plugged in, so that a place is not mistaken for the one that was there before.
+    number: u64,
+    /// The connection of whoever has it attached.
+    attached: Option<Stream>,
 }
 
 impl Server {
     /// Listens.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Server { address })
+        let listener = Listener::tcp(address)?;
+        let address = listener.tcp_address()?.unwrap_or(address);
+        let places = Arc::<Places>::default();
+        let served = places.clone();
+        let acceptor = Acceptor::start("usbip", listener, move |stream| {
+            if let Err(error) = served.serve(stream) {
+                log::warn!("USB/IP: a connection was ended: {error}");
+            }
+        })?;
+        Ok(Server { address, places, _acceptor: acceptor })
     }
 
     /// Where it listens, with the port it was given.
@@ -28,19 +100,157 @@ impl Server {
     /// Plugs a device into the next free place and returns its bus id: `1-1`, `1-2`, …
     ///
     /// Each import by a client is a fresh plug-in ([`Device::replug`]).
+    ///
+    /// # Panics
+    /// If all 255 places are taken.
     pub fn plug(&self, device: Device) -> String {
-        let _ = device;
-        String::new()
+        self.plug_as(device, Identity::default())
+    }
+
+    /// [`plug`](Self::plug), with another identity than Doppelkey's.
+    ///
+    /// # Panics
+    /// If all 255 places are taken.
+    pub fn plug_as(&self, device: Device, identity: Identity) -> String {
+        let mut places = self.places.lock();
+        let place = (1..=u8::MAX).find(|place| !places.contains_key(place)).expect("a place is free");
+        let number = places.values().map(|place| place.number).max().unwrap_or(0) + 1;
+        places.insert(place, Place { device, identity, number, attached: None });
+        protocol::busid(place)
     }
 
     /// Takes a device out; whoever has it attached sees it go. `false` if there is none at this bus id.
     pub fn unplug(&self, busid: &str) -> bool {
-        let _ = busid;
-        false
+        let mut places = self.places.lock();
+        let Some(place) = place_of(busid).and_then(|place| places.remove(&place)) else { return false };
+        if let Some(stream) = place.attached {
+            stream.shutdown();
+        }
+        true
     }
 
     /// The bus ids of the devices that are plugged in.
     pub fn busids(&self) -> Vec<String> {
-        Vec::new()
+        self.places.lock().keys().copied().map(protocol::busid).collect()
     }
 }
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u8, Place>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection: operations, and after an import the commands of that device.
+    fn serve(&self, stream: &Stream) -> io::Result<()> {
+        loop {
+            let mut header = [0; 8];
+            if !attachment::read_or_end(&mut &*stream, &mut header)? {
+                return Ok(());
+            }
+            let [version, code] = [0, 2].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+            if version != VERSION {
+                return Err(broken(format!("version {version:#06x}, not {VERSION:#06x}")));
+            }
+            match code {
+                OP_REQ_DEVLIST => (&*stream).write_all(&self.list())?,
+                OP_REQ_IMPORT => {
+                    let busid = protocol::read::<BUSID_LENGTH>(&*stream)?;
+                    if let Some(claim) = self.import(stream, &busid)? {
+                        return attachment::serve(stream, claim.device_id(), &claim.identity, &claim.device);
+                    }
+                }
+                unknown => return Err(broken(format!("unknown operation {unknown:#06x}"))),
+            }
+        }
+    }
+
+    /// OP_REP_DEVLIST.
+    fn list(&self) -> Vec<u8> {
+        let places = self.lock();
+        let mut reply = protocol::operation(OP_REP_DEVLIST, OpStatus::Ok as u32).to_vec();
+        reply.extend((places.len() as u32).to_be_bytes());
+        for (place, plugged) in places.iter() {
+            reply.extend(protocol::device(*place, &plugged.identity));
+            reply.extend(HID_INTERFACE);
+        }
+        reply
+    }
+
+    /// OP_REP_IMPORT, and the claim on the device if it succeeded.
+    fn import(&self, stream: &Stream, busid: &[u8; BUSID_LENGTH]) -> io::Result<Option<Claim<'_>>> {
+        match self.claim(stream, busid)? {
+            Ok(claim) => {
+                // A fresh plug-in, before the host can say anything to it.
+                claim.device.replug();
+                let mut reply = protocol::operation(OP_REP_IMPORT, OpStatus::Ok as u32).to_vec();
+                reply.extend(protocol::device(claim.place, &claim.identity));
+                (&*stream).write_all(&reply)?;
+                Ok(Some(claim))
+            }
+            Err(status) => {
+                (&*stream).write_all(&protocol::operation(OP_REP_IMPORT, status as u32))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn claim(&self, stream: &Stream, busid: &[u8; BUSID_LENGTH]) -> io::Result<Result<Claim<'_>, OpStatus>> {
+        let busid = busid.split(|byte| *byte == 0).next().unwrap_or_default();
+        let Some(place) = std::str::from_utf8(busid).ok().and_then(place_of) else {
+            return Ok(Err(OpStatus::NoDevice));
+        };
+        // Whoever has just closed its connection may not have been noticed yet.
+        let attached = |places: &mut BTreeMap<u8, Place>| {
+            places.get(&place).is_some_and(|plugged| plugged.attached.is_some())
+        };
+        let waited = self.released.wait_timeout_while(self.lock(), LETTING_GO, attached);
+        let (mut places, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let Some(plugged) = places.get_mut(&place) else { return Ok(Err(OpStatus::NoDevice)) };
+        if plugged.attached.is_some() {
+            return Ok(Err(OpStatus::Busy));
+        }
+        plugged.attached = Some(stream.try_clone()?);
+        Ok(Ok(Claim {
+            places: self,
+            place,
+            number: plugged.number,
+            device: plugged.device.clone(),
+            identity: plugged.identity.clone(),
+        }))
+    }
+}
+
+/// An attached device; released when dropped.
+struct Claim<'a> {
+    places: &'a Places,
+    place: u8,
+    number: u64,
+    device: Device,
+    identity: Identity,
+}
+
+impl Claim<'_> {
+    fn device_id(&self) -> u32 {
+        protocol::device_id(self.place)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(plugged) = self.places.lock().get_mut(&self.place)
+            && plugged.number == self.number
+        {
+            plugged.attached = None;
+        }
+        self.places.released.notify_all();
+    }
+}
+
+fn place_of(busid: &str) -> Option<u8> {
+    let place: u8 = busid.strip_prefix("1-")?.parse().ok()?;
+    // One spelling only.
+    (protocol::busid(place) == busid && place > 0).then_some(place)
+}
+
+/// How long an import waits for the one before to be let go.
+const LETTING_GO: Duration = Duration::from_millis(250);
