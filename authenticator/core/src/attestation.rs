@@ -9,7 +9,6 @@ mod statement;
 
 #[cfg(feature = "alloc")]
 pub use attester::{AttestationRequest, Attester, Members, Statement};
-#[expect(unused_imports, reason = "makeCredential is about to use it")]
 pub(crate) use statement::Attested;
 
 /// A way to attest.

@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 
 use crate::configuration::Configuration;
+use crate::ctap2::get_next_assertion::RemainingAssertions;
 use crate::ctap2::{self, Command, Enumeration, LargeBlobWrite};
 use crate::fingerprint::Enrolment;
 use crate::pending::Pending;
@@ -75,6 +76,8 @@ pub struct Authenticator<S, R> {
     pub(crate) enrolment: Option<Enrolment>,
     /// A large-blob array that is being written.
     pub(crate) large_blob_write: Option<LargeBlobWrite>,
+    /// What getNextAssertion goes on with.
+    pub(crate) assertions: Option<RemainingAssertions>,
     /// The request that waits for the user, and until when.
     waiting: Option<(Pending, Time)>,
 }
@@ -96,6 +99,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             rng,
             configuration,
             pin,
+            assertions: None,
             enumeration: None,
             enrolment: None,
             large_blob_write: None,

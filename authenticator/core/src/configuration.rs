@@ -164,6 +164,9 @@ pub struct Configuration {
     pub backup_state: bool,
     /// Whether discoverable credentials are the only kind: `rk` is then taken as true.
     pub always_discoverable: bool,
+    /// Whether credentials that are not discoverable are kept in the store too, where they can be listed, rather
+    /// than in their own id.
+    pub keep_all_credentials: bool,
     /// The credProtect level of credentials whose relying party asks for none.
     pub default_protection: crate::CredentialProtection,
     /// How often a PIN may be tried before it is blocked.
@@ -298,6 +301,7 @@ impl Configuration {
             backup_eligible: false,
             backup_state: false,
             always_discoverable: false,
+            keep_all_credentials: false,
             default_protection: crate::CredentialProtection::Optional,
             pin_retries: 8,
             uv_retries: 5,

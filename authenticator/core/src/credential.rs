@@ -48,7 +48,8 @@ pub struct Credential {
     pub cred_blob: Option<Vec<u8, CRED_BLOB_MAX>>,
     /// thirdPartyPayment.
     pub third_party_payment: bool,
-    /// Hidden by the relying party through the Signal API: kept, and not offered.
+    /// Not offered, and found by its id only: one that is not discoverable and yet kept here, or one that the
+    /// relying party hid through the Signal API.
     pub hidden: bool,
 }
 
@@ -200,6 +201,11 @@ impl CredentialProtection {
             3 => Some(Self::Required),
             _ => None,
         }
+    }
+
+    /// Whether only a verified user may learn that the credential is here.
+    pub fn is_required(self) -> bool {
+        self == Self::Required
     }
 }
 

@@ -1,13 +1,15 @@
 //! CTAP2 commands (CTAP §6): one file each.
 
 mod bio_enrollment;
+pub(crate) mod ceremony;
 mod client_pin;
 mod config;
 mod credential_management;
-mod get_assertion;
+pub(crate) mod get_assertion;
 mod get_info;
+pub(crate) mod get_next_assertion;
 mod large_blobs;
-mod make_credential;
+pub(crate) mod make_credential;
 mod reset;
 mod selection;
 
@@ -76,6 +78,9 @@ pub(crate) fn dispatch<S: CredentialStore, R: CryptoRng>(
     let parameters = Map::parameters(parameters)?;
     if !matches!(command, Command::CredentialManagement | Command::CredentialManagementPreview) {
         authenticator.enumeration = None;
+    }
+    if command != Command::GetNextAssertion {
+        authenticator.assertions = None; // §6: a stateful command's state need not outlive another command
     }
     match command {
         Command::MakeCredential => authenticator.make_credential(now, parameters, response),

@@ -13,6 +13,9 @@ use crate::cbor::Writer;
 /// The longest private key in bytes, as it is kept.
 pub const PRIVATE_KEY_MAX: usize = 32;
 
+/// Room in bytes for the longest COSE_Key.
+pub(crate) const PUBLIC_KEY_MAX: usize = 80;
+
 /// The longest signature in bytes: an ES256 one in DER.
 pub(crate) const SIGNATURE_MAX: usize = 72;
 

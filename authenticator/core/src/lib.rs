@@ -12,10 +12,12 @@ extern crate alloc;
 
 mod attestation;
 mod authenticator;
+mod authenticator_data;
 mod cbor;
 mod configuration;
 mod credential;
 mod ctap2;
+mod extensions;
 mod fingerprint;
 mod identity;
 mod key;
@@ -33,6 +35,7 @@ mod time;
 mod u2f;
 mod user;
 mod verification;
+mod wrapped;
 
 pub use attestation::Attestation;
 #[cfg(feature = "alloc")]

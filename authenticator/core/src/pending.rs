@@ -4,6 +4,7 @@ use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
 use crate::ctap2::{GOOD_SAMPLE, NO_USER_ACTIVITY, SampleRequest, UvTokenRequest};
+use crate::ctap2::{get_assertion, make_credential};
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
@@ -17,9 +18,13 @@ pub(crate) enum Pending {
     /// getPinUvAuthTokenUsingUvWithPermissions.
     UvToken(UvTokenRequest),
     /// authenticatorReset.
-    Reset { long: bool },
+    Reset {
+        long: bool,
+    },
     /// authenticatorBioEnrollment's enrollBegin and enrollCaptureNextSample.
     FingerprintSample(SampleRequest),
+    MakeCredential(make_credential::Ready),
+    GetAssertion(get_assertion::Ready),
 }
 
 impl Pending {
@@ -29,6 +34,8 @@ impl Pending {
             Pending::Choice(_) => Prompt::about(Action::Select),
             Pending::UvToken(_) => Prompt { verification: true, ..Prompt::about(Action::Verify) },
             Pending::Reset { long } => Prompt::about(Action::Reset { long: *long }),
+            Pending::MakeCredential(ready) => ready.prompt(),
+            Pending::GetAssertion(ready) => ready.prompt(),
             Pending::FingerprintSample(_) => Prompt::about(Action::FingerprintSample),
         }
     }
@@ -66,6 +73,12 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             (Pending::FingerprintSample(request), Answer::Sample { status }) => {
                 self.sampled(request, status, response)
+            }
+            (Pending::MakeCredential(ready), answer) => {
+                self.make_credential_answered(ready, answer, response)
+            }
+            (Pending::GetAssertion(ready), answer) => {
+                self.get_assertion_answered(now, ready, answer, response)
             }
             (pending, _) => self.ended(pending, Status::OperationDenied, response),
         }

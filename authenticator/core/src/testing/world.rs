@@ -120,6 +120,13 @@ impl World {
     pub fn new(configuration: Configuration) -> Self {
         Self::with_store(configuration, MemoryStore::new())
     }
+
+    /// The same, with other randomness than every other world's.
+    pub fn with_rng(configuration: Configuration, rng: SeededRng) -> Self {
+        let mut world = Self::new(configuration.clone());
+        world.authenticator = Authenticator::new(MemoryStore::new(), rng, configuration);
+        world
+    }
 }
 
 impl<S: CredentialStore> World<S> {

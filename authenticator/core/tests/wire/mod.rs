@@ -1,6 +1,8 @@
 //! Requests and responses in CBOR, by another implementation than the core's own.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod ceremony;
+
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::{CredentialStore, Status};

@@ -1,0 +1,285 @@
+//! authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP §6.2, §6.3).
+
+mod wire;
+
+use std::time::Duration;
+
+use ciborium::Value;
+use doppelkey_core::testing::{APPROVES, Does, SeededRng, World};
+use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, OptionId, Status};
+use wire::ceremony::{Get, Make, descriptors, next};
+use wire::{bytes, get, get_named, named, raw, status};
+
+fn world() -> World {
+    World::new(Configuration::default())
+}
+
+/// A model whose built-in verification needs no enrolment.
+fn verifying() -> World {
+    let mut configuration = Configuration::default();
+    configuration.set_option(OptionId::BioEnroll, false);
+    World::new(configuration)
+}
+
+#[test]
+fn section_6_2_2_signs_in_with_a_discoverable_credential() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    world.asked.clear();
+    let got = Get::new().send(&mut world).unwrap();
+    assert!(got.verifies(&made));
+    assert_eq!(got.id(), made.id());
+    assert_eq!(got.user_id(), Some(&b"alice"[..]));
+    assert_eq!(got.user_name(), None);
+    assert!(got.data.up && !got.data.uv);
+    assert_eq!(get(&got.response, 5), None);
+    let [asked] = &world.asked[..] else { panic!("asked {} times", world.asked.len()) };
+    assert_eq!((asked.action, asked.accounts), (Action::UseCredential, 1));
+    assert_eq!((asked.rp_id.as_deref(), asked.user_name.as_deref()), (Some("example.com"), Some("alice")));
+}
+
+#[test]
+fn section_6_2_2_step_7_an_allow_list_of_any_length_is_looked_through() {
+    let mut world = world();
+    let first = Make::new("alice").send(&mut world).unwrap();
+    let second = Make::not_discoverable("bob").send(&mut world).unwrap();
+    let strangers: Vec<[u8; 64]> = (0..60).map(|number| [number; 64]).collect();
+    for made in [&first, &second] {
+        let ids = strangers.iter().map(|id| &id[..]).chain([made.id()]);
+        let got = Get::allowing(ids).send(&mut world).unwrap();
+        assert_eq!(got.id(), made.id());
+        assert!(got.verifies(made));
+        assert_eq!(get(&got.response, 5), None);
+    }
+    let ids = strangers.iter().map(|id| &id[..]);
+    assert_eq!(Get::allowing(ids).send(&mut world), status(Status::NoCredentials));
+}
+
+#[test]
+fn section_6_2_2_step_7_a_list_longer_than_advertised_is_refused() {
+    let mut configuration = Configuration::default();
+    configuration.limits.max_credential_count_in_list = 2;
+    let mut world = World::new(configuration);
+    let id: &[u8] = &[1; 32];
+    assert_eq!(Get::allowing([id; 3]).send(&mut world), status(Status::LimitExceeded));
+    assert_eq!(Get::allowing([id; 2]).send(&mut world), status(Status::NoCredentials));
+}
+
+#[test]
+fn section_6_2_2_step_7_no_credential_is_told_without_a_touch() {
+    let mut world = world();
+    assert_eq!(Get::new().send(&mut world), status(Status::NoCredentials));
+    assert!(world.asked.is_empty());
+}
+
+#[test]
+fn section_6_2_2_step_7_entries_of_another_type_are_passed_over() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    let list = Value::Array(vec![named([("id", bytes(made.id())), ("type", "private-key".into())])]);
+    assert_eq!(Get::new().with(3, list).send(&mut world), status(Status::NoCredentials));
+    let empty = Value::Array(Vec::new());
+    assert!(Get::new().with(3, empty).send(&mut world).is_ok(), "an empty list is none");
+}
+
+#[test]
+fn section_6_2_2_step_7_a_damaged_or_foreign_id_is_no_credential() {
+    let mut world = world();
+    let made = Make::not_discoverable("alice").send(&mut world).unwrap();
+    for index in 0..made.id().len() {
+        let mut id = made.id().to_vec();
+        id[index] ^= 1;
+        assert_eq!(Get::allowing([&id[..]]).send(&mut world), status(Status::NoCredentials), "byte {index}");
+    }
+    for length in 0..made.id().len() {
+        assert_eq!(Get::allowing([&made.id()[..length]]).send(&mut world), status(Status::NoCredentials));
+    }
+    let foreign = Get::allowing([made.id()]).with(1, "example.org".into());
+    assert_eq!(foreign.send(&mut world), status(Status::NoCredentials));
+    // Another device, or the same one after a reset, has another wrapping key.
+    let mut other = World::with_rng(Configuration::default(), SeededRng::new(7));
+    assert_eq!(Get::allowing([made.id()]).send(&mut other), status(Status::NoCredentials));
+}
+
+#[test]
+fn section_6_2_2_step_9_nothing_is_signed_without_the_user_s_consent() {
+    for (does, expected) in [
+        (Does::Says(Answer::Deny), Status::OperationDenied),
+        (Does::Nothing, Status::UserActionTimeout),
+        (Does::IsCancelled, Status::KeepaliveCancel),
+    ] {
+        let mut world = world();
+        Make::new("alice").send(&mut world).unwrap();
+        world.user = Box::new(move |_| does);
+        assert_eq!(Get::new().send(&mut world), status(expected));
+    }
+}
+
+#[test]
+fn section_6_2_2_step_9_without_up_nobody_is_asked_and_the_bit_is_clear() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    world.asked.clear();
+    let got = Get::allowing([made.id()]).option("up", false).send(&mut world).unwrap();
+    assert!(world.asked.is_empty());
+    assert!(!got.data.up && got.verifies(&made));
+}
+
+#[test]
+fn section_6_2_2_step_4_options_mean_what_they_say() {
+    let mut world = world();
+    Make::new("alice").send(&mut world).unwrap();
+    assert_eq!(Get::new().option("rk", true).send(&mut world), status(Status::UnsupportedOption));
+    assert_eq!(Get::new().option("uv", true).send(&mut world), status(Status::InvalidOption));
+    assert!(Get::new().option("uv", false).option("up", true).send(&mut world).is_ok());
+    assert_eq!(
+        Get::new().with(5, named([("up", 1.into())])).send(&mut world),
+        status(Status::CborUnexpectedType)
+    );
+}
+
+#[test]
+fn section_6_2_1_parameters_are_required_and_have_their_types() {
+    for key in 1..=2 {
+        let mut request = Get::new();
+        request.0.remove(&key);
+        assert_eq!(request.send(&mut world()), status(Status::MissingParameter), "{key}");
+    }
+    for key in 1..=7 {
+        let request = Get::new().with(key, Value::Null);
+        assert_eq!(request.send(&mut world()), status(Status::CborUnexpectedType), "{key}");
+    }
+}
+
+#[test]
+fn section_6_2_2_step_1_an_empty_pin_uv_auth_param_asks_for_a_touch_only() {
+    let mut world = world();
+    assert_eq!(Get::new().with(6, bytes([])).send(&mut world), status(Status::PinNotSet));
+    assert_eq!(world.asked[0].action, Action::Select);
+}
+
+#[test]
+fn section_6_3_gives_the_accounts_newest_first() {
+    let mut world = world();
+    let made: Vec<_> = ["alice", "bob", "carol"].map(|user| Make::new(user).send(&mut world).unwrap()).into();
+    let first = Get::new().send(&mut world).unwrap();
+    assert_eq!(get(&first.response, 5), Some(&Value::from(3)));
+    assert!(first.verifies(&made[2]));
+    assert_eq!(world.asked.last().unwrap().accounts, 3);
+    let second = next(&mut world).unwrap();
+    assert!(second.verifies(&made[1]) && second.data.up);
+    assert_eq!(get(&second.response, 5), None);
+    assert!(next(&mut world).unwrap().verifies(&made[0]));
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+}
+
+#[test]
+fn section_6_3_2_the_next_assertion_must_be_asked_for_in_time_and_at_once() {
+    let mut world = world();
+    for user in ["alice", "bob", "carol"] {
+        Make::new(user).send(&mut world).unwrap();
+    }
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+    Get::new().send(&mut world).unwrap();
+    world.now += Duration::from_secs(30);
+    assert!(next(&mut world).is_ok());
+    world.now += Duration::from_secs(31);
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+    Get::new().send(&mut world).unwrap();
+    raw(&mut world, &[0x04]).unwrap();
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+}
+
+#[test]
+fn section_6_2_2_step_11_an_account_that_the_user_chose_is_said_to_be() {
+    let mut world = world();
+    let made: Vec<_> = ["alice", "bob", "carol"].map(|user| Make::new(user).send(&mut world).unwrap()).into();
+    world.user = Box::new(|_| Does::Says(Answer::Approve { verified: true, account: Some(2) }));
+    let got = Get::new().send(&mut world).unwrap();
+    assert!(got.verifies(&made[0]));
+    assert_eq!(get(&got.response, 5), None);
+    assert_eq!(get(&got.response, 6), Some(&Value::Bool(true)));
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+    // An account there is not is no choice.
+    world.user = Box::new(|_| Does::Says(Answer::Approve { verified: true, account: Some(3) }));
+    assert_eq!(get(&Get::new().send(&mut world).unwrap().response, 5), Some(&Value::from(3)));
+}
+
+#[test]
+fn section_6_2_3_names_are_for_verified_users_with_several_accounts() {
+    let mut world = verifying();
+    for user in ["alice", "bob"] {
+        Make::new(user).option("uv", true).send(&mut world).unwrap();
+    }
+    let without = Get::new().send(&mut world).unwrap();
+    assert_eq!((without.user_id(), without.user_name()), (Some(&b"bob"[..]), None));
+    assert_eq!(next(&mut world).unwrap().user_name(), None);
+    let with = Get::new().option("uv", true).send(&mut world).unwrap();
+    assert!(with.data.uv);
+    assert_eq!(with.user_name(), Some("bob"));
+    let user = get(&with.response, 4).unwrap();
+    assert_eq!(get_named(user, "displayName"), Some(&Value::from("bob")));
+    assert_eq!(next(&mut world).unwrap().user_name(), Some("alice"));
+}
+
+#[test]
+fn section_6_2_2_step_5_always_uv_verifies_unless_up_is_false() {
+    let mut world = verifying();
+    let made = Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    world.authenticator().configuration_mut().always_uv = true;
+    assert!(Get::new().send(&mut world).unwrap().data.uv);
+    let silent = Get::allowing([made.id()]).option("up", false).send(&mut world).unwrap();
+    assert!(!silent.data.uv);
+    world.authenticator().configuration_mut().set_option(OptionId::Uv, false);
+    assert_eq!(Get::new().send(&mut world), status(Status::PuatRequired));
+}
+
+#[test]
+fn section_6_2_2_step_6_a_failed_verification_signs_nothing() {
+    let mut world = verifying();
+    Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    world.user = Box::new(|_| Does::Says(Answer::NotVerified));
+    assert_eq!(Get::new().option("uv", true).send(&mut world), status(Status::OperationDenied));
+    world.user = Box::new(|_| APPROVES);
+    assert!(Get::new().option("uv", true).send(&mut world).is_ok());
+}
+
+#[test]
+fn section_6_1_3_counters_of_device_bound_credentials_rise() {
+    let mut world = world();
+    let discoverable = Make::new("alice").send(&mut world).unwrap();
+    let wrapped = Make::not_discoverable("bob").send(&mut world).unwrap();
+    for made in [discoverable, wrapped] {
+        let mut last = made.data.sign_count;
+        for _ in 0..3 {
+            let got = Get::allowing([made.id()]).send(&mut world).unwrap();
+            assert!(got.data.sign_count > last);
+            last = got.data.sign_count;
+        }
+    }
+}
+
+#[test]
+fn credentials_survive_a_replug_and_a_pending_request_does_not() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    let wrapped = Make::not_discoverable("bob").send(&mut world).unwrap();
+    world.replug();
+    assert!(Get::new().send(&mut world).unwrap().verifies(&made));
+    assert!(Get::allowing([wrapped.id()]).send(&mut world).unwrap().verifies(&wrapped));
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+    assert!(world.authenticator().prompt().is_none());
+}
+
+#[test]
+fn a_hidden_credential_is_found_by_its_id_only() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    let store = world.authenticator().store_mut();
+    let mut credential = store.get(made.id()).unwrap().unwrap();
+    credential.hidden = true;
+    store.put(&credential, None).unwrap();
+    assert_eq!(Get::new().send(&mut world), status(Status::NoCredentials));
+    let got = Get::new().with(3, descriptors([made.id()])).send(&mut world).unwrap();
+    assert!(got.verifies(&made));
+}
