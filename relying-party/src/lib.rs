@@ -1,3 +1,31 @@
-//! A WebAuthn relying party.
+//! A WebAuthn relying party: accounts, ceremonies, verification, policy, events and pages.
+//!
+//! * [`app`] is the whole service as an [`axum::Router`]; [`serve`] runs it on a listener.
+//! * [`Config`] is what an operator decides at the start, [`Policy`](policy::Policy) what can change while it runs.
+//! * [`verify`] is the verifier alone: pure, and told step by step.
+//!
+//! It shares no code with the authenticator of this workspace, so that each tests the other.
 
+mod app;
+mod ceremony;
+mod codes;
+mod config;
+mod edge;
+mod enrollment;
+mod events;
+mod failure;
+mod flows;
+mod identifiers;
+mod limits;
+mod mail;
+mod pages;
+mod passwords;
+pub mod policy;
+mod secret;
+mod session;
+mod store;
 pub mod verify;
+
+pub use app::{StartError, app, serve};
+pub use config::{Clock, Config, Mail, Random};
+pub use store::StoreError;

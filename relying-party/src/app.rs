@@ -1,0 +1,241 @@
+//! The application: what every request shares, and the table of its paths.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, RwLock};
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::policy::Policy;
+use crate::store::{Database, StoreError};
+use crate::{edge, flows, secret};
+
+/// Why the relying party cannot start: always for the operator to mend.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings contradict each other.
+    Config {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The database cannot be used.
+    Database(StoreError),
+    /// Passkeys were made for another RP ID, and would be lost.
+    RpIdChanged {
+        /// The RP ID that the passkeys are for.
+        stored: String,
+        /// The RP ID in the settings.
+        configured: String,
+        /// How many passkeys would be orphaned.
+        passkeys: i64,
+    },
+}
+
+impl StartError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Config { hint, .. } => hint.clone(),
+            Self::Database(StoreError::Newer { .. }) => "run a newer doppelkey, or name another database".into(),
+            Self::Database(StoreError::Url(_)) => "for example --db sqlite:doppelkey.db".into(),
+            Self::Database(_) => "is the server running, does the folder exist, may this user write to it?".into(),
+            Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config { what, .. } => f.write_str(what),
+            Self::Database(error) => error.fmt(f),
+            Self::RpIdChanged { stored, configured, passkeys } => {
+                write!(f, "{passkeys} passkeys were made for the RP ID {stored}; {configured} would orphan them")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What every request shares; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// See [`App`].
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) database: Database,
+    /// The same in every process that shares the database; keys decoys.
+    pub(crate) secret: Vec<u8>,
+    /// Wakes the streams of events.
+    pub(crate) event_written: Notify,
+    policy: RwLock<KnownPolicy>,
+    event_counter: AtomicU32,
+}
+
+#[derive(Debug)]
+struct KnownPolicy {
+    policy: Arc<Policy>,
+    /// When to look again whether another process has changed it.
+    stale_at: i64,
+}
+
+impl App {
+    async fn start(config: Config) -> Result<Self, StartError> {
+        config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
+        let database = Database::open(&config.database).await?;
+        check_rp_id(&config, &database).await?;
+        let proposal = secret::text(&config.random.bytes::<32>());
+        let secret = secret::bytes(&database.agree_on("secret", &proposal).await?).unwrap_or_default();
+        if let Some(policy) = &config.policy {
+            policy.check().map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
+            database.set_setting("policy", &policy_text(policy)).await?;
+        }
+        let known = KnownPolicy { policy: Arc::default(), stale_at: i64::MIN };
+        let app = Self(Arc::new(Shared {
+            config,
+            database,
+            secret,
+            event_written: Notify::new(),
+            policy: RwLock::new(known),
+            event_counter: AtomicU32::new(0),
+        }));
+        app.policy().await?;
+        Ok(app)
+    }
+
+    /// Now, in milliseconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.config.clock.now_ms()
+    }
+
+    /// The policy in force; a change by another process is seen within a second.
+    pub(crate) async fn policy(&self) -> Result<Arc<Policy>, StoreError> {
+        let now = self.now();
+        {
+            let known = self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if now < known.stale_at {
+                return Ok(Arc::clone(&known.policy));
+            }
+        }
+        let text = self.database.setting("policy").await?;
+        let policy = Arc::new(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default());
+        self.remember_policy(Arc::clone(&policy), now);
+        Ok(policy)
+    }
+
+    /// Puts a policy into force, here at once and in other processes within a second. The caller has checked it.
+    pub(crate) async fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
+        self.database.set_setting("policy", &policy_text(&policy)).await?;
+        self.remember_policy(Arc::new(policy), self.now());
+        Ok(())
+    }
+
+    fn remember_policy(&self, policy: Arc<Policy>, now: i64) {
+        let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *known = KnownPolicy { policy, stale_at: now.saturating_add(1000) };
+    }
+
+    /// A new id with a prefix that says of what.
+    pub(crate) fn new_id(&self, prefix: &str) -> String {
+        format!("{prefix}_{}", secret::text(&self.config.random.bytes::<15>()))
+    }
+
+    /// An id for an event: sorts by time, then by order within this process.
+    pub(crate) fn next_event_id(&self, now: i64) -> String {
+        let count = self.event_counter.fetch_add(1, Ordering::Relaxed);
+        let random = u16::from_be_bytes(self.config.random.bytes());
+        format!("{now:014}{count:08x}{random:04x}")
+    }
+}
+
+fn policy_text(policy: &Policy) -> String {
+    serde_json::to_string(policy).expect("a policy has string keys only")
+}
+
+/// Refuses to start with another RP ID than the passkeys are for, unless told to.
+async fn check_rp_id(config: &Config, database: &Database) -> Result<(), StartError> {
+    let stored = database.agree_on("rp_id", &config.rp_id).await?;
+    if stored != config.rp_id {
+        let passkeys = database.count_passkeys().await?;
+        if passkeys > 0 && !config.accept_rp_id_change {
+            return Err(StartError::RpIdChanged { stored, configured: config.rp_id.clone(), passkeys });
+        }
+        database.set_setting("rp_id", &config.rp_id).await?;
+    }
+    Ok(())
+}
+
+/// The whole relying party as a service for axum.
+///
+/// Opens the database first, creating or upgrading its tables. Serve it with the peer's address
+/// (`into_make_service_with_connect_info::<SocketAddr>()`), as [`serve`] does; without, every visitor counts as
+/// one.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use doppelkey_relying_party::{Config, app};
+///
+/// let router = app(Config::localhost(8080)).await?;
+/// # let _: axum::Router = router;
+/// # Ok::<(), doppelkey_relying_party::StartError>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// [`StartError`], which has a [`hint`](StartError::hint).
+pub async fn app(config: Config) -> Result<Router, StartError> {
+    let app = App::start(config).await?;
+    tokio::spawn(sweep(Arc::downgrade(&app.0)));
+    Ok(edge::wrap(flows::routes(&app), app))
+}
+
+/// Serves the relying party on a listener until `shutdown` is done; requests in hand are finished.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+}
+
+/// Removes what has expired, every ten minutes, until the application is gone.
+async fn sweep(shared: std::sync::Weak<Shared>) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let app = App(shared);
+        let now = app.now();
+        let Ok(policy) = app.policy().await else { continue };
+        let kept_ms = i64::from(policy.log_retention_days) * 86_400_000;
+        if let Err(error) = app.database.sweep(now, now - kept_ms).await {
+            eprintln!("error: expired rows could not be removed: {error}");
+        }
+    }
+}

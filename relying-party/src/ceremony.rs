@@ -1,0 +1,482 @@
+//! The server's half of a ceremony: options out, one answer in.
+//!
+//! A challenge is a row that exactly one answer takes, whatever the answer is. It belongs to a session, a kind of
+//! ceremony and, where one is known, a user; an answer that comes from elsewhere finds no challenge.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::policy::{Counter, Policy};
+use crate::secret;
+use crate::session::Visit;
+use crate::store::{Challenge, Passkey, PasskeyUse, User};
+use crate::verify::{
+    AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, Mediation, Registration,
+    RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification, verify_authentication,
+    verify_registration,
+};
+
+/// What a ceremony is for; a challenge serves one kind only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A new account.
+    SignUp,
+    /// One more passkey of a signed-in user.
+    Enroll,
+    /// The passkey that a recovery ends with.
+    Recover,
+    /// Signing in.
+    SignIn,
+    /// Confirming before a change.
+    StepUp,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SignUp => "sign-up",
+            Self::Enroll => "enroll",
+            Self::Recover => "recover",
+            Self::SignIn => "sign-in",
+            Self::StepUp => "step-up",
+        }
+    }
+}
+
+/// What was asked for, kept with the challenge.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    /// The user handle that the new passkey is for.
+    pub(crate) handle: Vec<u8>,
+    pub(crate) user_verification: UserVerification,
+    pub(crate) algorithms: Vec<i64>,
+    /// A conditional request: autofill at sign-in, a silent upgrade at enrolment.
+    pub(crate) conditional: bool,
+    /// The credential ids that were sent.
+    pub(crate) allow: Vec<Vec<u8>>,
+    /// The user was named before the ceremony: the answer must be this user's.
+    pub(crate) identified: bool,
+    /// The browser says that this device could hold a passkey.
+    pub(crate) platform: bool,
+}
+
+/// What a page asks for when it asks for options; all optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct Wish {
+    /// `conditional` for autofill or a silent upgrade.
+    pub(crate) mediation: Option<String>,
+    /// `isUserVerifyingPlatformAuthenticatorAvailable()`.
+    pub(crate) platform_authenticator: bool,
+    /// Only this user's passkeys: the identifier, for programs; pages name it in the session.
+    pub(crate) identifier: Option<String>,
+    /// Only the passkeys of the user whose identifier was typed on the page before.
+    pub(crate) targeted: bool,
+    /// Sign-up by a program: the address.
+    pub(crate) email: Option<String>,
+    /// Sign-up by a program: the phone number.
+    pub(crate) phone: Option<String>,
+    /// Sign-up by a program: the user name.
+    pub(crate) username: Option<String>,
+}
+
+impl Wish {
+    /// Whether the ceremony is a conditional one.
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.mediation.as_deref() == Some("conditional")
+    }
+}
+
+/// Whom a registration is for.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) user_id: Option<&'a str>,
+    pub(crate) handle: &'a [u8],
+    pub(crate) name: &'a str,
+    /// Passkeys that exist already.
+    pub(crate) exclude: &'a [Passkey],
+}
+
+/// A ceremony that was refused: what the visitor is told, and what the log is told.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) failure: Failure,
+    pub(crate) user: Option<User>,
+    pub(crate) found: String,
+    pub(crate) rejection: Option<Box<Rejection>>,
+}
+
+impl Refused {
+    fn because(failure: Failure, found: impl Into<String>) -> Self {
+        Self { failure, user: None, found: found.into(), rejection: None }
+    }
+
+    /// The transcript, if the verification was reached.
+    pub(crate) fn transcript(&self) -> Option<&Transcript> {
+        self.rejection.as_ref().map(|rejection| &rejection.transcript)
+    }
+
+    /// `details.webauthn` of the event.
+    pub(crate) fn details(&self, ceremony: &str) -> Value {
+        let step = self.rejection.as_ref().map(|rejection| rejection.step.to_string());
+        json!({ "ceremony": ceremony, "failed_step": step, "found": self.found })
+    }
+}
+
+impl<E: Into<Failure>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        let failure = error.into();
+        let found = failure.to_string();
+        Self::because(failure, found)
+    }
+}
+
+/// Starts a registration: the options, as `navigator.credentials.create()` takes them.
+pub(crate) async fn begin_registration(
+    visit: &mut Visit,
+    kind: Kind,
+    subject: &Subject<'_>,
+    wish: &Wish,
+    attachment: Option<&str>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let asked = Asked {
+        handle: subject.handle.to_vec(),
+        user_verification: policy.passkey.user_verification,
+        algorithms: policy.passkey.algorithms.clone(),
+        conditional: wish.is_conditional(),
+        platform: wish.platform_authenticator,
+        ..Asked::default()
+    };
+    let challenge = keep(visit, &policy, kind, subject.user_id, &asked).await?;
+    let mut options = creation_options(visit, &policy, subject, &challenge);
+    if let Some(attachment) = attachment {
+        options["authenticatorSelection"]["authenticatorAttachment"] = json!(attachment);
+    }
+    let mut answer = json!({ "publicKey": options });
+    if asked.conditional {
+        answer["mediation"] = json!("conditional");
+    }
+    Ok(answer)
+}
+
+fn creation_options(visit: &Visit, policy: &Policy, subject: &Subject<'_>, challenge: &[u8]) -> Value {
+    let config = &visit.app.config;
+    let params: Vec<Value> =
+        policy.passkey.algorithms.iter().map(|alg| json!({ "type": "public-key", "alg": alg })).collect();
+    json!({
+        "rp": { "id": config.rp_id, "name": config.name },
+        "user": { "id": secret::text(subject.handle), "name": subject.name, "displayName": subject.name },
+        "challenge": secret::text(challenge),
+        "pubKeyCredParams": params,
+        "timeout": policy.passkey.timeout_ms,
+        "excludeCredentials": subject.exclude.iter().map(descriptor).collect::<Vec<_>>(),
+        "authenticatorSelection": {
+            "residentKey": "required",
+            "requireResidentKey": true,
+            "userVerification": policy.passkey.user_verification,
+        },
+        "hints": policy.passkey.hints,
+        "attestation": policy.passkey.attestation,
+        "extensions": { "credProps": true },
+    })
+}
+
+fn descriptor(passkey: &Passkey) -> Value {
+    json!({
+        "type": "public-key",
+        "id": secret::text(&passkey.credential_id),
+        "transports": passkey.transports,
+    })
+}
+
+/// Starts an authentication: the options, as `navigator.credentials.get()` takes them.
+///
+/// `named` is the identifier that narrows the ceremony to one user's passkeys. A name that is nobody's gets a
+/// decoy: one credential id, always the same for the same name, that looks like any other.
+pub(crate) async fn begin_authentication(
+    visit: &mut Visit,
+    kind: Kind,
+    named: Option<(&str, Option<&User>)>,
+    wish: &Wish,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let mut user_id = None;
+    let mut allowed = Vec::new();
+    if let Some((name, user)) = named {
+        if let Some(user) = user {
+            allowed = visit.app.database.passkeys(&user.id).await?;
+            user_id = Some(user.id.as_str());
+        }
+        if allowed.is_empty() {
+            allowed.push(decoy(visit, name));
+        }
+    }
+    let asked = Asked {
+        user_verification: policy.passkey.user_verification,
+        conditional: wish.is_conditional(),
+        allow: allowed.iter().map(|passkey| passkey.credential_id.clone()).collect(),
+        identified: named.is_some(),
+        platform: wish.platform_authenticator,
+        ..Asked::default()
+    };
+    let challenge = keep(visit, &policy, kind, user_id, &asked).await?;
+    let mut answer = json!({ "publicKey": {
+        "challenge": secret::text(&challenge),
+        "timeout": policy.passkey.timeout_ms,
+        "rpId": visit.app.config.rp_id,
+        "allowCredentials": allowed.iter().map(descriptor).collect::<Vec<_>>(),
+        "userVerification": policy.passkey.user_verification,
+        "hints": policy.passkey.hints,
+    }});
+    if asked.conditional {
+        answer["mediation"] = json!("conditional");
+    }
+    Ok(answer)
+}
+
+fn decoy(visit: &Visit, name: &str) -> Passkey {
+    Passkey {
+        credential_id: secret::keyed(&visit.app.secret, &[b"decoy", name.as_bytes()]),
+        id: String::new(),
+        user_id: String::new(),
+        public_key: Vec::new(),
+        sign_count: 0,
+        backup_eligible: true,
+        backup_state: true,
+        user_verified: true,
+        aaguid: String::new(),
+        transports: vec!["internal".into(), "hybrid".into()],
+        attachment: None,
+        name: None,
+        user_agent: String::new(),
+        created_at: 0,
+        last_used_at: None,
+    }
+}
+
+/// Makes a challenge and keeps what was asked with it.
+async fn keep(
+    visit: &mut Visit,
+    policy: &Policy,
+    kind: Kind,
+    user_id: Option<&str>,
+    asked: &Asked,
+) -> Result<Vec<u8>, Failure> {
+    // A challenge belongs to a session that exists.
+    visit.save().await?;
+    let challenge = Challenge {
+        challenge: visit.app.config.random.bytes::<32>().to_vec(),
+        kind: kind.name().into(),
+        session_id: visit.session_id().into(),
+        user_id: user_id.map(String::from),
+        data: serde_json::to_string(asked).map_err(|_| Failure::Broken("what was asked is JSON"))?,
+        expires_at: visit.app.now() + i64::from(policy.passkey.timeout_ms),
+    };
+    visit.app.database.put_challenge(&challenge).await?;
+    Ok(challenge.challenge)
+}
+
+/// Takes the challenge that an answer says it answers, whatever comes of it.
+async fn take(visit: &Visit, kind: Kind, credential: &Credential) -> Result<(Challenge, Asked), Refused> {
+    let unknown = |found: &str| Refused::because(Failure::ChallengeUnknown, found);
+    let claimed = claimed_challenge(credential).ok_or_else(|| unknown("the response holds no challenge"))?;
+    let taken = visit.app.database.take_challenge(&claimed, visit.session_id(), visit.app.now()).await?;
+    let taken = taken.ok_or_else(|| unknown("the challenge is not this session's, was used, or has expired"))?;
+    if taken.kind != kind.name() {
+        return Err(unknown("the challenge was issued for another ceremony"));
+    }
+    let asked = serde_json::from_str(&taken.data).map_err(|_| Failure::Broken("what was asked is JSON"))?;
+    Ok((taken, asked))
+}
+
+/// The challenge in the client data, only to find the row by; the verification compares it exactly.
+fn claimed_challenge(credential: &Credential) -> Option<Vec<u8>> {
+    let client_data = secret::bytes(credential.response.get("clientDataJSON")?.as_str()?)?;
+    let client_data: Map<String, Value> = serde_json::from_slice(&client_data).ok()?;
+    secret::bytes(client_data.get("challenge")?.as_str()?).filter(|challenge| challenge.len() == 32)
+}
+
+/// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
+pub(crate) async fn finish_registration(
+    visit: &Visit,
+    kind: Kind,
+    credential: &Credential,
+) -> Result<(Challenge, Asked, Registration), Refused> {
+    let (challenge, asked) = take(visit, kind, credential).await?;
+    if challenge.user_id.as_deref().is_some_and(|user_id| Some(user_id) != subject_of(visit)) {
+        return Err(Refused::because(Failure::ChallengeUnknown, "the challenge was issued for another user"));
+    }
+    let policy = visit.app.policy().await?;
+    let options = RegistrationOptions {
+        relying_party: relying_party(visit, &policy),
+        challenge: challenge.challenge.clone(),
+        algorithms: asked.algorithms.clone(),
+        user_verification: asked.user_verification,
+        mediation: if asked.conditional { Mediation::Conditional } else { Mediation::Optional },
+        attestation: AttestationTrust::NotRequired,
+    };
+    let registration = verify_registration(&options, credential).map_err(|rejection| Refused {
+        failure: Failure::EnrollmentRefused { orphan: orphan(credential) },
+        user: None,
+        found: rejection.to_string(),
+        rejection: Some(Box::new(rejection)),
+    })?;
+    Ok((challenge, asked, registration))
+}
+
+/// The user that a registration of this session can be for.
+fn subject_of(visit: &Visit) -> Option<&str> {
+    let recovered = visit.data.recovery.as_ref().and_then(|recovery| recovery.user_id.as_deref());
+    recovered.or(visit.user_id())
+}
+
+/// The credential id that the provider should forget after a registration that was refused.
+pub(crate) fn orphan(credential: &Credential) -> Option<String> {
+    credential.raw_id().map(|id| secret::text(&id))
+}
+
+/// An assertion that was accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) user: User,
+    pub(crate) passkey: Passkey,
+    pub(crate) asked: Asked,
+    pub(crate) authentication: Authentication,
+    /// To be written once everything else has passed.
+    pub(crate) used: PasskeyUse,
+}
+
+/// Finishes an authentication: takes the challenge, finds user and passkey, verifies. Nothing is stored yet.
+pub(crate) async fn finish_authentication(
+    visit: &Visit,
+    kind: Kind,
+    credential: &Credential,
+) -> Result<Accepted, Refused> {
+    let (challenge, asked) = take(visit, kind, credential).await?;
+    let database = &visit.app.database;
+    let passkey = match credential.raw_id() {
+        Some(id) if (1..=1023).contains(&id.len()) => database.passkey(&id).await?,
+        _ => None,
+    };
+    let owner = match &passkey {
+        Some(passkey) => database.user(&passkey.user_id).await?,
+        None => None,
+    };
+    let identified = match challenge.user_id.as_deref() {
+        Some(id) => database.user(id).await?.map(|user| user.handle),
+        None => None,
+    };
+    let policy = visit.app.policy().await?;
+    let options = AuthenticationOptions {
+        relying_party: relying_party(visit, &policy),
+        challenge: challenge.challenge.clone(),
+        user_verification: asked.user_verification,
+        allow_credentials: asked.allow.clone(),
+        identified_user: identified,
+        counter: match policy.passkey.counter {
+            Counter::Refuse => CounterRule::Refuse,
+            Counter::Flag => CounterRule::Flag,
+        },
+    };
+    let record = passkey.as_ref().zip(owner.as_ref()).map(|(passkey, user)| passkey.record(user.handle.clone()));
+    let signal = signal(visit, credential, passkey.as_ref()).await?;
+    let authentication = match verify_authentication(&options, record.as_ref(), credential) {
+        Ok(authentication) => authentication,
+        Err(rejection) => {
+            let found = rejection.to_string();
+            let failure = Failure::PasskeyRefused { signal };
+            return Err(Refused { failure, user: owner, found, rejection: Some(Box::new(rejection)) });
+        }
+    };
+    let (Some(passkey), Some(user)) = (passkey, owner) else {
+        return Err(Failure::Broken("an accepted assertion has a record").into());
+    };
+    let used = PasskeyUse {
+        credential_id: passkey.credential_id.clone(),
+        previous_sign_count: passkey.sign_count,
+        sign_count: if authentication.counter_regressed { passkey.sign_count } else { authentication.sign_count },
+        backup_state: authentication.backup_state,
+    };
+    Ok(Accepted { user, passkey, asked, authentication, used })
+}
+
+/// Whether the provider should be told to forget the passkey.
+///
+/// The answer to a bad signature and to an unknown credential must be the same, or a stranger could find out
+/// which credential ids are registered. So it depends on the user handle alone, 64 random bytes that only the
+/// passkeys of that user hold: forget the passkey if its handle is nobody's, or if the handle is somebody's who
+/// has no such passkey.
+async fn signal(
+    visit: &Visit,
+    credential: &Credential,
+    passkey: Option<&Passkey>,
+) -> Result<Option<String>, Failure> {
+    let (Some(handle), Some(id)) = (credential.user_handle(), credential.raw_id()) else { return Ok(None) };
+    let user = visit.app.database.user_of_handle(&handle).await?;
+    let is_theirs = user.is_some_and(|user| passkey.is_some_and(|passkey| passkey.user_id == user.id));
+    Ok((!is_theirs).then(|| secret::text(&id)))
+}
+
+fn relying_party(visit: &Visit, policy: &Policy) -> RelyingParty {
+    let config = &visit.app.config;
+    let origins = config.origins.iter().chain(&policy.related_origins).cloned().collect();
+    RelyingParty { rp_id: config.rp_id.clone(), origins, cross_origin: false, top_origins: Vec::new() }
+}
+
+/// The passkey to store for a registration.
+pub(crate) fn new_passkey(visit: &Visit, user_id: &str, registration: &Registration) -> Passkey {
+    Passkey {
+        credential_id: registration.credential_id.clone(),
+        id: visit.app.new_id("pky"),
+        user_id: user_id.to_string(),
+        public_key: registration.public_key_cose.clone(),
+        sign_count: registration.sign_count,
+        backup_eligible: registration.backup_eligible,
+        backup_state: registration.backup_state,
+        user_verified: registration.user_verified,
+        aaguid: aaguid_text(&registration.aaguid),
+        transports: registration.transports.clone(),
+        attachment: registration.attachment.clone(),
+        name: None,
+        user_agent: visit.source.user_agent.clone(),
+        created_at: visit.app.now(),
+        last_used_at: None,
+    }
+}
+
+fn aaguid_text(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// `details.webauthn` of the event of a registration.
+pub(crate) fn registration_details(registration: &Registration, asked: &Asked) -> Value {
+    json!({
+        "ceremony": "registration",
+        "failed_step": null,
+        "aaguid": aaguid_text(&registration.aaguid),
+        "be": registration.backup_eligible,
+        "bs": registration.backup_state,
+        "uv": registration.user_verified,
+        "transports": registration.transports,
+        "mediation": if asked.conditional { "conditional" } else { "optional" },
+    })
+}
+
+/// `details.webauthn` of the event of an authentication.
+pub(crate) fn authentication_details(accepted: &Accepted) -> Value {
+    json!({
+        "ceremony": "authentication",
+        "failed_step": null,
+        "aaguid": accepted.passkey.aaguid,
+        "be": accepted.passkey.backup_eligible,
+        "bs": accepted.authentication.backup_state,
+        "uv": accepted.authentication.user_verified,
+        "transports": accepted.passkey.transports,
+        "mediation": if accepted.asked.conditional { "conditional" } else { "optional" },
+        "counter_regressed": accepted.authentication.counter_regressed,
+    })
+}

@@ -1,0 +1,216 @@
+//! What an operator decides when the relying party starts, and the two things it is told: time and randomness.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::Policy;
+
+/// A clock: the Unix time in milliseconds. Tests inject their own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `read` for the Unix time in milliseconds.
+    pub fn new(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The clock of this computer.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(|| {
+            #[expect(clippy::disallowed_methods, reason = "this is the relying party's clock, where time enters")]
+            let now = std::time::SystemTime::now();
+            let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+    }
+
+    /// Now, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// A source of randomness fit for keys. Tests may inject their own.
+#[derive(Clone)]
+pub struct Random(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+
+impl Random {
+    /// Randomness from `fill`, which must overwrite every byte with unpredictable ones.
+    pub fn new(fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(fill))
+    }
+
+    /// The operating system's randomness.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(|bytes| getrandom::fill(bytes).expect("an operating system without randomness cannot run a service"))
+    }
+
+    /// Fresh random bytes.
+    #[must_use]
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.0)(&mut bytes);
+        bytes
+    }
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+/// How a relying party is set up. [`Config::localhost`] is a complete one to start from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `memory`, `sqlite:PATH` or `postgres://…`.
+    pub database: String,
+    /// What people read: "Create a passkey for NAME".
+    pub name: String,
+    /// The RP ID. Changing it orphans every passkey; see [`Config::accept_rp_id_change`].
+    pub rp_id: String,
+    /// The exact origins that ceremonies may come from; the first is this service's own address.
+    pub origins: Vec<String>,
+    /// Policy to install at the start; `None` keeps the one in the database (at first: the defaults).
+    pub policy: Option<Policy>,
+    /// Outbox, playground and inspector pages, and the conformance binding. Only sensible on loopback.
+    pub dev: bool,
+    /// The bearer token of `/api/v2` and `/admin`.
+    pub admin_token: String,
+    /// Take the client's address from the last `X-Forwarded-For` entry, which a proxy in front writes.
+    pub behind_proxy: bool,
+    /// Start although the RP ID is not the one that the stored passkeys were made for.
+    pub accept_rp_id_change: bool,
+    /// Where mail goes.
+    pub mail: Mail,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+}
+
+/// Where mail goes. A copy of every message is in the outbox page when `dev` is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// Into the database only, for the outbox page.
+    Outbox,
+    /// To standard error, one message after another.
+    Console,
+    /// To a mail server: `smtp://user:password@host:port?tls=required`, and the sender's address.
+    Smtp {
+        /// The server's URL.
+        url: String,
+        /// `From:`.
+        from: String,
+    },
+}
+
+impl Config {
+    /// A relying party for trying things out: in memory, on `http://localhost:PORT`, with the pages for
+    /// developers.
+    #[must_use]
+    pub fn localhost(port: u16) -> Self {
+        let random = Random::system();
+        Self {
+            database: "memory".into(),
+            name: "Doppelkey".into(),
+            rp_id: "localhost".into(),
+            origins: vec![format!("http://localhost:{port}")],
+            policy: None,
+            dev: true,
+            admin_token: crate::secret::text(&random.bytes::<24>()),
+            behind_proxy: false,
+            accept_rp_id_change: false,
+            mail: Mail::Outbox,
+            clock: Clock::system(),
+            random,
+        }
+    }
+
+    /// This service's own origin.
+    #[must_use]
+    pub fn own_origin(&self) -> &str {
+        self.origins.first().map_or("", String::as_str)
+    }
+
+    /// Whether cookies can be `Secure` and `__Host-`: everywhere but on plain http, which only localhost may use.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.own_origin().starts_with("https://")
+    }
+
+    /// What is wrong with these settings, as `(what, what to do)`; nothing is contacted.
+    ///
+    /// # Errors
+    /// The first contradiction found; the operator's fault.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        if self.origins.is_empty() {
+            return Err(("no origin is allowed".into(), "name one with --origin https://…".into()));
+        }
+        let Some(host) = host_of(self.own_origin()) else {
+            return Err((
+                format!("{} is not an origin of a web page", self.own_origin()),
+                "an origin is scheme, host and port, without a path: https://example.org".into(),
+            ));
+        };
+        let suffix = format!(".{}", self.rp_id);
+        if host != self.rp_id && !host.ends_with(&suffix) {
+            return Err((
+                format!("the RP ID {} is not the host {host} or a parent of it", self.rp_id),
+                "browsers would refuse every ceremony; set --rp-id and --origin to fit".into(),
+            ));
+        }
+        if !self.is_https() && host != "localhost" && !host.ends_with(".localhost") {
+            return Err((
+                format!("{} is neither https nor localhost", self.own_origin()),
+                "browsers offer passkeys on secure origins only; put a TLS proxy in front and use https".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The host of an http or https origin; `None` for anything else.
+fn host_of(origin: &str) -> Option<&str> {
+    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
+    let host = rest.split(':').next()?;
+    (!host.is_empty() && !rest.contains(['/', '?', '#', '@'])).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rp_id_must_be_the_host_or_a_parent_of_it() {
+        let mut config = Config::localhost(8080);
+        assert_eq!(config.check(), Ok(()));
+        config.origins = vec!["https://login.example.org".into()];
+        assert!(config.check().is_err());
+        config.rp_id = "example.org".into();
+        assert_eq!(config.check(), Ok(()));
+        config.rp_id = "ample.org".into();
+        assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn plain_http_is_for_localhost_only() {
+        let mut config = Config::localhost(8080);
+        config.rp_id = "example.org".into();
+        config.origins = vec!["http://example.org".into()];
+        assert!(config.check().is_err());
+        config.origins = vec!["https://example.org/path".into()];
+        assert!(config.check().is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! What holds for every request and response: where a change may come from, how large it may be, the headers that
+//! protect the pages, and how a failure looks.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::app::App;
+use crate::events::{Event, Source};
+use crate::failure::{Failure, Told};
+use crate::pages;
+
+/// The most a request's body may hold. A registration with a long attestation chain has some 10 kB.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Wraps the application's paths in what holds for all of them.
+pub(crate) fn wrap(routes: Router<App>, app: App) -> Router {
+    routes
+        .fallback(async || Failure::NotFound)
+        .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let as_json = wants_json(&request);
+    let path = request.uri().path().to_string();
+    let refused = if is_foreign(&app, request.method(), request.headers()) {
+        Some(Failure::ForeignOrigin)
+    } else if is_oversized(request.headers()) {
+        Some(Failure::TooLarge)
+    } else {
+        None
+    };
+    let mut response = match refused {
+        Some(failure) => failure.into_response(),
+        None => next.run(request).await,
+    };
+    if let Some(told) = response.extensions_mut().remove::<Told>() {
+        note(&app, &told, &path).await;
+        response = tell(&app, &told, &path, as_json, response);
+    }
+    protect(&app, &path, response.headers_mut());
+    response
+}
+
+/// A change from another site: neither `Sec-Fetch-Site` nor `Origin` may say so (no tokens needed, since every
+/// browser that knows passkeys sends at least one of them with a POST).
+fn is_foreign(app: &App, method: &Method, headers: &HeaderMap) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return true;
+    }
+    let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    origin.is_some_and(|origin| !app.config.origins.iter().any(|allowed| allowed.as_bytes() == origin))
+}
+
+fn is_oversized(headers: &HeaderMap) -> bool {
+    let length = headers.get("content-length").and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > BODY_LIMIT as u64)
+}
+
+fn wants_json(request: &Request) -> bool {
+    let has = |name: HeaderName| {
+        request.headers().get(name).is_some_and(|value| value.as_bytes().windows(4).any(|part| part == b"json"))
+    };
+    let path = request.uri().path();
+    let is_api = ["/api/", "/passkey/", "/me/", "/oauth/", "/attestation/", "/assertion/", "/.well-known/"];
+    has(CONTENT_TYPE) || has(ACCEPT) || is_api.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Failures that no flow has logged, because no flow was reached, are logged here.
+async fn note(app: &App, told: &Told, path: &str) {
+    let unlogged = ["foreign-origin", "too-large", "unsupported-media-type", "invalid_request", "server-error"];
+    if unlogged.contains(&told.key) {
+        let event = Event::of("fapi").detail("path", path).detail("key", told.key).error(told.message.clone());
+        app.log(&Source::default(), event).await;
+    }
+}
+
+/// A failure as JSON for scripts, as a redirect where another page mends it, and as a page otherwise.
+fn tell(app: &App, told: &Told, path: &str, as_json: bool, bare: Response) -> Response {
+    let mut response = if as_json {
+        let mut body = json!({ "error": told.key, "message": told.message });
+        if !told.hint.is_empty() {
+            body["hint"] = json!(told.hint);
+        }
+        if let Some(credential_id) = &told.signal {
+            body["signalUnknownCredential"] = json!({ "rpId": app.config.rp_id, "credentialId": credential_id });
+        }
+        (told.status, axum::Json(body)).into_response()
+    } else {
+        match told.key {
+            "not-signed-in" => see_other("/login"),
+            "step-up-required" => see_other(&format!("/step-up?then={}", pages::url_encoded(path))),
+            _ => (told.status, pages::status(app, told)).into_response(),
+        }
+    };
+    if let Some(seconds) = told.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    for cookie in bare.headers().get_all("set-cookie") {
+        response.headers_mut().append("set-cookie", cookie.clone());
+    }
+    response
+}
+
+fn see_other(path: &str) -> Response {
+    (StatusCode::SEE_OTHER, [("location", path)]).into_response()
+}
+
+fn protect(app: &App, path: &str, headers: &mut HeaderMap) {
+    let mut set = |name: &'static str, value: &'static str| {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    };
+    set("content-security-policy", CONTENT_SECURITY_POLICY);
+    set("permissions-policy", "publickey-credentials-get=(self), publickey-credentials-create=(self)");
+    set("referrer-policy", "same-origin");
+    set("x-content-type-options", "nosniff");
+    set("x-frame-options", "DENY");
+    set("cross-origin-opener-policy", "same-origin");
+    if app.config.is_https() {
+        set("strict-transport-security", "max-age=31536000");
+    }
+    if !path.starts_with("/assets/") {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// A JSON body; unlike axum's, its refusals are [`Failure`]s.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
+        if !has_content_type(&request, "application/json") {
+            return Err(Failure::WrongContentType);
+        }
+        let bytes = body(request).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Failure::BadBody(error.to_string()))
+    }
+}
+
+/// A form's body.
+#[derive(Debug)]
+pub(crate) struct FormBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for FormBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        if !has_content_type(&request, "application/x-www-form-urlencoded") {
+            return Err(Failure::WrongContentType);
+        }
+        let form = axum::Form::<T>::from_request(request, app).await;
+        match form {
+            Ok(axum::Form(value)) => Ok(Self(value)),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::TooLarge),
+            Err(error) => Err(Failure::BadBody(error.body_text())),
+        }
+    }
+}
+
+fn has_content_type(request: &Request, expected: &str) -> bool {
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
+}
+
+async fn body(request: Request) -> Result<axum::body::Bytes, Failure> {
+    let limited = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await;
+    limited.map_err(|_| Failure::TooLarge)
+}
+
+/// The bearer token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}

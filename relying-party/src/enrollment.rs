@@ -1,0 +1,86 @@
+//! One more passkey for a user who exists, and one less.
+
+use serde_json::{Value, json};
+
+use crate::ceremony::{self, Kind};
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::Visit;
+use crate::store::{Passkey, StoreError, User};
+use crate::verify::Credential;
+
+/// The user's passkeys, to be excluded from the next one, if there may be one more.
+///
+/// # Errors
+/// [`Failure::TooManyPasskeys`], which is logged.
+pub(crate) async fn room_for_one_more(visit: &Visit, user: &User) -> Result<Vec<Passkey>, Failure> {
+    let policy = visit.app.policy().await?;
+    if !policy.passkey.enabled {
+        return Err(Failure::Off);
+    }
+    let passkeys = visit.app.database.passkeys(&user.id).await?;
+    if passkeys.len() >= policy.passkey.max_per_user as usize {
+        return Err(too_many(visit, user, policy.passkey.max_per_user).await);
+    }
+    Ok(passkeys)
+}
+
+async fn too_many(visit: &Visit, user: &User, most: u32) -> Failure {
+    visit.log(Event::of("too_many_records").user(user).detail("max", most)).await;
+    Failure::TooManyPasskeys(most)
+}
+
+/// Verifies the answer to a registration and stores the passkey.
+pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) -> Result<Passkey, Failure> {
+    let credential = Credential::from_json(body);
+    let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
+        Ok(finished) => finished,
+        Err(refused) => {
+            let mut event = failed(user, refused.found.clone()).detail("webauthn", refused.details("registration"));
+            if let Some(transcript) = refused.transcript() {
+                event = event.transcript(transcript);
+            }
+            visit.log(event).await;
+            return Err(refused.failure);
+        }
+    };
+    let passkey = ceremony::new_passkey(visit, &user.id, &registration);
+    let most = visit.app.policy().await?.passkey.max_per_user;
+    match visit.app.database.add_passkey(&passkey, most).await {
+        Ok(true) => {}
+        Ok(false) => return Err(too_many(visit, user, most).await),
+        Err(StoreError::Taken) => {
+            visit.log(failed(user, "the credential id is registered already")).await;
+            return Err(Failure::PasskeyTaken { orphan: ceremony::orphan(&credential) });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let event = Event::of("gd_enrollment_complete")
+        .user(user)
+        .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
+        .detail("webauthn", ceremony::registration_details(&registration, &asked))
+        .transcript(&registration.transcript);
+    visit.log(event).await;
+    Ok(passkey)
+}
+
+fn failed(user: &User, why: impl Into<String>) -> Event {
+    Event::of("gd_webauthn_enrollment_failed")
+        .user(user)
+        .error(why)
+        .detail("authentication_methods", json!(["passkey"]))
+}
+
+/// Removes a passkey, unless it is the last way to log in.
+pub(crate) async fn remove_passkey(visit: &Visit, user: &User, id: &str) -> Result<(), Failure> {
+    let database = &visit.app.database;
+    let passkeys = database.passkeys(&user.id).await?;
+    if !passkeys.iter().any(|passkey| passkey.id == id) {
+        return Err(Failure::NotFound);
+    }
+    let has_password = database.password_hash(&user.id).await?.is_some();
+    if passkeys.len() == 1 && !has_password {
+        return Err(Failure::LastMethod);
+    }
+    if database.remove_passkey(&user.id, id).await? { Ok(()) } else { Err(Failure::NotFound) }
+}

@@ -1,0 +1,172 @@
+//! The tenant log: what happened, in Auth0's type codes, for operators and for scripts.
+//!
+//! An event never holds a challenge, a code, a password, a token or a key. The table of codes is in the `README.md`.
+
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::store::{StoredEvent, User};
+use crate::verify::Transcript;
+
+/// An event to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    r#type: &'static str,
+    user: Option<(String, String)>,
+    details: Map<String, Value>,
+    transcript: Option<String>,
+    correlation_id: Option<String>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    pub(crate) ip: String,
+    pub(crate) user_agent: String,
+    /// Joins the events of one session.
+    pub(crate) correlation_id: String,
+}
+
+impl Event {
+    /// An event of a type code.
+    pub(crate) fn of(r#type: &'static str) -> Self {
+        Self { r#type, user: None, details: Map::new(), transcript: None, correlation_id: None }
+    }
+
+    /// About a user.
+    pub(crate) fn user(mut self, user: &User) -> Self {
+        self.user = Some((user.id.clone(), user.name().to_string()));
+        self
+    }
+
+    /// With a detail.
+    pub(crate) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_string(), value.into());
+        self
+    }
+
+    /// With a reason, in plain words.
+    pub(crate) fn error(self, message: impl Into<String>) -> Self {
+        self.detail("error", json!({ "message": message.into() }))
+    }
+
+    /// With the verification behind it.
+    pub(crate) fn transcript(mut self, transcript: &Transcript) -> Self {
+        self.transcript = serde_json::to_string(transcript).ok();
+        self
+    }
+}
+
+impl App {
+    /// Writes an event. A log that cannot be written stops nobody from signing in: it is told on standard error.
+    pub(crate) async fn log(&self, source: &Source, event: Event) {
+        let now = self.now();
+        let id = self.next_event_id(now);
+        let (user_id, user_name) = event.user.unzip();
+        let mut data = json!({
+            "log_id": id,
+            "date": iso(now),
+            "type": event.r#type,
+            "description": description(event.r#type),
+            "connection": "Username-Password-Authentication",
+            "client_id": "doppelkey",
+            "client_name": self.config.name,
+            "ip": source.ip,
+            "user_agent": source.user_agent,
+            "hostname": self.config.own_origin(),
+            "user_id": user_id,
+            "user_name": user_name,
+            "is_mobile": source.user_agent.contains("Mobi"),
+            "details": event.details,
+            "references": { "correlation_id": event.correlation_id.unwrap_or_else(|| source.correlation_id.clone()) },
+        });
+        if event.transcript.is_some() {
+            data["details"]["inspect"] = json!(format!("/inspect/{id}"));
+        }
+        let stored = StoredEvent {
+            id,
+            date: now,
+            r#type: event.r#type.to_string(),
+            user_id,
+            data: data.to_string(),
+            transcript: event.transcript,
+        };
+        if let Err(error) = self.database.put_event(&stored).await {
+            eprintln!("error: the event {} could not be written: {error}", event.r#type);
+        }
+        self.event_written.notify_waiters();
+    }
+}
+
+/// A time in milliseconds as ISO 8601.
+pub(crate) fn iso(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
+}
+
+/// What a type code means.
+pub(crate) fn description(code: &str) -> &'static str {
+    CODES.iter().find(|(known, _)| *known == code).map_or("", |(_, meaning)| meaning)
+}
+
+/// Every type code this service writes.
+pub(crate) const CODES: &[(&str, &str)] = &[
+    ("f", "Failed login"),
+    ("fapi", "Request refused"),
+    ("fcp", "Failed change of password"),
+    ("fcpr", "Failed request to change the password"),
+    ("fp", "Failed login: wrong password"),
+    ("fs", "Failed sign-up"),
+    ("fu", "Failed login: unknown identifier"),
+    ("fv", "Failed verification of an address"),
+    ("gd_auth_failed", "Second factor refused"),
+    ("gd_auth_succeed", "Second factor passed"),
+    ("gd_enrollment_complete", "Enrolled a passkey or second factor"),
+    ("gd_otp_rate_limit_exceed", "Too many wrong one-time codes"),
+    ("gd_recovery_failed", "Recovery code refused"),
+    ("gd_recovery_succeed", "Recovery code accepted"),
+    ("gd_start_auth", "Second factor asked for"),
+    ("gd_start_enroll", "Enrolment of a second factor started"),
+    ("gd_unenroll", "Passkey or second factor removed"),
+    ("gd_webauthn_challenge_failed", "Confirmation with a passkey failed"),
+    ("gd_webauthn_enrollment_failed", "Enrolment of a passkey failed"),
+    ("limit_mu", "Address blocked: too many failed logins or sign-ups"),
+    ("limit_sul", "Sign-up limit exceeded"),
+    ("limit_wc", "Account blocked for an address: too many failed logins"),
+    ("my_account_authentication_method_failed", "My Account API: operation failed"),
+    ("my_account_authentication_method_succeeded", "My Account API: operation done"),
+    ("passkey_challenge_failed", "Native passkey challenge failed"),
+    ("passkey_challenge_started", "Native passkey challenge started"),
+    ("s", "Successful login"),
+    ("sapi", "Management API: operation done"),
+    ("sce", "E-mail address changed"),
+    ("scp", "Password changed"),
+    ("scpn", "Phone number changed"),
+    ("scpr", "Change of password requested"),
+    ("scu", "User name changed"),
+    ("sdu", "User deleted"),
+    ("sepkoobft", "Passkey and out-of-band code exchanged for a token"),
+    ("sepkotpft", "Passkey and one-time code exchanged for a token"),
+    ("sepkrcft", "Passkey and recovery code exchanged for a token"),
+    ("slo", "Successful logout"),
+    ("ss", "Successful sign-up"),
+    ("sv", "Address verified"),
+    ("svr", "Verification of an address requested"),
+    ("too_many_records", "Too many passkeys"),
+    ("ublkdu", "Block lifted by the user"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_unique() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert_eq!(description("s"), "Successful login");
+    }
+
+    #[test]
+    fn times_are_iso_8601() {
+        assert_eq!(iso(0), "1970-01-01T00:00:00Z");
+    }
+}

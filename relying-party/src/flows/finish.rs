@@ -1,0 +1,141 @@
+//! What comes after the first factor: perhaps a second, then the session, then perhaps an offer.
+
+use serde_json::{Value, json};
+
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::policy::{AfterPasskey, MfaPolicy, Policy};
+use crate::session::{FirstFactor, Method, Prompt, SessionData, Visit};
+use crate::store::User;
+use crate::verify::Transcript;
+
+/// What the log should know about how the first factor passed.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) webauthn: Option<Value>,
+    pub(super) transcript: Option<Transcript>,
+}
+
+/// Goes on after a first factor; gives the next screen.
+pub(super) async fn first_factor_passed(
+    visit: &mut Visit,
+    first: FirstFactor,
+    outcome: Outcome,
+) -> Result<&'static str, Failure> {
+    let policy = visit.app.policy().await?;
+    let user = user_of(visit, &first).await?;
+    if needs_second_factor(visit, &policy, &first).await? {
+        let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
+        visit.log(Event::of("gd_start_auth").user(&user)).await;
+        visit.data.first_factor = Some(first);
+        visit.save().await?;
+        return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });
+    }
+    complete(visit, &policy, &user, first, None, outcome).await
+}
+
+/// Goes on after the second factor.
+pub(super) async fn second_factor_passed(visit: &mut Visit, amr: &str) -> Result<&'static str, Failure> {
+    let policy = visit.app.policy().await?;
+    let first = visit.data.first_factor.take().ok_or(Failure::OutOfOrder)?;
+    let user = user_of(visit, &first).await?;
+    complete(visit, &policy, &user, first, Some(amr), Outcome::default()).await
+}
+
+/// The user of a first factor, unless an administrator has blocked the account.
+async fn user_of(visit: &Visit, first: &FirstFactor) -> Result<User, Failure> {
+    let user = visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)?;
+    if user.blocked {
+        visit.log(Event::of("f").user(&user).error("the user is blocked")).await;
+        return Err(Failure::UserBlocked);
+    }
+    Ok(user)
+}
+
+async fn needs_second_factor(visit: &Visit, policy: &Policy, first: &FirstFactor) -> Result<bool, Failure> {
+    if policy.mfa.policy == MfaPolicy::Never {
+        return Ok(false);
+    }
+    let is_enough = first.method == Method::Passkey
+        && match policy.mfa.after_passkey {
+            AfterPasskey::Require => false,
+            AfterPasskey::Skip => true,
+            AfterPasskey::SkipIfUv => first.user_verified,
+        };
+    if is_enough {
+        return Ok(false);
+    }
+    match &visit.device {
+        Some(device) => Ok(!visit.app.database.is_remembered(device, &first.user_id, visit.app.now()).await?),
+        None => Ok(true),
+    }
+}
+
+/// Everything has passed: the passkey's record is updated, the session begins.
+async fn complete(
+    visit: &mut Visit,
+    policy: &Policy,
+    user: &User,
+    first: FirstFactor,
+    second: Option<&str>,
+    outcome: Outcome,
+) -> Result<&'static str, Failure> {
+    let now = visit.app.now();
+    if let Some(used) = &first.used
+        && !visit.app.database.use_passkey(used, now).await?
+    {
+        let event = Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
+        visit.log(event).await;
+        return Err(Failure::PasskeyRefused { signal: None });
+    }
+    let mut amr: Vec<String> = vec![amr_of(first.method).into()];
+    amr.extend(second.map(String::from));
+    let prompt = prompt_for(visit, policy, user, &first).await?;
+    let data = SessionData { authenticated_at: now, amr: amr.clone(), prompt, ..SessionData::default() };
+    visit.app.database.set_last_login(&user.id, now).await?;
+    visit.sign_in(&user.id, data).await?;
+    let mut event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
+    if let Some(webauthn) = outcome.webauthn {
+        event = event.detail("webauthn", webauthn);
+    }
+    if let Some(transcript) = &outcome.transcript {
+        event = event.transcript(transcript);
+    }
+    visit.log(event).await;
+    Ok(match prompt {
+        Some(Prompt::Progressive) => "/enroll",
+        Some(Prompt::Local) => "/enroll/local",
+        None => "/account",
+    })
+}
+
+/// RFC 8176 for the common ones; `phr` (phishing-resistant) as Auth0 logs it for passkeys.
+fn amr_of(method: Method) -> &'static str {
+    match method {
+        Method::Passkey => "phr",
+        Method::Password => "pwd",
+        Method::Code => "otp",
+    }
+}
+
+/// Whether to offer a passkey before the application.
+async fn prompt_for(
+    visit: &Visit,
+    policy: &Policy,
+    user: &User,
+    first: &FirstFactor,
+) -> Result<Option<Prompt>, Failure> {
+    if first.just_created || !policy.passkey.enabled {
+        return Ok(None);
+    }
+    let prompt = match first.method {
+        Method::Passkey if first.offer_local && policy.passkey.local_enrollment_enabled => Prompt::Local,
+        Method::Password | Method::Code if policy.passkey.progressive_enrollment_enabled => Prompt::Progressive,
+        _ => return Ok(None),
+    };
+    let count = visit.app.database.passkeys(&user.id).await?.len();
+    let has_room = count < policy.passkey.max_per_user as usize;
+    let is_wanted = prompt == Prompt::Local || count == 0;
+    let is_put_off = visit.app.database.put_off_until(&user.id, prompt.name()).await? > visit.app.now();
+    Ok((has_room && is_wanted && !is_put_off).then_some(prompt))
+}

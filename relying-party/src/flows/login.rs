@@ -1,0 +1,188 @@
+//! Logging in: a passkey by autofill or button, or an identifier and then a password or passkey.
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::finish::{self, Outcome};
+use crate::app::App;
+use crate::ceremony::{self, Kind, Wish};
+use crate::edge::{FormBody, JsonBody};
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::{FirstFactor, Method, Visit};
+use crate::store::{Identifier, User};
+use crate::verify::Credential;
+use crate::{identifiers, limits, pages, passwords};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/login", get(show).post(submit))
+        .route("/login/password", get(show_password).post(submit_password))
+        .route("/login/passkey/options", post(passkey_options))
+        .route("/login/passkey", post(finish_passkey))
+}
+
+async fn show(mut visit: Visit) -> Result<Response, Failure> {
+    if visit.user_id().is_some() {
+        return Ok(visit.see_other("/account"));
+    }
+    let policy = visit.app.policy().await?;
+    let notice = visit.take_notice().await?;
+    let kept = visit.data.login.as_ref().map_or("", |identifier| identifier.value.as_str());
+    Ok(visit.page(pages::login::identifier(&visit.app, &policy, kept, None, notice.as_deref())))
+}
+
+#[derive(Debug, Deserialize)]
+struct IdentifierForm {
+    identifier: String,
+}
+
+async fn submit(mut visit: Visit, FormBody(form): FormBody<IdentifierForm>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let Some(identifier) = identifiers::typed(&policy.attributes, &form.identifier) else {
+        let failure = Failure::Field("invalid-identifier", "Enter what you signed up with.".into());
+        let told = failure.told();
+        let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told.message), None);
+        return Ok(visit.page_with(told.status, page));
+    };
+    visit.data.login = Some(identifier);
+    visit.save().await?;
+    Ok(visit.see_other("/login/password"))
+}
+
+async fn show_password(visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let Some(identifier) = &visit.data.login else { return Ok(visit.see_other("/login")) };
+    Ok(visit.page(pages::login::password(&visit.app, &policy, &identifier.value, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct PasswordForm {
+    password: String,
+}
+
+async fn submit_password(mut visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let identifier = visit.data.login.clone().ok_or(Failure::OutOfOrder)?;
+    if !policy.password.enabled {
+        return Err(Failure::Off);
+    }
+    let failure = match check_password(&visit, &identifier, &form.password).await {
+        Ok(user) => {
+            limits::login_succeeded(&visit, &identifier).await?;
+            let first_factor = FirstFactor {
+                user_id: user.id,
+                method: Method::Password,
+                user_verified: false,
+                offer_local: false,
+                just_created: false,
+                used: None,
+            };
+            let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
+            return Ok(visit.see_other(next));
+        }
+        Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => return Err(failure),
+        Err(failure) => failure,
+    };
+    let told = failure.told();
+    let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told.message));
+    Ok(visit.page_with(told.status, page))
+}
+
+/// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long.
+async fn check_password(visit: &Visit, identifier: &Identifier, password: &str) -> Result<User, Failure> {
+    let policy = visit.app.policy().await?;
+    limits::login_allowed(visit, &policy, identifier).await?;
+    let user = visit.app.database.user_called(&identifier.kind, &identifier.value).await?;
+    let hash = match &user {
+        Some(user) => visit.app.database.password_hash(&user.id).await?,
+        None => None,
+    };
+    let is_right = passwords::matches(password, hash.as_deref()).await?;
+    match user {
+        Some(user) if is_right => Ok(user),
+        known => {
+            let event = match &known {
+                Some(user) => Event::of("fp").user(user),
+                None => Event::of("fu"),
+            };
+            visit.log(event.detail("key", wrong_credentials(&identifier.kind))).await;
+            limits::login_failed(visit, &policy, identifier, known.as_ref()).await?;
+            let message = format!("Wrong {} or password.", crate::failure::words_for(&identifier.kind));
+            Err(Failure::Field(wrong_credentials(&identifier.kind), message))
+        }
+    }
+}
+
+fn wrong_credentials(kind: &str) -> &'static str {
+    match kind {
+        "email" => "wrong-email-credentials",
+        "phone" => "wrong-phone-credentials",
+        _ => "wrong-username-credentials",
+    }
+}
+
+async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    if !policy.passkey.enabled {
+        return Err(Failure::Off);
+    }
+    let named = match (&wish.identifier, wish.targeted) {
+        (Some(text), _) => identifiers::typed(&policy.attributes, text),
+        (None, true) => Some(visit.data.login.clone().ok_or(Failure::OutOfOrder)?),
+        (None, false) => None,
+    };
+    let options = match named {
+        Some(identifier) => {
+            let user = visit.app.database.user_called(&identifier.kind, &identifier.value).await?;
+            let named = Some((identifier.value.as_str(), user.as_ref()));
+            ceremony::begin_authentication(&mut visit, Kind::SignIn, named, &wish).await?
+        }
+        None => ceremony::begin_authentication(&mut visit, Kind::SignIn, None, &wish).await?,
+    };
+    Ok(visit.json(options))
+}
+
+async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    limits::ip_allowed(&visit, &policy).await?;
+    let credential = Credential::from_json(body);
+    let accepted = match ceremony::finish_authentication(&visit, Kind::SignIn, &credential).await {
+        Ok(accepted) => accepted,
+        Err(refused) => {
+            let mut event = Event::of("f")
+                .error(refused.found.clone())
+                .detail("key", "passkey-authentication-failed")
+                .detail("webauthn", refused.details("authentication"));
+            if let Some(user) = &refused.user {
+                event = event.user(user);
+            }
+            if let Some(transcript) = refused.transcript() {
+                event = event.transcript(transcript);
+            }
+            visit.log(event).await;
+            if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
+                limits::ip_failed(&visit, &policy).await?;
+            }
+            return Err(refused.failure);
+        }
+    };
+    let outcome = Outcome {
+        webauthn: Some(ceremony::authentication_details(&accepted)),
+        transcript: Some(accepted.authentication.transcript.clone()),
+    };
+    let is_of_another_device = accepted.authentication.attachment.as_deref() == Some("cross-platform");
+    let first_factor = FirstFactor {
+        user_id: accepted.user.id.clone(),
+        method: Method::Passkey,
+        user_verified: accepted.authentication.user_verified,
+        offer_local: is_of_another_device && accepted.asked.platform,
+        just_created: false,
+        used: Some(accepted.used),
+    };
+    let next = finish::first_factor_passed(&mut visit, first_factor, outcome).await?;
+    Ok(visit.json(json!({ "next": next })))
+}

@@ -1,0 +1,319 @@
+//! Signing up: identifiers, perhaps a code, then a passkey or a password.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::finish::{self, Outcome};
+use crate::app::App;
+use crate::ceremony::{self, Kind, Subject, Wish};
+use crate::edge::{FormBody, JsonBody};
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::pages;
+use crate::passwords;
+use crate::policy::Policy;
+use crate::session::{FirstFactor, Method, SignUp, Visit};
+use crate::store::{CodeCheck, Identifier, Passkey, StoreError, User};
+use crate::{codes, identifiers, limits};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/signup", get(show).post(submit))
+        .route("/signup/code", get(show_code).post(submit_code))
+        .route("/signup/code/resend", post(resend_code))
+        .route("/signup/passkey", get(show_passkey).post(finish_passkey))
+        .route("/signup/passkey/options", post(passkey_options))
+        .route("/signup/password", get(show_password).post(submit_password))
+}
+
+#[derive(Debug, Deserialize)]
+struct Form {
+    email: Option<String>,
+    phone: Option<String>,
+    username: Option<String>,
+}
+
+impl Form {
+    fn given(&self) -> [Option<&str>; 3] {
+        [self.email.as_deref(), self.phone.as_deref(), self.username.as_deref()]
+    }
+}
+
+async fn show(visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let kept = visit.data.signup.as_ref();
+    let value = |kind: &str| {
+        let found = kept.and_then(|signup| signup.identifiers.iter().find(|identifier| identifier.kind == kind));
+        found.map_or("", |identifier| identifier.value.as_str())
+    };
+    let kept = [value("email"), value("phone"), value("username")];
+    Ok(visit.page(pages::signup::identifiers(&visit.app, &policy, kept, None)))
+}
+
+async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    match start(&mut visit, &policy, form.given()).await {
+        Ok(next) => Ok(visit.see_other(next)),
+        Err(failure @ Failure::Store(_)) => Err(failure),
+        Err(failure) => {
+            let told = failure.told();
+            let kept = form.given().map(Option::unwrap_or_default);
+            let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told.message));
+            Ok(visit.page_with(told.status, page))
+        }
+    }
+}
+
+/// Checks the identifiers and keeps them in the session; gives the next screen.
+async fn start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3]) -> Result<&'static str, Failure> {
+    let started = try_start(visit, policy, given).await;
+    if let Err(failure) = &started {
+        let told = failure.told();
+        visit.log(Event::of("fs").detail("key", told.key).error(told.message)).await;
+    }
+    started
+}
+
+async fn try_start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3]) -> Result<&'static str, Failure> {
+    limits::sign_up(visit, policy).await?;
+    let identifiers = identifiers::of_sign_up(&policy.attributes, given)?;
+    let mut owner = None;
+    for identifier in &identifiers {
+        if let Some(user) = visit.app.database.user_called(&identifier.kind, &identifier.value).await? {
+            owner = Some((identifier.clone(), user));
+        }
+    }
+    let to_verify = identifiers
+        .iter()
+        .find(|identifier| {
+            identifier.kind != "username" && identifiers::attribute(&policy.attributes, &identifier.kind).verify
+        })
+        .cloned();
+    let code_id = match (&to_verify, &owner) {
+        (None, Some((taken, _))) => return Err(Failure::IdentifierTaken { kind: taken.kind.clone() }),
+        // Whoever types somebody's address sees what everybody sees; the owner gets a mail.
+        (Some(target), Some(_)) => Some(codes::send_notice_of_sign_up(visit, policy, target).await?),
+        (Some(target), None) => Some(codes::send(visit, policy, "sign-up", target).await?),
+        (None, None) => None,
+    };
+    visit.data.signup = Some(SignUp { identifiers, taken: owner.is_some(), code_id });
+    visit.save().await?;
+    Ok(next_screen(visit, policy))
+}
+
+fn next_screen(visit: &Visit, policy: &Policy) -> &'static str {
+    let waits_for_code = visit.data.signup.as_ref().is_some_and(|signup| signup.code_id.is_some());
+    match (waits_for_code, policy.passkey.enabled) {
+        (true, _) => "/signup/code",
+        (false, true) => "/signup/passkey",
+        (false, false) => "/signup/password",
+    }
+}
+
+/// The sign-up of this session, at the screen with the code.
+fn waiting_for_code(visit: &Visit) -> Result<(SignUp, String, Identifier), Failure> {
+    let signup = visit.data.signup.clone().ok_or(Failure::OutOfOrder)?;
+    let code_id = signup.code_id.clone().ok_or(Failure::OutOfOrder)?;
+    let target = codes::target_of(&code_id, &signup.identifiers).ok_or(Failure::OutOfOrder)?;
+    Ok((signup, code_id, target))
+}
+
+async fn show_code(mut visit: Visit) -> Result<Response, Failure> {
+    let (_, _, target) = waiting_for_code(&visit)?;
+    let notice = visit.take_notice().await?;
+    Ok(visit.page(pages::signup::code(&visit.app, &identifiers::masked(&target), None, notice.as_deref())))
+}
+
+#[derive(Debug, Deserialize)]
+struct CodeForm {
+    code: String,
+}
+
+async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let (mut signup, code_id, target) = waiting_for_code(&visit)?;
+    let checked = codes::check(&visit, &policy, "sign-up", &code_id, &form.code).await?;
+    if checked != CodeCheck::Right {
+        let failure = codes::failure(checked);
+        visit.log(Event::of("fv").error(failure.told().message)).await;
+        let told = failure.told();
+        let page = pages::signup::code(&visit.app, &identifiers::masked(&target), Some(&told.message), None);
+        return Ok(visit.page_with(told.status, page));
+    }
+    signup.code_id = None;
+    for identifier in &mut signup.identifiers {
+        identifier.verified |= *identifier == target;
+    }
+    visit.data.signup = Some(signup);
+    visit.save().await?;
+    visit.log(Event::of("sv").detail("kind", target.kind)).await;
+    Ok(visit.see_other(next_screen(&visit, &policy)))
+}
+
+async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let (mut signup, _, target) = waiting_for_code(&visit)?;
+    let code_id = if signup.taken {
+        codes::send_notice_of_sign_up(&visit, &policy, &target).await?
+    } else {
+        codes::send(&visit, &policy, "sign-up", &target).await?
+    };
+    signup.code_id = Some(code_id);
+    visit.data.signup = Some(signup);
+    visit.data.notice = Some("We have sent a new code.".into());
+    visit.save().await?;
+    Ok(visit.see_other("/signup/code"))
+}
+
+/// The sign-up of this session, past its code.
+fn ready(visit: &Visit) -> Result<SignUp, Failure> {
+    visit.data.signup.clone().filter(|signup| signup.code_id.is_none() && !signup.taken).ok_or(Failure::OutOfOrder)
+}
+
+fn name_of(signup: &SignUp) -> &str {
+    signup.identifiers.first().map_or("", |identifier| &identifier.value)
+}
+
+async fn show_passkey(visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let Ok(signup) = ready(&visit) else { return Ok(visit.see_other("/signup")) };
+    if !policy.passkey.enabled {
+        return Ok(visit.see_other("/signup/password"));
+    }
+    Ok(visit.page(pages::signup::passkey(&visit.app, name_of(&signup), policy.password.enabled)))
+}
+
+async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    if !policy.passkey.enabled {
+        return Err(Failure::Off);
+    }
+    let given = [wish.email.as_deref(), wish.phone.as_deref(), wish.username.as_deref()];
+    if given.iter().any(Option::is_some) {
+        start(&mut visit, &policy, given).await?;
+    }
+    let signup = ready(&visit)?;
+    let handle = visit.app.config.random.bytes::<64>();
+    let subject = Subject { user_id: None, handle: &handle, name: name_of(&signup), exclude: &[] };
+    let options = ceremony::begin_registration(&mut visit, Kind::SignUp, &subject, &wish, None).await?;
+    Ok(visit.json(options))
+}
+
+async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
+    let credential = crate::verify::Credential::from_json(body);
+    let finished = ceremony::finish_registration(&visit, Kind::SignUp, &credential).await;
+    let (_, asked, registration) = match finished {
+        Ok(finished) => finished,
+        Err(refused) => {
+            let mut event = Event::of("fs")
+                .error(refused.found.clone())
+                .detail("authentication_methods", json!(["passkey"]))
+                .detail("webauthn", refused.details("registration"));
+            if let Some(transcript) = refused.transcript() {
+                event = event.transcript(transcript);
+            }
+            visit.log(event).await;
+            return Err(refused.failure);
+        }
+    };
+    let signup = ready(&visit)?;
+    let user = new_user(&visit, asked.handle.clone(), &signup);
+    let passkey = ceremony::new_passkey(&visit, &user.id, &registration);
+    let event = Event::of("ss")
+        .user(&user)
+        .detail("authentication_methods", json!(["passkey"]))
+        .detail("webauthn", ceremony::registration_details(&registration, &asked))
+        .transcript(&registration.transcript);
+    create(&visit, &user, Some(&passkey), None, ceremony::orphan(&credential)).await?;
+    let first_factor = FirstFactor {
+        user_id: user.id.clone(),
+        method: Method::Passkey,
+        user_verified: registration.user_verified,
+        offer_local: false,
+        just_created: true,
+        used: None,
+    };
+    visit.log(event).await;
+    let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
+    Ok(visit.json(json!({ "next": next })))
+}
+
+fn new_user(visit: &Visit, handle: Vec<u8>, signup: &SignUp) -> User {
+    User {
+        id: visit.app.new_id("usr"),
+        handle,
+        created_at: visit.app.now(),
+        blocked: false,
+        identifiers: signup.identifiers.clone(),
+    }
+}
+
+/// Creates the user; a race for an address or a credential id ends here, for all but one.
+async fn create(
+    visit: &Visit,
+    user: &User,
+    passkey: Option<&Passkey>,
+    password: Option<&str>,
+    orphan: Option<String>,
+) -> Result<(), Failure> {
+    let failure = match visit.app.database.create_user(user, passkey, password).await {
+        Ok(()) => return Ok(()),
+        Err(StoreError::Taken) => {
+            let registered = match passkey {
+                Some(passkey) => visit.app.database.passkey(&passkey.credential_id).await?.is_some(),
+                None => false,
+            };
+            let kind = user.identifiers.first().map_or_else(String::new, |identifier| identifier.kind.clone());
+            if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind } }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    visit.log(Event::of("fs").error(failure.told().message)).await;
+    Err(failure)
+}
+
+async fn show_password(visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let Ok(signup) = ready(&visit) else { return Ok(visit.see_other("/signup")) };
+    if !policy.password.enabled {
+        return Ok(visit.see_other("/signup/passkey"));
+    }
+    Ok(visit.page(pages::signup::password(&visit.app, &policy, name_of(&signup), None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct PasswordForm {
+    password: String,
+}
+
+async fn submit_password(mut visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    let signup = ready(&visit)?;
+    if !policy.password.enabled {
+        return Err(Failure::Off);
+    }
+    if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password) {
+        let told = failure.told();
+        visit.log(Event::of("fs").detail("key", told.key).error(told.message.clone())).await;
+        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told.message));
+        return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    let hash = passwords::hash(&visit.app.config.random, &form.password).await?;
+    let user = new_user(&visit, visit.app.config.random.bytes::<64>().to_vec(), &signup);
+    create(&visit, &user, None, Some(&hash), None).await?;
+    visit.log(Event::of("ss").user(&user).detail("authentication_methods", json!(["pwd"]))).await;
+    let first_factor = FirstFactor {
+        user_id: user.id,
+        method: Method::Password,
+        user_verified: false,
+        offer_local: false,
+        just_created: true,
+        used: None,
+    };
+    let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
+    Ok(visit.see_other(next))
+}

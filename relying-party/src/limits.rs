@@ -1,0 +1,113 @@
+//! Limits on guessing, counted in the database, so that all processes share them.
+//!
+//! An account is blocked for one address of the network after a number of failed logins, for a time that doubles
+//! with each block; its owner gets a mail with a link that lifts it. One address of the network may fail only so
+//! often a day, and sign up only so often a minute.
+
+use crate::codes;
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::policy::Policy;
+use crate::session::Visit;
+use crate::store::{Identifier, User};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// Counts a sign-up from this address.
+pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
+    let (ip, now) = (&visit.source.ip, visit.app.now());
+    let count = visit.app.database.count(&format!("sign-up {ip}"), now, MINUTE_MS).await?;
+    if count > i64::from(policy.limits.signups_per_ip_minute) {
+        visit.log(Event::of("limit_sul").detail("ip", ip.as_str())).await;
+        return Err(Failure::TooMany { limit: "ip-signup-blocked", retry_after_s: 60 });
+    }
+    Ok(())
+}
+
+/// Whether this address may try to log in at all.
+pub(crate) async fn ip_allowed(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
+    let now = visit.app.now();
+    let (count, until) = visit.app.database.counted(&failures_of_ip(visit), now).await?;
+    if count >= i64::from(policy.limits.failed_logins_per_ip_day) {
+        return Err(Failure::TooMany { limit: "ip-blocked", retry_after_s: (until - now) / 1000 });
+    }
+    Ok(())
+}
+
+/// Counts a failed login of this address.
+pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
+    let count = visit.app.database.count(&failures_of_ip(visit), visit.app.now(), DAY_MS).await?;
+    if count == i64::from(policy.limits.failed_logins_per_ip_day) {
+        visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
+    }
+    Ok(())
+}
+
+/// Whether this address may try to log in under an identifier.
+pub(crate) async fn login_allowed(visit: &Visit, policy: &Policy, identifier: &Identifier) -> Result<(), Failure> {
+    ip_allowed(visit, policy).await?;
+    let now = visit.app.now();
+    match visit.app.database.marked(&block_of(visit, identifier)).await? {
+        Some((_, until)) if until > now => {
+            Err(Failure::TooMany { limit: "user-blocked", retry_after_s: (until - now) / 1000 })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Counts a failed login under an identifier; at the threshold it is blocked, and its owner told.
+pub(crate) async fn login_failed(
+    visit: &Visit,
+    policy: &Policy,
+    identifier: &Identifier,
+    user: Option<&User>,
+) -> Result<(), Failure> {
+    ip_failed(visit, policy).await?;
+    let now = visit.app.now();
+    let database = &visit.app.database;
+    let count = database.count(&failures_of(visit, identifier), now, DAY_MS).await?;
+    if count < i64::from(policy.limits.brute_force_threshold) {
+        return Ok(());
+    }
+    let block = block_of(visit, identifier);
+    let level = database.marked(&block).await?.map_or(0, |(level, _)| (level + 1).min(10));
+    let lasts = i64::from(policy.limits.block_minutes) * MINUTE_MS << level;
+    database.forget(&failures_of(visit, identifier)).await?;
+    database.mark(&block, level, now + lasts).await?;
+    let mut event = Event::of("limit_wc").detail("minutes", lasts / MINUTE_MS);
+    if let Some(user) = user {
+        event = event.user(user);
+        codes::send_unblock_link(visit, user, &block).await?;
+    }
+    visit.log(event).await;
+    Ok(())
+}
+
+/// Forgets the failed logins under an identifier.
+pub(crate) async fn login_succeeded(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {
+    visit.app.database.forget(&failures_of(visit, identifier)).await?;
+    visit.app.database.forget(&block_of(visit, identifier)).await?;
+    Ok(())
+}
+
+/// Counts a code or mail to an address.
+pub(crate) async fn mail(visit: &Visit, policy: &Policy, target: &str) -> Result<(), Failure> {
+    let count = visit.app.database.count(&format!("mail {target}"), visit.app.now(), 60 * MINUTE_MS).await?;
+    if count > i64::from(policy.limits.codes_per_hour) {
+        return Err(Failure::TooMany { limit: "too-many-otps", retry_after_s: 3600 });
+    }
+    Ok(())
+}
+
+fn failures_of_ip(visit: &Visit) -> String {
+    format!("failed {}", visit.source.ip)
+}
+
+fn failures_of(visit: &Visit, identifier: &Identifier) -> String {
+    format!("failed {} {} {}", visit.source.ip, identifier.kind, identifier.value)
+}
+
+fn block_of(visit: &Visit, identifier: &Identifier) -> String {
+    format!("block {} {} {}", visit.source.ip, identifier.kind, identifier.value)
+}

@@ -1,0 +1,78 @@
+//! The pages, as functions from facts to markup. They ask no database and decide nothing.
+
+pub(crate) mod account;
+pub(crate) mod icons;
+pub(crate) mod login;
+pub(crate) mod parts;
+pub(crate) mod signup;
+
+use std::fmt::Write as _;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::app::App;
+use crate::failure::Told;
+
+/// A page of one column: a card in the middle of the window.
+pub(crate) fn card(app: &App, title: &str, content: &Markup) -> Markup {
+    shell(app, title, "card", content)
+}
+
+/// A page as wide as a text: account, tables.
+pub(crate) fn wide(app: &App, title: &str, content: &Markup) -> Markup {
+    shell(app, title, "wide", content)
+}
+
+fn shell(app: &App, title: &str, class: &str, content: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · " (app.config.name) }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/app.css";
+                script src="/assets/app.js" defer {}
+            }
+            body {
+                main class=(class) { (content) }
+                @if app.config.dev {
+                    footer {
+                        nav aria-label="For developers" {
+                            "Development mode: "
+                            a href="/outbox" { "outbox" } " "
+                            a href="/playground" { "playground" } " "
+                            a href="/inspect" { "inspector" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A page that says what went wrong and what to do next.
+pub(crate) fn status(app: &App, told: &Told) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { (told.message) }
+        p { (told.hint) }
+        p.actions { a.button.primary href="/" { "Go to the start" } }
+    };
+    card(app, "Sorry", &content)
+}
+
+/// Text as part of a query.
+pub(crate) fn url_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

@@ -1,0 +1,334 @@
+//! A visit: one request with the session it belongs to.
+//!
+//! The cookie holds 32 random bytes, the database their digest. Signing in and out changes the token, so that a
+//! token known before never is one after. A session that holds nothing is not stored.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header::{COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::events::{Event, Source};
+use crate::failure::Failure;
+use crate::secret;
+use crate::store::{Identifier, PasskeyUse, StoredSession, User};
+
+/// What a session remembers between two requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SessionData {
+    /// A sign-up under way.
+    pub(crate) signup: Option<SignUp>,
+    /// The identifier typed at sign-in.
+    pub(crate) login: Option<Identifier>,
+    /// A first factor that has passed, while the second is waited for.
+    pub(crate) first_factor: Option<FirstFactor>,
+    /// Who proved an address in order to recover the account.
+    pub(crate) recovery: Option<Recovery>,
+    /// When the user last proved to be the user, in milliseconds.
+    pub(crate) authenticated_at: i64,
+    /// How: `pwd`, `phr`, `otp`, …
+    pub(crate) amr: Vec<String>,
+    /// The screen that may be shown between signing in and the application.
+    pub(crate) prompt: Option<Prompt>,
+    /// Where to go on after the user has confirmed.
+    pub(crate) then: Option<String>,
+    /// A message for the next page.
+    pub(crate) notice: Option<String>,
+}
+
+/// A sign-up under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignUp {
+    pub(crate) identifiers: Vec<Identifier>,
+    /// The id of the mailed code that has yet to be typed.
+    pub(crate) code_id: Option<String>,
+    /// Somebody has this address already; the visitor learns it by mail only.
+    pub(crate) taken: bool,
+}
+
+/// How a user proved to be the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Method {
+    Passkey,
+    Password,
+    /// A code by e-mail.
+    Code,
+}
+
+/// A first factor that has passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FirstFactor {
+    pub(crate) user_id: String,
+    pub(crate) method: Method,
+    /// The passkey verified its user.
+    pub(crate) user_verified: bool,
+    /// The passkey is another device's, and this device could hold one.
+    pub(crate) offer_local: bool,
+    /// This is the end of a sign-up or recovery: no offers.
+    pub(crate) just_created: bool,
+    /// What to write into the passkey's record at the very end.
+    pub(crate) used: Option<PasskeyUse>,
+}
+
+/// A recovery under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    /// The address that the code went to.
+    pub(crate) email: String,
+    pub(crate) code_id: String,
+    /// The user, once the code has been typed.
+    pub(crate) user_id: Option<String>,
+}
+
+/// An offer to create a passkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Prompt {
+    /// After a sign-in without a passkey.
+    Progressive,
+    /// After a sign-in with another device's passkey.
+    Local,
+}
+
+impl Prompt {
+    /// Its name in the database.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Progressive => "progressive",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// One request of one visitor.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) app: App,
+    pub(crate) source: Source,
+    pub(crate) data: SessionData,
+    session: StoredSession,
+    /// Whether the session is in the database.
+    is_stored: bool,
+    /// `Set-Cookie` lines for the response.
+    cookies: Vec<String>,
+    /// The digest of the token that remembers this device, if the browser sent one.
+    pub(crate) device: Option<Vec<u8>>,
+}
+
+impl FromRequestParts<App> for Visit {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let now = app.now();
+        let found = match cookie(&parts.headers, session_cookie(app)).filter(|token| token.len() <= 64) {
+            Some(token) => app.database.session(&secret::digest(token.as_bytes()), now).await?,
+            None => None,
+        };
+        let ip = client_ip(parts, app);
+        let user_agent = clipped(&parts.headers, USER_AGENT.as_str(), 256);
+        let is_stored = found.is_some();
+        let session = found.unwrap_or_else(|| fresh(app, now, &ip, &user_agent));
+        let data = serde_json::from_str(&session.data).unwrap_or_default();
+        let device = cookie(&parts.headers, device_cookie(app)).map(|token| secret::digest(token.as_bytes()));
+        let source = Source { ip, user_agent, correlation_id: session.id.clone() };
+        Ok(Self { app: app.clone(), source, data, session, is_stored, cookies: Vec::new(), device })
+    }
+}
+
+impl Visit {
+    /// The session's id: what challenges belong to. Not the token.
+    pub(crate) fn session_id(&self) -> &str {
+        &self.session.id
+    }
+
+    /// The id of the user who is signed in.
+    pub(crate) fn user_id(&self) -> Option<&str> {
+        self.session.user_id.as_deref()
+    }
+
+    /// The user who is signed in.
+    pub(crate) async fn user(&self) -> Result<User, Failure> {
+        let id = self.user_id().ok_or(Failure::NotSignedIn)?;
+        self.app.database.user(id).await?.filter(|user| !user.blocked).ok_or(Failure::NotSignedIn)
+    }
+
+    /// The user who is signed in and proved it just now, as the policy demands for changes.
+    pub(crate) async fn recent_user(&self) -> Result<User, Failure> {
+        let user = self.user().await?;
+        if self.is_recent().await? { Ok(user) } else { Err(Failure::StepUpNeeded) }
+    }
+
+    /// Whether the user proved to be the user within the policy's window.
+    pub(crate) async fn is_recent(&self) -> Result<bool, Failure> {
+        let minutes = self.app.policy().await?.session.recent_auth_minutes;
+        Ok(self.app.now() - self.data.authenticated_at < i64::from(minutes) * 60_000)
+    }
+
+    /// Keeps what this visit changed in the session.
+    pub(crate) async fn save(&mut self) -> Result<(), Failure> {
+        let now = self.app.now();
+        let policy = self.app.policy().await?;
+        let idle_end = now + i64::from(policy.session.idle_hours) * 3_600_000;
+        let absolute_end = self.session.created_at + i64::from(policy.session.absolute_days) * 86_400_000;
+        self.session.expires_at = idle_end.min(absolute_end);
+        self.session.seen_at = now;
+        self.session.data = serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
+        if self.is_stored {
+            self.app.database.update_session(&self.session).await?;
+        } else {
+            let token = secret::text(&self.app.config.random.bytes::<32>());
+            self.app.database.insert_session(&secret::digest(token.as_bytes()), &self.session).await?;
+            self.is_stored = true;
+            self.set_cookie(session_cookie(&self.app), &token, i64::from(policy.session.absolute_days) * 86_400);
+        }
+        Ok(())
+    }
+
+    /// Keeps the session alive: writes at most once a minute.
+    pub(crate) async fn touch(&mut self) -> Result<(), Failure> {
+        if self.is_stored && self.app.now() - self.session.seen_at > 60_000 {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Signs a user in: the old session ends, a new one with a new token begins.
+    pub(crate) async fn sign_in(&mut self, user_id: &str, data: SessionData) -> Result<(), Failure> {
+        if self.is_stored {
+            self.app.database.end_session(&self.session.id).await?;
+        }
+        let now = self.app.now();
+        self.session = fresh(&self.app, now, &self.source.ip, &self.source.user_agent);
+        self.session.user_id = Some(user_id.to_string());
+        self.is_stored = false;
+        self.data = data;
+        self.save().await
+    }
+
+    /// Ends the session.
+    pub(crate) async fn sign_out(&mut self) -> Result<(), Failure> {
+        self.app.database.end_session(&self.session.id).await?;
+        self.is_stored = false;
+        self.data = SessionData::default();
+        self.set_cookie(session_cookie(&self.app), "", 0);
+        Ok(())
+    }
+
+    /// Remembers this device for a user: no second factor for a while.
+    pub(crate) async fn remember_device(&mut self, user_id: &str, days: u32) -> Result<(), Failure> {
+        let token = secret::text(&self.app.config.random.bytes::<32>());
+        let expires_at = self.app.now() + i64::from(days) * 86_400_000;
+        self.app.database.remember_device(&secret::digest(token.as_bytes()), user_id, expires_at).await?;
+        self.set_cookie(device_cookie(&self.app), &token, i64::from(days) * 86_400);
+        Ok(())
+    }
+
+    fn set_cookie(&mut self, name: &str, value: &str, max_age_s: i64) {
+        let secure = if self.app.config.is_https() { "; Secure" } else { "" };
+        self.cookies
+            .push(format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}"));
+    }
+
+    /// Writes an event about this visit.
+    pub(crate) async fn log(&self, event: Event) {
+        self.app.log(&self.source, event).await;
+    }
+
+    /// The message that the last request left for this page; it is shown once.
+    pub(crate) async fn take_notice(&mut self) -> Result<Option<String>, Failure> {
+        let notice = self.data.notice.take();
+        if notice.is_some() {
+            self.save().await?;
+        }
+        Ok(notice)
+    }
+
+    /// Answers with a page.
+    pub(crate) fn page(&self, markup: Markup) -> Response {
+        self.page_with(StatusCode::OK, markup)
+    }
+
+    /// Answers with a page and a status.
+    pub(crate) fn page_with(&self, status: StatusCode, markup: Markup) -> Response {
+        self.with_cookies((status, markup).into_response())
+    }
+
+    /// Answers with another page to look at.
+    pub(crate) fn see_other(&self, path: &str) -> Response {
+        let mut response = StatusCode::SEE_OTHER.into_response();
+        if let Ok(path) = HeaderValue::from_str(path) {
+            response.headers_mut().insert(LOCATION, path);
+        }
+        self.with_cookies(response)
+    }
+
+    /// Answers with JSON.
+    pub(crate) fn json(&self, value: serde_json::Value) -> Response {
+        self.with_cookies(axum::Json(value).into_response())
+    }
+
+    fn with_cookies(&self, mut response: Response) -> Response {
+        for line in &self.cookies {
+            if let Ok(value) = HeaderValue::from_str(line) {
+                response.headers_mut().append(SET_COOKIE, value);
+            }
+        }
+        response
+    }
+}
+
+fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSession {
+    StoredSession {
+        id: app.new_id("ses"),
+        user_id: None,
+        data: String::new(),
+        user_agent: user_agent.to_string(),
+        ip: ip.to_string(),
+        created_at: now,
+        seen_at: now,
+        expires_at: now,
+    }
+}
+
+/// `__Host-` where cookies can be `Secure`; a plain name on http://localhost, where not every client would send it.
+fn session_cookie(app: &App) -> &'static str {
+    if app.config.is_https() { "__Host-session" } else { "session" }
+}
+
+fn device_cookie(app: &App) -> &'static str {
+    if app.config.is_https() { "__Host-device" } else { "device" }
+}
+
+/// A cookie's value; the first of that name.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
+}
+
+/// Where the request came from: the peer, or what the proxy in front says.
+fn client_ip(parts: &Parts, app: &App) -> String {
+    if app.config.behind_proxy {
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
+        let last = forwarded.and_then(|line| line.to_str().ok()).and_then(|line| line.rsplit(',').next());
+        if let Some(ip) = last.and_then(|text| text.trim().parse::<std::net::IpAddr>().ok()) {
+            return ip.to_string();
+        }
+    }
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or_else(|| "127.0.0.1".into(), |ConnectInfo(address)| address.ip().to_string())
+}
+
+/// A header as text of at most `most` characters.
+fn clipped(headers: &HeaderMap, name: &str, most: usize) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.chars().take(most).collect()
+}

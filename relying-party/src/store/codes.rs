@@ -1,0 +1,131 @@
+//! Codes and links that were mailed, and the outbox.
+
+use super::{Database, Result};
+
+/// What became of a typed code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CodeCheck {
+    /// Right; it is used up now.
+    Right,
+    /// Wrong; there are tries left.
+    Wrong,
+    /// Wrong too often: it is void.
+    TooOften,
+    /// There is no such code, or it has expired or been used.
+    Gone,
+}
+
+/// A mail as the outbox keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mailed {
+    pub(crate) sent_at: i64,
+    pub(crate) recipient: String,
+    pub(crate) subject: String,
+    pub(crate) body: String,
+}
+
+impl Database {
+    /// Keeps a code's digest; an earlier one of the same id is void.
+    pub(crate) async fn put_code(
+        &self,
+        id: &str,
+        purpose: &str,
+        target: &str,
+        digest: &[u8],
+        expires_at: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO codes (id, purpose, target, digest, tries, expires_at) VALUES ($1, $2, $3, $4, 0, $5) \
+             ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, target = excluded.target, \
+             digest = excluded.digest, tries = 0, expires_at = excluded.expires_at",
+        )
+        .bind(id)
+        .bind(purpose)
+        .bind(target)
+        .bind(digest)
+        .bind(expires_at)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Compares a code, counting the try before comparing: parallel guesses cannot share one try.
+    pub(crate) async fn check_code(
+        &self,
+        id: &str,
+        purpose: &str,
+        digest: &[u8],
+        at_most: u32,
+        now: i64,
+    ) -> Result<CodeCheck> {
+        let row: Option<(Vec<u8>, i64)> = sqlx::query_as(
+            "UPDATE codes SET tries = tries + 1 WHERE id = $1 AND purpose = $2 AND expires_at > $3 \
+             RETURNING digest, tries",
+        )
+        .bind(id)
+        .bind(purpose)
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some((expected, tries)) = row else { return Ok(CodeCheck::Gone) };
+        if tries > i64::from(at_most) {
+            return Ok(CodeCheck::TooOften);
+        }
+        if !crate::secret::equal(&expected, digest) {
+            return Ok(if tries == i64::from(at_most) { CodeCheck::TooOften } else { CodeCheck::Wrong });
+        }
+        let used = sqlx::query("DELETE FROM codes WHERE id = $1 AND digest = $2")
+            .bind(id)
+            .bind(digest)
+            .execute(&self.pool)
+            .await?;
+        Ok(if used.rows_affected() == 1 { CodeCheck::Right } else { CodeCheck::Gone })
+    }
+
+    /// The target of a link's code, without using it up.
+    pub(crate) async fn peek_link(&self, id: &str, purpose: &str, now: i64) -> Result<Option<String>> {
+        let row: Option<(String,)> =
+            sqlx::query_as("SELECT target FROM codes WHERE id = $1 AND purpose = $2 AND expires_at > $3")
+                .bind(id)
+                .bind(purpose)
+                .bind(now)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|(target,)| target))
+    }
+
+    /// Uses a link's code up and gives its target; once.
+    pub(crate) async fn take_link(&self, id: &str, purpose: &str, now: i64) -> Result<Option<String>> {
+        let row: Option<(String, i64)> =
+            sqlx::query_as("DELETE FROM codes WHERE id = $1 AND purpose = $2 RETURNING target, expires_at")
+                .bind(id)
+                .bind(purpose)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.filter(|(_, expires_at)| *expires_at > now).map(|(target, _)| target))
+    }
+
+    /// Keeps a mail for the outbox page.
+    pub(crate) async fn put_mail(&self, id: &str, mail: &Mailed) -> Result<()> {
+        sqlx::query("INSERT INTO outbox (id, sent_at, recipient, subject, body) VALUES ($1, $2, $3, $4, $5)")
+            .bind(id)
+            .bind(mail.sent_at)
+            .bind(&mail.recipient)
+            .bind(&mail.subject)
+            .bind(&mail.body)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The latest mails of the outbox, the latest first.
+    pub(crate) async fn outbox(&self, at_most: i64) -> Result<Vec<Mailed>> {
+        let rows: Vec<(i64, String, String, String)> =
+            sqlx::query_as("SELECT sent_at, recipient, subject, body FROM outbox ORDER BY id DESC LIMIT $1")
+                .bind(at_most)
+                .fetch_all(&self.pool)
+                .await?;
+        let mails = rows.into_iter();
+        Ok(mails.map(|(sent_at, recipient, subject, body)| Mailed { sent_at, recipient, subject, body }).collect())
+    }
+}

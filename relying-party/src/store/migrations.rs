@@ -1,0 +1,165 @@
+//! The tables, as a list of steps; a database says how many of them it has been through.
+
+use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
+
+use super::{Result, StoreError};
+
+/// Brings the database to the newest version; a newer one is refused before anything is written.
+pub(super) async fn run(pool: &AnyPool, is_sqlite: bool) -> Result<()> {
+    let mut transaction = pool.begin().await?;
+    if !is_sqlite {
+        // Two processes that start together take turns; the number is this program's own.
+        transaction.execute("SELECT pg_advisory_xact_lock(7140329)").await?;
+    }
+    transaction.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").await?;
+    let found: Option<(i64,)> =
+        sqlx::query_as("SELECT version FROM schema_version").fetch_optional(&mut *transaction).await?;
+    let version = found.map_or(0, |(version,)| version);
+    let known = i64::try_from(STEPS.len()).expect("a handful of steps");
+    if version > known {
+        return Err(StoreError::Newer { found: version, known });
+    }
+    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        let bytes = if is_sqlite { "BLOB" } else { "BYTEA" };
+        for statement in step.replace("BYTES", bytes).split(';').map(str::trim).filter(|text| !text.is_empty()) {
+            transaction.execute(AssertSqlSafe(statement.to_string())).await?;
+        }
+    }
+    if version < known {
+        transaction.execute("DELETE FROM schema_version").await?;
+        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(known).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Every step, oldest first. A step that has been released is never edited; the next one amends it.
+const STEPS: &[&str] = &["
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    handle BYTES NOT NULL UNIQUE,
+    created_at BIGINT NOT NULL,
+    last_login_at BIGINT,
+    blocked BIGINT NOT NULL
+);
+
+CREATE TABLE identifiers (
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    verified BIGINT NOT NULL,
+    PRIMARY KEY (kind, value)
+);
+CREATE INDEX identifiers_of_user ON identifiers (user_id);
+
+CREATE TABLE credentials (
+    credential_id BYTES PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    public_key BYTES NOT NULL,
+    sign_count BIGINT NOT NULL,
+    backup_eligible BIGINT NOT NULL,
+    backup_state BIGINT NOT NULL,
+    user_verified BIGINT NOT NULL,
+    aaguid TEXT NOT NULL,
+    transports TEXT NOT NULL,
+    attachment TEXT,
+    name TEXT,
+    user_agent TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT
+);
+CREATE INDEX credentials_of_user ON credentials (user_id);
+
+CREATE TABLE passwords (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    set_at BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (user_id, set_at)
+);
+
+CREATE TABLE totp (
+    user_id TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    secret BYTES NOT NULL,
+    confirmed BIGINT NOT NULL,
+    last_step BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE recovery_codes (
+    user_id TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    digest BYTES NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE remembered_devices (
+    digest BYTES PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE put_off (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    prompt TEXT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (user_id, prompt)
+);
+
+CREATE TABLE sessions (
+    digest BYTES PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    user_id TEXT REFERENCES users (id) ON DELETE CASCADE,
+    data TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sessions_of_user ON sessions (user_id);
+
+CREATE TABLE challenges (
+    challenge BYTES PRIMARY KEY,
+    kind TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    user_id TEXT,
+    data TEXT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE codes (
+    id TEXT PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    target TEXT NOT NULL,
+    digest BYTES NOT NULL,
+    tries BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE limits (
+    name TEXT PRIMARY KEY,
+    count BIGINT NOT NULL,
+    level BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE events (
+    id TEXT PRIMARY KEY,
+    date BIGINT NOT NULL,
+    type TEXT NOT NULL,
+    user_id TEXT,
+    data TEXT NOT NULL,
+    transcript TEXT
+);
+CREATE INDEX events_by_type ON events (type, id);
+
+CREATE TABLE outbox (
+    id TEXT PRIMARY KEY,
+    sent_at BIGINT NOT NULL,
+    recipient TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+"];

@@ -1,0 +1,221 @@
+//! Users, what they are called, and their passwords.
+
+use super::{Database, Passkey, Result};
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    /// `usr_…`, for logs and APIs.
+    pub(crate) id: String,
+    /// The WebAuthn user handle: 64 random bytes.
+    pub(crate) handle: Vec<u8>,
+    /// When, in milliseconds.
+    pub(crate) created_at: i64,
+    /// Blocked by an administrator.
+    pub(crate) blocked: bool,
+    /// Everything the user can be called, the best first: e-mail, phone, user name.
+    pub(crate) identifiers: Vec<Identifier>,
+}
+
+/// One thing a user is called.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Identifier {
+    /// `email`, `phone` or `username`.
+    pub(crate) kind: String,
+    /// In its normal form.
+    pub(crate) value: String,
+    /// Proved by a code.
+    pub(crate) verified: bool,
+}
+
+impl User {
+    /// What to call the user on screens and in the passkey.
+    pub(crate) fn name(&self) -> &str {
+        self.identifiers.first().map_or(&self.id, |identifier| &identifier.value)
+    }
+
+    /// The e-mail address, if there is one.
+    pub(crate) fn email(&self) -> Option<&str> {
+        self.identifiers.iter().find(|identifier| identifier.kind == "email").map(|identifier| identifier.value.as_str())
+    }
+}
+
+impl Database {
+    /// Creates a user with everything that the sign-up gave, or nothing at all.
+    ///
+    /// # Errors
+    /// [`Taken`](super::StoreError::Taken) if an identifier or the credential exists.
+    pub(crate) async fn create_user(
+        &self,
+        user: &User,
+        passkey: Option<&Passkey>,
+        password: Option<&str>,
+    ) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("INSERT INTO users (id, handle, created_at, blocked) VALUES ($1, $2, $3, 0)")
+            .bind(&user.id)
+            .bind(&user.handle)
+            .bind(user.created_at)
+            .execute(&mut *transaction)
+            .await?;
+        for identifier in &user.identifiers {
+            sqlx::query("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
+                .bind(&identifier.kind)
+                .bind(&identifier.value)
+                .bind(&user.id)
+                .bind(i64::from(identifier.verified))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        if let Some(passkey) = passkey {
+            passkey.insert(&mut transaction).await?;
+        }
+        if let Some(hash) = password {
+            sqlx::query("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3)")
+                .bind(&user.id)
+                .bind(user.created_at)
+                .bind(hash)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The user of an id.
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
+        let row: Option<(String, Vec<u8>, i64, i64)> =
+            sqlx::query_as("SELECT id, handle, created_at, blocked FROM users WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await?;
+        self.with_identifiers(row).await
+    }
+
+    /// The user of a WebAuthn user handle.
+    pub(crate) async fn user_of_handle(&self, handle: &[u8]) -> Result<Option<User>> {
+        let row: Option<(String, Vec<u8>, i64, i64)> =
+            sqlx::query_as("SELECT id, handle, created_at, blocked FROM users WHERE handle = $1")
+                .bind(handle)
+                .fetch_optional(&self.pool)
+                .await?;
+        self.with_identifiers(row).await
+    }
+
+    /// The user that an identifier in its normal form names.
+    pub(crate) async fn user_called(&self, kind: &str, value: &str) -> Result<Option<User>> {
+        let row: Option<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
+            "SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
+             JOIN identifiers i ON i.user_id = u.id WHERE i.kind = $1 AND i.value = $2",
+        )
+        .bind(kind)
+        .bind(value)
+        .fetch_optional(&self.pool)
+        .await?;
+        self.with_identifiers(row).await
+    }
+
+    async fn with_identifiers(&self, row: Option<(String, Vec<u8>, i64, i64)>) -> Result<Option<User>> {
+        let Some((id, handle, created_at, blocked)) = row else { return Ok(None) };
+        // `email` < `phone` < `username` in the alphabet too.
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT kind, value, verified FROM identifiers WHERE user_id = $1 ORDER BY kind")
+                .bind(&id)
+                .fetch_all(&self.pool)
+                .await?;
+        let identifiers = rows
+            .into_iter()
+            .map(|(kind, value, verified)| Identifier { kind, value, verified: verified != 0 })
+            .collect();
+        Ok(Some(User { id, handle, created_at, blocked: blocked != 0, identifiers }))
+    }
+
+    /// Notes that an identifier has been proved by a code.
+    pub(crate) async fn set_verified(&self, kind: &str, value: &str) -> Result<()> {
+        sqlx::query("UPDATE identifiers SET verified = 1 WHERE kind = $1 AND value = $2")
+            .bind(kind)
+            .bind(value)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes a sign-in.
+    pub(crate) async fn set_last_login(&self, user_id: &str, now: i64) -> Result<()> {
+        sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1")
+            .bind(user_id)
+            .bind(now)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a user and everything that belongs to it.
+    pub(crate) async fn remove_user(&self, user_id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The newest password hashes of a user, the one in force first. An empty hash means "removed".
+    pub(crate) async fn password_hashes(&self, user_id: &str, at_most: i64) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT $2")
+                .bind(user_id)
+                .bind(at_most)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows.into_iter().map(|(hash,)| hash).collect())
+    }
+
+    /// The password hash in force.
+    pub(crate) async fn password_hash(&self, user_id: &str) -> Result<Option<String>> {
+        Ok(self.password_hashes(user_id, 1).await?.into_iter().next().filter(|hash| !hash.is_empty()))
+    }
+
+    /// Sets a password; an empty hash removes it. Earlier ones stay as history, 25 in all.
+    pub(crate) async fn set_password(&self, user_id: &str, hash: &str, now: i64) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash",
+        )
+        .bind(user_id)
+        .bind(now)
+        .bind(hash)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
+             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)",
+        )
+        .bind(user_id)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Until when a prompt is put off for a user.
+    pub(crate) async fn put_off_until(&self, user_id: &str, prompt: &str) -> Result<i64> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT until FROM put_off WHERE user_id = $1 AND prompt = $2")
+            .bind(user_id)
+            .bind(prompt)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map_or(0, |(until,)| until))
+    }
+
+    /// Puts a prompt off.
+    pub(crate) async fn put_off(&self, user_id: &str, prompt: &str, until: i64) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO put_off (user_id, prompt, until) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, prompt) DO UPDATE SET until = excluded.until",
+        )
+        .bind(user_id)
+        .bind(prompt)
+        .bind(until)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
