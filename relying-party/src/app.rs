@@ -44,9 +44,13 @@ impl StartError {
     pub fn hint(&self) -> String {
         match self {
             Self::Config { hint, .. } => hint.clone(),
-            Self::Database(StoreError::Newer { .. }) => "run a newer doppelkey, or name another database".into(),
+            Self::Database(StoreError::Newer { .. }) => {
+                "run a newer doppelkey, or name another database".into()
+            }
             Self::Database(StoreError::Url(_)) => "for example --db sqlite:doppelkey.db".into(),
-            Self::Database(_) => "is the server running, does the folder exist, may this user write to it?".into(),
+            Self::Database(_) => {
+                "is the server running, does the folder exist, may this user write to it?".into()
+            }
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
         }
     }
@@ -58,7 +62,10 @@ impl fmt::Display for StartError {
             Self::Config { what, .. } => f.write_str(what),
             Self::Database(error) => error.fmt(f),
             Self::RpIdChanged { stored, configured, passkeys } => {
-                write!(f, "{passkeys} passkeys were made for the RP ID {stored}; {configured} would orphan them")
+                write!(
+                    f,
+                    "{passkeys} passkeys were made for the RP ID {stored}; {configured} would orphan them"
+                )
             }
         }
     }
@@ -111,7 +118,9 @@ impl App {
         let proposal = secret::text(&config.random.bytes::<32>());
         let secret = secret::bytes(&database.agree_on("secret", &proposal).await?).unwrap_or_default();
         if let Some(policy) = &config.policy {
-            policy.check().map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
+            policy
+                .check()
+                .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
             database.set_setting("policy", &policy_text(policy)).await?;
         }
         let known = KnownPolicy { policy: Arc::default(), stale_at: i64::MIN };

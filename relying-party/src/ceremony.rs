@@ -12,9 +12,9 @@ use crate::secret;
 use crate::session::Visit;
 use crate::store::{Challenge, Passkey, PasskeyUse, User};
 use crate::verify::{
-    AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, Mediation, Registration,
-    RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification, verify_authentication,
-    verify_registration,
+    AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, Mediation,
+    Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
+    verify_authentication, verify_registration,
 };
 
 /// What a ceremony is for; a challenge serves one kind only.
@@ -284,7 +284,8 @@ async fn take(visit: &Visit, kind: Kind, credential: &Credential) -> Result<(Cha
     let unknown = |found: &str| Refused::because(Failure::ChallengeUnknown, found);
     let claimed = claimed_challenge(credential).ok_or_else(|| unknown("the response holds no challenge"))?;
     let taken = visit.app.database.take_challenge(&claimed, visit.session_id(), visit.app.now()).await?;
-    let taken = taken.ok_or_else(|| unknown("the challenge is not this session's, was used, or has expired"))?;
+    let taken =
+        taken.ok_or_else(|| unknown("the challenge is not this session's, was used, or has expired"))?;
     if taken.kind != kind.name() {
         return Err(unknown("the challenge was issued for another ceremony"));
     }
@@ -381,7 +382,8 @@ pub(crate) async fn finish_authentication(
             Counter::Flag => CounterRule::Flag,
         },
     };
-    let record = passkey.as_ref().zip(owner.as_ref()).map(|(passkey, user)| passkey.record(user.handle.clone()));
+    let record =
+        passkey.as_ref().zip(owner.as_ref()).map(|(passkey, user)| passkey.record(user.handle.clone()));
     let signal = signal(visit, credential, passkey.as_ref()).await?;
     let authentication = match verify_authentication(&options, record.as_ref(), credential) {
         Ok(authentication) => authentication,
@@ -397,7 +399,11 @@ pub(crate) async fn finish_authentication(
     let used = PasskeyUse {
         credential_id: passkey.credential_id.clone(),
         previous_sign_count: passkey.sign_count,
-        sign_count: if authentication.counter_regressed { passkey.sign_count } else { authentication.sign_count },
+        sign_count: if authentication.counter_regressed {
+            passkey.sign_count
+        } else {
+            authentication.sign_count
+        },
         backup_state: authentication.backup_state,
     };
     Ok(Accepted { user, passkey, asked, authentication, used })

@@ -79,7 +79,11 @@ pub(crate) async fn check(
     // A code that never went out fails as one that did: wrong at first, void in the end.
     if checked == CodeCheck::Gone {
         let count = visit.app.database.count(&format!("code {id}"), visit.app.now(), 3_600_000).await?;
-        return Ok(if count >= i64::from(policy.code.tries) { CodeCheck::TooOften } else { CodeCheck::Wrong });
+        return Ok(if count >= i64::from(policy.code.tries) {
+            CodeCheck::TooOften
+        } else {
+            CodeCheck::Wrong
+        });
     }
     Ok(checked)
 }
@@ -95,7 +99,9 @@ pub(crate) fn failure(checked: CodeCheck) -> Failure {
         CodeCheck::TooOften => {
             Failure::Field("too-many-failures", "Too many wrong codes. Ask for a new one.".into())
         }
-        CodeCheck::Gone => Failure::Field("transaction-not-found", "This code has expired. Ask for a new one.".into()),
+        CodeCheck::Gone => {
+            Failure::Field("transaction-not-found", "This code has expired. Ask for a new one.".into())
+        }
         CodeCheck::Wrong | CodeCheck::Right => {
             Failure::Field("invalid-code", "This is not the code that we sent. Try again.".into())
         }

@@ -20,7 +20,10 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self::new(|| {
-            #[expect(clippy::disallowed_methods, reason = "this is the relying party's clock, where time enters")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the relying party's clock, where time enters"
+            )]
             let now = std::time::SystemTime::now();
             let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
             i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -53,7 +56,9 @@ impl Random {
     /// The operating system's randomness.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(|bytes| getrandom::fill(bytes).expect("an operating system without randomness cannot run a service"))
+        Self::new(|bytes| {
+            getrandom::fill(bytes).expect("an operating system without randomness cannot run a service")
+        })
     }
 
     /// Fresh random bytes.
@@ -174,7 +179,8 @@ impl Config {
         if !self.is_https() && host != "localhost" && !host.ends_with(".localhost") {
             return Err((
                 format!("{} is neither https nor localhost", self.own_origin()),
-                "browsers offer passkeys on secure origins only; put a TLS proxy in front and use https".into(),
+                "browsers offer passkeys on secure origins only; put a TLS proxy in front and use https"
+                    .into(),
             ));
         }
         Ok(())

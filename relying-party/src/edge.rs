@@ -3,7 +3,9 @@
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN, RETRY_AFTER};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN, RETRY_AFTER,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -71,7 +73,10 @@ fn is_oversized(headers: &HeaderMap) -> bool {
 
 fn wants_json(request: &Request) -> bool {
     let has = |name: HeaderName| {
-        request.headers().get(name).is_some_and(|value| value.as_bytes().windows(4).any(|part| part == b"json"))
+        request
+            .headers()
+            .get(name)
+            .is_some_and(|value| value.as_bytes().windows(4).any(|part| part == b"json"))
     };
     let path = request.uri().path();
     let is_api = ["/api/", "/passkey/", "/me/", "/oauth/", "/attestation/", "/assertion/", "/.well-known/"];
@@ -80,9 +85,11 @@ fn wants_json(request: &Request) -> bool {
 
 /// Failures that no flow has logged, because no flow was reached, are logged here.
 async fn note(app: &App, told: &Told, path: &str) {
-    let unlogged = ["foreign-origin", "too-large", "unsupported-media-type", "invalid_request", "server-error"];
+    let unlogged =
+        ["foreign-origin", "too-large", "unsupported-media-type", "invalid_request", "server-error"];
     if unlogged.contains(&told.key) {
-        let event = Event::of("fapi").detail("path", path).detail("key", told.key).error(told.message.clone());
+        let event =
+            Event::of("fapi").detail("path", path).detail("key", told.key).error(told.message.clone());
         app.log(&Source::default(), event).await;
     }
 }
@@ -95,7 +102,8 @@ fn tell(app: &App, told: &Told, path: &str, as_json: bool, bare: Response) -> Re
             body["hint"] = json!(told.hint);
         }
         if let Some(credential_id) = &told.signal {
-            body["signalUnknownCredential"] = json!({ "rpId": app.config.rp_id, "credentialId": credential_id });
+            body["signalUnknownCredential"] =
+                json!({ "rpId": app.config.rp_id, "credentialId": credential_id });
         }
         (told.status, axum::Json(body)).into_response()
     } else {

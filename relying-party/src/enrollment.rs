@@ -36,7 +36,8 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
         Ok(finished) => finished,
         Err(refused) => {
-            let mut event = failed(user, refused.found.clone()).detail("webauthn", refused.details("registration"));
+            let mut event =
+                failed(user, refused.found.clone()).detail("webauthn", refused.details("registration"));
             if let Some(transcript) = refused.transcript() {
                 event = event.transcript(transcript);
             }

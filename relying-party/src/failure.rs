@@ -119,11 +119,18 @@ impl Failure {
                 "Something went wrong on our side.",
                 "Try again in a moment.",
             ),
-            Self::NotFound => say(S::NOT_FOUND, "not-found", "There is nothing here.", "Go back to the start."),
-            Self::MethodNotAllowed => {
-                say(S::METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done here.", "Go back to the start.")
+            Self::NotFound => {
+                say(S::NOT_FOUND, "not-found", "There is nothing here.", "Go back to the start.")
             }
-            Self::BadBody(why) => (S::BAD_REQUEST, "invalid_request", format!("The request is malformed: {why}."), ""),
+            Self::MethodNotAllowed => say(
+                S::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "This cannot be done here.",
+                "Go back to the start.",
+            ),
+            Self::BadBody(why) => {
+                (S::BAD_REQUEST, "invalid_request", format!("The request is malformed: {why}."), "")
+            }
             Self::WrongContentType => say(
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
@@ -137,7 +144,9 @@ impl Failure {
                 "This request came from another site.",
                 "Open this site itself and try again.",
             ),
-            Self::NotSignedIn => say(S::UNAUTHORIZED, "not-signed-in", "You are not signed in.", "Log in first."),
+            Self::NotSignedIn => {
+                say(S::UNAUTHORIZED, "not-signed-in", "You are not signed in.", "Log in first.")
+            }
             Self::NotOperator => say(
                 S::UNAUTHORIZED,
                 "invalid-token",
@@ -156,7 +165,9 @@ impl Failure {
                 "This page has expired.",
                 "Start again from the first page.",
             ),
-            Self::Off => say(S::NOT_FOUND, "passkey-not-allowed", "This is not offered here.", "Choose another way."),
+            Self::Off => {
+                say(S::NOT_FOUND, "passkey-not-allowed", "This is not offered here.", "Choose another way.")
+            }
             Self::ChallengeUnknown => say(
                 S::BAD_REQUEST,
                 "transaction-not-found",

@@ -27,7 +27,9 @@ pub(crate) fn attribute(attributes: &Attributes, kind: &str) -> Attribute {
 pub(crate) fn normal(attributes: &Attributes, kind: &str, text: &str) -> Result<Identifier, Failure> {
     let text: String = text.trim().nfc().collect();
     let value = match kind {
-        "email" => email(&text).ok_or(Failure::Field("invalid-email-format", "Enter a valid e-mail address.".into())),
+        "email" => {
+            email(&text).ok_or(Failure::Field("invalid-email-format", "Enter a valid e-mail address.".into()))
+        }
         "phone" => phone(&text).ok_or(Failure::Field(
             "invalid-phone-format",
             "Enter the phone number with its country code, like +49 30 1234567.".into(),
@@ -60,7 +62,10 @@ pub(crate) fn typed(attributes: &Attributes, text: &str) -> Option<Identifier> {
 ///
 /// # Errors
 /// [`Failure::Field`] for the first field that is wrong or missing.
-pub(crate) fn of_sign_up(attributes: &Attributes, given: [Option<&str>; 3]) -> Result<Vec<Identifier>, Failure> {
+pub(crate) fn of_sign_up(
+    attributes: &Attributes,
+    given: [Option<&str>; 3],
+) -> Result<Vec<Identifier>, Failure> {
     let mut identifiers = Vec::new();
     for (kind, text) in KINDS.into_iter().zip(given) {
         let text = text.map(str::trim).filter(|text| !text.is_empty());
@@ -94,12 +99,14 @@ fn with_article(kind: &str) -> &'static str {
 
 fn email(text: &str) -> Option<String> {
     let (local, domain) = text.rsplit_once('@')?;
-    let is_plain = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control());
+    let is_plain =
+        |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control());
     let is_domain = domain.contains('.') || domain == "localhost";
     let has_labels = domain.split('.').all(|label| !label.is_empty());
     let fits = local.len() <= 64 && text.len() <= 254 && !local.contains('@');
     let safe = !text.contains(['<', '>', '"', ',', ';', ':', '\\', '(', ')']);
-    (is_plain(local) && is_plain(domain) && is_domain && has_labels && fits && safe).then(|| text.to_lowercase())
+    (is_plain(local) && is_plain(domain) && is_domain && has_labels && fits && safe)
+        .then(|| text.to_lowercase())
 }
 
 /// E.164: a plus and 7 to 15 digits.
@@ -126,7 +133,9 @@ fn username(attributes: &Attributes, text: &str) -> Result<String, Failure> {
             "A user name is not an e-mail address.".into(),
         ));
     }
-    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '!' | '#' | '$' | '\'' | '^' | '`' | '~');
+    let is_allowed = |c: char| {
+        c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '!' | '#' | '$' | '\'' | '^' | '`' | '~')
+    };
     if phone(text).is_some() || !text.chars().all(is_allowed) {
         return Err(Failure::Field(
             "invalid-username-invalid-characters",
@@ -167,7 +176,9 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         let attributes = Attributes::default();
-        for text in ["", "ada", "@example.org", "ada@", "a b@example.org", "ada@example", "a@b@c.org", "ada@x..org"] {
+        for text in
+            ["", "ada", "@example.org", "ada@", "a b@example.org", "ada@example", "a@b@c.org", "ada@x..org"]
+        {
             assert!(normal(&attributes, "email", text).is_err(), "{text}");
         }
     }
@@ -175,7 +186,10 @@ mod tests {
     #[test]
     fn phone_numbers_are_e164() {
         let attributes = Attributes::default();
-        assert_eq!(normal(&attributes, "phone", "+49 (30) 123-4567").expect("a number").value, "+49301234567");
+        assert_eq!(
+            normal(&attributes, "phone", "+49 (30) 123-4567").expect("a number").value,
+            "+49301234567"
+        );
         for text in ["030 1234567", "+0301234567", "+12", "+1234567890123456"] {
             assert!(normal(&attributes, "phone", text).is_err(), "{text}");
         }

@@ -6,6 +6,8 @@
 //!
 //! It shares no code with the authenticator of this workspace, so that each tests the other.
 
+#![allow(dead_code, unused_imports, reason = "flows that use the rest of the store follow")]
+
 mod app;
 mod ceremony;
 mod codes;

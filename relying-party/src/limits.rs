@@ -45,7 +45,11 @@ pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Fail
 }
 
 /// Whether this address may try to log in under an identifier.
-pub(crate) async fn login_allowed(visit: &Visit, policy: &Policy, identifier: &Identifier) -> Result<(), Failure> {
+pub(crate) async fn login_allowed(
+    visit: &Visit,
+    policy: &Policy,
+    identifier: &Identifier,
+) -> Result<(), Failure> {
     ip_allowed(visit, policy).await?;
     let now = visit.app.now();
     match visit.app.database.marked(&block_of(visit, identifier)).await? {

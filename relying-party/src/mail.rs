@@ -42,7 +42,11 @@ mod smtp {
 
     use crate::store::Mailed;
 
-    pub(super) async fn send(url: &str, from: &str, mail: Mailed) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) async fn send(
+        url: &str,
+        from: &str,
+        mail: Mailed,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let message = Message::builder()
             .from(from.parse::<Mailbox>()?)
             .to(mail.recipient.parse::<Mailbox>()?)

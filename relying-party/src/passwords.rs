@@ -57,7 +57,11 @@ fn parse(hash: &str) -> Option<Parsed> {
 ///
 /// # Errors
 /// [`Failure::Field`] with Auth0's key for what is wrong with it.
-pub(crate) fn check(rules: &policy::Password, identifiers: &[Identifier], password: &str) -> Result<(), Failure> {
+pub(crate) fn check(
+    rules: &policy::Password,
+    identifiers: &[Identifier],
+    password: &str,
+) -> Result<(), Failure> {
     let field = |key, message: String| Err(Failure::Field(key, message));
     let length = password.chars().count();
     if length < rules.min_length as usize {
@@ -68,7 +72,10 @@ pub(crate) fn check(rules: &policy::Password, identifiers: &[Identifier], passwo
     }
     let lower = password.to_lowercase();
     if rules.dictionary && is_common(&lower) {
-        return field("password-too-common", "This is one of the most common passwords. Choose another.".into());
+        return field(
+            "password-too-common",
+            "This is one of the most common passwords. Choose another.".into(),
+        );
     }
     let personal = identifiers.iter().flat_map(|identifier| identifier.value.split('@').next());
     if rules.personal_data && personal.filter(|part| part.len() >= 4).any(|part| lower.contains(part)) {
@@ -109,7 +116,8 @@ mod tests {
 
     #[test]
     fn weak_passwords_are_refused_with_the_reason() {
-        let ada = [Identifier { kind: "email".into(), value: "lovelace@example.org".into(), verified: false }];
+        let ada =
+            [Identifier { kind: "email".into(), value: "lovelace@example.org".into(), verified: false }];
         assert_eq!(key("short", &[]), Some("password-too-weak"));
         assert_eq!(key("password123!", &[]), Some("password-too-common"));
         assert_eq!(key("aaaaaaaaaaaa", &[]), Some("password-too-common"));

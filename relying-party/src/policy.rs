@@ -350,7 +350,10 @@ impl Policy {
             return Err("attributes: at least one must be an identifier and required at sign-up".into());
         }
         if !self.password.enabled && !self.code.enabled {
-            return Err("password.enabled or code.enabled must stay on: a lost passkey must not lose the account".into());
+            return Err(
+                "password.enabled or code.enabled must stay on: a lost passkey must not lose the account"
+                    .into(),
+            );
         }
         let bounds: [(&str, u32, u32, u32); 13] = [
             ("passkey.max_per_user", self.passkey.max_per_user, 1, 1000),
@@ -359,7 +362,12 @@ impl Policy {
             ("password.history", self.password.history, 0, 24),
             ("code.lifetime_s", self.code.lifetime_s, 30, 86_400),
             ("code.tries", self.code.tries, 1, 100),
-            ("attributes.username_max", self.attributes.username_max, self.attributes.username_min.max(1), 128),
+            (
+                "attributes.username_max",
+                self.attributes.username_max,
+                self.attributes.username_min.max(1),
+                128,
+            ),
             ("limits.brute_force_threshold", self.limits.brute_force_threshold, 1, 100),
             ("limits.block_minutes", self.limits.block_minutes, 1, 43_200),
             ("session.idle_hours", self.session.idle_hours, 1, 8_760),
@@ -372,7 +380,9 @@ impl Policy {
                 return Err(format!("{name} is {value}, not {least} to {most}"));
             }
         }
-        if let Some(odd) = self.passkey.algorithms.iter().find(|alg| !crate::verify::SUPPORTED_ALGORITHMS.contains(alg)) {
+        if let Some(odd) =
+            self.passkey.algorithms.iter().find(|alg| !crate::verify::SUPPORTED_ALGORITHMS.contains(alg))
+        {
             return Err(format!("passkey.algorithms: {odd} cannot be verified here"));
         }
         if self.passkey.algorithms.is_empty() {

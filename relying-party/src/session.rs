@@ -180,14 +180,19 @@ impl Visit {
         let absolute_end = self.session.created_at + i64::from(policy.session.absolute_days) * 86_400_000;
         self.session.expires_at = idle_end.min(absolute_end);
         self.session.seen_at = now;
-        self.session.data = serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
+        self.session.data =
+            serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
         if self.is_stored {
             self.app.database.update_session(&self.session).await?;
         } else {
             let token = secret::text(&self.app.config.random.bytes::<32>());
             self.app.database.insert_session(&secret::digest(token.as_bytes()), &self.session).await?;
             self.is_stored = true;
-            self.set_cookie(session_cookie(&self.app), &token, i64::from(policy.session.absolute_days) * 86_400);
+            self.set_cookie(
+                session_cookie(&self.app),
+                &token,
+                i64::from(policy.session.absolute_days) * 86_400,
+            );
         }
         Ok(())
     }

@@ -13,9 +13,9 @@ use crate::edge::{FormBody, JsonBody};
 use crate::enrollment;
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::pages;
 use crate::session::Visit;
 use crate::store::User;
-use crate::pages;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -44,7 +44,8 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
 
 async fn begin(visit: &mut Visit, user: &User, wish: &Wish) -> Result<Value, Failure> {
     let exclude = enrollment::room_for_one_more(visit, user).await?;
-    let subject = Subject { user_id: Some(&user.id), handle: &user.handle, name: user.name(), exclude: &exclude };
+    let subject =
+        Subject { user_id: Some(&user.id), handle: &user.handle, name: user.name(), exclude: &exclude };
     ceremony::begin_registration(visit, Kind::Enroll, &subject, wish, None).await
 }
 
@@ -82,7 +83,13 @@ async fn rename(
 async fn remove(mut visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
     enrollment::remove_passkey(&visit, &user, &id).await?;
-    visit.log(Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "passkey", "id": id }))).await;
+    visit
+        .log(
+            Event::of("gd_unenroll")
+                .user(&user)
+                .detail("authenticator", json!({ "type": "passkey", "id": id })),
+        )
+        .await;
     visit.data.notice = Some("The passkey has been removed.".into());
     visit.save().await?;
     Ok(visit.see_other("/account"))

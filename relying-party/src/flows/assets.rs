@@ -9,7 +9,10 @@ use crate::app::App;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/assets/app.css", get(async || file("text/css; charset=utf-8", include_str!("../../assets/app.css"))))
+        .route(
+            "/assets/app.css",
+            get(async || file("text/css; charset=utf-8", include_str!("../../assets/app.css"))),
+        )
         .route(
             "/assets/app.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))),

@@ -66,7 +66,9 @@ async fn needs_second_factor(visit: &Visit, policy: &Policy, first: &FirstFactor
         return Ok(false);
     }
     match &visit.device {
-        Some(device) => Ok(!visit.app.database.is_remembered(device, &first.user_id, visit.app.now()).await?),
+        Some(device) => {
+            Ok(!visit.app.database.is_remembered(device, &first.user_id, visit.app.now()).await?)
+        }
         None => Ok(true),
     }
 }
@@ -84,7 +86,8 @@ async fn complete(
     if let Some(used) = &first.used
         && !visit.app.database.use_passkey(used, now).await?
     {
-        let event = Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
+        let event =
+            Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
         visit.log(event).await;
         return Err(Failure::PasskeyRefused { signal: None });
     }
@@ -130,7 +133,9 @@ async fn prompt_for(
     }
     let prompt = match first.method {
         Method::Passkey if first.offer_local && policy.passkey.local_enrollment_enabled => Prompt::Local,
-        Method::Password | Method::Code if policy.passkey.progressive_enrollment_enabled => Prompt::Progressive,
+        Method::Password | Method::Code if policy.passkey.progressive_enrollment_enabled => {
+            Prompt::Progressive
+        }
         _ => return Ok(None),
     };
     let count = visit.app.database.passkeys(&user.id).await?.len();

@@ -64,7 +64,10 @@ struct PasswordForm {
     password: String,
 }
 
-async fn submit_password(mut visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {
+async fn submit_password(
+    mut visit: Visit,
+    FormBody(form): FormBody<PasswordForm>,
+) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let identifier = visit.data.login.clone().ok_or(Failure::OutOfOrder)?;
     if !policy.password.enabled {

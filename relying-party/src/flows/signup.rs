@@ -47,7 +47,8 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let kept = visit.data.signup.as_ref();
     let value = |kind: &str| {
-        let found = kept.and_then(|signup| signup.identifiers.iter().find(|identifier| identifier.kind == kind));
+        let found =
+            kept.and_then(|signup| signup.identifiers.iter().find(|identifier| identifier.kind == kind));
         found.map_or("", |identifier| identifier.value.as_str())
     };
     let kept = [value("email"), value("phone"), value("username")];
@@ -69,7 +70,11 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Resp
 }
 
 /// Checks the identifiers and keeps them in the session; gives the next screen.
-async fn start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3]) -> Result<&'static str, Failure> {
+async fn start(
+    visit: &mut Visit,
+    policy: &Policy,
+    given: [Option<&str>; 3],
+) -> Result<&'static str, Failure> {
     let started = try_start(visit, policy, given).await;
     if let Err(failure) = &started {
         let told = failure.told();
@@ -78,7 +83,11 @@ async fn start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3]) -> 
     started
 }
 
-async fn try_start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3]) -> Result<&'static str, Failure> {
+async fn try_start(
+    visit: &mut Visit,
+    policy: &Policy,
+    given: [Option<&str>; 3],
+) -> Result<&'static str, Failure> {
     limits::sign_up(visit, policy).await?;
     let identifiers = identifiers::of_sign_up(&policy.attributes, given)?;
     let mut owner = None;
@@ -90,7 +99,8 @@ async fn try_start(visit: &mut Visit, policy: &Policy, given: [Option<&str>; 3])
     let to_verify = identifiers
         .iter()
         .find(|identifier| {
-            identifier.kind != "username" && identifiers::attribute(&policy.attributes, &identifier.kind).verify
+            identifier.kind != "username"
+                && identifiers::attribute(&policy.attributes, &identifier.kind).verify
         })
         .cloned();
     let code_id = match (&to_verify, &owner) {
@@ -171,7 +181,12 @@ async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
 
 /// The sign-up of this session, past its code.
 fn ready(visit: &Visit) -> Result<SignUp, Failure> {
-    visit.data.signup.clone().filter(|signup| signup.code_id.is_none() && !signup.taken).ok_or(Failure::OutOfOrder)
+    visit
+        .data
+        .signup
+        .clone()
+        .filter(|signup| signup.code_id.is_none() && !signup.taken)
+        .ok_or(Failure::OutOfOrder)
 }
 
 fn name_of(signup: &SignUp) -> &str {
@@ -267,7 +282,8 @@ async fn create(
                 Some(passkey) => visit.app.database.passkey(&passkey.credential_id).await?.is_some(),
                 None => false,
             };
-            let kind = user.identifiers.first().map_or_else(String::new, |identifier| identifier.kind.clone());
+            let kind =
+                user.identifiers.first().map_or_else(String::new, |identifier| identifier.kind.clone());
             if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind } }
         }
         Err(error) => return Err(error.into()),
@@ -290,7 +306,10 @@ struct PasswordForm {
     password: String,
 }
 
-async fn submit_password(mut visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {
+async fn submit_password(
+    mut visit: Visit,
+    FormBody(form): FormBody<PasswordForm>,
+) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let signup = ready(&visit)?;
     if !policy.password.enabled {

@@ -103,12 +103,16 @@ fn one(passkey: &Passkey) -> Markup {
 
 /// What to call a passkey: the user's name for it, else its provider, else what it is.
 pub(crate) fn title(passkey: &Passkey) -> String {
-    passkey.name.clone().unwrap_or_else(|| if is_security_key(passkey) { "Security key".into() } else { "Passkey".into() })
+    passkey
+        .name
+        .clone()
+        .unwrap_or_else(|| if is_security_key(passkey) { "Security key".into() } else { "Passkey".into() })
 }
 
 fn is_security_key(passkey: &Passkey) -> bool {
     !passkey.backup_eligible
-        && (passkey.attachment.as_deref() == Some("cross-platform") || passkey.transports.iter().any(|t| t == "usb"))
+        && (passkey.attachment.as_deref() == Some("cross-platform")
+            || passkey.transports.iter().any(|t| t == "usb"))
 }
 
 fn tag(passkey: &Passkey) -> (Markup, &'static str) {

@@ -130,7 +130,10 @@ mod tests {
     fn browsers_are_told_from_their_user_agents() {
         let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/148.0 Safari/537.36";
         assert_eq!(browser(chrome), "Chrome on Linux");
-        assert_eq!(browser("Mozilla/5.0 (Windows NT 10.0) … Chrome/148.0 Safari/537.36 Edg/148.0"), "Edge on Windows");
+        assert_eq!(
+            browser("Mozilla/5.0 (Windows NT 10.0) … Chrome/148.0 Safari/537.36 Edg/148.0"),
+            "Edge on Windows"
+        );
         assert_eq!(browser(""), "an unknown browser");
     }
 }

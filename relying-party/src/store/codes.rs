@@ -126,6 +126,8 @@ impl Database {
                 .fetch_all(&self.pool)
                 .await?;
         let mails = rows.into_iter();
-        Ok(mails.map(|(sent_at, recipient, subject, body)| Mailed { sent_at, recipient, subject, body }).collect())
+        Ok(mails
+            .map(|(sent_at, recipient, subject, body)| Mailed { sent_at, recipient, subject, body })
+            .collect())
     }
 }

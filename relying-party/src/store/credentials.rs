@@ -115,7 +115,8 @@ impl Database {
 
     /// How many passkeys there are in all.
     pub(crate) async fn count_passkeys(&self) -> Result<i64> {
-        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM credentials").fetch_one(&self.pool).await?;
+        let (count,): (i64,) =
+            sqlx::query_as("SELECT COUNT(*) FROM credentials").fetch_one(&self.pool).await?;
         Ok(count)
     }
 

@@ -21,15 +21,17 @@ type Row = (String, i64, String, Option<String>, String);
 impl Database {
     /// Writes an event.
     pub(crate) async fn put_event(&self, event: &StoredEvent) -> Result<()> {
-        sqlx::query("INSERT INTO events (id, date, type, user_id, data, transcript) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(&event.id)
-            .bind(event.date)
-            .bind(&event.r#type)
-            .bind(event.user_id.as_deref())
-            .bind(&event.data)
-            .bind(event.transcript.as_deref())
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO events (id, date, type, user_id, data, transcript) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&event.id)
+        .bind(event.date)
+        .bind(&event.r#type)
+        .bind(event.user_id.as_deref())
+        .bind(&event.data)
+        .bind(event.transcript.as_deref())
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

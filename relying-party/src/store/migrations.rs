@@ -21,13 +21,18 @@ pub(super) async fn run(pool: &AnyPool, is_sqlite: bool) -> Result<()> {
     }
     for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
         let bytes = if is_sqlite { "BLOB" } else { "BYTEA" };
-        for statement in step.replace("BYTES", bytes).split(';').map(str::trim).filter(|text| !text.is_empty()) {
+        for statement in
+            step.replace("BYTES", bytes).split(';').map(str::trim).filter(|text| !text.is_empty())
+        {
             transaction.execute(AssertSqlSafe(statement.to_string())).await?;
         }
     }
     if version < known {
         transaction.execute("DELETE FROM schema_version").await?;
-        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)").bind(known).execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
+            .bind(known)
+            .execute(&mut *transaction)
+            .await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -87,9 +87,15 @@ impl Database {
         let (url, connections) = match url {
             // Each connection to `:memory:` is a database of its own, so there is one connection, kept for ever.
             "memory" => ("sqlite::memory:".to_string(), 1),
-            _ if url.starts_with("sqlite:") && url.len() > 7 => (format!("sqlite://{}?mode=rwc", sqlite_path(url)), 4),
+            _ if url.starts_with("sqlite:") && url.len() > 7 => {
+                (format!("sqlite://{}?mode=rwc", sqlite_path(url)), 4)
+            }
             _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => (url.to_string(), 10),
-            _ => return Err(StoreError::Url(format!("{url} is not a database: memory, sqlite:PATH or postgres://…"))),
+            _ => {
+                return Err(StoreError::Url(format!(
+                    "{url} is not a database: memory, sqlite:PATH or postgres://…"
+                )));
+            }
         };
         let is_sqlite = url.starts_with("sqlite:");
         let pool = AnyPoolOptions::new()
@@ -114,8 +120,10 @@ impl Database {
 
     /// One setting, by its key.
     pub(crate) async fn setting(&self, key: &str) -> Result<Option<String>> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT value FROM settings WHERE name = $1").bind(key).fetch_optional(&self.pool).await?;
+        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = $1")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.map(|(value,)| value))
     }
 

@@ -39,17 +39,20 @@ impl Database {
 
     /// Uses a time step up: false if this one or a later one has been used.
     pub(crate) async fn use_totp_step(&self, user_id: &str, step: i64) -> Result<bool> {
-        let done = sqlx::query("UPDATE totp SET last_step = $2, confirmed = 1 WHERE user_id = $1 AND last_step < $2")
-            .bind(user_id)
-            .bind(step)
-            .execute(&self.pool)
-            .await?;
+        let done = sqlx::query(
+            "UPDATE totp SET last_step = $2, confirmed = 1 WHERE user_id = $1 AND last_step < $2",
+        )
+        .bind(user_id)
+        .bind(step)
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
     /// Removes the authenticator app.
     pub(crate) async fn remove_totp(&self, user_id: &str) -> Result<bool> {
-        let done = sqlx::query("DELETE FROM totp WHERE user_id = $1").bind(user_id).execute(&self.pool).await?;
+        let done =
+            sqlx::query("DELETE FROM totp WHERE user_id = $1").bind(user_id).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -112,7 +115,10 @@ impl Database {
 
     /// Forgets every remembered device of a user.
     pub(crate) async fn forget_devices(&self, user_id: &str) -> Result<()> {
-        sqlx::query("DELETE FROM remembered_devices WHERE user_id = $1").bind(user_id).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM remembered_devices WHERE user_id = $1")
+            .bind(user_id)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }

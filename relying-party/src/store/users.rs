@@ -36,7 +36,10 @@ impl User {
 
     /// The e-mail address, if there is one.
     pub(crate) fn email(&self) -> Option<&str> {
-        self.identifiers.iter().find(|identifier| identifier.kind == "email").map(|identifier| identifier.value.as_str())
+        self.identifiers
+            .iter()
+            .find(|identifier| identifier.kind == "email")
+            .map(|identifier| identifier.value.as_str())
     }
 }
 
@@ -197,11 +200,12 @@ impl Database {
 
     /// Until when a prompt is put off for a user.
     pub(crate) async fn put_off_until(&self, user_id: &str, prompt: &str) -> Result<i64> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT until FROM put_off WHERE user_id = $1 AND prompt = $2")
-            .bind(user_id)
-            .bind(prompt)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT until FROM put_off WHERE user_id = $1 AND prompt = $2")
+                .bind(user_id)
+                .bind(prompt)
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(row.map_or(0, |(until,)| until))
     }
 

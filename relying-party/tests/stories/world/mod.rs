@@ -1,0 +1,264 @@
+//! A world to tell stories in: one relying party with a clock that can be moved, browsers with cookies, and
+//! authenticators that do what they are told, wrong things too.
+#![allow(unreachable_pub, dead_code, reason = "a test has no outside; more stories follow")]
+
+pub mod authenticator;
+pub mod postgres;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use doppelkey_relying_party::policy::Policy;
+use doppelkey_relying_party::{Clock, Config, app};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+pub use authenticator::{Authenticator, Twist};
+
+/// The origin of the relying party in every story.
+pub const ORIGIN: &str = "http://localhost:8080";
+
+/// The token of the operator in every story.
+pub const ADMIN: &str = "operator-token-of-the-tests";
+
+/// One relying party.
+pub struct World {
+    router: Router,
+    now: Arc<AtomicI64>,
+}
+
+impl World {
+    /// With the default policy.
+    pub async fn new() -> Self {
+        Self::with_policy("").await
+    }
+
+    /// With a policy in TOML.
+    pub async fn with_policy(policy: &str) -> Self {
+        Self::start(&postgres::database_for_tests(), policy).await
+    }
+
+    /// On a database.
+    pub async fn start(database: &str, policy: &str) -> Self {
+        let now = Arc::new(AtomicI64::new(1_750_000_000_000));
+        let read = Arc::clone(&now);
+        let config = Config {
+            database: database.into(),
+            policy: Some(Policy::from_toml(policy).expect("a policy that holds")),
+            admin_token: ADMIN.into(),
+            clock: Clock::new(move || read.load(Ordering::SeqCst)),
+            ..Config::localhost(8080)
+        };
+        let router = app(config).await.expect("the relying party starts");
+        Self { router, now }
+    }
+
+    /// Lets time pass.
+    pub fn pass_minutes(&self, minutes: i64) {
+        self.now.fetch_add(minutes * 60_000, Ordering::SeqCst);
+    }
+
+    /// Lets time pass.
+    pub fn pass_days(&self, days: i64) {
+        self.pass_minutes(days * 1440);
+    }
+
+    /// A browser that has never been here.
+    pub fn browser(&self) -> Browser {
+        Browser { router: self.router.clone(), cookies: Vec::new() }
+    }
+
+    /// Every event so far as `(type, data)`, the oldest first.
+    pub async fn events(&self) -> Vec<(String, Value)> {
+        let answer = self.admin("GET", "/api/v2/logs?take=100", None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let events = answer.json();
+        let events = events.as_array().expect("a list").iter();
+        events.map(|event| (event["type"].as_str().expect("a type").to_string(), event.clone())).collect()
+    }
+
+    /// The type codes of the events so far.
+    pub async fn codes(&self) -> Vec<String> {
+        self.events().await.into_iter().map(|(code, _)| code).collect()
+    }
+
+    /// A request of the operator.
+    pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut browser = self.browser();
+        let token = format!("Bearer {ADMIN}");
+        let body = body.map(|body| body.to_string());
+        browser
+            .send(method, path, &[("authorization", &token), ("content-type", "application/json")], body)
+            .await
+    }
+
+    /// The texts of the mails in the outbox, the latest first.
+    pub async fn outbox(&self) -> String {
+        self.browser().get("/outbox").await.text
+    }
+
+    /// The six digits in the latest mail.
+    pub async fn latest_code(&self) -> String {
+        let text = self.outbox().await;
+        let start = text.find("Your code for").expect("a mail with a code");
+        let digits = text[start..].split(|c: char| !c.is_ascii_digit()).find(|part| part.len() == 6);
+        digits.expect("six digits").to_string()
+    }
+}
+
+/// A browser: it keeps cookies and says where it is.
+#[derive(Clone)]
+pub struct Browser {
+    router: Router,
+    cookies: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {} {}", self.status, self.text))
+    }
+
+    /// Where a redirect leads.
+    pub fn location(&self) -> &str {
+        assert_eq!(self.status, StatusCode::SEE_OTHER, "{}", self.text);
+        self.headers["location"].to_str().expect("text")
+    }
+
+    /// The key of the error in JSON.
+    pub fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_default().to_string()
+    }
+}
+
+impl Browser {
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !self.cookies.is_empty() {
+            let line: Vec<String> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header("cookie", line.join("; "));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.map_or_else(Body::empty, Body::from)).expect("a request");
+        let response = self.router.clone().oneshot(request).await.expect("a router never fails");
+        let (parts, body) = response.into_parts();
+        for line in parts.headers.get_all("set-cookie") {
+            self.keep_cookie(line.to_str().expect("text"));
+        }
+        let bytes = axum::body::to_bytes(body, 1 << 22).await.expect("a body");
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        }
+    }
+
+    fn keep_cookie(&mut self, line: &str) {
+        let (pair, attributes) = line.split_once(';').expect("attributes");
+        let (name, value) = pair.split_once('=').expect("name=value");
+        self.cookies.retain(|(known, _)| known != name);
+        if !attributes.contains("Max-Age=0") {
+            self.cookies.push((name.into(), value.into()));
+        }
+    }
+
+    /// The value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        self.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, &[], None).await
+    }
+
+    /// Submits a form, as a page of the relying party does.
+    pub async fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let encode = |text: &str| {
+            text.bytes().fold(String::new(), |all, byte| {
+                if byte.is_ascii_alphanumeric() {
+                    all + &char::from(byte).to_string()
+                } else {
+                    all + &format!("%{byte:02X}")
+                }
+            })
+        };
+        let pairs: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", ORIGIN),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        self.send("POST", path, &headers, Some(pairs.join("&"))).await
+    }
+
+    /// Posts JSON, as the script of a page does.
+    pub async fn json(&mut self, path: &str, body: &Value) -> Answer {
+        let headers =
+            [("content-type", "application/json"), ("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
+        self.send("POST", path, &headers, Some(body.to_string())).await
+    }
+
+    /// A whole registration: options, the authenticator, the answer.
+    pub async fn register(&mut self, path: &str, wish: Value, authenticator: &mut Authenticator) -> Answer {
+        let options = self.json(&format!("{path}/options"), &wish).await;
+        if options.status != StatusCode::OK {
+            return options;
+        }
+        let credential = authenticator.create(&options.json()["publicKey"], ORIGIN, Twist::None);
+        self.json(path, &credential).await
+    }
+
+    /// A whole authentication.
+    pub async fn authenticate(
+        &mut self,
+        path: &str,
+        wish: Value,
+        authenticator: &mut Authenticator,
+    ) -> Answer {
+        let options = self.json(&format!("{path}/options"), &wish).await;
+        if options.status != StatusCode::OK {
+            return options;
+        }
+        let credential = authenticator.get(&options.json()["publicKey"], ORIGIN, Twist::None);
+        self.json(path, &credential).await
+    }
+
+    /// Signs up with a passkey and is signed in.
+    pub async fn sign_up(&mut self, email: &str, authenticator: &mut Authenticator) {
+        let done = self.register("/signup/passkey", json!({ "email": email }), authenticator).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    }
+
+    /// Signs up with a password; gives the next screen.
+    pub async fn sign_up_with_password(&mut self, email: &str, password: &str) -> String {
+        assert_eq!(self.form("/signup", &[("email", email)]).await.location(), "/signup/passkey");
+        self.form("/signup/password", &[("password", password)]).await.location().to_string()
+    }
+
+    /// Logs in with a password; gives the next screen.
+    pub async fn log_in_with_password(&mut self, email: &str, password: &str) -> String {
+        assert_eq!(self.form("/login", &[("identifier", email)]).await.location(), "/login/password");
+        self.form("/login/password", &[("password", password)]).await.location().to_string()
+    }
+}
