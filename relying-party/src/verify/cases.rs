@@ -43,8 +43,8 @@ use super::options::{
     RelyingParty, SUPPORTED_ALGORITHMS, UserVerification,
 };
 use super::response::{Credential, base64url};
-use super::transcript::{Step, Transcript};
-use super::{Rejection, verify_authentication, verify_registration};
+use super::transcript::{Ceremony, Recorder, Step, Transcript};
+use super::{Rejection, authentication, registration};
 
 /// The verdict on one line.
 #[derive(Clone, Debug)]
@@ -64,23 +64,36 @@ enum Outcome {
 /// Judges one line.
 #[must_use]
 pub fn verdict(line: &str) -> CaseVerdict {
+    judge_line(line, Recorder::new)
+}
+
+/// The same by a verifier that is blind to one step.
+#[cfg(test)]
+pub(crate) fn verdict_overlooking(line: &str, number: u8) -> CaseVerdict {
+    judge_line(line, |ceremony| Recorder::overlooking(ceremony, number))
+}
+
+fn judge_line(line: &str, recorder: impl FnOnce(Ceremony) -> Recorder) -> CaseVerdict {
     match serde_json::from_str::<Case>(line) {
-        Ok(case) => CaseVerdict { id: case.id.clone(), outcome: judge(case) },
+        Ok(case) => CaseVerdict { id: case.id.clone(), outcome: judge(case, recorder) },
         Err(why) => CaseVerdict { id: Value::Null, outcome: Outcome::Error(format!("not a case: {why}")) },
     }
 }
 
-fn judge(case: Case) -> Outcome {
+fn judge(case: Case, recorder: impl FnOnce(Ceremony) -> Recorder) -> Outcome {
     let credential = Credential::from_json(case.credential);
     let outcome = match case.ceremony {
         CaseCeremony::Registration => {
             let options = case.policy.registration(case.challenge.0);
-            verify_registration(&options, &credential).map(|accepted| accepted.transcript)
+            let recorder = recorder(Ceremony::Registration);
+            registration::run(recorder, &options, &credential).map(|accepted| accepted.transcript)
         }
         CaseCeremony::Authentication => {
             let options = case.policy.authentication(case.challenge.0);
             let record = case.record.map(CredentialRecord::from);
-            verify_authentication(&options, record.as_ref(), &credential).map(|accepted| accepted.transcript)
+            let recorder = recorder(Ceremony::Authentication);
+            authentication::run(recorder, &options, record.as_ref(), &credential)
+                .map(|accepted| accepted.transcript)
         }
     };
     outcome.map_or_else(Outcome::Reject, Outcome::Accept)

@@ -47,6 +47,9 @@ mod response;
 mod signature;
 mod transcript;
 
+#[cfg(test)]
+mod tests;
+
 pub use attestation::{Attestation, AttestationError, AttestationKind};
 pub use authentication::{Authentication, verify_authentication};
 pub use authenticator_data::AuthenticatorDataError;

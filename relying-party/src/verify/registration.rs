@@ -114,8 +114,8 @@ fn steps(
     flag_steps(r, options, &data)?;
 
     let key = CoseKey::from_value(&attested.key);
-    r.judge(20, check_algorithm(options, &key))?;
     let key = r.value(20, key.map_err(Fact::KeyUnacceptable))?;
+    r.judge(20, check_algorithm(options, &key))?;
     r.pass(21, describe_extensions(&data));
 
     let subject = Subject {
@@ -238,16 +238,11 @@ impl AttestationObject {
     }
 }
 
-fn check_algorithm(
-    options: &RegistrationOptions,
-    key: &Result<CoseKey, super::cose::KeyError>,
-) -> Result<String, Fact> {
-    match key {
-        Err(why) => Err(Fact::KeyUnacceptable(*why)),
-        Ok(key) if options.algorithms.contains(&key.alg) => {
-            Ok(format!("algorithm {} was offered, a good {:?} key", key.alg, key.key))
-        }
-        Ok(key) => Err(Fact::AlgorithmNotOffered(key.alg)),
+fn check_algorithm(options: &RegistrationOptions, key: &CoseKey) -> Result<String, Fact> {
+    if options.algorithms.contains(&key.alg) {
+        Ok(format!("algorithm {} was offered, a good {:?} key", key.alg, key.key))
+    } else {
+        Err(Fact::AlgorithmNotOffered(key.alg))
     }
 }
 

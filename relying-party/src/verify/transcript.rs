@@ -112,6 +112,12 @@ impl Recorder {
         Self { ceremony, lines: Vec::with_capacity(usize::from(ceremony.steps())), overlooked: None }
     }
 
+    /// Blind to one step.
+    #[cfg(test)]
+    pub(crate) fn overlooking(ceremony: Ceremony, number: u8) -> Self {
+        Self { overlooked: Some(number), ..Self::new(ceremony) }
+    }
+
     pub(crate) fn pass(&mut self, number: u8, found: impl Into<String>) {
         self.line(number, found.into(), Verdict::Pass);
     }

@@ -1,0 +1,133 @@
+//! Mutants: right responses, each with one thing wrong, and the proof that exactly one step sees it.
+//!
+//! The responses are made here with the private keys that the W3C vectors publish. They and the vectors
+//! themselves are kept as cases in `tests/vectors/webauthn-cases.jsonl`, for other verifiers and for
+//! `doppelkey verify`; after a change here, write the file anew with `DOPPELKEY_WRITE_VECTORS=1 cargo test -p doppelkey-relying-party mutants`.
+
+mod attestation;
+mod authentication;
+mod client_data;
+mod der;
+mod registration;
+mod robustness;
+mod w3c;
+mod workshop;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::cases;
+use super::transcript::Ceremony;
+
+/// A case and what must become of it.
+struct Mutant {
+    name: String,
+    /// The number of the step that refuses; `None` for a response that is right, however odd.
+    step: Option<u8>,
+    case: Value,
+}
+
+fn right(name: &str, case: Value) -> Mutant {
+    Mutant { name: name.into(), step: None, case }
+}
+
+fn wrong(name: &str, step: u8, case: Value) -> Mutant {
+    Mutant { name: name.into(), step: Some(step), case }
+}
+
+impl Mutant {
+    fn ceremony(&self) -> Ceremony {
+        match self.case["ceremony"].as_str() {
+            Some("registration") => Ceremony::Registration,
+            _ => Ceremony::Authentication,
+        }
+    }
+
+    fn expected_step(&self) -> Option<String> {
+        let section = if self.ceremony() == Ceremony::Registration { 1 } else { 2 };
+        self.step.map(|number| format!("7.{section}-{number}"))
+    }
+
+    /// One line of the file of cases.
+    fn to_line(&self) -> String {
+        let mut case = self.case.clone();
+        let section =
+            if self.ceremony() == Ceremony::Registration { "registration" } else { "authentication" };
+        case["id"] = format!("{section}/{}", self.name).into();
+        case["expect"] = match self.expected_step() {
+            Some(step) => json!({ "verdict": "reject", "step": step }),
+            None => json!({ "verdict": "accept" }),
+        };
+        case.to_string()
+    }
+}
+
+fn mutants() -> Vec<Mutant> {
+    [registration::mutants(), attestation::mutants(), authentication::mutants()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn mutants_are_refused_by_the_step_they_break_and_right_responses_by_none() {
+    for mutant in mutants() {
+        let verdict = cases::verdict(&mutant.to_line());
+        let told = verdict.to_json(false);
+        assert!(verdict.is_case(), "{}: {told}", mutant.name);
+        assert_eq!(
+            verdict.step().map(|step| step.to_string()),
+            mutant.expected_step(),
+            "{}: {told}",
+            mutant.name
+        );
+    }
+}
+
+/// A step that only judges can be overlooked: then nothing else may refuse. A step that gives a value to later
+/// ones (a gate) cannot; there, everything before has passed and nothing after can be asked.
+#[test]
+fn mutants_of_every_step_are_refused_by_that_step_only() {
+    let mut proven = BTreeSet::new();
+    let mut gates = BTreeSet::new();
+    for mutant in mutants() {
+        let Some(number) = mutant.step else { continue };
+        let verdict = cases::verdict_overlooking(&mutant.to_line(), number);
+        match verdict.step() {
+            None => proven.insert((mutant.ceremony(), number)),
+            Some(step) => {
+                assert_eq!(Some(step.to_string()), mutant.expected_step(), "{}: also refused", mutant.name);
+                gates.insert((mutant.ceremony(), number))
+            }
+        };
+    }
+    let numbers = |steps: &BTreeSet<(Ceremony, u8)>, ceremony| -> Vec<u8> {
+        steps.iter().filter(|(of, _)| *of == ceremony).map(|(_, number)| *number).collect()
+    };
+    gates.retain(|step| !proven.contains(step));
+    // The rest can refuse nothing: they are the client's or the caller's (1, 2, 27, 28; 1, 2, 24), take a hash
+    // (12; 20), or only note what was found (4, 18, 19, 21, 24, 29; 4, 23, 25).
+    assert_eq!(numbers(&proven, Ceremony::Registration), [7, 8, 9, 10, 11, 14, 15, 16, 17, 20, 23, 25, 26]);
+    assert_eq!(numbers(&gates, Ceremony::Registration), [3, 5, 6, 13, 22]);
+    assert_eq!(
+        numbers(&proven, Ceremony::Authentication),
+        [5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22]
+    );
+    assert_eq!(numbers(&gates, Ceremony::Authentication), [3, 7, 8, 9]);
+}
+
+#[test]
+fn mutants_in_the_file_are_those_made_here() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/webauthn-cases.jsonl");
+    let all = mutants();
+    let names: BTreeSet<_> = all.iter().map(|mutant| (mutant.ceremony(), &mutant.name)).collect();
+    assert_eq!(names.len(), all.len(), "two mutants have one name");
+    let made: String = all.iter().map(|mutant| mutant.to_line() + "\n").collect();
+    if std::env::var_os("DOPPELKEY_WRITE_VECTORS").is_some() {
+        fs::write(path, &made).unwrap();
+    }
+    let kept = fs::read_to_string(path).unwrap();
+    assert!(kept == made, "write {path} anew with DOPPELKEY_WRITE_VECTORS=1");
+}
