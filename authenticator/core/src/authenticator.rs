@@ -11,7 +11,6 @@ use crate::pin::PinUv;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
-use crate::u2f;
 use crate::user::{Answer, Prompt};
 
 /// The most bytes a CTAPHID message carries: 64 − 7 + 128 × (64 − 5).
@@ -120,7 +119,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             Input::Msg(apdu) => {
                 self.waiting = None;
-                u2f::message(self, now, apdu, response)
+                self.u2f_message(apdu, response)
             }
             Input::Answer(answer) => match self.waiting.take() {
                 Some((pending, _)) => self.answered(now, pending, answer, response),

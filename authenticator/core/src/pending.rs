@@ -8,6 +8,7 @@ use crate::ctap2::{get_assertion, make_credential};
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
+use crate::u2f::U2fRequest;
 use crate::user::{Action, Answer, Prompt};
 
 /// A request that waits for the user, with all it needs to go on. One variant for each question that is asked.
@@ -23,6 +24,8 @@ pub(crate) enum Pending {
     },
     /// authenticatorBioEnrollment's enrollBegin and enrollCaptureNextSample.
     FingerprintSample(SampleRequest),
+    /// U2F_REGISTER and U2F_AUTHENTICATE.
+    U2f(U2fRequest),
     MakeCredential(make_credential::Ready),
     GetAssertion(get_assertion::Ready),
 }
@@ -37,6 +40,7 @@ impl Pending {
             Pending::MakeCredential(ready) => ready.prompt(),
             Pending::GetAssertion(ready) => ready.prompt(),
             Pending::FingerprintSample(_) => Prompt::about(Action::FingerprintSample),
+            Pending::U2f(_) => Prompt::about(Action::U2f),
         }
     }
 
@@ -68,6 +72,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 self.verified_for_token(now, &request, false, response)
             }
             (Pending::Reset { .. }, Answer::Approve { .. }) => self.confirmed_reset(),
+            (Pending::U2f(request), answer) => self.u2f_answered(&request, answer, response),
             (Pending::FingerprintSample(request), Answer::Approve { .. }) => {
                 self.sampled(request, GOOD_SAMPLE, response)
             }
@@ -92,6 +97,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 let _ = response.push(Status::Ok as u8);
                 self.sampled(request, NO_USER_ACTIVITY, response)
             }
+            (Pending::U2f(request), _) => self.u2f_answered(&request, Answer::Deny, response),
             _ => Err(why),
         }
     }

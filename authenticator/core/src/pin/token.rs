@@ -19,7 +19,6 @@ const VALID_FOR: Duration = Duration::from_secs(600);
 pub(crate) struct Permissions(u8);
 
 impl Permissions {
-    pub(crate) const NONE: Self = Permissions(0);
     /// mc.
     pub(crate) const MAKE_CREDENTIAL: Self = Permissions(0x01);
     /// ga.
