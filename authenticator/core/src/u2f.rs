@@ -28,11 +28,7 @@ pub(crate) enum U2fRequest {
     /// U2F_REGISTER.
     Register { challenge: [u8; 32], application: [u8; 32] },
     /// U2F_AUTHENTICATE with "enforce user presence and sign".
-    Authenticate {
-        challenge: [u8; 32],
-        application: [u8; 32],
-        key_handle: Vec<u8, CREDENTIAL_ID_MAX>,
-    },
+    Authenticate { challenge: [u8; 32], application: [u8; 32], key_handle: Vec<u8, CREDENTIAL_ID_MAX> },
 }
 
 /// Status words (U2F raw message formats §3.3; ISO 7816-4 §5.1.3).
@@ -159,8 +155,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     ) -> Result<(), Word> {
         let mut credential = u2f_credential(application, &mut self.rng);
         let identity = self.identity().map_err(|_| Word::Unknown)?;
-        credential.id = wrapped::wrap(&identity.wrapping_key, &mut self.rng, &credential)
-            .map_err(|_| Word::Unknown)?;
+        credential.id =
+            wrapped::wrap(&identity.wrapping_key, &mut self.rng, &credential).map_err(|_| Word::Unknown)?;
         let point = point(&credential.key).ok_or(Word::Unknown)?;
         let length = u8::try_from(credential.id.len()).map_err(|_| Word::Unknown)?;
         push(response, &[&[0x05], &point, &[length], &credential.id])?;
@@ -226,10 +222,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     ) -> Result<(), Word> {
         let (credential, stored) = self.u2f_credential(application, key_handle)?;
         let counter = match credential.sign_count {
-            Some(_) => self
-                .store
-                .next_sign_count(stored.then_some(key_handle))
-                .map_err(|_| Word::Unknown)?,
+            Some(_) => self.store.next_sign_count(stored.then_some(key_handle)).map_err(|_| Word::Unknown)?,
             None => 0,
         }
         .to_be_bytes();

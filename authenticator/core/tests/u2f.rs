@@ -92,8 +92,7 @@ fn u2f_4_registers_after_a_touch() {
     let registration = register(&mut world);
     assert_eq!(world.asked.len(), 1);
     assert_eq!(world.asked[0].action, Action::U2f);
-    let signed =
-        [&[0][..], &application(), &CHALLENGE, &registration.handle, &registration.point].concat();
+    let signed = [&[0][..], &application(), &CHALLENGE, &registration.handle, &registration.point].concat();
     registration.key.verify(&signed, &registration.signature).unwrap();
 }
 

@@ -25,10 +25,8 @@ pub(super) fn self_signed(key: &PrivateKey, point: &[u8; 65]) -> Option<Bytes> {
     )?;
     // Part of the public key serves as a serial number that is positive and another for each certificate.
     let serial = tlv(INTEGER, &[&[0x01], &point[1..9]])?;
-    let to_be_signed = tlv(
-        SEQUENCE,
-        &[VERSION_3, &serial, &signature_algorithm, &name, &validity, &name, &public_key],
-    )?;
+    let to_be_signed =
+        tlv(SEQUENCE, &[VERSION_3, &serial, &signature_algorithm, &name, &validity, &name, &public_key])?;
     let signature = key.sign(&to_be_signed)?;
     tlv(SEQUENCE, &[&to_be_signed, &signature_algorithm, &tlv(BIT_STRING, &[NO_UNUSED_BITS, &signature])?])
 }
