@@ -2,6 +2,7 @@
 //!
 //! The program `doppelkey` is a thin composition of these modules; Rust tests may use them directly.
 
+pub mod bridge;
 pub mod cli;
 pub mod client;
 pub mod control;

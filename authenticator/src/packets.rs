@@ -3,6 +3,8 @@
 //! Each packet is 64 bytes, one after the other, in both directions; there is nothing else on the wire. Every
 //! connection has its own channels, as a program has that opens a `/dev/hidraw`.
 
+pub mod client;
+
 use std::fmt;
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 //! A new subcommand is a file with an `Arguments` type that derives [`clap::Args`] (its doc comment is the help) and
 //! a method `run(self) -> Result<(), Failure>`; and two lines here: `mod name;` and one in `subcommands!`.
 
+mod bridge;
 mod completions;
 mod failure;
 mod logging;
@@ -38,6 +39,7 @@ macro_rules! subcommands {
 
 subcommands! {
     Run => run,
+    Bridge => bridge,
     Verify => verify,
     Completions => completions,
 }

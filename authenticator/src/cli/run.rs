@@ -224,13 +224,13 @@ impl Arguments {
 
 /// The one clock of the program.
 #[expect(clippy::disallowed_methods, reason = "the program is composed here")]
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     let start = std::time::Instant::now();
     Arc::new(move || start.elapsed())
 }
 
 /// SIGINT and SIGTERM (Ctrl-C elsewhere), caught from the moment this is made.
-struct Signals {
+pub(super) struct Signals {
     runtime: tokio::runtime::Runtime,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -239,7 +239,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(
                 format_args!("cannot wait for signals: {error}"),
@@ -261,7 +261,7 @@ impl Signals {
     }
 
     #[cfg(unix)]
-    fn wait(mut self) {
+    pub(super) fn wait(mut self) {
         self.runtime.block_on(async {
             tokio::select! {
                 _ = self.terminate.recv() => {}
@@ -271,7 +271,7 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    fn wait(self) {
+    pub(super) fn wait(self) {
         // Without the handler, Ctrl-C ends the process all the same.
         let _ = self.runtime.block_on(tokio::signal::ctrl_c());
     }

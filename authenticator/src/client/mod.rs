@@ -6,7 +6,7 @@
 //! mediation, PIN and fingerprint, the choice between accounts, attestation conveyance, and the extensions
 //! credProps, credProtect, credBlob, minPinLength, hmac-secret, PRF and largeBlob.
 //!
-//! ```no_run
+//! ```
 //! use doppelkey::client::Client;
 //! use serde_json::json;
 //!
@@ -133,6 +133,16 @@ impl Client {
         }
     }
 
+    /// A discoverable credential of this RP ID, looked for without asking the user: the newest, if there is any that
+    /// can be seen without verification.
+    ///
+    /// # Errors
+    /// The authenticator's and its transport's.
+    pub fn find(&mut self, rp_id: &str) -> Result<Option<Vec<u8>>, Error> {
+        let limit = self.limit(None, None);
+        ctap::find(&mut self.channel, rp_id, &[], None, &limit)
+    }
+
     /// Sets the first PIN: 4 characters to 63 bytes.
     ///
     /// # Errors
@@ -159,6 +169,15 @@ impl Client {
         let asked = asked_ms.map_or(usual, |ms| Duration::from_millis(ms.into()).clamp(least, most));
         Limit { until: Some(self.channel.now() + asked), abort }
     }
+}
+
+/// The RP ID that a page of this origin may act for: the one asked for, or else the origin's own host. Without related
+/// origins.
+///
+/// # Errors
+/// [`Error::RpId`], [`Error::InsecureOrigin`].
+pub fn allowed_rp_id(origin: &str, asked: Option<&str>) -> Result<String, Error> {
+    origin::rp_id(&Origin::parse(origin)?, asked, None)
 }
 
 /// Who calls, and how: what a browser knows besides the options.
@@ -339,3 +358,6 @@ impl Abort {
         drop(self.state.1.wait_while(aborted, |aborted| !*aborted));
     }
 }
+
+#[cfg(test)]
+mod tests;

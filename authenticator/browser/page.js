@@ -1,0 +1,100 @@
+// In the page's world: what the browser itself does not route to the extension. In Chromium that is autofill and the
+// Signal API; in Firefox, everything.
+(() => {
+  if (!window.PublicKeyCredential) return;
+  const routed = !("mozInnerScreenX" in window);
+  const { port1: port, port2 } = new MessageChannel();
+  postMessage("doppelkey", "*", [port2]);
+  const waiting = new Map();
+  let last = 0;
+  port.onmessage = ({ data: { id, response, error } }) => {
+    const { resolve, reject } = waiting.get(id) ?? {};
+    waiting.delete(id);
+    if (!error) return resolve?.(response);
+    reject?.(error.name === "TypeError" ? new TypeError(error.message) : new DOMException(error.message, error.name));
+  };
+  const ask = (path, body, signal) => new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const id = ++last;
+    waiting.set(id, { resolve, reject });
+    signal?.addEventListener("abort", () => {
+      port.postMessage({ path: "cancel", id });
+      waiting.delete(id);
+      reject(signal.reason);
+    });
+    port.postMessage({ path, id, body });
+  });
+
+  const view = (v) => (v instanceof ArrayBuffer ? new Uint8Array(v) : new Uint8Array(v.buffer, v.byteOffset, v.byteLength));
+  const toJSON = (v) => {
+    if (v instanceof ArrayBuffer || ArrayBuffer.isView(v)) return view(v).toBase64({ alphabet: "base64url", omitPadding: true });
+    if (Array.isArray(v)) return v.map(toJSON);
+    if (v && typeof v === "object") return Object.fromEntries(Object.entries(v).map(([key, value]) => [key, toJSON(value)]));
+    return v;
+  };
+  const bytes = (text) => (text == null ? null : Uint8Array.fromBase64(text, { alphabet: "base64url" }).buffer);
+  const object = (type, fields) => Object.create(type.prototype,
+    Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, { value, enumerable: true }])));
+  const credential = (json) => {
+    const { id, type, authenticatorAttachment, response: r, clientExtensionResults } = json;
+    const results = structuredClone(clientExtensionResults);
+    for (const [part, name] of [[results.prf?.results, "first"], [results.prf?.results, "second"], [results.largeBlob, "blob"], [results, "getCredBlob"]]) {
+      if (part?.[name]) part[name] = bytes(part[name]);
+    }
+    const response = r.attestationObject
+      ? object(AuthenticatorAttestationResponse, {
+          clientDataJSON: bytes(r.clientDataJSON), attestationObject: bytes(r.attestationObject),
+          getTransports: () => r.transports, getAuthenticatorData: () => bytes(r.authenticatorData),
+          getPublicKey: () => bytes(r.publicKey), getPublicKeyAlgorithm: () => r.publicKeyAlgorithm })
+      : object(AuthenticatorAssertionResponse, {
+          clientDataJSON: bytes(r.clientDataJSON), authenticatorData: bytes(r.authenticatorData),
+          signature: bytes(r.signature), userHandle: bytes(r.userHandle) });
+    return object(PublicKeyCredential, { id, rawId: bytes(id), type, authenticatorAttachment, response,
+      getClientExtensionResults: () => results, toJSON: () => json });
+  };
+
+  // A conditional request: pending until the user picks an account in the list under the field.
+  const autofill = ({ publicKey, signal }) => new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const options = toJSON(publicKey);
+    const list = Object.assign(document.createElement("div"), { id: "doppelkey-autofill", role: "listbox" });
+    const entry = ({ id, name }) => {
+      const pick = Object.assign(document.createElement("button"), { type: "button", role: "option", textContent: `${name} (passkey)` });
+      pick.onmousedown = (event) => event.preventDefault();
+      pick.onclick = () => {
+        stop();
+        ask("get", { publicKey: { ...options, allowCredentials: [{ type: "public-key", id }] } }, signal).then(resolve, reject);
+      };
+      return pick;
+    };
+    const show = async ({ target }) => {
+      if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
+      const entries = (await ask("accounts", { publicKey: options })).map(entry);
+      if (entries.length === 0 || document.activeElement !== target) return;
+      const { left, bottom } = target.getBoundingClientRect();
+      Object.assign(list.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
+      list.replaceChildren(...entries);
+      document.body.append(list);
+    };
+    const hide = () => list.remove();
+    const stop = () => { hide(); removeEventListener("focusin", show); removeEventListener("focusout", hide); };
+    addEventListener("focusin", show);
+    addEventListener("focusout", hide);
+    signal?.addEventListener("abort", () => { stop(); reject(signal.reason); });
+    show({ target: document.activeElement });
+  });
+
+  const { create, get } = CredentialsContainer.prototype;
+  const call = (kind, native) => async function (options) {
+    const conditional = kind === "get" && options?.mediation === "conditional";
+    if (!options?.publicKey || (routed && !conditional)) return native.call(this, options);
+    const body = { mediation: options.mediation, publicKey: toJSON(options.publicKey) };
+    return credential(await (conditional ? autofill(options) : ask(kind, body, options.signal)));
+  };
+  Object.assign(CredentialsContainer.prototype, { create: call("create", create), get: call("get", get) });
+  PublicKeyCredential.isConditionalMediationAvailable = async () => true;
+  if (!routed) PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable = async () => true;
+  for (const kind of ["UnknownCredential", "AllAcceptedCredentials", "CurrentUserDetails"]) {
+    PublicKeyCredential[`signal${kind}`] = (details) => ask("signal", { kind, details });
+  }
+})();

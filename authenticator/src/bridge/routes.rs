@@ -1,0 +1,212 @@
+//! The bridge's HTTP: who may ask, and what each path does.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::signal::{self, Refusal};
+use super::{Bridge, CHROMIUM_ORIGIN};
+use crate::client::{self, Abort, Call, Error, Mediation};
+
+/// The most a request holds: an allow list of a few thousand credentials.
+const BODY_MAX: usize = 1 << 20;
+
+/// The paths, behind the gate.
+pub(super) fn routes(bridge: Arc<Bridge>) -> Router {
+    Router::new()
+        .route("/create", post(create))
+        .route("/get", post(get))
+        .route("/accounts", post(accounts))
+        .route("/signal", post(signal))
+        .route("/cancel", post(cancel))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(Arc::clone(&bridge), gate))
+        .with_state(bridge)
+}
+
+async fn gate(State(bridge): State<Arc<Bridge>>, request: Request<Body>, next: Next) -> Response {
+    let origin = header_of(request.headers(), header::ORIGIN).unwrap_or_default().to_owned();
+    let shown =
+        header_of(request.headers(), header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+    if !shown.is_some_and(|shown| bridge.token.is(shown)) {
+        log::warn!("bridge: {origin:?} did not show the token of this run");
+        return refuse(
+            StatusCode::UNAUTHORIZED,
+            "the token is missing or not this run's: reload the extension",
+        );
+    }
+    if !is_ours(&bridge, &origin) {
+        log::warn!("bridge: {origin:?} shows the token, and is not the extension");
+        return refuse(StatusCode::FORBIDDEN, "only the extension that came first may use this bridge");
+    }
+    next.run(request).await
+}
+
+fn header_of(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).map(HeaderValue::to_str)?.ok()
+}
+
+/// Chromium's extension by its fixed origin, Firefox's by being the first.
+fn is_ours(bridge: &Bridge, origin: &str) -> bool {
+    origin == CHROMIUM_ORIGIN
+        || (origin.starts_with("moz-extension://")
+            && bridge.firefox.get_or_init(|| origin.to_owned()) == origin)
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"error": {"name": "NotAllowedError", "message": message}}))).into_response()
+}
+
+/// What an extension sends.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    id: String,
+    #[serde(default)]
+    origin: String,
+    #[serde(default)]
+    cross_origin: bool,
+    /// Whether a permissions policy lets the frame call.
+    #[serde(default)]
+    allowed: bool,
+    mediation: Option<String>,
+    #[serde(default)]
+    public_key: Value,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    details: Value,
+}
+
+impl Asked {
+    fn call(&self, abort: &Abort) -> Call {
+        let mediation = match self.mediation.as_deref() {
+            Some("conditional") => Mediation::Conditional,
+            Some("immediate") => Mediation::Immediate,
+            _ => Mediation::Modal,
+        };
+        let call = Call::by(self.origin.as_str()).mediation(mediation).abort(abort);
+        if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
+    }
+
+    fn rp_id(&self, value: &Value) -> Result<String, Error> {
+        client::allowed_rp_id(&self.origin, value.as_str())
+    }
+}
+
+type Answer = Json<Value>;
+
+fn answer(result: Result<Value, Error>) -> Answer {
+    Json(match result {
+        Ok(response) => json!({"response": response}),
+        Err(error) => {
+            log::info!("bridge: {}: {error}", error.name());
+            json!({"error": {"name": error.name(), "message": error.to_string()}})
+        }
+    })
+}
+
+async fn create(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
+    ceremony(bridge, asked, |client, call, options| client.create(call, options)).await
+}
+
+async fn get(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
+    ceremony(bridge, asked, |client, call, options| client.get(call, options)).await
+}
+
+/// Runs a ceremony on a thread of its own. If the request ends early, so does the ceremony.
+async fn ceremony(
+    bridge: Arc<Bridge>,
+    asked: Asked,
+    run: impl FnOnce(&mut client::Client, Call, &Value) -> Result<Value, Error> + Send + 'static,
+) -> Answer {
+    let pending = Pending::begin(Arc::clone(&bridge), &asked.id);
+    let abort = pending.abort.clone();
+    log::info!("bridge: {} asks", asked.origin);
+    let done = tokio::task::spawn_blocking(move || {
+        let mut client = bridge.source.client()?;
+        run(&mut client, asked.call(&abort), &asked.public_key)
+    });
+    // A panic of ours is logged by the runtime's thread; the page learns that it is over.
+    answer(done.await.unwrap_or(Err(Error::Aborted)))
+}
+
+/// A ceremony under way.
+struct Pending {
+    bridge: Arc<Bridge>,
+    id: String,
+    abort: Abort,
+}
+
+impl Pending {
+    fn begin(bridge: Arc<Bridge>, id: &str) -> Self {
+        let abort = Abort::new();
+        let mut all = bridge.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(id.to_owned(), abort.clone());
+        drop(all);
+        Pending { bridge, id: id.to_owned(), abort }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.abort.abort();
+        self.bridge.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+async fn cancel(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
+    let abort = bridge.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&asked.id).cloned();
+    if let Some(abort) = abort {
+        abort.abort();
+    }
+    Json(json!({"response": null}))
+}
+
+/// What autofill can offer. From another process' authenticator: one entry without a name, if anything is there.
+async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
+    let rp_id = match asked.rp_id(&asked.public_key["rpId"]) {
+        Ok(rp_id) => rp_id,
+        Err(error) => return answer(Err(error)),
+    };
+    let entry =
+        |(id, name): (Vec<u8>, String)| json!({"id": BASE64_URL_SAFE_NO_PAD.encode(id), "name": name});
+    let found = tokio::task::spawn_blocking(move || match bridge.source.accounts(&rp_id) {
+        Some(accounts) => Ok(accounts?),
+        None => {
+            let here = bridge.source.client()?.find(&rp_id)?;
+            Ok(here.map(|id| (id, rp_id)).into_iter().collect())
+        }
+    });
+    let found: Result<Vec<_>, Error> = found.await.unwrap_or(Err(Error::Aborted));
+    answer(found.map(|accounts| accounts.into_iter().map(entry).collect()))
+}
+
+async fn signal(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
+    let rp_id = match asked.rp_id(&asked.details["rpId"]) {
+        Ok(rp_id) => rp_id,
+        Err(error) => return answer(Err(error)),
+    };
+    let followed = tokio::task::spawn_blocking(move || match bridge.source.store() {
+        Some(store) => signal::follow(store, &rp_id, &asked.kind, &asked.details),
+        None => Ok(()),
+    });
+    answer(match followed.await {
+        Ok(Ok(())) | Err(_) => Ok(Value::Null),
+        Ok(Err(Refusal::Malformed(member))) => Err(Error::Options(format!("{member}: missing or malformed"))),
+        Ok(Err(Refusal::Store(error))) => {
+            log::error!("bridge: a signal could not be followed: {error:?}");
+            Ok(Value::Null)
+        }
+    })
+}

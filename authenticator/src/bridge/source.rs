@@ -1,0 +1,88 @@
+//! Which authenticator the bridge leads to.
+
+use std::io;
+use std::net::SocketAddr;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use sha2::{Digest as _, Sha256};
+
+use crate::client::{self, Attachment, Client};
+use crate::device::{Clock, Device, SharedStore};
+use crate::packets;
+use crate::usbip::client::UsbIpConnection;
+
+/// An authenticator to lead to.
+pub struct Source {
+    clock: Clock,
+    kind: Kind,
+}
+
+enum Kind {
+    Here { device: Device, store: SharedStore },
+    Packets(packets::Address),
+    UsbIp(SocketAddr, String),
+}
+
+impl Source {
+    /// A device of this process, and its store.
+    pub fn here(clock: Clock, device: Device, store: SharedStore) -> Self {
+        Source { clock, kind: Kind::Here { device, store } }
+    }
+
+    /// A packets door, of `doppelkey run --packets`.
+    pub fn packets(clock: Clock, address: packets::Address) -> Self {
+        Source { clock, kind: Kind::Packets(address) }
+    }
+
+    /// A device that is offered over USB/IP. It is attached for the length of each ceremony.
+    pub fn usbip(clock: Clock, address: SocketAddr, busid: String) -> Self {
+        Source { clock, kind: Kind::UsbIp(address, busid) }
+    }
+
+    /// A client to it, for one ceremony.
+    ///
+    /// # Errors
+    /// [`client::Error::Disconnected`] if it cannot be reached.
+    pub fn client(&self) -> Result<Client, client::Error> {
+        let (clock, rng) = (self.clock.clone(), UnwrapErr(SysRng));
+        let client = match &self.kind {
+            Kind::Here { device, .. } => Client::new(device.connect(), clock, rng),
+            Kind::Packets(address) => Client::new(packets::client::connect(address)?, clock, rng),
+            Kind::UsbIp(address, busid) => Client::new(UsbIpConnection::attach(*address, busid)?, clock, rng),
+        }?;
+        // To a page it is whatever the page asks for: there is only this one.
+        Ok(client.with_attachment(Attachment::AsAsked))
+    }
+
+    /// The store, where it is in this process.
+    pub(super) fn store(&self) -> Option<&SharedStore> {
+        match &self.kind {
+            Kind::Here { store, .. } => Some(store),
+            _ => None,
+        }
+    }
+
+    /// The accounts that autofill can offer for an RP ID, newest first: credential ids and names.
+    ///
+    /// `None` where the store is elsewhere: who is there cannot be told without asking the user.
+    pub(super) fn accounts(&self, rp_id: &str) -> Option<io::Result<Vec<(Vec<u8>, String)>>> {
+        let mut store = self.store()?.lock();
+        let hash = Sha256::digest(rp_id).into();
+        let mut accounts = Vec::new();
+        let mut before = u64::MAX;
+        loop {
+            match store.newest_before(&hash, before) {
+                Ok(Some(credential)) => {
+                    before = credential.order;
+                    if !credential.hidden {
+                        let name = credential.user.name.as_deref().unwrap_or(rp_id).to_owned();
+                        accounts.push((credential.id.to_vec(), name));
+                    }
+                }
+                Ok(None) => return Some(Ok(accounts)),
+                Err(_) => return Some(Err(io::Error::other("the vault cannot be read"))),
+            }
+        }
+    }
+}

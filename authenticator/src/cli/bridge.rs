@@ -1,0 +1,155 @@
+//! `doppelkey bridge`: an authenticator for a browser, without USB.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use doppelkey_core::{Authenticator, Configuration};
+use rand_core::UnwrapErr;
+use serde::Serialize;
+
+use super::run::{Signals, clock};
+use super::vault_options::VaultOptions;
+use super::{Failure, print};
+use crate::bridge::{Folders, Server, Source};
+use crate::device::{Clock, Device, SharedStore};
+use crate::user_interface::{Ask, Auto, Deny, UserInterface};
+use crate::vault::Vault;
+use crate::{packets, usbip};
+
+/// Let Chromium and Firefox use this authenticator, without USB, a kernel module or root
+///
+/// Opens the vault as `run` does, or leads to an authenticator that runs already, and writes the two small browser
+/// extensions, which know where to find it.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Where the extensions find it; loopback only
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Lead to the packets door of an authenticator that runs already
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["usbip", "vault", "ephemeral", "custody", "user"])]
+    packets: Option<packets::Address>,
+    /// Lead to the first device of a USB/IP server, attached for each ceremony
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["vault", "ephemeral", "custody", "user"])]
+    usbip: Option<SocketAddr>,
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Who answers when the user is asked
+    #[arg(long, value_enum, default_value_t = User::Ask)]
+    user: User,
+    /// Where to write the extensions [default: browser/ beside the vault]
+    #[arg(long, value_name = "DIR")]
+    extensions: Option<PathBuf>,
+    /// Print one line of JSON once it listens
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who the user is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum User {
+    /// You, at this terminal
+    Ask,
+    /// Somebody who approves everything at once, verified
+    Auto,
+    /// Somebody who refuses everything at once
+    Deny,
+}
+
+/// What a script reads to know that it can begin, and where.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    bridge: String,
+    token: String,
+    chromium: PathBuf,
+    firefox: PathBuf,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let signals = Signals::new()?;
+        if !self.listen.ip().is_loopback() {
+            return Err(Failure::new(
+                format_args!("{} can be reached by other machines; the bridge is for this one", self.listen),
+                "listen on 127.0.0.1",
+            ));
+        }
+        let source = self.source(&clock())?;
+        let server = Server::bind(self.listen, source)
+            .map_err(|error| Failure::listen("the bridge", self.listen, "--listen", &error))?;
+        let under = match &self.extensions {
+            Some(folder) => folder.clone(),
+            None => Vault::default_path()?.with_file_name("browser"),
+        };
+        let folders = Folders::write(&under, &server).map_err(|error| {
+            Failure::new(
+                format_args!("cannot write the extensions to {}: {error}", under.display()),
+                "name a folder that you may write to with --extensions DIR",
+            )
+        })?;
+        self.announce(&server, &folders);
+        signals.wait();
+        Ok(())
+    }
+
+    fn source(&self, clock: &Clock) -> Result<Source, Failure> {
+        if let Some(address) = &self.packets {
+            return Ok(Source::packets(clock.clone(), address.clone()));
+        }
+        if let Some(address) = self.usbip {
+            let unreachable = |error| {
+                Failure::new(
+                    format_args!("no USB/IP server answers at {address}: {error}"),
+                    "start one: doppelkey run",
+                )
+            };
+            let devices = usbip::client::devices(address).map_err(unreachable)?;
+            let first = devices.into_iter().next().ok_or_else(|| {
+                Failure::new(
+                    format_args!("nothing is plugged in at {address}"),
+                    "plug a device in: doppelkey run",
+                )
+            })?;
+            return Ok(Source::usbip(clock.clone(), address, first.busid));
+        }
+        let store = SharedStore::new(self.vault.open()?);
+        let user: Box<dyn UserInterface> = match self.user {
+            User::Ask => Box::new(Ask::default()),
+            User::Auto => Box::new(Auto),
+            User::Deny => Box::new(Deny),
+        };
+        let powered = store.clone();
+        let device = Device::new(clock.clone(), user, move || {
+            let configuration = Configuration::default();
+            Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), configuration))
+        });
+        Ok(Source::here(clock.clone(), device, store))
+    }
+
+    fn announce(&self, server: &Server, folders: &Folders) {
+        if self.json {
+            let ready = Ready {
+                ready: true,
+                bridge: format!("http://{}", server.address()),
+                token: server.token().as_str().to_owned(),
+                chromium: folders.chromium.clone(),
+                firefox: folders.firefox.clone(),
+            };
+            // It has no map with keys other than text, the only thing that could fail.
+            return print(&format!("{}\n", serde_json::to_string(&ready).expect("plain data")));
+        }
+        print(&format!(
+            "\
+The bridge is ready; end with Ctrl-C.
+
+  Chromium:  chromium --load-extension={chromium}
+             or open chrome://extensions, switch Developer mode on, and choose Load unpacked
+  Firefox:   open about:debugging#/runtime/this-firefox, choose Load Temporary Add-on, and pick
+             {firefox}/manifest.json
+",
+            chromium = folders.chromium.display(),
+            firefox = folders.firefox.display(),
+        ));
+    }
+}

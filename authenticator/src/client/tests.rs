@@ -1,0 +1,424 @@
+//! The client against the core, over a connection of this process.
+
+use std::sync::Arc;
+use std::thread;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use doppelkey_core::{Answer, Configuration, OptionId};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::device::Device;
+use crate::user_interface::{Auto, Deny, External, UserInterface};
+
+const ORIGIN: &str = "https://login.example.com";
+
+fn device(configuration: Configuration, user: impl UserInterface + 'static) -> (Device, Clock) {
+    let clock = system_clock();
+    (ephemeral_device(configuration, Box::new(user), clock.clone()), clock)
+}
+
+fn client_of(device: &Device, clock: &Clock) -> Client {
+    Client::new(device.connect(), clock.clone(), UnwrapErr(SysRng)).unwrap()
+}
+
+fn client(user: impl UserInterface + 'static) -> Client {
+    let (device, clock) = device(presence_only(), user);
+    client_of(&device, &clock)
+}
+
+/// Without built-in verification: a key with a button, whose PIN is not set yet.
+fn presence_only() -> Configuration {
+    let mut configuration = Configuration::default();
+    configuration.options.retain(|option| {
+        !matches!(option, OptionId::Uv | OptionId::BioEnroll | OptionId::UvBioEnroll | OptionId::UvAcfg)
+    });
+    configuration
+}
+
+fn creation(user: &str, more: Value) -> Value {
+    let mut options = json!({
+        "rp": {"id": "example.com", "name": "Example"},
+        "user": {"id": BASE64_URL_SAFE_NO_PAD.encode(user), "name": user, "displayName": user},
+        "challenge": "Y2hhbGxlbmdl",
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+        "authenticatorSelection": {"residentKey": "required"},
+    });
+    merge(&mut options, more);
+    options
+}
+
+fn request(more: Value) -> Value {
+    let mut options = json!({"rpId": "example.com", "challenge": "Y2hhbGxlbmdl"});
+    merge(&mut options, more);
+    options
+}
+
+fn merge(options: &mut Value, more: Value) {
+    let (Some(options), Value::Object(more)) = (options.as_object_mut(), more) else { return };
+    options.extend(more);
+}
+
+fn allow(registrations: &[&Value]) -> Value {
+    let descriptor = |registration: &&Value| json!({"type": "public-key", "id": registration["id"]});
+    registrations.iter().map(descriptor).collect()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    BASE64_URL_SAFE_NO_PAD.decode(value.as_str().unwrap()).unwrap()
+}
+
+fn flags(response: &Value) -> u8 {
+    bytes(&response["response"]["authenticatorData"])[32]
+}
+
+fn name_of<T>(result: Result<T, Error>) -> &'static str {
+    result.err().expect("the ceremony fails").name()
+}
+
+const UP: u8 = 0x01;
+const UV: u8 = 0x04;
+
+#[test]
+fn a_passkey_is_made_and_signs_in() {
+    let mut client = client(Auto);
+    let registration = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    assert_eq!(registration["response"]["publicKeyAlgorithm"], -7);
+    assert_eq!(registration["response"]["transports"], json!(["usb"]));
+    assert_eq!(registration["authenticatorAttachment"], "cross-platform");
+    assert_eq!(flags(&registration) & UP, UP);
+    let assertion = client.get(ORIGIN, &request(json!({}))).unwrap();
+    assert_eq!(assertion["id"], registration["id"]);
+    assert_eq!(bytes(&assertion["response"]["userHandle"]), b"mona");
+    let data: Value = serde_json::from_slice(&bytes(&assertion["response"]["clientDataJSON"])).unwrap();
+    assert_eq!(data["type"], "webauthn.get");
+    assert_eq!(data["origin"], ORIGIN);
+}
+
+#[test]
+fn an_excluded_passkey_is_an_invalid_state() {
+    let mut client = client(Auto);
+    let first = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    let again = creation("other", json!({"excludeCredentials": allow(&[&first])}));
+    assert_eq!(name_of(client.create(ORIGIN, &again)), "InvalidStateError");
+    // Also at the end of a list of thousands, which no single request can carry.
+    let mut list = vec![json!({"type": "public-key", "id": BASE64_URL_SAFE_NO_PAD.encode([7; 64])}); 300];
+    list.push(allow(&[&first])[0].clone());
+    let again = creation("other", json!({"excludeCredentials": list}));
+    assert_eq!(name_of(client.create(ORIGIN, &again)), "InvalidStateError");
+    list.pop();
+    assert!(client.create(ORIGIN, &creation("other", json!({"excludeCredentials": list}))).is_ok());
+}
+
+#[test]
+fn a_passkey_is_found_in_an_allow_list_of_any_length() {
+    let mut client = client(Auto);
+    let registration = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    let mut list = vec![json!({"type": "public-key", "id": BASE64_URL_SAFE_NO_PAD.encode([7; 64])}); 300];
+    assert_eq!(name_of(client.get(ORIGIN, &request(json!({"allowCredentials": list})))), "NotAllowedError");
+    list.insert(150, allow(&[&registration])[0].clone());
+    let assertion = client.get(ORIGIN, &request(json!({"allowCredentials": list}))).unwrap();
+    assert_eq!(assertion["id"], registration["id"]);
+}
+
+#[test]
+fn nothing_is_asked_of_the_authenticator_for_a_foreign_rp_id() {
+    let mut client = client(Auto);
+    let other = "https://example.org";
+    assert_eq!(name_of(client.create(other, &creation("mona", json!({})))), "SecurityError");
+    assert_eq!(name_of(client.get(other, &request(json!({})))), "SecurityError");
+    assert_eq!(name_of(client.get("http://login.example.com", &request(json!({})))), "SecurityError");
+}
+
+#[test]
+fn a_refusal_and_a_missing_passkey_look_the_same_to_the_page() {
+    let mut refusing = client(Deny);
+    assert!(matches!(refusing.create(ORIGIN, &creation("mona", json!({}))), Err(Error::Refused)));
+    let mut empty = client(Auto);
+    assert!(matches!(empty.get(ORIGIN, &request(json!({}))), Err(Error::NoCredential)));
+    assert_eq!(Error::Refused.name(), Error::NoCredential.name());
+}
+
+#[test]
+fn an_algorithm_that_nobody_has_is_not_supported() {
+    let mut client = client(Auto);
+    let options = creation("mona", json!({"pubKeyCredParams": [{"type": "public-key", "alg": -65000}]}));
+    assert_eq!(name_of(client.create(ORIGIN, &options)), "NotSupportedError");
+}
+
+#[test]
+fn a_page_that_aborts_while_the_user_thinks_frees_the_authenticator() {
+    let user = External::default();
+    let (device, clock) = device(presence_only(), user.clone());
+    let mut client = client_of(&device, &clock);
+    let abort = Abort::new();
+    let call = Call::by(ORIGIN).abort(&abort);
+    let thinking = user.clone();
+    let page = thread::spawn(move || {
+        while thinking.prompt().is_none() {
+            thread::yield_now();
+        }
+        abort.abort();
+    });
+    assert_eq!(name_of(client.create(call, &creation("mona", json!({})))), "AbortError");
+    page.join().unwrap();
+    assert_eq!(user.prompt(), None);
+    let answering = user.clone();
+    let user = thread::spawn(move || {
+        while !answering.answer(Answer::Approve { verified: true, account: None }) {
+            thread::yield_now();
+        }
+    });
+    assert!(client.create(ORIGIN, &creation("mona", json!({}))).is_ok());
+    user.join().unwrap();
+}
+
+#[test]
+fn a_user_who_does_not_answer_ends_the_ceremony_at_its_timeout() {
+    let short = Duration::from_millis(150);
+    let timeouts = Timeouts { least: short, usual: short, most: short };
+    let mut client = client(External::default()).with_timeouts(timeouts);
+    let options = creation("mona", json!({"timeout": 60_000}));
+    assert!(matches!(client.create(ORIGIN, &options), Err(Error::TimedOut)));
+}
+
+#[test]
+fn autofill_with_nothing_to_offer_waits_until_the_page_takes_it_back() {
+    let mut client = client(Auto);
+    let call = Call::by(ORIGIN).mediation(Mediation::Conditional);
+    assert!(matches!(client.get(call.clone(), &request(json!({}))), Err(Error::NoCredential)));
+    let abort = Abort::new();
+    let pending = thread::spawn({
+        let call = call.clone().abort(&abort);
+        move || {
+            let result = client.get(call, &request(json!({})));
+            (client, name_of(result))
+        }
+    });
+    abort.abort();
+    let (mut client, name) = pending.join().unwrap();
+    assert_eq!(name, "AbortError");
+    client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    assert!(client.get(call, &request(json!({}))).is_ok());
+}
+
+#[test]
+fn an_immediate_request_ends_at_once_without_a_passkey() {
+    let mut client = client(Deny);
+    let call = Call::by(ORIGIN).mediation(Mediation::Immediate);
+    assert!(matches!(client.get(call, &request(json!({}))), Err(Error::NoCredential)));
+}
+
+/// Chooses the account with this name, and gives these PINs in turn.
+struct Person {
+    account: &'static str,
+    pins: Vec<&'static str>,
+    asked: Arc<Mutex<Vec<PinRequest>>>,
+}
+
+impl Dialogs for Person {
+    fn pin(&mut self, request: PinRequest) -> Option<Zeroizing<String>> {
+        self.asked.lock().unwrap().push(request);
+        (!self.pins.is_empty()).then(|| Zeroizing::new(self.pins.remove(0).to_owned()))
+    }
+
+    fn choose(&mut self, _: &str, accounts: &[Account]) -> Option<usize> {
+        accounts.iter().position(|account| account.id == self.account.as_bytes())
+    }
+}
+
+#[test]
+fn the_user_chooses_between_accounts() {
+    let (device, clock) = device(presence_only(), ShowsNoAccounts);
+    let person = Person { account: "mona", pins: Vec::new(), asked: Arc::default() };
+    let mut client = client_of(&device, &clock).with_dialogs(person);
+    for user in ["lena", "mona", "nora"] {
+        client.create(ORIGIN, &creation(user, json!({}))).unwrap();
+    }
+    let assertion = client.get(ORIGIN, &request(json!({}))).unwrap();
+    assert_eq!(bytes(&assertion["response"]["userHandle"]), b"mona");
+}
+
+/// A key with a button and no screen: the choice is the platform's.
+struct ShowsNoAccounts;
+
+impl UserInterface for ShowsNoAccounts {
+    fn show(&mut self, _: &doppelkey_core::Prompt<'_>, reply: crate::user_interface::Reply) {
+        reply.answer(Answer::Approve { verified: true, account: None });
+    }
+
+    fn clear(&mut self) {}
+}
+
+#[test]
+fn required_verification_sets_a_pin_and_uses_it() {
+    let required =
+        json!({"authenticatorSelection": {"residentKey": "required", "userVerification": "required"}});
+    let (device, clock) = device(presence_only(), Auto);
+    let mut nobody = client_of(&device, &clock);
+    let refused = nobody.create(ORIGIN, &creation("mona", required.clone()));
+    assert!(matches!(refused, Err(Error::NotVerified(NotVerified::NotSetUp))), "{refused:?}");
+    let mut client = nobody.with_dialogs(KnownPin::new("2580"));
+    let registration = client.create(ORIGIN, &creation("mona", required)).unwrap();
+    assert_eq!(flags(&registration) & UV, UV);
+    let assertion = client.get(ORIGIN, &request(json!({"userVerification": "required"}))).unwrap();
+    assert_eq!(flags(&assertion) & UV, UV);
+    let discouraged = client.get(ORIGIN, &request(json!({"userVerification": "discouraged"}))).unwrap();
+    assert_eq!(flags(&discouraged) & UV, 0);
+}
+
+#[test]
+fn a_wrong_pin_is_asked_for_again_and_costs_a_retry() {
+    let (device, clock) = device(presence_only(), Auto);
+    client_of(&device, &clock).set_pin("2580").unwrap();
+    let asked = Arc::default();
+    let person = Person { account: "", pins: vec!["1111", "2580"], asked: Arc::clone(&asked) };
+    let mut client = client_of(&device, &clock).with_dialogs(person);
+    client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    let expected = [PinRequest { again: false, retries: 8 }, PinRequest { again: true, retries: 7 }];
+    assert_eq!(*asked.lock().unwrap(), expected);
+    let gave_up = client.create(ORIGIN, &creation("lena", json!({})));
+    assert!(matches!(gave_up, Err(Error::NotVerified(NotVerified::NoPin))), "{gave_up:?}");
+}
+
+#[test]
+fn a_changed_pin_replaces_the_old_one() {
+    let (device, clock) = device(presence_only(), Auto);
+    let mut client = client_of(&device, &clock);
+    client.set_pin("2580").unwrap();
+    assert!(matches!(client.change_pin("1111", "9999"), Err(Error::NotVerified(NotVerified::WrongPin))));
+    client.change_pin("2580", "a longer phrase").unwrap();
+    let mut client = client.with_dialogs(KnownPin::new("a longer phrase"));
+    assert!(client.create(ORIGIN, &creation("mona", json!({}))).is_ok());
+}
+
+#[test]
+fn three_wrong_pins_need_a_power_up() {
+    let (device, clock) = device(presence_only(), Auto);
+    client_of(&device, &clock).set_pin("2580").unwrap();
+    let person = Person { account: "", pins: vec!["1111"; 3], asked: Arc::default() };
+    let mut client = client_of(&device, &clock).with_dialogs(person);
+    let blocked = client.create(ORIGIN, &creation("mona", json!({})));
+    assert!(matches!(blocked, Err(Error::NotVerified(NotVerified::BlockedUntilPowerUp))), "{blocked:?}");
+    device.replug();
+    let mut client = client.with_dialogs(KnownPin::new("2580"));
+    assert!(client.create(ORIGIN, &creation("mona", json!({}))).is_ok());
+}
+
+#[test]
+fn a_prf_gives_the_same_secret_at_every_sign_in() {
+    let mut client = client(Auto);
+    let prf = json!({"prf": {"eval": {"first": "AAAA", "second": "BBBB"}}});
+    let made = client.create(ORIGIN, &creation("mona", json!({"extensions": prf}))).unwrap();
+    assert_eq!(made["clientExtensionResults"]["prf"]["enabled"], true);
+    let first = client.get(ORIGIN, &request(json!({"extensions": prf}))).unwrap();
+    let results = &first["clientExtensionResults"]["prf"]["results"];
+    assert_eq!(bytes(&results["first"]).len(), 32);
+    assert_ne!(results["first"], results["second"]);
+    assert_eq!(&made["clientExtensionResults"]["prf"]["results"], results, "hmac-secret-mc");
+    let id = made["id"].as_str().unwrap();
+    let own = json!({"prf": {"eval": {"first": "CCCC"}, "evalByCredential": {id: {"first": "BBBB"}}}});
+    let options = request(json!({"allowCredentials": allow(&[&made]), "extensions": own}));
+    let second = client.get(ORIGIN, &options).unwrap();
+    assert_eq!(second["clientExtensionResults"]["prf"]["results"]["first"], results["second"]);
+}
+
+#[test]
+fn prf_inputs_for_a_credential_that_is_not_allowed_are_refused() {
+    let mut client = client(Auto);
+    let foreign = json!({"prf": {"evalByCredential": {"AAAA": {"first": "BBBB"}}}});
+    assert_eq!(name_of(client.get(ORIGIN, &request(json!({"extensions": foreign})))), "NotSupportedError");
+    let made = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    let options = request(json!({"allowCredentials": allow(&[&made]), "extensions": foreign}));
+    assert_eq!(name_of(client.get(ORIGIN, &options)), "TypeError");
+}
+
+#[test]
+fn a_large_blob_is_written_and_read() {
+    let mut client = client(Auto);
+    let support = json!({"largeBlob": {"support": "required"}, "credProps": true});
+    let made = client.create(ORIGIN, &creation("mona", json!({"extensions": support}))).unwrap();
+    assert_eq!(made["clientExtensionResults"]["largeBlob"]["supported"], true);
+    assert_eq!(made["clientExtensionResults"]["credProps"]["rk"], true);
+    let blob = BASE64_URL_SAFE_NO_PAD.encode("a note ".repeat(300));
+    let write = json!({"allowCredentials": allow(&[&made]), "extensions": {"largeBlob": {"write": blob}}});
+    let written = client.get(ORIGIN, &request(write)).unwrap();
+    assert_eq!(written["clientExtensionResults"]["largeBlob"]["written"], true);
+    let read = client.get(ORIGIN, &request(json!({"extensions": {"largeBlob": {"read": true}}}))).unwrap();
+    assert_eq!(read["clientExtensionResults"]["largeBlob"]["blob"], blob);
+}
+
+#[test]
+fn a_large_blob_is_written_under_a_pin() {
+    let (device, clock) = device(presence_only(), Auto);
+    let mut client = client_of(&device, &clock).with_dialogs(KnownPin::new("2580"));
+    client.set_pin("2580").unwrap();
+    let support = json!({"largeBlob": {"support": "required"}});
+    let made = client.create(ORIGIN, &creation("mona", json!({"extensions": support}))).unwrap();
+    let write = json!({"allowCredentials": allow(&[&made]), "extensions": {"largeBlob": {"write": "AAAA"}}});
+    let written = client.get(ORIGIN, &request(write)).unwrap();
+    assert_eq!(written["clientExtensionResults"]["largeBlob"]["written"], true);
+}
+
+#[test]
+fn a_cred_blob_and_a_protection_reach_the_authenticator() {
+    let mut client = client(Auto);
+    let asked = json!({
+        "credBlob": "AQID", "credentialProtectionPolicy": "userVerificationRequired",
+        "enforceCredentialProtectionPolicy": true, "hmacCreateSecret": true,
+    });
+    let made = client.create(ORIGIN, &creation("mona", json!({"extensions": asked}))).unwrap();
+    assert_eq!(made["clientExtensionResults"]["credBlob"], true);
+    assert_eq!(made["clientExtensionResults"]["hmacCreateSecret"], true);
+    // Level 3: without verification, this passkey is not there.
+    let get = json!({"userVerification": "discouraged", "extensions": {"getCredBlob": true}});
+    assert!(matches!(client.get(ORIGIN, &request(get)), Err(Error::NoCredential)));
+    let mut client = client.with_dialogs(KnownPin::new("2580"));
+    let get = json!({"userVerification": "required", "extensions": {"getCredBlob": true}});
+    let read = client.get(ORIGIN, &request(get)).unwrap();
+    assert_eq!(read["clientExtensionResults"]["getCredBlob"], "AQID");
+}
+
+#[test]
+fn attestation_is_conveyed_only_where_the_page_asks() {
+    let mut client = client(Auto);
+    let format = |registration: &Value| {
+        let object = cbor::Map::decode(&bytes(&registration["response"]["attestationObject"])).unwrap();
+        object.named("fmt").unwrap().as_text().unwrap().to_owned()
+    };
+    let none = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    assert_eq!(format(&none), "none");
+    let direct = client.create(ORIGIN, &creation("lena", json!({"attestation": "direct"}))).unwrap();
+    assert_eq!(format(&direct), "packed");
+}
+
+#[test]
+fn a_built_in_authenticator_is_not_here_unless_the_client_says_so() {
+    let platform =
+        json!({"authenticatorSelection": {"authenticatorAttachment": "platform", "residentKey": "required"}});
+    let mut usb = client(Auto);
+    assert_eq!(name_of(usb.create(ORIGIN, &creation("mona", platform.clone()))), "NotAllowedError");
+    let mut either = usb.with_attachment(Attachment::AsAsked);
+    let made = either.create(ORIGIN, &creation("mona", platform)).unwrap();
+    assert_eq!(made["authenticatorAttachment"], "platform");
+    let hinted = creation("lena", json!({"hints": ["security-key"]}));
+    assert_eq!(either.create(ORIGIN, &hinted).unwrap()["authenticatorAttachment"], "cross-platform");
+}
+
+#[test]
+fn two_clients_share_one_authenticator() {
+    let (device, clock) = device(presence_only(), Auto);
+    let clients: Vec<_> = (0..4)
+        .map(|number| {
+            let mut client = client_of(&device, &clock);
+            thread::spawn(move || {
+                client.create(ORIGIN, &creation(&format!("user {number}"), json!({}))).is_ok()
+            })
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap()));
+}
