@@ -15,7 +15,7 @@ use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_semihosting::nr;
 use critical_section::Mutex;
-use doppelkey_core::{Authenticator, Configuration, Time};
+use doppelkey_core::{Authenticator, Configuration, Message, Time};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use zeroize::Zeroizing;
@@ -57,9 +57,9 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
     // A board that exists would have a root key of its own.
     let store = FlashStore::<_, _, 64>::open(flash, Zeroizing::new([0x51; 32]), rng.fork());
     let Ok(store) = store else { halt("the flash cannot be opened") };
-    let worker = Worker::new(Authenticator::new(store, rng, Configuration::small()));
-    let worker =
-        cortex_m::singleton!(: Worker<FlashStore<FileFlash, Rng, 64>, Rng> = worker).expect("taken once");
+    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let mut worker = Worker::new(Authenticator::new(store, rng, Configuration::small()), request, response);
     let button = uarts[1];
     worker.run(&mut Emulated {
         button,

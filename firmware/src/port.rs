@@ -1,9 +1,12 @@
 //! Where the interrupts that carry packets and the thread that works on requests meet.
 
+use core::cell::RefCell;
+
+use critical_section::Mutex;
 use doppelkey_core::{Message, Time};
 use doppelkey_ctaphid::{Capabilities, Ctaphid, Event, HidClass, Packet, Transaction};
-use usb_device::bus::UsbBus;
-use usb_device::device::UsbDevice;
+use usb_device::bus::{UsbBus, UsbBusAllocator};
+use usb_device::device::{StringDescriptors, UsbDevice, UsbDeviceBuilder, UsbVidPid};
 
 /// CTAPHID, seen from both sides. Short calls only: interrupts make them.
 pub struct Port {
@@ -104,8 +107,16 @@ pub struct UsbPort<'a, B: UsbBus> {
 }
 
 impl<'a, B: UsbBus> UsbPort<'a, B> {
-    /// Puts the two together.
-    pub fn new(usb: UsbDevice<'a, B>, class: HidClass<'a, B>) -> Self {
+    /// A device on this bus: the platform sees it from now on.
+    pub fn new(bus: &'a UsbBusAllocator<B>) -> Self {
+        let class = HidClass::new(bus);
+        let strings = StringDescriptors::default().manufacturer("Doppelkey").product("Doppelkey authenticator");
+        let usb = UsbDeviceBuilder::new(bus, IDS)
+            .strings(&[strings])
+            .expect("one language is not too many")
+            .max_packet_size_0(64)
+            .expect("64 is a size of USB 2")
+            .build();
         UsbPort { usb, class, unsent: None, port: Port::new() }
     }
 
@@ -131,6 +142,54 @@ impl<'a, B: UsbBus> UsbPort<'a, B> {
     }
 }
 
+/// A [`UsbPort`] that interrupts and the thread share; there is one a board, in static memory.
+///
+/// It holds a reference, so that 8 kB of zeros need not lie in the flash.
+pub struct SharedPort<B: UsbBus + 'static>(Mutex<RefCell<Option<&'static mut UsbPort<'static, B>>>>);
+
+impl<B: UsbBus> SharedPort<B> {
+    /// Nothing yet: [`poll`](Self::poll) does nothing.
+    pub const fn new() -> Self {
+        SharedPort(Mutex::new(RefCell::new(None)))
+    }
+
+    /// Puts the port in: from here on it works.
+    pub fn start(&self, port: &'static mut UsbPort<'static, B>) {
+        critical_section::with(|section| self.0.borrow_ref_mut(section).replace(port));
+    }
+
+    /// What the USB interrupt and a timer's do.
+    pub fn poll(&self, now: Time) {
+        critical_section::with(|section| {
+            if let Some(port) = self.0.borrow_ref_mut(section).as_mut() {
+                port.poll(now);
+            }
+        });
+    }
+
+    /// Lends the port to the thread, and sends what that made.
+    ///
+    /// # Panics
+    /// Before [`start`](Self::start): a mistake of the board's file.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Port) -> T) -> T {
+        critical_section::with(|section| {
+            let mut port = self.0.borrow_ref_mut(section);
+            let port = port.as_mut().expect("the port is started before the worker");
+            let result = work(&mut port.port);
+            port.pump();
+            result
+        })
+    }
+}
+
+impl<B: UsbBus> Default for SharedPort<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Who the device is on the bus: pid.codes' vendor id, and a number for each kind of test device.
+const IDS: UsbVidPid = UsbVidPid(0x1209, 0xF1D0);
 /// The device version of CTAPHID_INIT.
 const VERSION: [u8; 3] = [0, 1, 0];
 /// How long a wink lasts.

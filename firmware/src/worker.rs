@@ -2,11 +2,17 @@
 
 use core::time::Duration;
 
-use doppelkey_core::{Action, Answer, Authenticator, CredentialStore, Input, Message, Output, Time};
+use doppelkey_core::{
+    Action, Answer, Authenticator, Configuration, CredentialStore, Input, Message, Output, Time,
+};
 use doppelkey_ctaphid::Transaction;
+use embedded_storage::nor_flash::NorFlash;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
+use crate::flash_store::FlashStore;
 use crate::port::{Kind, Port};
+use crate::rng::{EntropySource, Rng};
 
 /// What a board gives the worker. Everything else of a board is in interrupts.
 pub trait Board {
@@ -29,11 +35,36 @@ pub trait Board {
     fn wait(&mut self);
 }
 
-/// The worker, with its two messages of 7,609 bytes: to be kept in static memory.
+/// Opens the store and seeds the randomness: everything that can fail, before the platform can see the device.
+///
+/// If it does fail the LED says so until power goes; see [`Led::Error`].
+pub fn prepare<F: NorFlash, const N: usize>(
+    board: &mut impl Board,
+    entropy: &mut impl EntropySource,
+    flash: F,
+    root: Zeroizing<[u8; 32]>,
+) -> Authenticator<FlashStore<F, Rng, N>, Rng> {
+    let Ok(mut rng) = Rng::from_source(entropy) else { fail(board) };
+    match FlashStore::open(flash, root, rng.fork()) {
+        Ok(store) => Authenticator::new(store, rng, Configuration::small()),
+        Err(_) => fail(board),
+    }
+}
+
+/// Says by the LED that this board must not be used, until power goes.
+pub fn fail(board: &mut impl Board) -> ! {
+    loop {
+        board.feed_watchdog();
+        let now = board.now();
+        board.light(Led::Error.is_lit(now));
+    }
+}
+
+/// The worker.
 pub struct Worker<S, R> {
     authenticator: Authenticator<S, R>,
-    request: Message,
-    response: Message,
+    request: &'static mut Message,
+    response: &'static mut Message,
     waiting: Option<Waiting>,
 }
 
@@ -47,9 +78,13 @@ struct Waiting {
 }
 
 impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
-    /// A worker at power-up.
-    pub fn new(authenticator: Authenticator<S, R>) -> Self {
-        Worker { authenticator, request: Message::new(), response: Message::new(), waiting: None }
+    /// A worker at power-up, with two messages of 7,609 bytes to work on.
+    pub fn new(
+        authenticator: Authenticator<S, R>,
+        request: &'static mut Message,
+        response: &'static mut Message,
+    ) -> Self {
+        Worker { authenticator, request, response, waiting: None }
     }
 
     /// Works until power goes.
@@ -63,21 +98,21 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
     /// One turn: whatever there is to do now.
     pub fn step(&mut self, board: &mut impl Board) {
         board.feed_watchdog();
-        let request = &mut self.request;
+        let request = &mut *self.request;
         if let Some((transaction, kind)) = board.with_port(|port| port.take(request)) {
             self.waiting = None;
             board.light(true);
             let input = match kind {
-                Kind::Cbor => Input::Cbor(&self.request),
-                Kind::Msg => Input::Msg(&self.request),
+                Kind::Cbor => Input::Cbor(self.request),
+                Kind::Msg => Input::Msg(self.request),
             };
-            let output = self.authenticator.handle(board.now(), input, &mut self.response);
+            let output = self.authenticator.handle(board.now(), input, self.response);
             self.conclude(board, transaction, output);
         } else if let Some(input) = self.user_input(board)
             && let Some(waiting) = self.waiting.take()
         {
             board.light(true);
-            let output = self.authenticator.handle(board.now(), input, &mut self.response);
+            let output = self.authenticator.handle(board.now(), input, self.response);
             self.conclude(board, waiting.transaction, output);
         }
         let now = board.now();
@@ -104,7 +139,7 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
 
     fn conclude(&mut self, board: &mut impl Board, transaction: Transaction, output: Output) {
         match output {
-            Output::Respond => board.with_port(|port| port.respond(transaction, &self.response)),
+            Output::Respond => board.with_port(|port| port.respond(transaction, self.response)),
             Output::AskUser { until } => {
                 let long = self
                     .authenticator
@@ -154,7 +189,8 @@ pub enum Led {
 impl Led {
     /// Whether it is lit at this time.
     pub fn is_lit(self, now: Time) -> bool {
-        let ms = now.as_millis();
+        // Not `as_millis`: a division of 128 bits takes 4 kB of flash.
+        let ms = now.as_secs() as u32 * 1000 + now.subsec_millis();
         match self {
             Led::Idle => ms % 2000 < 40,
             Led::Waiting => ms % 500 < 250,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use doppelkey_core::{Authenticator, Configuration, MemoryStore};
+use doppelkey_core::{Authenticator, Configuration, MemoryStore, Message};
 use doppelkey_ctaphid::Packet;
 use doppelkey_firmware::port::Port;
 use doppelkey_firmware::rng::Rng;
@@ -59,7 +59,11 @@ impl World {
         let authenticator =
             Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
         let mut world =
-            World { board, worker: Worker::new(authenticator), channel: [0xFF; 4], sent: VecDeque::new() };
+            World { board, worker: Worker::new(
+                authenticator,
+                Box::leak(Box::new(Message::new())),
+                Box::leak(Box::new(Message::new())),
+            ), channel: [0xFF; 4], sent: VecDeque::new() };
         world.send(0x86, &[1, 2, 3, 4, 5, 6, 7, 8]);
         let answer = world.board.port.next_packet().expect("INIT is answered at once");
         world.channel.copy_from_slice(&answer[15..19]);
