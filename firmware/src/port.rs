@@ -110,7 +110,8 @@ impl<'a, B: UsbBus> UsbPort<'a, B> {
     /// A device on this bus: the platform sees it from now on.
     pub fn new(bus: &'a UsbBusAllocator<B>) -> Self {
         let class = HidClass::new(bus);
-        let strings = StringDescriptors::default().manufacturer("Doppelkey").product("Doppelkey authenticator");
+        let strings =
+            StringDescriptors::default().manufacturer("Doppelkey").product("Doppelkey authenticator");
         let usb = UsbDeviceBuilder::new(bus, IDS)
             .strings(&[strings])
             .expect("one language is not too many")

@@ -58,12 +58,16 @@ impl World {
             Bench { now: Duration::from_secs(1), port: Port::new(), pressed: false, lit: Vec::new(), fed: 0 };
         let authenticator =
             Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
-        let mut world =
-            World { board, worker: Worker::new(
+        let mut world = World {
+            board,
+            worker: Worker::new(
                 authenticator,
                 Box::leak(Box::new(Message::new())),
                 Box::leak(Box::new(Message::new())),
-            ), channel: [0xFF; 4], sent: VecDeque::new() };
+            ),
+            channel: [0xFF; 4],
+            sent: VecDeque::new(),
+        };
         world.send(0x86, &[1, 2, 3, 4, 5, 6, 7, 8]);
         let answer = world.board.port.next_packet().expect("INIT is answered at once");
         world.channel.copy_from_slice(&answer[15..19]);

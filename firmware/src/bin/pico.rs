@@ -52,7 +52,8 @@ fn main() -> ! {
     let Ok(clocks) = clocks else { panic!("the crystal does not start") };
     let _timer = Timer::new(peripherals.TIMER, &mut peripherals.RESETS, &clocks);
     let sio = Sio::new(peripherals.SIO);
-    let pins = Pins::new(peripherals.IO_BANK0, peripherals.PADS_BANK0, sio.gpio_bank0, &mut peripherals.RESETS);
+    let pins =
+        Pins::new(peripherals.IO_BANK0, peripherals.PADS_BANK0, sio.gpio_bank0, &mut peripherals.RESETS);
     let mut board = Pico { led: pins.gpio25.reconfigure(), watchdog };
 
     // Whatever a power cut left is put in order before the platform can see the device.
@@ -69,7 +70,8 @@ fn main() -> ! {
         true,
         &mut peripherals.RESETS,
     );
-    let bus = cortex_m::singleton!(: UsbBusAllocator<UsbBus> = UsbBusAllocator::new(bus)).expect("taken once");
+    let bus =
+        cortex_m::singleton!(: UsbBusAllocator<UsbBus> = UsbBusAllocator::new(bus)).expect("taken once");
     let port = cortex_m::singleton!(: UsbPort<'static, UsbBus> = UsbPort::new(bus)).expect("taken once");
     PORT.start(port);
     core.SYST.set_reload(125_000 * 5);
@@ -250,7 +252,10 @@ struct Rom {
     boot2: [u32; 64],
 }
 
-#[expect(unsafe_code, reason = "the flash is not there while it is written: what runs then lies in RAM or in ROM")]
+#[expect(
+    unsafe_code,
+    reason = "the flash is not there while it is written: what runs then lies in RAM or in ROM"
+)]
 impl Rom {
     fn find() -> Self {
         let mut boot2 = [0; 64];
