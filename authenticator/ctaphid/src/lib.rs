@@ -30,6 +30,8 @@
 mod hid_class;
 mod machine;
 mod packet;
+#[cfg(test)]
+mod tests;
 
 pub use hid_class::{HidClass, REPORT_DESCRIPTOR};
 pub use machine::{Capabilities, Ctaphid, Event, KEEPALIVE_INTERVAL, TRANSACTION_TIMEOUT, Transaction};

@@ -1,0 +1,91 @@
+//! What the program prints, word by word. To accept a change: `UPDATE_SCREENS=1 cargo test -p doppelkey --test screens`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the program and compares status, standard output and standard error with `tests/screens/NAME.txt`.
+fn screen(name: &str, arguments: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_doppelkey"))
+        .args(arguments)
+        .env("HOME", "/home/alice")
+        .env_remove("XDG_DATA_HOME")
+        .env_remove("COLUMNS")
+        .output()
+        .expect("the program runs");
+    let shown = format!(
+        "$ doppelkey {}\n[exit status {}]\n{}{}",
+        arguments.join(" "),
+        output.status.code().expect("it was not killed"),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_SCREENS").is_some() {
+        fs::write(&file, &shown).expect("the screen can be written");
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(shown, expected, "{} differs; UPDATE_SCREENS=1 accepts it", file.display());
+}
+
+#[test]
+fn no_arguments_show_worked_examples() {
+    screen("examples", &[]);
+}
+
+#[test]
+fn help_of_run() {
+    screen("run-help", &["run", "--help"]);
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused() {
+    screen("run-remote", &["run", "--ephemeral", "--usbip", "0.0.0.0:0"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_a_usage_error() {
+    screen("run-address", &["run", "--usbip", "localhost"]);
+}
+
+#[test]
+fn a_subcommand_that_is_none_is_a_usage_error() {
+    screen("unknown", &["fly"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_in_use_says_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it listens").to_string();
+    for flag in ["--usbip", "--packets"] {
+        let other = if flag == "--usbip" { "--packets" } else { "--usbip" };
+        let output = Command::new(env!("CARGO_BIN_EXE_doppelkey"))
+            .args(["run", "--ephemeral", other, "off", flag, &address])
+            .output()
+            .expect("the program runs");
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{shown}");
+        assert!(shown.contains(&format!("error: cannot listen on {address}")), "{shown}");
+        assert!(
+            shown.contains(&format!(
+                "hint: another program listens there: stop it, or take any free port with {flag}"
+            )),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn completions_are_a_script_of_the_shell_that_was_asked_for() {
+    for (shell, sign) in
+        [("bash", "_doppelkey()"), ("zsh", "#compdef doppelkey"), ("fish", "complete -c doppelkey")]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_doppelkey"))
+            .args(["completions", shell])
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains(sign), "{shell}");
+    }
+}
