@@ -27,6 +27,7 @@ impl<'a> Apdu<'a> {
                 let (data, wanted) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
                 matches!(wanted.len(), 0 | 2).then_some(data)?
             }
+            [0, _] => return None, // a length of two bytes, cut short
             [length, rest @ ..] => {
                 let (data, wanted) = rest.split_at_checked(usize::from(*length))?;
                 matches!(wanted.len(), 0 | 1).then_some(data)?
