@@ -82,6 +82,7 @@ pub struct Authenticator<S, R> {
 }
 
 /// How a command, or a step of one, goes on when it does not fail.
+#[expect(clippy::large_enum_variant, reason = "without an allocator it has to be somewhere")]
 pub(crate) enum Reply {
     /// The response is in the buffer, behind the status byte that is there already.
     Done,

@@ -68,7 +68,7 @@ impl AuthenticatorData {
             self.bytes.extend_from_slice(part).map_err(|_| Status::LimitExceeded)?;
         }
         let mut writer = Writer::new(&mut self.bytes);
-        key.write_public(&mut writer);
+        key.write_public(&mut writer).ok_or(Status::Other)?;
         writer.finish()
     }
 

@@ -270,11 +270,6 @@ impl<'m> Writer<'m> {
         self.header(BYTES, value.len() as u64).raw(value)
     }
 
-    /// The header of a byte string whose `length` bytes the caller writes next.
-    pub(crate) fn bytes_header(&mut self, length: usize) -> &mut Self {
-        self.header(BYTES, length as u64)
-    }
-
     pub(crate) fn text(&mut self, value: &str) -> &mut Self {
         self.header(TEXT, value.len() as u64).raw(value.as_bytes())
     }

@@ -4,7 +4,7 @@ use heapless::{String, Vec};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cbor::{Item, Writer};
-use crate::key::{Algorithm, PrivateKey};
+use crate::key::{Algorithm, PRIVATE_KEY_MAX, PrivateKey};
 
 /// The longest credential id in bytes that is made, kept or looked up.
 pub const CREDENTIAL_ID_MAX: usize = 255;
@@ -54,7 +54,7 @@ pub struct Credential {
 }
 
 /// The most bytes [`Credential::encode`] gives.
-pub const CREDENTIAL_ENCODED_MAX: usize = 1024;
+pub const CREDENTIAL_ENCODED_MAX: usize = 992 + PRIVATE_KEY_MAX;
 
 impl Credential {
     /// The credential as bytes, for a store to seal and keep. Holds secrets.

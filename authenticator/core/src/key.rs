@@ -1,25 +1,60 @@
 //! Private keys: made, kept as bytes, used to sign; and their public halves in COSE form (RFC 9052, RFC 9053).
+//!
+//! What is kept is what the algorithm cannot do without, so sizes differ:
+//!
+//! | algorithm | kept | bytes |
+//! |---|---|---|
+//! | ES256, ES256K | big-endian scalar | 32 |
+//! | ES384 | big-endian scalar | 48 |
+//! | ES512 | big-endian scalar | 66 |
+//! | EdDSA, ML-DSA-44, -65, -87 | seed | 32 |
+//! | RS256, PS256 (2048 bits) | two big-endian primes, one after the other | 256 |
+
+mod curves;
+mod ed25519;
+#[cfg(feature = "ml-dsa")]
+mod ml_dsa;
+#[cfg(feature = "rsa")]
+mod rsa;
 
 use heapless::Vec;
-use p256::NistP256;
-use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::sec1::ToSec1Point as _;
 use rand_core::CryptoRng;
-use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
 
 use crate::cbor::Writer;
 
+pub(crate) use curves::write_p256;
+
 /// The longest private key in bytes, as it is kept.
-pub const PRIVATE_KEY_MAX: usize = 32;
+pub const PRIVATE_KEY_MAX: usize = largest(&[
+    (true, 32),
+    (cfg!(feature = "es384"), 48),
+    (cfg!(feature = "es512"), 66),
+    (cfg!(feature = "rsa"), 256),
+]);
 
 /// Room in bytes for the longest COSE_Key.
-pub(crate) const PUBLIC_KEY_MAX: usize = 80;
+pub const PUBLIC_KEY_MAX: usize = largest(&[
+    (true, 80),
+    (cfg!(feature = "es384"), 112),
+    (cfg!(feature = "es512"), 152),
+    (cfg!(feature = "rsa"), 276),
+    (cfg!(feature = "ml-dsa"), 2604),
+]);
 
-/// The longest signature in bytes: an ES256 one in DER.
-pub(crate) const SIGNATURE_MAX: usize = 72;
+/// The longest signature in bytes; ECDSA's are in DER.
+pub const SIGNATURE_MAX: usize = largest(&[
+    (true, 72),
+    (cfg!(feature = "es384"), 104),
+    (cfg!(feature = "es512"), 139),
+    (cfg!(feature = "rsa"), 256),
+    (cfg!(feature = "ml-dsa"), 4627),
+]);
 
-/// COSE algorithms that can be offered (RFC 9053; IANA "COSE Algorithms").
+/// A signature.
+pub type Signature = Vec<u8, SIGNATURE_MAX>;
+
+/// COSE algorithms that can be offered (RFC 9053, RFC 8812, RFC 9964; IANA "COSE Algorithms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -27,17 +62,89 @@ pub enum Algorithm {
     Es256,
     /// Ed25519: −8.
     EdDsa,
+    /// ECDSA on P-384 with SHA-384: −35.
+    #[cfg(feature = "es384")]
+    Es384,
+    /// ECDSA on P-521 with SHA-512: −36.
+    #[cfg(feature = "es512")]
+    Es512,
+    /// ECDSA on secp256k1 with SHA-256: −47.
+    #[cfg(feature = "es256k")]
+    Es256K,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits: −257.
+    #[cfg(feature = "rsa")]
+    Rs256,
+    /// RSASSA-PSS with SHA-256, 2048 bits: −37.
+    #[cfg(feature = "rsa")]
+    Ps256,
+    /// ML-DSA-44: −48.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa44,
+    /// ML-DSA-65: −49.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa65,
+    /// ML-DSA-87: −50.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa87,
 }
 
 impl Algorithm {
     /// Every algorithm this build has, in the order it prefers them.
-    pub const ALL: &'static [Algorithm] = &[Algorithm::Es256, Algorithm::EdDsa];
+    pub const ALL: &'static [Algorithm] = &[
+        Algorithm::Es256,
+        Algorithm::EdDsa,
+        #[cfg(feature = "es384")]
+        Algorithm::Es384,
+        #[cfg(feature = "es512")]
+        Algorithm::Es512,
+        #[cfg(feature = "es256k")]
+        Algorithm::Es256K,
+        #[cfg(feature = "rsa")]
+        Algorithm::Rs256,
+        #[cfg(feature = "rsa")]
+        Algorithm::Ps256,
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa44,
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa65,
+        #[cfg(feature = "ml-dsa")]
+        Algorithm::MlDsa87,
+    ];
 
     /// The COSE algorithm number.
     pub const fn cose(self) -> i32 {
         match self {
             Algorithm::Es256 => -7,
             Algorithm::EdDsa => -8,
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => -35,
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => -36,
+            #[cfg(feature = "es256k")]
+            Algorithm::Es256K => -47,
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 => -257,
+            #[cfg(feature = "rsa")]
+            Algorithm::Ps256 => -37,
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 => -48,
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa65 => -49,
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa87 => -50,
+        }
+    }
+
+    /// The size in bytes of its private keys, as they are kept.
+    pub const fn private_key_size(self) -> usize {
+        match self {
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => 48,
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => 66,
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 | Algorithm::Ps256 => 256,
+            _ => 32,
         }
     }
 
@@ -56,30 +163,47 @@ pub struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// Makes a new key.
+    /// Makes a new key. Takes far below a millisecond, but for RSA: there it is a search for primes.
     pub fn generate(algorithm: Algorithm, rng: &mut impl CryptoRng) -> Self {
-        let mut bytes = [0_u8; 32];
+        let mut key = PrivateKey { algorithm, bytes: Vec::new() };
+        let bytes = &mut key.bytes;
         match algorithm {
-            Algorithm::Es256 => {
-                bytes.copy_from_slice(&p256::NonZeroScalar::generate_from_rng(rng).to_bytes())
-            }
-            Algorithm::EdDsa => rng.fill_bytes(&mut bytes),
+            Algorithm::Es256 => curves::p256::generate(rng, bytes),
+            Algorithm::EdDsa => seed(rng, bytes),
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => curves::p384::generate(rng, bytes),
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => curves::p521::generate(rng, bytes),
+            #[cfg(feature = "es256k")]
+            Algorithm::Es256K => curves::k256::generate(rng, bytes),
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 | Algorithm::Ps256 => rsa::generate(rng, bytes),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => seed(rng, bytes),
         }
-        let key = PrivateKey { algorithm, bytes: Vec::from_array(bytes) };
-        bytes.zeroize();
         key
     }
 
-    /// Takes a key from its bytes: a big-endian scalar (ES256) or a seed (EdDSA), 32 bytes each.
+    /// Takes a key from its bytes, in the form the module's table says.
     ///
-    /// `None` if they are not a private key of this algorithm.
+    /// `None` if they are not a private key of this algorithm. Of RSA primes only the form is looked at; ones that
+    /// are no primes sign nothing.
     pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
-        let key = PrivateKey { algorithm, bytes: Vec::from_slice(bytes).ok()? };
         let valid = match algorithm {
-            Algorithm::Es256 => key.scalar().is_some(),
-            Algorithm::EdDsa => key.seed().is_some(),
+            Algorithm::Es256 => curves::p256::is_valid(bytes),
+            Algorithm::EdDsa => bytes.len() == SEED_SIZE,
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => curves::p384::is_valid(bytes),
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => curves::p521::is_valid(bytes),
+            #[cfg(feature = "es256k")]
+            Algorithm::Es256K => curves::k256::is_valid(bytes),
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 | Algorithm::Ps256 => rsa::is_valid(bytes),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => bytes.len() == SEED_SIZE,
         };
-        valid.then_some(key)
+        valid.then_some(PrivateKey { algorithm, bytes: Vec::from_slice(bytes).ok()? })
     }
 
     /// The algorithm.
@@ -92,49 +216,70 @@ impl PrivateKey {
         &self.bytes
     }
 
-    fn scalar(&self) -> Option<p256::NonZeroScalar> {
-        let bytes: [u8; 32] = self.bytes.as_slice().try_into().ok()?;
-        p256::NonZeroScalar::from_repr(bytes.into()).into_option()
-    }
-
-    fn seed(&self) -> Option<ed25519_dalek::SigningKey> {
-        let bytes: &[u8; 32] = self.bytes.as_slice().try_into().ok()?;
-        Some(ed25519_dalek::SigningKey::from_bytes(bytes))
-    }
-
-    /// Signs a message as the algorithm's WebAuthn form wants it (§6.5.5): ECDSA in DER over its SHA-256, Ed25519 raw.
+    /// Signs a message as the algorithm's WebAuthn form wants it (WebAuthn §6.5.5): ECDSA in DER, the others raw.
     ///
-    /// `None` only for a key that [`PrivateKey::from_bytes`] would have refused.
-    pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8, SIGNATURE_MAX>> {
+    /// The same key and message give the same signature, always: no randomness is needed, and none can be bad.
+    /// `None` only for an RSA key whose primes are none.
+    pub fn sign(&self, message: &[u8]) -> Option<Signature> {
+        let mut signature = Vec::new();
         match self.algorithm {
-            // From the scalar: a `SigningKey` would spend as long again on a public key that nobody asks for.
-            Algorithm::Es256 => {
-                let digest = Sha256::digest(message);
-                let (signature, _) =
-                    ecdsa::hazmat::sign_prehashed_rfc6979::<NistP256, Sha256>(&self.scalar()?, &digest, &[]);
-                Vec::from_slice(signature.to_der().as_bytes()).ok()
-            }
-            Algorithm::EdDsa => {
-                use ed25519_dalek::Signer as _;
-                Vec::from_slice(&self.seed()?.sign(message).to_bytes()).ok()
-            }
-        }
+            Algorithm::Es256 => curves::p256::sign(&self.bytes, message, &mut signature),
+            Algorithm::EdDsa => ed25519::sign(&self.bytes, message, &mut signature),
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => curves::p384::sign(&self.bytes, message, &mut signature),
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => curves::p521::sign(&self.bytes, message, &mut signature),
+            #[cfg(feature = "es256k")]
+            Algorithm::Es256K => curves::k256::sign(&self.bytes, message, &mut signature),
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 => rsa::sign_pkcs1(&self.bytes, message, &mut signature),
+            #[cfg(feature = "rsa")]
+            Algorithm::Ps256 => rsa::sign_pss(&self.bytes, message, &mut signature),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 => ml_dsa::sign_44(&self.bytes, message, &mut signature),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa65 => ml_dsa::sign_65(&self.bytes, message, &mut signature),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa87 => ml_dsa::sign_87(&self.bytes, message, &mut signature),
+        }?;
+        Some(signature)
     }
 
-    /// Writes the public key as a COSE_Key.
-    pub(crate) fn write_public(&self, out: &mut Writer<'_>) {
+    /// The public key as a COSE_Key, in canonical CBOR.
+    ///
+    /// `None` only for an RSA key whose primes are none.
+    pub fn public_key(&self) -> Option<Vec<u8, PUBLIC_KEY_MAX>> {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        self.write_public(&mut writer)?;
+        writer.finish().ok()?;
+        Some(out)
+    }
+
+    /// Writes the public key as a COSE_Key; `None`, and nothing written, for an RSA key whose primes are none.
+    pub(crate) fn write_public(&self, out: &mut Writer<'_>) -> Option<()> {
+        #[cfg_attr(
+            not(any(feature = "rsa", feature = "ml-dsa")),
+            expect(unused, reason = "EC keys know theirs")
+        )]
+        let number = self.algorithm.cose();
         match self.algorithm {
-            Algorithm::Es256 => {
-                if let Some(scalar) = self.scalar() {
-                    write_p256(out, &p256::PublicKey::from_secret_scalar(&scalar), Algorithm::Es256.cose());
-                }
-            }
-            Algorithm::EdDsa => {
-                if let Some(key) = self.seed() {
-                    out.map(4).int(1).int(1).int(3).int(Algorithm::EdDsa.cose()).int(-1).int(6);
-                    out.int(-2).bytes(key.verifying_key().as_bytes());
-                }
-            }
+            Algorithm::Es256 => curves::p256::write_public(&self.bytes, out),
+            Algorithm::EdDsa => ed25519::write_public(&self.bytes, out),
+            #[cfg(feature = "es384")]
+            Algorithm::Es384 => curves::p384::write_public(&self.bytes, out),
+            #[cfg(feature = "es512")]
+            Algorithm::Es512 => curves::p521::write_public(&self.bytes, out),
+            #[cfg(feature = "es256k")]
+            Algorithm::Es256K => curves::k256::write_public(&self.bytes, out),
+            #[cfg(feature = "rsa")]
+            Algorithm::Rs256 | Algorithm::Ps256 => rsa::write_public(&self.bytes, number, out),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 => ml_dsa::write_public_44(&self.bytes, number, out),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa65 => ml_dsa::write_public_65(&self.bytes, number, out),
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa87 => ml_dsa::write_public_87(&self.bytes, number, out),
         }
     }
 }
@@ -145,10 +290,23 @@ impl core::fmt::Debug for PrivateKey {
     }
 }
 
-/// Writes a point of P-256 as a COSE_Key (kty EC2, crv P-256) under this algorithm.
-pub(crate) fn write_p256(out: &mut Writer<'_>, key: &p256::PublicKey, algorithm: i32) {
-    let point = key.to_sec1_point(false);
-    let coordinates = &point.as_bytes()[1..];
-    out.map(5).int(1).int(2).int(3).int(algorithm).int(-1).int(1);
-    out.int(-2).bytes(&coordinates[..32]).int(-3).bytes(&coordinates[32..]);
+/// Makes a seed.
+fn seed(rng: &mut impl CryptoRng, bytes: &mut Vec<u8, PRIVATE_KEY_MAX>) {
+    let mut seed = zeroize::Zeroizing::new([0; SEED_SIZE]);
+    rng.fill_bytes(&mut *seed);
+    let _ = bytes.extend_from_slice(&*seed);
 }
+
+/// The largest of the sizes that this build has.
+const fn largest(sizes: &[(bool, usize)]) -> usize {
+    let (mut index, mut largest) = (0, 0);
+    while index < sizes.len() {
+        if sizes[index].0 && sizes[index].1 > largest {
+            largest = sizes[index].1;
+        }
+        index += 1;
+    }
+    largest
+}
+
+const SEED_SIZE: usize = 32;

@@ -43,7 +43,7 @@ pub use attestation::{AttestationRequest, Attester, Members, Statement};
 pub use authenticator::{Authenticator, Input, MESSAGE_MAX, Message, Output};
 pub use configuration::*;
 pub use credential::*;
-pub use key::{Algorithm, PRIVATE_KEY_MAX, PrivateKey};
+pub use key::{Algorithm, PRIVATE_KEY_MAX, PUBLIC_KEY_MAX, PrivateKey, SIGNATURE_MAX, Signature};
 #[cfg(feature = "alloc")]
 pub use memory_store::MemoryStore;
 pub use status::Status;

@@ -12,16 +12,18 @@ use crate::store::{CredentialStore, LARGE_BLOBS_MAX, Slot, StoreError};
 /// Finding, adding and removing take time logarithmic in the number of credentials.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
-    /// By RP ID hash and order.
-    credentials: BTreeMap<([u8; 32], u64), Credential>,
+    credentials: BTreeMap<Place, Credential>,
     /// Where the credential with this id is, and the counter it was last given.
-    ids: BTreeMap<Vec<u8>, (([u8; 32], u64), u32)>,
+    ids: BTreeMap<Vec<u8>, (Place, u32)>,
     slots: BTreeMap<Slot, Vec<u8>>,
     next_order: u64,
     sign_count: u32,
     revision: u64,
     capacity: u32,
 }
+
+/// RP ID hash and order.
+type Place = ([u8; 32], u64);
 
 impl Default for MemoryStore {
     fn default() -> Self {

@@ -12,6 +12,7 @@ use crate::u2f::U2fRequest;
 use crate::user::{Action, Answer, Prompt};
 
 /// A request that waits for the user, with all it needs to go on. One variant for each question that is asked.
+#[expect(clippy::large_enum_variant, reason = "without an allocator it has to be somewhere")]
 pub(crate) enum Pending {
     /// An empty pinUvAuthParam asks whether this is the authenticator to use (§6.1.2 step 1, §6.2.2 step 1): after
     /// the touch the answer is this status.

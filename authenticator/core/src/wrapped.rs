@@ -26,6 +26,11 @@ use crate::status::{Status, Step};
 
 type Id = heapless::Vec<u8, CREDENTIAL_ID_MAX>;
 
+/// Whether a credential of this algorithm can be kept in its own id.
+pub(crate) fn fits(algorithm: Algorithm) -> bool {
+    algorithm.private_key_size() <= CREDENTIAL_ID_MAX - HEAD - FLAGS_AND_ALGORITHM - TAG_SIZE
+}
+
 /// Seals what of a credential is kept in its id, and gives the id.
 pub(crate) fn wrap(wrapping_key: &[u8; 32], rng: &mut impl CryptoRng, credential: &Credential) -> Step<Id> {
     let mut id = Id::new();
@@ -110,6 +115,7 @@ const NONCE_SIZE: usize = 12;
 const TAG_SIZE: usize = 16;
 /// Where what is sealed begins.
 const HEAD: usize = 1 + NONCE_SIZE;
+const FLAGS_AND_ALGORITHM: usize = 3;
 const PROTECTION: u8 = 0b0011;
 const HMAC_SECRET: u8 = 0b0100;
 const THIRD_PARTY_PAYMENT: u8 = 0b1000;

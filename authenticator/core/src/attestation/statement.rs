@@ -46,10 +46,7 @@ mod host {
     pub(super) fn write(attester: &dyn Attester, attested: &Attested<'_>, out: &mut Writer<'_>) -> Step {
         let (authenticator_data, client_data_hash) =
             attested.signed.split_last_chunk::<32>().ok_or(Status::Other)?;
-        let mut public_key = alloc::boxed::Box::new(heapless::Vec::<u8, 4096>::new());
-        let mut writer = Writer::new(&mut *public_key);
-        attested.key.write_public(&mut writer);
-        writer.finish()?;
+        let public_key = attested.key.public_key().ok_or(Status::Other)?;
         let request = AttestationRequest {
             authenticator_data,
             client_data_hash,

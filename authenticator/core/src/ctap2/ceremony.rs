@@ -194,7 +194,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let Some(list) = list else { return Ok(None) };
         let items = list.array()?;
         let limit = usize::from(self.configuration.limits.max_credential_count_in_list);
-        if limit > 0 && items.clone().count() > limit {
+        if limit > 0 && items.count() > limit {
             return Err(Status::LimitExceeded);
         }
         for item in items {

@@ -42,6 +42,7 @@ pub(crate) struct Ready {
 }
 
 /// The credentials that apply (step 7).
+#[expect(clippy::large_enum_variant, reason = "without an allocator it has to be somewhere")]
 enum Candidates {
     /// The first of the allow list; `None` if there is none.
     Listed(Option<CredentialId>),

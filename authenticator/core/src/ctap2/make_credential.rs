@@ -226,16 +226,22 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         data.extend(&self.creation_outputs(ready, &credential)?)?;
         let signed = data.signed_with(&ready.client_data_hash)?;
         self.write_attestation_object(ready, &credential, &signed, response)?;
-        if ready.discoverable || self.configuration.keep_all_credentials {
+        if ready.discoverable || self.keeps_undiscoverable(ready.algorithm) {
             self.keep(&credential)?;
         }
         self.pin.spend(); // step 14.3
         Ok(Reply::Done)
     }
 
+    /// Whether a credential that is not discoverable is kept in the store all the same: by configuration, or because
+    /// its key is too long for an id.
+    fn keeps_undiscoverable(&self, algorithm: Algorithm) -> bool {
+        self.configuration.keep_all_credentials || !wrapped::fits(algorithm)
+    }
+
     /// Steps 16 and 17, but for keeping it.
     fn new_credential(&mut self, ready: &Ready) -> Step<Credential> {
-        let stored = ready.discoverable || self.configuration.keep_all_credentials;
+        let stored = ready.discoverable || self.keeps_undiscoverable(ready.algorithm);
         let key = PrivateKey::generate(ready.algorithm, &mut self.rng);
         let backup_eligible = stored && self.configuration.backup_eligible;
         let mut credential = Credential {

@@ -252,23 +252,53 @@ impl Data {
     }
 }
 
+macro_rules! ecdsa {
+    ($curve:ident, $part:ident, $message:ident, $signature:ident) => {{
+        use $curve::ecdsa::signature::Verifier as _;
+        let point = [&[4], $part(-2), $part(-3)].concat();
+        let key = $curve::ecdsa::VerifyingKey::from_sec1_bytes(&point).expect("a point");
+        let signature = $curve::ecdsa::Signature::from_der($signature).expect("DER");
+        key.verify($message, &signature).is_ok()
+    }};
+}
+
+fn rsa_key(n: &[u8], e: &[u8]) -> rsa::PublicKey {
+    let number = rsa::BoxedUint::from_be_slice_vartime;
+    rsa::PublicKey::new(number(n), number(e)).expect("a public key")
+}
+
+fn ml_dsa_verifies<P: ml_dsa::MlDsaParams>(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    use ml_dsa::signature::Verifier as _;
+    let key = ml_dsa::VerifyingKey::<P>::decode(&key.try_into().expect("its size"));
+    let signature = ml_dsa::Signature::<P>::decode(&signature.try_into().expect("its size"));
+    key.verify(message, &signature.expect("a signature")).is_ok()
+}
+
 /// Verifies a signature with a COSE_Key.
 pub(crate) fn verifies(key: &Value, message: &[u8], signature: &[u8]) -> bool {
     let part = |label| get(key, label).and_then(Value::as_bytes).expect("a part of the key").as_slice();
     match get(key, 3).and_then(Value::as_integer).map(i128::from) {
-        Some(-7) => {
-            use p256::ecdsa::signature::Verifier as _;
-            let point = [&[4], part(-2), part(-3)].concat();
-            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).expect("a point");
-            let signature = p256::ecdsa::Signature::from_der(signature).expect("DER");
-            key.verify(message, &signature).is_ok()
-        }
+        Some(-7) => ecdsa!(p256, part, message, signature),
+        Some(-35) => ecdsa!(p384, part, message, signature),
+        Some(-36) => ecdsa!(p521, part, message, signature),
+        Some(-47) => ecdsa!(k256, part, message, signature),
         Some(-8) => {
             use ed25519_dalek::Verifier as _;
             let key = ed25519_dalek::VerifyingKey::from_bytes(part(-2).try_into().expect("32 bytes"));
             let signature = ed25519_dalek::Signature::from_slice(signature).expect("64 bytes");
             key.expect("a point").verify(message, &signature).is_ok()
         }
+        Some(-257) => {
+            let scheme = rsa::Pkcs1v15Sign::new::<Sha256>();
+            rsa_key(part(-1), part(-2)).verify(scheme, &Sha256::digest(message), signature).is_ok()
+        }
+        Some(-37) => {
+            let scheme = rsa::Pss::<Sha256>::new();
+            rsa_key(part(-1), part(-2)).verify(scheme, &Sha256::digest(message), signature).is_ok()
+        }
+        Some(-48) => ml_dsa_verifies::<ml_dsa::MlDsa44>(part(-1), message, signature),
+        Some(-49) => ml_dsa_verifies::<ml_dsa::MlDsa65>(part(-1), message, signature),
+        Some(-50) => ml_dsa_verifies::<ml_dsa::MlDsa87>(part(-1), message, signature),
         other => panic!("no verifier for {other:?}"),
     }
 }

@@ -1,0 +1,369 @@
+//! Extensions (CTAP §12).
+
+mod wire;
+
+use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
+use ciborium::Value;
+use doppelkey_core::testing::World;
+use doppelkey_core::{Configuration, CredentialStore as _, Extension, OptionId, Status};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use p256::elliptic_curve::Generate as _;
+use p256::elliptic_curve::sec1::{FromSec1Point as _, ToSec1Point as _};
+use sha2::{Digest as _, Sha256};
+use wire::ceremony::{Get, Got, Made, Make, descriptors};
+use wire::{bytes, get, map, send, status};
+
+fn world() -> World {
+    World::new(Configuration::default())
+}
+
+/// A model whose built-in verification needs no enrolment.
+fn verifying() -> World {
+    let mut configuration = Configuration::default();
+    configuration.set_option(OptionId::BioEnroll, false);
+    World::new(configuration)
+}
+
+/// A discoverable credential, made with verification.
+fn make(user: &str) -> Make {
+    Make::new(user).option("uv", true)
+}
+
+#[test]
+fn section_12_1_cred_protect_hides_credentials_from_whoever_is_not_verified() {
+    // (level, listed without uv, discovered without uv)
+    for (level, listed, discovered) in [(1, true, true), (2, true, false), (3, false, false)] {
+        let mut world = verifying();
+        let made = make("alice").extension("credProtect", level.into()).send(&mut world).unwrap();
+        assert_eq!(made.data.extension("credProtect"), Some(&Value::from(level)));
+        let found = |result: Result<Got, u8>| match result {
+            Ok(got) => got.id() == made.id(),
+            Err(code) => {
+                assert_eq!(code, Status::NoCredentials as u8);
+                false
+            }
+        };
+        assert_eq!(found(Get::allowing([made.id()]).send(&mut world)), listed, "level {level}");
+        assert_eq!(found(Get::new().send(&mut world)), discovered, "level {level}");
+        assert!(found(Get::allowing([made.id()]).option("uv", true).send(&mut world)));
+        assert!(found(Get::new().option("uv", true).send(&mut world)));
+    }
+}
+
+#[test]
+fn section_12_1_a_protected_credential_excludes_only_for_verified_users() {
+    let mut world = verifying();
+    let made = Make::not_discoverable("alice").extension("credProtect", 3.into()).send(&mut world).unwrap();
+    let again = || Make::not_discoverable("bob").with(5, descriptors([made.id()]));
+    assert!(again().send(&mut world).is_ok());
+    assert_eq!(again().option("uv", true).send(&mut world), status(Status::CredentialExcluded));
+}
+
+#[test]
+fn section_12_1_a_level_there_is_not_is_refused() {
+    for level in [0, 4] {
+        let make = Make::new("a").extension("credProtect", level.into());
+        assert_eq!(make.send(&mut world()), status(Status::InvalidOption));
+    }
+    let make = Make::new("a").extension("credProtect", "3".into());
+    assert_eq!(make.send(&mut world()), status(Status::CborUnexpectedType));
+}
+
+#[test]
+fn section_12_1_a_model_may_protect_by_default() {
+    let mut world = World::new(Configuration {
+        default_protection: doppelkey_core::CredentialProtection::Required,
+        ..Configuration::default()
+    });
+    Make::new("alice").send(&mut world).unwrap();
+    assert_eq!(Get::new().send(&mut world), status(Status::NoCredentials));
+}
+
+#[test]
+fn section_12_2_cred_blob_comes_back_and_says_when_it_was_not_kept() {
+    let mut world = world();
+    let blob = |size: usize| bytes(vec![7; size]);
+    let made = Make::new("alice").extension("credBlob", blob(32)).send(&mut world).unwrap();
+    assert_eq!(made.data.extension("credBlob"), Some(&Value::Bool(true)));
+    let got = Get::new().extension("credBlob", true.into()).send(&mut world).unwrap();
+    assert_eq!(got.data.extension("credBlob"), Some(&blob(32)));
+    assert_eq!(Get::new().send(&mut world).unwrap().data.extensions, None);
+    for make in [
+        Make::new("alice").extension("credBlob", blob(33)),
+        Make::not_discoverable("bob").extension("credBlob", blob(32)),
+    ] {
+        let made = make.send(&mut world).unwrap();
+        assert_eq!(made.data.extension("credBlob"), Some(&Value::Bool(false)));
+        let get = Get::allowing([made.id()]).extension("credBlob", true.into());
+        assert_eq!(get.send(&mut world).unwrap().data.extension("credBlob"), Some(&blob(0)));
+    }
+}
+
+#[test]
+fn section_12_3_large_blob_key_is_given_at_creation_and_use_and_only_when_asked_for() {
+    let mut world = world();
+    let made = Make::new("alice").extension("largeBlobKey", true.into()).send(&mut world).unwrap();
+    let key = get(&made.response, 5).unwrap().clone();
+    assert_eq!(key.as_bytes().map(Vec::len), Some(32));
+    assert_eq!(made.data.extensions, None);
+    let asking = Get::new().extension("largeBlobKey", true.into()).send(&mut world).unwrap();
+    assert_eq!(get(&asking.response, 7), Some(&key));
+    assert_eq!(get(&Get::new().send(&mut world).unwrap().response, 7), None);
+    let other = Make::new("bob").send(&mut world).unwrap();
+    let get_other = Get::allowing([other.id()]).extension("largeBlobKey", true.into());
+    assert_eq!(get(&get_other.send(&mut world).unwrap().response, 7), None);
+}
+
+#[test]
+fn section_12_3_large_blob_key_needs_a_discoverable_credential_and_true() {
+    let option = Status::InvalidOption;
+    let make = Make::new("a").extension("largeBlobKey", false.into());
+    assert_eq!(make.send(&mut world()), status(option));
+    let make = Make::not_discoverable("a").extension("largeBlobKey", true.into());
+    assert_eq!(make.send(&mut world()), status(option));
+    let mut world = world();
+    Make::new("a").send(&mut world).unwrap();
+    assert_eq!(Get::new().extension("largeBlobKey", false.into()).send(&mut world), status(option));
+}
+
+#[test]
+fn section_12_5_pin_policies_are_told_to_nobody_who_was_not_named() {
+    let make = Make::new("a").extension("minPinLength", true.into());
+    let made = make.extension("pinComplexityPolicy", true.into()).send(&mut world()).unwrap();
+    assert_eq!(made.data.extensions, None);
+}
+
+#[test]
+fn section_12_9_third_party_payment_is_remembered() {
+    for make in [Make::new("alice"), Make::not_discoverable("alice")] {
+        let mut world = world();
+        let made = make.extension("thirdPartyPayment", true.into()).send(&mut world).unwrap();
+        let asking = Get::allowing([made.id()]).extension("thirdPartyPayment", true.into());
+        let got = asking.send(&mut world).unwrap();
+        assert_eq!(got.data.extension("thirdPartyPayment"), Some(&Value::Bool(true)));
+    }
+    let mut world = world();
+    Make::new("alice").send(&mut world).unwrap();
+    let got = Get::new().extension("thirdPartyPayment", true.into()).send(&mut world).unwrap();
+    assert_eq!(got.data.extension("thirdPartyPayment"), Some(&Value::Bool(false)));
+}
+
+#[test]
+fn uvm_says_how_the_user_was_verified() {
+    let mut world = verifying();
+    let method =
+        |extension: Option<&Value>| extension.unwrap().as_array().unwrap()[0].as_array().unwrap()[0].clone();
+    let made = make("alice").extension("uvm", true.into()).send(&mut world).unwrap();
+    assert_eq!(method(made.data.extension("uvm")), Value::from(2));
+    let got = Get::new().extension("uvm", true.into()).send(&mut world).unwrap();
+    assert_eq!(method(got.data.extension("uvm")), Value::from(1));
+}
+
+#[test]
+fn extensions_that_are_not_offered_are_ignored() {
+    let mut world = world();
+    world.authenticator().configuration_mut().extensions = doppelkey_core::list::<Extension>(&[]);
+    let make = Make::new("a").extension("credProtect", 99.into()).extension("hmac-secret", Value::Null);
+    assert_eq!(make.send(&mut world).unwrap().data.extensions, None);
+}
+
+#[test]
+fn outputs_are_in_canonical_order() {
+    let mut world = world();
+    let platform = Platform::new(&mut world, 2);
+    let make = Make::new("a")
+        .extension("uvm", true.into())
+        .extension("credBlob", bytes([1]))
+        .extension("credProtect", 2.into())
+        .extension("hmac-secret", true.into())
+        .extension("hmac-secret-mc", platform.input(&[[1; 32]]));
+    let made = make.send(&mut world).unwrap();
+    let names: Vec<&str> = made
+        .data
+        .extensions
+        .as_ref()
+        .unwrap()
+        .as_map()
+        .unwrap()
+        .iter()
+        .filter_map(|(key, _)| key.as_text())
+        .collect();
+    assert_eq!(names, ["uvm", "credBlob", "credProtect", "hmac-secret", "hmac-secret-mc"]);
+}
+
+/// The platform's side of a PIN/UV auth protocol.
+struct Platform {
+    protocol: u8,
+    public: Value,
+    hmac_key: [u8; 32],
+    aes_key: [u8; 32],
+}
+
+impl Platform {
+    fn new(world: &mut World, protocol: u8) -> Self {
+        let answer = send(world, 0x06, &map([(1, protocol.into()), (2, 2.into())])).unwrap();
+        let theirs = get(&answer, 1).unwrap();
+        let part = |label| get(theirs, label).and_then(Value::as_bytes).unwrap().as_slice();
+        let point = p256::Sec1Point::from_bytes([&[4], part(-2), part(-3)].concat()).unwrap();
+        let theirs = p256::PublicKey::from_sec1_point(&point).unwrap();
+        let mut rng = doppelkey_core::testing::SeededRng::new(99);
+        let ours = p256::SecretKey::generate_from_rng(&mut rng);
+        let z = ours.diffie_hellman(&theirs);
+        let (mut hmac_key, mut aes_key) = ([0; 32], [0; 32]);
+        if protocol == 1 {
+            hmac_key = Sha256::digest(z.raw_secret_bytes()).into();
+            aes_key = hmac_key;
+        } else {
+            let hkdf = hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), z.raw_secret_bytes());
+            hkdf.expand(b"CTAP2 HMAC key", &mut hmac_key).unwrap();
+            hkdf.expand(b"CTAP2 AES key", &mut aes_key).unwrap();
+        }
+        let point = ours.public_key().to_sec1_point(false);
+        let (x, y) = point.as_bytes()[1..].split_at(32);
+        let public = map([(1, 2.into()), (3, (-25).into()), (-1, 1.into()), (-2, bytes(x)), (-3, bytes(y))]);
+        Platform { protocol, public, hmac_key, aes_key }
+    }
+
+    fn encrypted(&self, salts: &[u8]) -> Vec<u8> {
+        let iv = if self.protocol == 1 { [0; 16] } else { [9; 16] };
+        let mut buffer = salts.to_vec();
+        cbc::Encryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
+            .encrypt_padded::<NoPadding>(&mut buffer, salts.len())
+            .unwrap();
+        if self.protocol == 1 { buffer } else { [&iv[..], &buffer].concat() }
+    }
+
+    fn decrypted(&self, output: &Value) -> Vec<u8> {
+        let output = output.as_bytes().unwrap();
+        let (iv, body) = if self.protocol == 1 { (&[0; 16][..], &output[..]) } else { output.split_at(16) };
+        let iv: [u8; 16] = iv.try_into().unwrap();
+        let mut buffer = body.to_vec();
+        cbc::Decryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
+            .decrypt_padded::<NoPadding>(&mut buffer)
+            .unwrap();
+        buffer
+    }
+
+    fn authenticated(&self, message: &[u8]) -> Vec<u8> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.hmac_key).unwrap();
+        mac.update(message);
+        let tag = mac.finalize().into_bytes();
+        tag[..if self.protocol == 1 { 16 } else { 32 }].to_vec()
+    }
+
+    fn input_of(&self, salt_enc: &[u8], salt_auth: &[u8]) -> Value {
+        map([
+            (1, self.public.clone()),
+            (2, bytes(salt_enc)),
+            (3, bytes(salt_auth)),
+            (4, self.protocol.into()),
+        ])
+    }
+
+    fn input(&self, salts: &[[u8; 32]]) -> Value {
+        let salt_enc = self.encrypted(salts.as_flattened());
+        self.input_of(&salt_enc, &self.authenticated(&salt_enc))
+    }
+
+    fn secrets(&self, world: &mut World, made: &Made, salts: &[[u8; 32]], uv: bool) -> Vec<u8> {
+        let get = Get::allowing([made.id()]).extension("hmac-secret", self.input(salts)).option("uv", uv);
+        self.decrypted(get.send(world).unwrap().data.extension("hmac-secret").unwrap())
+    }
+}
+
+#[test]
+fn section_12_7_hmac_secret_gives_a_secret_for_each_salt_by_both_protocols() {
+    let discoverable = make("alice").extension("hmac-secret", true.into());
+    let wrapped = Make::not_discoverable("bob").extension("hmac-secret", true.into());
+    for request in [discoverable, wrapped] {
+        let mut world = verifying();
+        let made = request.send(&mut world).unwrap();
+        assert_eq!(made.data.extension("hmac-secret"), Some(&Value::Bool(true)));
+        let [first, second] = [1, 2].map(|protocol| Platform::new(&mut world, protocol));
+        let one = first.secrets(&mut world, &made, &[[1; 32]], false);
+        assert_eq!(one.len(), 32);
+        let both = second.secrets(&mut world, &made, &[[1; 32], [2; 32]], false);
+        assert_eq!(both.len(), 64);
+        assert_eq!(both[..32], one[..]);
+        assert_ne!(both[32..], one[..]);
+        let verified = second.secrets(&mut world, &made, &[[1; 32]], true);
+        assert_ne!(verified, one, "with verification, another CredRandom");
+        world.replug();
+        let third = Platform::new(&mut world, 2);
+        assert_eq!(third.secrets(&mut world, &made, &[[1; 32]], false), one);
+    }
+}
+
+#[test]
+fn section_12_7_without_hmac_secret_at_creation_there_is_none() {
+    let mut world = world();
+    let platform = Platform::new(&mut world, 2);
+    Make::new("alice").send(&mut world).unwrap();
+    let got = Get::new().extension("hmac-secret", platform.input(&[[1; 32]])).send(&mut world).unwrap();
+    assert_eq!(got.data.extensions, None);
+}
+
+#[test]
+fn section_12_7_bad_input_is_refused() {
+    let mut world = world();
+    Make::new("alice").extension("hmac-secret", true.into()).send(&mut world).unwrap();
+    let platform = Platform::new(&mut world, 2);
+    let salt_enc = platform.encrypted(&[1; 32]);
+    let salt_auth = platform.authenticated(&salt_enc);
+    let mut ask = |input: Value| Get::new().extension("hmac-secret", input).send(&mut world);
+    for index in 0..salt_auth.len() {
+        let mut wrong = salt_auth.clone();
+        wrong[index] ^= 1;
+        assert_eq!(ask(platform.input_of(&salt_enc, &wrong)), status(Status::PinAuthInvalid));
+    }
+    for size in [0, 16, 48, 80] {
+        let salt_enc = platform.encrypted(&vec![1; size]);
+        let input = platform.input_of(&salt_enc, &platform.authenticated(&salt_enc));
+        assert_eq!(ask(input), status(Status::InvalidLength), "{size}");
+    }
+    let full = platform.input(&[[1; 32]]);
+    for key in 1..=3 {
+        let parts = full.as_map().unwrap().iter().filter(|(k, _)| *k != Value::from(key)).cloned();
+        assert_eq!(ask(Value::Map(parts.collect())), status(Status::MissingParameter), "{key}");
+    }
+    let mut unknown = full.clone();
+    unknown.as_map_mut().unwrap()[3].1 = 3.into();
+    assert_eq!(ask(unknown), status(Status::InvalidParameter));
+    let silent = Get::new().option("up", false).extension("hmac-secret", full);
+    assert_eq!(silent.send(&mut world), status(Status::UnsupportedOption));
+}
+
+#[test]
+fn section_12_7_the_next_assertions_have_their_own_secrets() {
+    let mut world = world();
+    for user in ["alice", "bob"] {
+        Make::new(user).extension("hmac-secret", true.into()).send(&mut world).unwrap();
+    }
+    let platform = Platform::new(&mut world, 2);
+    let first = Get::new().extension("hmac-secret", platform.input(&[[1; 32]])).send(&mut world).unwrap();
+    let second = wire::ceremony::next(&mut world).unwrap();
+    let secret = |got: &Got| platform.decrypted(got.data.extension("hmac-secret").unwrap());
+    assert_ne!(secret(&first), secret(&second));
+}
+
+#[test]
+fn section_12_8_hmac_secret_mc_gives_at_creation_what_hmac_secret_gives_later() {
+    for request in [make("alice"), Make::not_discoverable("bob").option("uv", true)] {
+        let mut world = verifying();
+        let platform = Platform::new(&mut world, 2);
+        let salts = [[1; 32], [2; 32]];
+        let request = request.extension("hmac-secret", true.into());
+        let made = request.extension("hmac-secret-mc", platform.input(&salts)).send(&mut world).unwrap();
+        let at_creation = platform.decrypted(made.data.extension("hmac-secret-mc").unwrap());
+        assert_eq!(platform.secrets(&mut world, &made, &salts, true), at_creation);
+    }
+}
+
+#[test]
+fn section_12_8_hmac_secret_mc_goes_with_hmac_secret() {
+    let mut world = world();
+    let platform = Platform::new(&mut world, 2);
+    let make = Make::new("alice").extension("hmac-secret-mc", platform.input(&[[1; 32]]));
+    assert_eq!(make.send(&mut world).unwrap().data.extensions, None);
+    assert_eq!(world.authenticator().store_mut().len(), Ok(1));
+}
