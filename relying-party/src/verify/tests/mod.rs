@@ -65,10 +65,8 @@ impl Mutant {
 }
 
 fn mutants() -> Vec<Mutant> {
-    [registration::mutants(), attestation::mutants(), authentication::mutants()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [w3c::vectors(), registration::mutants(), attestation::mutants(), authentication::mutants()];
+    all.into_iter().flatten().collect()
 }
 
 #[test]
