@@ -1,5 +1,6 @@
 //! The bridge's HTTP: who may ask, and what each path does.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::signal::{self, Refusal};
+use super::source::Account;
 use super::{Bridge, CHROMIUM_ORIGIN};
 use crate::client::{self, Abort, Call, Error, Mediation};
 
@@ -179,16 +181,18 @@ async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -
         Ok(rp_id) => rp_id,
         Err(error) => return answer(Err(error)),
     };
-    let entry =
-        |(id, name): (Vec<u8>, String)| json!({"id": BASE64_URL_SAFE_NO_PAD.encode(id), "name": name});
     let found = tokio::task::spawn_blocking(move || match bridge.source.accounts(&rp_id) {
-        Some(accounts) => Ok(accounts?),
+        Some(accounts) => {
+            accounts.map_err(|_| Error::Disconnected(io::Error::other("the vault cannot be read")))
+        }
         None => {
             let here = bridge.source.client()?.find(&rp_id)?;
-            Ok(here.map(|id| (id, rp_id)).into_iter().collect())
+            Ok(here.map(|id| Account { id, name: rp_id }).into_iter().collect())
         }
     });
-    let found: Result<Vec<_>, Error> = found.await.unwrap_or(Err(Error::Aborted));
+    let found: Result<Vec<Account>, Error> = found.await.unwrap_or(Err(Error::Aborted));
+    let entry =
+        |account: Account| json!({"id": BASE64_URL_SAFE_NO_PAD.encode(account.id), "name": account.name});
     answer(found.map(|accounts| accounts.into_iter().map(entry).collect()))
 }
 

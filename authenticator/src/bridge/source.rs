@@ -1,8 +1,8 @@
 //! Which authenticator the bridge leads to.
 
-use std::io;
 use std::net::SocketAddr;
 
+use doppelkey_core::StoreError;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use sha2::{Digest as _, Sha256};
@@ -63,10 +63,10 @@ impl Source {
         }
     }
 
-    /// The accounts that autofill can offer for an RP ID, newest first: credential ids and names.
+    /// The accounts that autofill can offer for an RP ID, newest first.
     ///
     /// `None` where the store is elsewhere: who is there cannot be told without asking the user.
-    pub(super) fn accounts(&self, rp_id: &str) -> Option<io::Result<Vec<(Vec<u8>, String)>>> {
+    pub(super) fn accounts(&self, rp_id: &str) -> Option<Result<Vec<Account>, StoreError>> {
         let mut store = self.store()?.lock();
         let hash = Sha256::digest(rp_id).into();
         let mut accounts = Vec::new();
@@ -77,12 +77,20 @@ impl Source {
                     before = credential.order;
                     if !credential.hidden {
                         let name = credential.user.name.as_deref().unwrap_or(rp_id).to_owned();
-                        accounts.push((credential.id.to_vec(), name));
+                        accounts.push(Account { id: credential.id.to_vec(), name });
                     }
                 }
                 Ok(None) => return Some(Ok(accounts)),
-                Err(_) => return Some(Err(io::Error::other("the vault cannot be read"))),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
+}
+
+/// What autofill offers.
+pub(super) struct Account {
+    /// The credential id.
+    pub(super) id: Vec<u8>,
+    /// The account's name, or the RP ID where it is not known.
+    pub(super) name: String,
 }

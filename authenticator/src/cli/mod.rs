@@ -5,11 +5,13 @@
 
 mod bridge;
 mod completions;
+mod demo;
 mod failure;
 mod logging;
 mod run;
 pub mod vault_options;
 mod verify;
+mod visitor;
 
 use std::io::Write as _;
 use std::panic::catch_unwind;
@@ -38,6 +40,7 @@ macro_rules! subcommands {
 }
 
 subcommands! {
+    Demo => demo,
     Run => run,
     Bridge => bridge,
     Verify => verify,

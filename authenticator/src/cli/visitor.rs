@@ -1,0 +1,203 @@
+//! What a browser does at a relying party, without pages: forms, JSON, cookies, and a [`Client`] for its passkeys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{self, Client};
+
+/// How long a relying party may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Someone who visits one relying party of this project's kind.
+pub(super) struct Visitor {
+    agent: ureq::Agent,
+    /// Where the requests go: the origin, or an address that it stands for.
+    base: String,
+    origin: String,
+    cookies: BTreeMap<String, String>,
+}
+
+/// Why a visit went no further.
+#[derive(Debug)]
+pub(super) enum VisitError {
+    /// The relying party could not be reached, or broke off.
+    Connection(ureq::Error),
+    /// It said no; its words, and the status.
+    Refused { path: String, status: u16, message: String },
+    /// The client or its authenticator did.
+    Client(client::Error),
+}
+
+impl fmt::Display for VisitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VisitError::Connection(error) => write!(f, "the relying party does not answer: {error}"),
+            VisitError::Refused { path, status, message } => {
+                write!(f, "the relying party answered {path} with {status}: {message}")
+            }
+            VisitError::Client(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<client::Error> for VisitError {
+    fn from(error: client::Error) -> Self {
+        VisitError::Client(error)
+    }
+}
+
+impl From<ureq::Error> for VisitError {
+    fn from(error: ureq::Error) -> Self {
+        VisitError::Connection(error)
+    }
+}
+
+impl Visitor {
+    /// A new visitor, without cookies, of the relying party at this origin.
+    pub(super) fn new(agent: &ureq::Agent, origin: &str) -> Self {
+        // `localhost` is an IPv4 listener here; looking the name up could give ::1 first, or nothing in a container.
+        let base = origin.replacen("://localhost:", "://127.0.0.1:", 1);
+        Visitor { agent: agent.clone(), base, origin: origin.to_owned(), cookies: BTreeMap::new() }
+    }
+
+    /// What connections all visitors of a relying party share.
+    pub(super) fn agent() -> ureq::Agent {
+        ureq::Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .build()
+            .into()
+    }
+
+    /// Signs up with an address and a passkey; the registration's response, for whoever wants to look at it.
+    pub(super) fn sign_up(&mut self, client: &mut Client, email: &str) -> Result<Value, VisitError> {
+        let options = self.begin_sign_up(email)?;
+        let response = client.create(self.origin.as_str(), &options)?;
+        self.finish_sign_up(&response)?;
+        Ok(response)
+    }
+
+    /// Types an address and asks for a passkey: the options.
+    pub(super) fn begin_sign_up(&mut self, email: &str) -> Result<Value, VisitError> {
+        self.form("/signup", &[("email", email)])?;
+        self.json("/signup/passkey/options", &json!({}))
+    }
+
+    /// Sends the new passkey: signed up, and in.
+    pub(super) fn finish_sign_up(&mut self, response: &Value) -> Result<(), VisitError> {
+        self.json("/signup/passkey", response).map(drop)
+    }
+
+    /// Signs in with whatever passkey the authenticator offers.
+    pub(super) fn sign_in(&mut self, client: &mut Client) -> Result<Value, VisitError> {
+        let options = self.begin_sign_in()?;
+        let response = client.get(self.origin.as_str(), &options)?;
+        self.finish_sign_in(&response)?;
+        Ok(response)
+    }
+
+    /// Presses "Continue with a passkey": the options.
+    pub(super) fn begin_sign_in(&mut self) -> Result<Value, VisitError> {
+        self.json("/login/passkey/options", &json!({}))
+    }
+
+    /// Sends the assertion: signed in.
+    pub(super) fn finish_sign_in(&mut self, response: &Value) -> Result<(), VisitError> {
+        self.json("/login/passkey", response).map(drop)
+    }
+
+    /// Signs out.
+    pub(super) fn sign_out(&mut self) -> Result<(), VisitError> {
+        self.form("/logout", &[])
+    }
+
+    /// A page, for someone signed in (or not).
+    pub(super) fn page(&mut self, path: &str) -> Result<String, VisitError> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        let mut response = request.call()?;
+        self.keep_cookies(&response);
+        let text = response.body_mut().read_to_string()?;
+        refused(path, response.status().as_u16(), &text, 200..=200)?;
+        Ok(text)
+    }
+
+    fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<(), VisitError> {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        let mut response = request.send_form(fields.iter().copied())?;
+        self.keep_cookies(&response);
+        let text = response.body_mut().read_to_string()?;
+        refused(path, response.status().as_u16(), &text, 200..=303)
+    }
+
+    fn json(&mut self, path: &str, body: &Value) -> Result<Value, VisitError> {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        let mut response = request.content_type("application/json").send(body.to_string())?;
+        self.keep_cookies(&response);
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string()?;
+        refused(path, status, &text, 200..=299)?;
+        let malformed = |_| VisitError::Refused {
+            path: path.to_owned(),
+            status,
+            message: "an answer that is no JSON".into(),
+        };
+        serde_json::from_str(&text).map_err(malformed)
+    }
+
+    /// What a page of the origin would send.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("Origin", self.origin.clone()), ("Sec-Fetch-Site", "same-origin".to_owned())];
+        if self.base != self.origin
+            && let Some((_, host)) = self.origin.split_once("://")
+        {
+            headers.push(("Host", host.to_owned()));
+        }
+        if !self.cookies.is_empty() {
+            let pairs: Vec<String> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            headers.push(("Cookie", pairs.join("; ")));
+        }
+        headers
+    }
+
+    fn keep_cookies<B>(&mut self, response: &ureq::http::Response<B>) {
+        let all = response.headers().get_all("set-cookie").iter();
+        for (name, rest) in all.filter_map(|cookie| cookie.to_str().ok()?.split_once('=')) {
+            let value = rest.split(';').next().unwrap_or_default();
+            // One that is taken back comes empty.
+            if value.is_empty() {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+}
+
+/// The relying party's own words, where the status is not among those expected.
+fn refused(
+    path: &str,
+    status: u16,
+    text: &str,
+    expected: std::ops::RangeInclusive<u16>,
+) -> Result<(), VisitError> {
+    if expected.contains(&status) {
+        return Ok(());
+    }
+    let told: Option<Value> = serde_json::from_str(text).ok();
+    let message = told.as_ref().and_then(|told| told["message"].as_str()).unwrap_or("it does not say why");
+    Err(VisitError::Refused { path: path.to_owned(), status, message: message.to_owned() })
+}
