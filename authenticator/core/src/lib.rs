@@ -46,6 +46,7 @@ pub use credential::*;
 pub use key::{Algorithm, PRIVATE_KEY_MAX, PUBLIC_KEY_MAX, PrivateKey, SIGNATURE_MAX, Signature};
 #[cfg(feature = "alloc")]
 pub use memory_store::MemoryStore;
+pub use pin::{PinStatus, pin_status, remove_pin};
 pub use status::Status;
 pub use store::*;
 pub use time::*;

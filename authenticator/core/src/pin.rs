@@ -332,6 +332,39 @@ impl PinUv {
     }
 }
 
+/// What can be told of the PIN from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinStatus {
+    /// Whether a PIN is set.
+    pub is_set: bool,
+    /// How many wrong PINs there were in a row.
+    pub wrong_pins: u8,
+    /// How often built-in verification failed in a row.
+    pub failed_verifications: u8,
+}
+
+/// The state of the PIN in this store, for whoever administers it from outside.
+///
+/// # Errors
+/// [`StoreError::Fault`](crate::StoreError) for a record that cannot be read: never "no PIN".
+pub fn pin_status(store: &mut impl CredentialStore) -> Result<PinStatus, crate::StoreError> {
+    let record = PinRecord::load(store).map_err(|_| crate::StoreError::Fault)?;
+    Ok(PinStatus {
+        is_set: record.is_pin_set(),
+        wrong_pins: record.wrong_pins,
+        failed_verifications: record.failed_verifications,
+    })
+}
+
+/// Removes the PIN, every failed attempt and the persistent token, for whoever administers the store from outside:
+/// a platform can only reset. An authenticator that is running on the store must be powered up anew.
+///
+/// # Errors
+/// As [`CredentialStore::write`].
+pub fn remove_pin(store: &mut impl CredentialStore) -> Result<(), crate::StoreError> {
+    store.write(crate::Slot::Pin, &PinRecord::new().encode())
+}
+
 /// Changes the record in the store, and gives the changed one.
 fn change(store: &mut impl CredentialStore, change: impl FnOnce(&mut PinRecord)) -> Step<PinRecord> {
     let before = PinRecord::load(store)?;

@@ -5,9 +5,12 @@
 
 mod bridge;
 mod completions;
+mod credentials;
 mod demo;
 mod failure;
 mod logging;
+mod pin;
+mod reset;
 mod run;
 pub mod vault_options;
 mod verify;
@@ -43,6 +46,9 @@ subcommands! {
     Demo => demo,
     Run => run,
     Bridge => bridge,
+    Credentials => credentials,
+    Pin => pin,
+    Reset => reset,
     Verify => verify,
     Completions => completions,
 }

@@ -163,6 +163,18 @@ impl Client {
         pin::change(&mut self.channel, &info, old, new, &mut *self.rng, &limit)
     }
 
+    /// Has the authenticator check this PIN, and does nothing else with it.
+    ///
+    /// # Errors
+    /// [`Error::NotVerified`] if it is wrong, which costs a retry, or none is set.
+    pub fn verify_pin(&mut self, pin: &str) -> Result<(), Error> {
+        let limit = self.limit(None, None);
+        let info = Info::get(&mut self.channel, &limit)?;
+        let purpose =
+            pin::Purpose { permissions: pin::permission::GET_ASSERTION, rp_id: "doppelkey.invalid" };
+        pin::token_using_pin(&mut self.channel, &info, pin, purpose, &mut *self.rng, &limit).map(drop)
+    }
+
     /// Until when an answer is wanted, the page's wish kept within bounds.
     fn limit(&self, asked_ms: Option<u32>, abort: Option<Abort>) -> Limit {
         let Timeouts { least, usual, most } = self.timeouts;

@@ -42,6 +42,7 @@
 
 mod custody;
 mod error;
+pub mod exchange;
 mod index;
 mod lock;
 mod log;

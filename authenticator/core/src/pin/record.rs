@@ -85,7 +85,8 @@ impl PinRecord {
         self.pin.as_ref().is_some_and(|pin| pin.hash.ct_eq(hash).into())
     }
 
-    fn encode(&self) -> Zeroizing<heapless::Vec<u8, ENCODED_MAX>> {
+    /// The record as it is kept.
+    pub(super) fn encode(&self) -> Zeroizing<heapless::Vec<u8, ENCODED_MAX>> {
         let mut out = Zeroizing::new(heapless::Vec::new());
         let members = 3 + 2 * usize::from(self.pin.is_some()) + usize::from(self.persistent_token.is_some());
         let mut writer = Writer::new(&mut *out);

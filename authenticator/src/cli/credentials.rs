@@ -1,0 +1,362 @@
+//! `doppelkey credentials`: the vault from outside.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use doppelkey_core::{Credential, CredentialStore, StoreError};
+use zeroize::Zeroizing;
+
+use super::vault_options::VaultOptions;
+use super::{Failure, pin, print};
+use crate::device::SharedStore;
+use crate::vault::exchange::{ExchangeError, Summary, cxf, json};
+
+/// List, show, delete, import and export the passkeys of a vault
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    List(List),
+    Show(Show),
+    Delete(Delete),
+    Import(Import),
+    Export(Export),
+}
+
+/// List the passkeys, without their secrets
+#[derive(Args)]
+struct List {
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Only those of this relying party
+    #[arg(long, value_name = "ID")]
+    rp_id: Option<String>,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show one passkey, without its secrets
+#[derive(Args)]
+struct Show {
+    /// The credential id, or as much of its beginning as tells it from the others
+    id: String,
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Delete passkeys, for good
+#[derive(Args)]
+struct Delete {
+    /// The credential ids, or as much of their beginnings as tells them from the others
+    #[arg(required = true)]
+    ids: Vec<String>,
+    #[command(flatten)]
+    vault: VaultOptions,
+}
+
+/// Import passkeys from a file
+#[derive(Args)]
+struct Import {
+    /// The file, or - for standard input
+    file: PathBuf,
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// What the file is
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Replace passkeys that are here already; else they stay as they are
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Export passkeys; with their private keys only if you say so, and prove who you are by the PIN
+#[derive(Args)]
+struct Export {
+    /// The file, made readable by you only; standard output if left out
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// Only those of this relying party
+    #[arg(long, value_name = "ID")]
+    rp_id: Option<String>,
+    /// Write the private keys too: whoever reads the file can sign in as you
+    #[arg(long)]
+    with_keys: bool,
+}
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Doppelkey's own: keeps everything
+    Json,
+    /// FIDO Credential Exchange Format 1.0: for other credential managers
+    Cxf,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::List(list) => list.run(),
+            Command::Show(show) => show.run(),
+            Command::Delete(delete) => delete.run(),
+            Command::Import(import) => import.run(),
+            Command::Export(export) => export.run(),
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> Result<(), Failure> {
+        let credentials = all(&mut self.vault.open()?, self.rp_id.as_deref())?;
+        let summaries = Vec::from_iter(credentials.iter().map(Summary::of));
+        if self.json {
+            print_json(&summaries);
+            return Ok(());
+        }
+        if summaries.is_empty() {
+            log::info!("there are no passkeys here");
+        }
+        for summary in &summaries {
+            let account = summary.user_name.as_deref().or(summary.user_display_name.as_deref()).unwrap_or("");
+            print(&format!("{}  {}  {}\n", short(&summary.id), visible(&summary.rp_id), visible(account)));
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    fn run(self) -> Result<(), Failure> {
+        let credentials = all(&mut self.vault.open()?, None)?;
+        let summary = Summary::of(find(&credentials, &self.id)?);
+        if self.json {
+            print_json(&summary);
+            return Ok(());
+        }
+        let yes_no = |set: bool| if set { "yes" } else { "no" };
+        let name = |name: &Option<String>| visible(name.as_deref().unwrap_or("-"));
+        let counter = summary.sign_count.map_or_else(|| "none".into(), |count| format!("above {count}"));
+        print(&format!(
+            "id               {}\nrelying party    {}\nuser name        {}\ndisplay name     {}\n\
+             user handle      {}\nalgorithm        {}\nsynced           {}\nsignature count  {counter}\n\
+             credProtect      {}\nPRF              {}\nlarge blob       {}\nhidden           {}\n",
+            summary.id,
+            visible(&summary.rp_id),
+            name(&summary.user_name),
+            name(&summary.user_display_name),
+            summary.user_id,
+            summary.algorithm,
+            yes_no(summary.backup_eligible),
+            summary.cred_protect,
+            yes_no(summary.hmac_secret),
+            yes_no(summary.large_blob_key),
+            yes_no(summary.hidden),
+        ));
+        Ok(())
+    }
+}
+
+impl Delete {
+    fn run(self) -> Result<(), Failure> {
+        let mut vault = self.vault.open()?;
+        let credentials = all(&mut vault, None)?;
+        // All of them are looked for before the first one goes.
+        let found = self.ids.iter().map(|id| find(&credentials, id)).collect::<Result<Vec<_>, _>>()?;
+        for credential in found {
+            vault.remove(&credential.id).map_err(store_failure)?;
+            let summary = Summary::of(credential);
+            log::info!("deleted {}  {}", short(&summary.id), visible(&summary.rp_id));
+        }
+        Ok(())
+    }
+}
+
+impl Import {
+    fn run(self) -> Result<(), Failure> {
+        let text = read(&self.file)?;
+        let credentials = match self.format {
+            Format::Json => json::read(&text).map_err(|error| self.malformed(&error))?,
+            Format::Cxf => {
+                let imported = cxf::read(&text).map_err(|error| self.malformed(&error))?;
+                if imported.left_out > 0 {
+                    log::info!("left out {} entries that are no passkeys", imported.left_out);
+                }
+                imported.credentials
+            }
+        };
+        let mut vault = self.vault.open()?;
+        let (mut added, mut replaced, mut kept) = (0, 0, 0);
+        for credential in &credentials {
+            let is_here = vault.get(&credential.id).map_err(store_failure)?.is_some();
+            if is_here && !self.replace {
+                kept += 1;
+                continue;
+            }
+            vault.put(credential, None).map_err(store_failure)?;
+            if is_here { replaced += 1 } else { added += 1 }
+        }
+        log::info!("imported {added}, replaced {replaced}, left {kept} as they were");
+        Ok(())
+    }
+
+    fn malformed(&self, error: &ExchangeError) -> Failure {
+        let other = match self.format {
+            Format::Json => "if it is another manager's export, say --format cxf",
+            Format::Cxf => "if it is a `doppelkey credentials export`, say --format json",
+        };
+        Failure::new(format_args!("cannot import {}: {error}", self.file.display()), other)
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<(), Failure> {
+        let mut vault = self.vault.open()?;
+        let credentials = all(&mut vault, self.rp_id.as_deref())?;
+        let text = match (self.with_keys, self.format) {
+            (false, Format::Json) => pretty(&Vec::from_iter(credentials.iter().map(Summary::of))),
+            (false, Format::Cxf) => {
+                let hint =
+                    "say --with-keys if they are to leave the vault, or --format json for a list without";
+                return Err(Failure::new("a CXF file is made of private keys", hint));
+            }
+            (true, format) => {
+                pin::verify_user(&SharedStore::new(vault))?;
+                let written = match format {
+                    Format::Json => json::write(&credentials),
+                    Format::Cxf => cxf::write(&credentials, seconds_since_1970()),
+                };
+                let hint = "export the others with --rp-id";
+                Zeroizing::new(
+                    written.map_err(|error| Failure::new(format_args!("cannot export: {error}"), hint))?,
+                )
+            }
+        };
+        match &self.file {
+            Some(file) => write_private(file, &text),
+            None => {
+                print(&text);
+                print("\n");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Every credential, by relying party, newest first.
+fn all(store: &mut impl CredentialStore, rp_id: Option<&str>) -> Result<Vec<Credential>, Failure> {
+    let mut credentials = Vec::new();
+    let mut after = None;
+    while let Some(newest) = store.next_rp(after.as_ref()).map_err(store_failure)? {
+        let rp = newest.rp_id_hash;
+        after = Some(rp);
+        if rp_id.is_some_and(|rp_id| rp_id != newest.rp_id.as_str()) {
+            continue;
+        }
+        let mut before = u64::MAX;
+        while let Some(credential) = store.newest_before(&rp, before).map_err(store_failure)? {
+            before = credential.order;
+            credentials.push(credential);
+        }
+    }
+    Ok(credentials)
+}
+
+/// The one credential whose id begins so.
+fn find<'a>(credentials: &'a [Credential], id: &str) -> Result<&'a Credential, Failure> {
+    let id = id.trim_end_matches('…');
+    let begins = |credential: &&Credential| Summary::of(credential).id.starts_with(id);
+    let mut found = credentials.iter().filter(begins);
+    match (found.next(), found.next()) {
+        (Some(credential), None) => Ok(credential),
+        (Some(_), Some(_)) => Err(Failure::new(
+            format_args!("more than one passkey's id begins with {id}"),
+            "say more of the id; `doppelkey credentials list --json` has them whole",
+        )),
+        (None, _) => Err(Failure::new(
+            format_args!("there is no passkey whose id begins with {id}"),
+            "`doppelkey credentials list` lists them",
+        )),
+    }
+}
+
+pub(super) fn store_failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Full => {
+            Failure::new("the vault is full", "delete passkeys, or free some space on its disk")
+        }
+        StoreError::Fault => {
+            Failure::new("the vault's file cannot be read or written", "check its disk; nothing was changed")
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::File::open(file).and_then(|mut opened| opened.read_to_string(&mut text)).map(drop)
+    };
+    match read {
+        Ok(()) => Ok(text),
+        Err(error) => Err(Failure::new(
+            format_args!("cannot read {}: {error}", file.display()),
+            "name a file that you may read, or - for standard input",
+        )),
+    }
+}
+
+fn write_private(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(file).and_then(|mut opened| {
+        opened.write_all(text.as_bytes())?;
+        opened.write_all(b"\n")?;
+        opened.sync_all()
+    });
+    written.map_err(|error| {
+        let hint = "name a file that does not exist yet, in a folder that you may write to";
+        Failure::new(format_args!("cannot write {}: {error}", file.display()), hint)
+    })
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    print(&pretty(value));
+    print("\n");
+}
+
+fn pretty(value: &impl serde::Serialize) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::to_string_pretty(value).expect("summaries are plain data"))
+}
+
+/// The beginning of an id: enough to tell it from others, and to type.
+fn short(id: &str) -> String {
+    match id.char_indices().nth(16) {
+        Some((end, _)) => format!("{}…", &id[..end]),
+        None => id.into(),
+    }
+}
+
+/// Names come from a site: what would steer the terminal is shown, not sent to it.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of an export is for people")]
+fn seconds_since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,114 @@
+//! Out and in again, by our own reading and by that of the crate that credential managers use.
+
+use credential_exchange_format as theirs;
+use doppelkey_core::{Algorithm, CredRandom, Credential, CredentialProtection, PrivateKey, User};
+
+use super::{cxf, json, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
+
+fn full(algorithm: Algorithm) -> Credential {
+    Credential {
+        id: heapless::Vec::from_slice(&[7; 32]).unwrap(),
+        rp_id_hash: rp_id_hash("example.com"),
+        rp_id: heapless::String::try_from("example.com").unwrap(),
+        user: User {
+            id: heapless::Vec::from_slice(b"mona").unwrap(),
+            name: heapless::String::try_from("mona@example.com").ok(),
+            display_name: heapless::String::try_from("Mona Ä").ok(),
+        },
+        key: PrivateKey::generate(algorithm, &mut rand_core::UnwrapErr(getrandom::SysRng)),
+        order: 0,
+        sign_count: None,
+        backup_eligible: true,
+        backup_state: true,
+        protection: CredentialProtection::Optional,
+        cred_random: Some(CredRandom { with_uv: [1; 32], without_uv: [2; 32] }),
+        large_blob_key: None,
+        cred_blob: heapless::Vec::from_slice(&[3; 5]).ok(),
+        third_party_payment: true,
+        hidden: false,
+    }
+}
+
+#[test]
+fn our_own_format_keeps_everything() {
+    for algorithm in Algorithm::ALL.iter().copied() {
+        let mut credential = full(algorithm);
+        credential.sign_count = Some(41);
+        (credential.backup_eligible, credential.backup_state) = (false, false);
+        credential.protection = CredentialProtection::Required;
+        credential.large_blob_key = Some([9; 32]);
+        credential.hidden = true;
+        let text = json::write(std::slice::from_ref(&credential)).unwrap();
+        assert_eq!(json::read(&text).unwrap(), [credential], "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_private_key_of_every_algorithm_survives_pkcs8() {
+    for algorithm in Algorithm::ALL.iter().copied() {
+        let key = PrivateKey::generate(algorithm, &mut rand_core::UnwrapErr(getrandom::SysRng));
+        let der = private_key_to_pkcs8(&key).unwrap();
+        assert!(private_key_from_pkcs8(&der).as_ref() == Some(&key), "{algorithm:?}");
+        for length in 0..der.len() {
+            assert!(private_key_from_pkcs8(&der[..length]).is_none(), "{algorithm:?} cut to {length}");
+        }
+    }
+}
+
+/// Made by OpenSSL 3: `genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, and `-algorithm ed25519`.
+#[test]
+fn keys_that_openssl_made_are_read_and_written_as_it_does() {
+    for text in [
+        "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHtvbuq_0ViG9-GQmnVGtnoMkS9THFYxeJdzfQkN-QIahRANCAATVR3_Ayp35HKRGlovrZaPdYrTjet6Gy76Dlh0hNiMsnSJDKz8A2oLrtqEE_jshkFunYhDNn91tqs_zyOWtgoxV",
+        "MC4CAQAwBQYDK2VwBCIEIJxCwZTH5CzAQpecebL3yoeRK1SNB8P5CMofFx4T0_0w",
+    ] {
+        let der = super::from_base64url(text).unwrap();
+        let key = private_key_from_pkcs8(&der).unwrap();
+        assert_eq!(private_key_to_pkcs8(&key).unwrap().as_slice(), der, "{key:?}");
+    }
+}
+
+#[test]
+fn cxf_goes_through_the_managers_own_crate_and_back() {
+    let mut plain = full(Algorithm::EdDsa);
+    plain.id = heapless::Vec::from_slice(&[8; 16]).unwrap();
+    (plain.cred_random, plain.cred_blob, plain.third_party_payment) = (None, None, false);
+    let credentials = [full(Algorithm::Es256), plain];
+    let ours = cxf::write(&credentials, 1_700_000_000).unwrap();
+    let read: theirs::Header = serde_json::from_str(&ours).unwrap();
+    assert_eq!((read.version.major, read.version.minor, read.timestamp), (1, 0, 1_700_000_000));
+    let theirs::Credential::Passkey(passkey) = &read.accounts[0].items[0].credentials[0] else {
+        panic!("the first item is a passkey");
+    };
+    assert_eq!((passkey.rp_id.as_str(), passkey.username.as_str()), ("example.com", "mona@example.com"));
+    let theirs_text = serde_json::to_string(&read).unwrap();
+    let back = cxf::read(&theirs_text).unwrap();
+    assert_eq!((back.credentials.as_slice(), back.left_out), (&credentials[..], 0));
+}
+
+#[test]
+fn what_is_no_passkey_is_counted_and_left_out() {
+    let mut document: serde_json::Value =
+        serde_json::from_str(&cxf::write(&[full(Algorithm::Es256)], 0).unwrap()).unwrap();
+    let credentials = document["accounts"][0]["items"][0]["credentials"].as_array_mut().unwrap();
+    credentials.push(serde_json::json!({ "type": "basic-auth", "username": { "value": "mona" } }));
+    let imported = cxf::read(&document.to_string()).unwrap();
+    assert_eq!((imported.credentials.len(), imported.left_out), (1, 1));
+}
+
+#[test]
+fn a_wrong_member_is_named() {
+    let text = json::write(&[full(Algorithm::Es256)]).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (member, wrong) in
+        [("private_key", "AAAA"), ("id", ""), ("user_id", "*"), ("cred_random_with_uv", "AA")]
+    {
+        let mut document = document.clone();
+        document["credentials"][0][member] = wrong.into();
+        let error = json::read(&document.to_string()).unwrap_err();
+        assert_eq!(error.to_string(), format!("credentials[0].{member}: this is not what belongs here"));
+    }
+    let mut document = document.clone();
+    document["credentials"][0]["unheard_of"] = 1.into();
+    assert!(json::read(&document.to_string()).unwrap_err().to_string().contains("unheard_of"));
+}

@@ -1,0 +1,207 @@
+//! `doppelkey credentials`, `pin` and `reset`, as a user runs them.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use doppelkey::vault::{Custody, Vault};
+use doppelkey_core::{Algorithm, Credential, CredentialProtection, CredentialStore as _, PrivateKey, User};
+
+/// A folder with a vault of three passkeys.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Folder(tempfile::tempdir().expect("there is room for a folder"));
+        let mut vault = folder.open("vault");
+        for (number, rp_id, name) in
+            [(1, "example.com", "mona"), (2, "example.com", "lisa"), (3, "b.test", "mona")]
+        {
+            vault.put(&credential(number, rp_id, name), None).expect("there is room");
+        }
+        folder
+    }
+
+    fn open(&self, name: &str) -> Vault {
+        Vault::open(&self.0.path().join(name), Some(Custody::File(self.0.path().join("key"))))
+            .expect("it opens")
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs the program on the vault of this name.
+    fn run(&self, vault: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+        program.args(arguments).arg("--vault").arg(self.path().join(vault)).current_dir(self.path());
+        program.arg("--custody").arg(format!("file:{}", self.path().join("key").display()));
+        program.envs(environment.iter().copied()).stdin(std::process::Stdio::null());
+        program.output().expect("it runs")
+    }
+
+    /// What it prints when it is well.
+    fn done(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let output = self.run("vault", arguments, environment);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
+    /// What it says when it is not: error and hint, with exit status 1.
+    fn failed(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let output = self.run("vault", arguments, environment);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.stdout, b"");
+        let text = String::from_utf8(output.stderr).expect("it prints text");
+        text.replace(self.path().to_str().expect("it is UTF-8"), "FOLDER")
+    }
+}
+
+const PIN: &[(&str, &str)] = &[("DOPPELKEY_PIN", "1234"), ("DOPPELKEY_NEW_PIN", "1234")];
+
+#[test]
+fn passkeys_are_listed_shown_and_deleted() {
+    let folder = Folder::new();
+    let list = folder.done(&["credentials", "list"], &[]);
+    assert_eq!(
+        list.lines().collect::<std::collections::BTreeSet<_>>(),
+        [
+            "AQEBAQEBAQEBAQEB…  example.com  mona",
+            "AgICAgICAgICAgIC…  example.com  lisa",
+            "AwMDAwMDAwMDAwMD…  b.test  mona"
+        ]
+        .into()
+    );
+    let of_one = folder.done(&["credentials", "list", "--json", "--rp-id", "b.test"], &[]);
+    let of_one: serde_json::Value = serde_json::from_str(&of_one).expect("it is JSON");
+    assert_eq!((of_one.as_array().map(Vec::len), &of_one[0]["user_name"]), (Some(1), &"mona".into()));
+    let shown = folder.done(&["credentials", "show", "AgIC"], &[]);
+    assert!(shown.contains("relying party    example.com\nuser name        lisa\n"), "{shown}");
+    folder.done(&["credentials", "delete", "AgIC", "AwMD"], &[]);
+    assert_eq!(folder.done(&["credentials", "list"], &[]), "AQEBAQEBAQEBAQEB…  example.com  mona\n");
+    assert_eq!(
+        folder.failed(&["credentials", "show", "AgIC"], &[]),
+        "error: there is no passkey whose id begins with AgIC\nhint: `doppelkey credentials list` lists them\n"
+    );
+}
+
+#[test]
+fn private_keys_leave_only_when_asked_for_and_with_the_pin() {
+    let folder = Folder::new();
+    let without = folder.done(&["credentials", "export"], &[]);
+    assert!(!without.contains("private_key") && without.contains("example.com"), "{without}");
+    assert_eq!(
+        folder.failed(&["credentials", "export", "--format", "cxf"], &[]),
+        "error: a CXF file is made of private keys\n\
+         hint: say --with-keys if they are to leave the vault, or --format json for a list without\n"
+    );
+    assert_eq!(
+        folder.failed(&["credentials", "export", "--with-keys"], PIN),
+        "error: you must prove who you are for this, and the vault has no PIN\n\
+         hint: set one with `doppelkey pin set`, then try again\n"
+    );
+    folder.done(&["pin", "set"], PIN);
+    assert_eq!(
+        folder.failed(&["credentials", "export", "--with-keys"], &[("DOPPELKEY_PIN", "4321")]),
+        "error: the PIN is wrong\nhint: try again; after eight wrong PINs only a reset helps\n"
+    );
+    assert!(folder.done(&["credentials", "export", "--with-keys"], PIN).contains("private_key"));
+}
+
+#[test]
+fn an_export_is_imported_into_another_vault() {
+    let folder = Folder::new();
+    folder.done(&["pin", "set"], PIN);
+    for (format, file) in [("json", "out.json"), ("cxf", "out.cxf")] {
+        folder.done(&["credentials", "export", file, "--with-keys", "--format", format], PIN);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &folder.path().join(file).metadata().expect("it is there").permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+        let other = format!("other-{format}");
+        let imported = folder.run(&other, &["credentials", "import", file, "--format", format], &[]);
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        let again = folder.run(&other, &["credentials", "import", file, "--format", format], &[]);
+        assert!(
+            String::from_utf8_lossy(&again.stderr).contains("imported 0, replaced 0, left 3 as they were")
+        );
+        let mut vault = folder.open(&other);
+        assert_eq!(vault.len(), Ok(3));
+        let found = vault.get(&[2; 16]).expect("it reads").expect("it is here");
+        assert_eq!(found.key, credential(2, "example.com", "lisa").key);
+        assert_eq!(found.user.name.as_deref(), Some("lisa"));
+    }
+    let failed = folder.failed(&["credentials", "import", "out.cxf"], &[]);
+    assert!(failed.starts_with("error: cannot import out.cxf: "), "{failed}");
+    assert!(failed.ends_with("hint: if it is another manager's export, say --format cxf\n"), "{failed}");
+}
+
+#[test]
+fn the_pin_is_set_changed_and_removed() {
+    let folder = Folder::new();
+    folder.done(&["pin", "set"], PIN);
+    assert_eq!(
+        folder.failed(&["pin", "set"], PIN),
+        "error: this vault has a PIN already\nhint: change it with `doppelkey pin change`\n"
+    );
+    folder.done(&["pin", "change"], &[("DOPPELKEY_PIN", "1234"), ("DOPPELKEY_NEW_PIN", "öäü€")]);
+    assert_eq!(
+        folder.failed(&["pin", "remove"], PIN),
+        "error: the PIN is wrong\nhint: try again; after eight wrong PINs only a reset helps\n"
+    );
+    folder.done(&["pin", "remove"], &[("DOPPELKEY_PIN", "öäü€")]);
+    assert_eq!(
+        folder.failed(&["pin", "change"], PIN),
+        "error: this vault has no PIN\nhint: set one with `doppelkey pin set`\n"
+    );
+    assert_eq!(folder.open("vault").len(), Ok(3), "the passkeys stayed");
+}
+
+#[test]
+fn a_reset_forgets_everything_after_a_confirmation() {
+    let folder = Folder::new();
+    folder.done(&["pin", "set"], PIN);
+    assert_eq!(
+        folder.failed(&["reset"], &[]),
+        "error: nobody is there to confirm a reset\nhint: say --yes\n"
+    );
+    assert_eq!(folder.open("vault").len(), Ok(3));
+    folder.done(&["reset", "--yes"], &[]);
+    assert_eq!(folder.open("vault").len(), Ok(0));
+    folder.done(&["pin", "set"], PIN);
+}
+
+#[test]
+fn a_vault_in_use_is_left_alone() {
+    let folder = Folder::new();
+    let _held = folder.open("vault");
+    assert_eq!(
+        folder.failed(&["credentials", "list"], &[]),
+        "error: another process is using the vault FOLDER/vault\n\
+         hint: stop the other doppelkey first, or name another file with --vault\n"
+    );
+}
+
+fn credential(number: u8, rp_id: &str, name: &str) -> Credential {
+    Credential {
+        id: heapless::Vec::from_slice(&[number; 16]).expect("16 bytes fit"),
+        rp_id_hash: doppelkey::vault::exchange::rp_id_hash(rp_id),
+        rp_id: heapless::String::try_from(rp_id).expect("it fits"),
+        user: User {
+            id: heapless::Vec::from_slice(&[number]).expect("it fits"),
+            name: heapless::String::try_from(name).ok(),
+            display_name: None,
+        },
+        key: PrivateKey::from_bytes(Algorithm::Es256, &[number; 32]).expect("a small scalar is a key"),
+        order: 0,
+        sign_count: None,
+        backup_eligible: true,
+        backup_state: true,
+        protection: CredentialProtection::Optional,
+        cred_random: None,
+        large_blob_key: None,
+        cred_blob: None,
+        third_party_payment: false,
+        hidden: false,
+    }
+}
