@@ -2,6 +2,7 @@
 //!
 //! * [`app`] is the whole service as an [`axum::Router`]; [`serve`] runs it on a listener.
 //! * [`Config`] is what an operator decides at the start, [`Policy`](policy::Policy) what can change while it runs.
+//! * [`metadata`] is what is known about models of authenticators.
 //! * [`verify`] is the verifier alone: pure, and told step by step.
 //!
 //! It shares no code with the authenticator of this workspace, so that each tests the other.
@@ -20,6 +21,7 @@ mod flows;
 mod identifiers;
 mod limits;
 mod mail;
+pub mod metadata;
 mod pages;
 mod passwords;
 pub mod policy;

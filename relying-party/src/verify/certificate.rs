@@ -82,6 +82,12 @@ impl Certificate {
         PublicKey::from_spki(info).map_err(CertificateError::Key)
     }
 
+    /// The public key as bits, whatever its kind.
+    pub(crate) fn key_bits(&self) -> Option<Vec<u8>> {
+        let info = self.parsed.tbs_certificate().subject_public_key_info();
+        info.subject_public_key.as_bytes().map(<[u8]>::to_vec)
+    }
+
     pub(crate) fn require_version_3(&self) -> Result<(), CertificateError> {
         match self.parsed.tbs_certificate().version() {
             Version::V3 => Ok(()),

@@ -48,7 +48,14 @@ mod signature;
 mod transcript;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+/// What metadata needs of the verifier to judge signatures and chains.
+pub(crate) mod trust {
+    pub(crate) use super::certificate::{Certificate, chains_to};
+    pub(crate) use super::response::base64url;
+    pub(crate) use super::signature::{Hash, Scheme};
+}
 
 pub use attestation::{Attestation, AttestationError, AttestationKind};
 pub use authentication::{Authentication, verify_authentication};

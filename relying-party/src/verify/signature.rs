@@ -222,6 +222,21 @@ impl PublicKey {
         }
     }
 
+    /// The same with a signature as JSON Web Signatures write it: r‖s of fixed length for ECDSA.
+    pub(crate) fn verify_jws(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        let Scheme::Ecdsa(hash) = scheme else { return self.verify(scheme, message, signature) };
+        let digest = hash.of(message);
+        match self {
+            Self::P256(key) => p256::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_prehash(&digest, &signature).is_ok()),
+            Self::P384(key) => p384::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_prehash(&digest, &signature).is_ok()),
+            Self::P521(key) => p521::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_prehash(&digest, &signature).is_ok()),
+            _ => false,
+        }
+    }
+
     fn verify_ecdsa(&self, hash: Hash, message: &[u8], der: &[u8]) -> Option<()> {
         let digest = hash.of(message);
         match self {

@@ -11,7 +11,7 @@ use super::workshop::{
 };
 use super::{Mutant, right, wrong};
 
-mod certified;
+pub(crate) mod certified;
 
 use certified::Certified;
 

@@ -4,14 +4,14 @@
 //! themselves are kept as cases in `tests/vectors/webauthn-cases.jsonl`, for other verifiers and for
 //! `doppelkey verify`; after a change here, write the file anew with `DOPPELKEY_WRITE_VECTORS=1 cargo test -p doppelkey-relying-party mutants`.
 
-mod attestation;
+pub(crate) mod attestation;
 mod authentication;
 mod client_data;
-mod der;
+pub(crate) mod der;
 mod registration;
 mod robustness;
 mod w3c;
-mod workshop;
+pub(crate) mod workshop;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -8,58 +8,58 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::response::to_base64url;
 
-pub(super) const CHALLENGE: [u8; 32] = [0xfb; 32];
-pub(super) const UP: u8 = 0x01;
-pub(super) const UV: u8 = 0x04;
-pub(super) const BE: u8 = 0x08;
-pub(super) const BS: u8 = 0x10;
-pub(super) const AT: u8 = 0x40;
-pub(super) const ED: u8 = 0x80;
+pub(crate) const CHALLENGE: [u8; 32] = [0xfb; 32];
+pub(crate) const UP: u8 = 0x01;
+pub(crate) const UV: u8 = 0x04;
+pub(crate) const BE: u8 = 0x08;
+pub(crate) const BS: u8 = 0x10;
+pub(crate) const AT: u8 = 0x40;
+pub(crate) const ED: u8 = 0x80;
 
 /// The private key of the vector none.ES256.
-pub(super) fn credential_key() -> SigningKey {
+pub(crate) fn credential_key() -> SigningKey {
     key("6e68e7a58484a3264f66b77f5d6dc5bc36a47085b615c9727ab334e8c369c2ee")
 }
 
 /// The private key of the vector packed-self.ES256: another credential's.
-pub(super) fn other_key() -> SigningKey {
+pub(crate) fn other_key() -> SigningKey {
     key("b4bbfa5d68e1693b6ef5a19a0e60ef7ee2cbcac81f7fec7006ac3a21e0c5116a")
 }
 
-pub(super) fn key(hex: &str) -> SigningKey {
+pub(crate) fn key(hex: &str) -> SigningKey {
     SigningKey::from_slice(&unhex(hex)).unwrap()
 }
 
-pub(super) fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
     Sha256::digest(bytes).to_vec()
 }
 
 /// A signature in DER.
-pub(super) fn sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
     let signature: Signature = key.sign(message);
     signature.to_der().as_bytes().to_vec()
 }
 
-pub(super) fn cbor(value: &Cbor) -> Vec<u8> {
+pub(crate) fn cbor(value: &Cbor) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).unwrap();
     bytes
 }
 
-pub(super) fn text_map<const N: usize>(members: [(&str, Cbor); N]) -> Cbor {
+pub(crate) fn text_map<const N: usize>(members: [(&str, Cbor); N]) -> Cbor {
     Cbor::Map(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
-pub(super) fn label_map<const N: usize>(members: [(i64, Cbor); N]) -> Cbor {
+pub(crate) fn label_map<const N: usize>(members: [(i64, Cbor); N]) -> Cbor {
     Cbor::Map(members.into_iter().map(|(label, value)| (label.into(), value)).collect())
 }
 
 /// An ES256 key in COSE.
-pub(super) fn es256(key: &SigningKey) -> Cbor {
+pub(crate) fn es256(key: &SigningKey) -> Cbor {
     let point = key.verifying_key().to_sec1_point(false);
     let point = point.as_bytes();
     label_map([
@@ -73,14 +73,14 @@ pub(super) fn es256(key: &SigningKey) -> Cbor {
 
 /// What goes into `clientDataJSON`.
 #[derive(Clone)]
-pub(super) struct ClientData {
-    pub(super) kind: String,
-    pub(super) challenge: String,
-    pub(super) origin: String,
-    pub(super) cross_origin: Option<bool>,
-    pub(super) top_origin: Option<String>,
+pub(crate) struct ClientData {
+    pub(crate) kind: String,
+    pub(crate) challenge: String,
+    pub(crate) origin: String,
+    pub(crate) cross_origin: Option<bool>,
+    pub(crate) top_origin: Option<String>,
     /// Instead of all the above.
-    pub(super) raw: Option<Vec<u8>>,
+    pub(crate) raw: Option<Vec<u8>>,
 }
 
 impl ClientData {
@@ -95,7 +95,7 @@ impl ClientData {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut members = json!({ "type": self.kind, "challenge": self.challenge, "origin": self.origin });
         if let Some(cross_origin) = self.cross_origin {
             members["crossOrigin"] = cross_origin.into();
@@ -106,38 +106,38 @@ impl ClientData {
         members.to_string()
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.raw.clone().unwrap_or_else(|| self.text().into_bytes())
     }
 }
 
 /// A statement is made from the authenticator data and the hash of the client data.
-pub(super) type Attest = Box<dyn Fn(&[u8], &[u8]) -> Cbor>;
+pub(crate) type Attest = Box<dyn Fn(&[u8], &[u8]) -> Cbor>;
 
 /// A registration in the making: right as it stands, with no attestation.
-pub(super) struct Registration {
-    pub(super) client_data: ClientData,
-    pub(super) rp_id: String,
-    pub(super) flags: u8,
-    pub(super) sign_count: u32,
-    pub(super) aaguid: [u8; 16],
-    pub(super) id: Vec<u8>,
+pub(crate) struct Registration {
+    pub(crate) client_data: ClientData,
+    pub(crate) rp_id: String,
+    pub(crate) flags: u8,
+    pub(crate) sign_count: u32,
+    pub(crate) aaguid: [u8; 16],
+    pub(crate) id: Vec<u8>,
     /// Instead of the length of the id.
-    pub(super) id_length: Option<u16>,
+    pub(crate) id_length: Option<u16>,
     /// The key, in CBOR.
-    pub(super) key: Vec<u8>,
-    pub(super) extensions: Vec<u8>,
-    pub(super) tail: Vec<u8>,
-    pub(super) format: String,
-    pub(super) attest: Attest,
+    pub(crate) key: Vec<u8>,
+    pub(crate) extensions: Vec<u8>,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) format: String,
+    pub(crate) attest: Attest,
     /// Instead of what all the above make.
-    pub(super) auth_data: Option<Vec<u8>>,
-    pub(super) attestation_object: Option<Vec<u8>>,
-    pub(super) policy: Value,
+    pub(crate) auth_data: Option<Vec<u8>>,
+    pub(crate) attestation_object: Option<Vec<u8>>,
+    pub(crate) policy: Value,
 }
 
 impl Registration {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             client_data: ClientData::new("webauthn.create"),
             rp_id: "example.org".into(),
@@ -157,7 +157,7 @@ impl Registration {
         }
     }
 
-    pub(super) fn auth_data(&self) -> Vec<u8> {
+    pub(crate) fn auth_data(&self) -> Vec<u8> {
         let length = self.id_length.unwrap_or(self.id.len() as u16).to_be_bytes();
         self.auth_data.clone().unwrap_or_else(|| {
             let parts: [&[u8]; 9] = [
@@ -175,7 +175,7 @@ impl Registration {
         })
     }
 
-    pub(super) fn attestation_object(&self) -> Vec<u8> {
+    pub(crate) fn attestation_object(&self) -> Vec<u8> {
         let auth_data = self.auth_data();
         let statement = (self.attest)(&auth_data, &sha256(&self.client_data.bytes()));
         self.attestation_object.clone().unwrap_or_else(|| {
@@ -187,7 +187,7 @@ impl Registration {
         })
     }
 
-    pub(super) fn case(&self) -> Value {
+    pub(crate) fn case(&self) -> Value {
         json!({
             "ceremony": "registration",
             "challenge": to_base64url(&CHALLENGE),
@@ -209,25 +209,25 @@ impl Registration {
 }
 
 /// A signature is made from the message to sign.
-pub(super) type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+pub(crate) type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 /// An assertion in the making: right as it stands.
-pub(super) struct Assertion {
-    pub(super) client_data: ClientData,
-    pub(super) rp_id: String,
-    pub(super) flags: u8,
-    pub(super) sign_count: u32,
-    pub(super) tail: Vec<u8>,
+pub(crate) struct Assertion {
+    pub(crate) client_data: ClientData,
+    pub(crate) rp_id: String,
+    pub(crate) flags: u8,
+    pub(crate) sign_count: u32,
+    pub(crate) tail: Vec<u8>,
     /// Instead of what the above make.
-    pub(super) auth_data: Option<Vec<u8>>,
-    pub(super) sign: Sign,
+    pub(crate) auth_data: Option<Vec<u8>>,
+    pub(crate) sign: Sign,
     /// The key of the record, in CBOR.
-    pub(super) key: Vec<u8>,
-    pub(super) policy: Value,
+    pub(crate) key: Vec<u8>,
+    pub(crate) policy: Value,
 }
 
 impl Assertion {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             client_data: ClientData::new("webauthn.get"),
             rp_id: "example.org".into(),
@@ -241,7 +241,7 @@ impl Assertion {
         }
     }
 
-    pub(super) fn case(&self) -> Value {
+    pub(crate) fn case(&self) -> Value {
         let auth_data = self.auth_data.clone().unwrap_or_else(|| {
             let count = self.sign_count.to_be_bytes();
             [&sha256(self.rp_id.as_bytes())[..], &[self.flags], &count, &self.tail].concat()

@@ -3,52 +3,52 @@
 use super::*;
 
 /// A statement of any format with `x5c`, in the making.
-pub(super) struct Certified {
+pub(crate) struct Certified {
     format: &'static str,
-    pub(super) alg: Option<i64>,
+    pub(crate) alg: Option<i64>,
     /// The bytes that are signed, from authenticator data and hash.
-    pub(super) message: fn(&[u8], &[u8]) -> Vec<u8>,
-    pub(super) signer: SigningKey,
+    pub(crate) message: fn(&[u8], &[u8]) -> Vec<u8>,
+    pub(crate) signer: SigningKey,
     /// Version minus one; absent for version 1.
-    pub(super) version: Option<u8>,
-    pub(super) subject: Vec<(&'static str, Vec<u8>)>,
-    pub(super) extensions: Vec<Vec<u8>>,
+    pub(crate) version: Option<u8>,
+    pub(crate) subject: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) extensions: Vec<Vec<u8>>,
     certificate_key: SigningKey,
     /// Instead of the key above: a whole SubjectPublicKeyInfo.
-    pub(super) public_key: Option<Vec<u8>>,
-    pub(super) issuer: SigningKey,
+    pub(crate) public_key: Option<Vec<u8>>,
+    pub(crate) issuer: SigningKey,
     issuer_name: Option<Vec<u8>>,
     /// `x5c`, from the attestation certificate.
-    pub(super) chain: fn(&[u8]) -> Cbor,
-    pub(super) tpm: Tpm,
-    pub(super) android: Android,
-    pub(super) apple: Apple,
+    pub(crate) chain: fn(&[u8]) -> Cbor,
+    pub(crate) tpm: Tpm,
+    pub(crate) android: Android,
+    pub(crate) apple: Apple,
 }
 
-pub(super) struct Tpm {
-    pub(super) ver: &'static str,
-    pub(super) magic: u32,
-    pub(super) kind: u16,
-    pub(super) extra_data: fn(&[u8]) -> Vec<u8>,
-    pub(super) name: fn(&[u8]) -> Vec<u8>,
-    pub(super) tail: Vec<u8>,
-    pub(super) key: SigningKey,
-    pub(super) curve: u16,
-    pub(super) symmetric: u16,
-    pub(super) area_tail: Vec<u8>,
+pub(crate) struct Tpm {
+    pub(crate) ver: &'static str,
+    pub(crate) magic: u32,
+    pub(crate) kind: u16,
+    pub(crate) extra_data: fn(&[u8]) -> Vec<u8>,
+    pub(crate) name: fn(&[u8]) -> Vec<u8>,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) key: SigningKey,
+    pub(crate) curve: u16,
+    pub(crate) symmetric: u16,
+    pub(crate) area_tail: Vec<u8>,
 }
 
-pub(super) struct Android {
-    pub(super) challenge: fn(&[u8]) -> Vec<u8>,
-    pub(super) members: Vec<Vec<u8>>,
+pub(crate) struct Android {
+    pub(crate) challenge: fn(&[u8]) -> Vec<u8>,
+    pub(crate) members: Vec<Vec<u8>>,
     /// Put the members in the software list.
-    pub(super) swap: bool,
-    pub(super) absent: bool,
+    pub(crate) swap: bool,
+    pub(crate) absent: bool,
 }
 
-pub(super) struct Apple {
-    pub(super) nonce: fn(&[u8]) -> Vec<u8>,
-    pub(super) absent: bool,
+pub(crate) struct Apple {
+    pub(crate) nonce: fn(&[u8]) -> Vec<u8>,
+    pub(crate) absent: bool,
 }
 
 impl Certified {
@@ -100,11 +100,11 @@ impl Certified {
         certified
     }
 
-    pub(super) fn packed(change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn packed(change: impl FnOnce(&mut Self)) -> Self {
         Self::new("packed", change)
     }
 
-    pub(super) fn fido_u2f(change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn fido_u2f(change: impl FnOnce(&mut Self)) -> Self {
         Self::new("fido-u2f", |it| {
             it.alg = None;
             // authenticator data: rpIdHash, flags, counter, AAGUID, length, id of 32 bytes, key
@@ -116,7 +116,7 @@ impl Certified {
         })
     }
 
-    pub(super) fn tpm(change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn tpm(change: impl FnOnce(&mut Self)) -> Self {
         Self::new("tpm", |it| {
             it.subject.clear();
             it.extensions.push(purpose("2.23.133.8.3"));
@@ -125,14 +125,14 @@ impl Certified {
         })
     }
 
-    pub(super) fn android_key(change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn android_key(change: impl FnOnce(&mut Self)) -> Self {
         Self::new("android-key", |it| {
             it.signer_and_subject(credential_key());
             change(it);
         })
     }
 
-    pub(super) fn apple(change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn apple(change: impl FnOnce(&mut Self)) -> Self {
         Self::new("apple", |it| {
             it.alg = None;
             it.signer_and_subject(credential_key());
@@ -140,13 +140,13 @@ impl Certified {
         })
     }
 
-    pub(super) fn signer_and_subject(&mut self, key: SigningKey) {
+    pub(crate) fn signer_and_subject(&mut self, key: SigningKey) {
         self.signer = key.clone();
         self.certificate_key = key;
     }
 
     /// Issued by a CA between the root and the attestation certificate, or by one that is none.
-    pub(super) fn through_intermediate(&mut self, ca: bool) {
+    pub(crate) fn through_intermediate(&mut self, ca: bool) {
         self.issuer = other_key();
         self.issuer_name = Some(der::name(&intermediate_name()));
         self.chain = if ca {
@@ -156,15 +156,15 @@ impl Certified {
         };
     }
 
-    pub(super) fn registration(self) -> Registration {
+    pub(crate) fn registration(self) -> Registration {
         attested(self.format, move |data, hash| self.statement(data, hash))
     }
 
-    pub(super) fn case(self) -> Value {
+    pub(crate) fn case(self) -> Value {
         self.registration().case()
     }
 
-    pub(super) fn statement(&self, data: &[u8], hash: &[u8]) -> Cbor {
+    pub(crate) fn statement(&self, data: &[u8], hash: &[u8]) -> Cbor {
         let mut members: Vec<(Cbor, Cbor)> = Vec::new();
         members.extend(self.alg.map(|alg| ("alg".into(), alg.into())));
         let mut signed = (self.message)(data, hash);
@@ -248,28 +248,28 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
 }
 
-pub(super) fn basic_constraints(ca: bool) -> Vec<u8> {
+pub(crate) fn basic_constraints(ca: bool) -> Vec<u8> {
     let content = if ca { vec![der::tlv(&[0x01], &[0xff])] } else { vec![] };
     der::extension("2.5.29.19", true, &der::sequence(&content))
 }
 
-pub(super) fn purpose(oid: &str) -> Vec<u8> {
+pub(crate) fn purpose(oid: &str) -> Vec<u8> {
     der::extension("2.5.29.37", false, &der::sequence(&[der::oid(oid)]))
 }
 
 /// The subject's alternative name: a directory name with attributes of the TPM.
-pub(super) fn tpm_name(attributes: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn tpm_name(attributes: &[(&str, &str)]) -> Vec<u8> {
     let attributes: Vec<_> = attributes.iter().map(|(kind, value)| (*kind, der::utf8(value))).collect();
     let names = der::sequence(&[der::explicit(4, &der::name(&attributes))]);
     der::extension("2.5.29.17", true, &names)
 }
 
 /// The root that the W3C vectors publish.
-pub(super) fn root() -> Vec<u8> {
+pub(crate) fn root() -> Vec<u8> {
     published("attestation_ca_cert")
 }
 
-fn ca_key() -> SigningKey {
+pub(crate) fn ca_key() -> SigningKey {
     SigningKey::from_slice(&published("attestation_ca_key")).unwrap()
 }
 
@@ -279,7 +279,7 @@ fn published(name: &str) -> Vec<u8> {
     unhex(suite["attestation_root"][name].as_str().unwrap())
 }
 
-fn root_name() -> Vec<u8> {
+pub(crate) fn root_name() -> Vec<u8> {
     use ::der::{Decode as _, Encode as _};
     let root = x509_cert::Certificate::from_der(&root()).unwrap();
     root.tbs_certificate().subject().to_der().unwrap()
@@ -294,14 +294,14 @@ fn intermediate(ca: bool) -> Vec<u8> {
     certificate(Some(2), &root_name(), &ca_key(), &name, &public_key(&other_key()), &[basic_constraints(ca)])
 }
 
-fn public_key(key: &SigningKey) -> Vec<u8> {
+pub(crate) fn public_key(key: &SigningKey) -> Vec<u8> {
     let point = key.verifying_key().to_sec1_point(false);
     let algorithm = der::sequence(&[der::oid("1.2.840.10045.2.1"), der::oid("1.2.840.10045.3.1.7")]);
     der::sequence(&[algorithm, der::bits(point.as_bytes())])
 }
 
 /// Valid from 2024 to 3024, as the certificates of the vectors.
-fn certificate(
+pub(crate) fn certificate(
     version: Option<u8>,
     issuer_name: &[u8],
     issuer: &SigningKey,
