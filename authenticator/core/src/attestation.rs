@@ -8,7 +8,7 @@ mod attester;
 mod statement;
 
 #[cfg(feature = "alloc")]
-pub use attester::{AttestationRequest, Attester, Members, Statement};
+pub use attester::{AttestationRequest, Attester, CertificateFault, Members, Statement};
 pub(crate) use statement::Attested;
 
 /// A way to attest.

@@ -168,6 +168,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if request.len() > usize::from(self.configuration.limits.max_message_size) {
             return Err(Status::RequestTooLarge);
         }
+        if let Some(status) = self.configuration.faults.status(*command) {
+            let _ = response.push(status);
+            return Ok(Reply::Done);
+        }
         let command = Command::from_byte(*command).ok_or(Status::InvalidCommand)?;
         // The status byte; an error replaces it.
         let _ = response.push(Status::Ok as u8);

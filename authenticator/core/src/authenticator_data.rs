@@ -16,6 +16,7 @@ use heapless::Vec;
 
 use crate::cbor::Writer;
 use crate::credential::{CREDENTIAL_ID_MAX, Credential};
+use crate::faults::Faults;
 use crate::key::{PUBLIC_KEY_MAX, PrivateKey};
 use crate::status::{Status, Step};
 
@@ -52,24 +53,27 @@ pub(crate) fn flags(credential: &Credential, up: bool, uv: bool) -> u8 {
 }
 
 impl AuthenticatorData {
-    pub(crate) fn new(rp_id_hash: &[u8; 32], flags: u8, sign_count: u32) -> Self {
+    pub(crate) fn new(rp_id_hash: [u8; 32], flags: u8, sign_count: u32) -> Self {
         let mut bytes = Vec::new();
-        let _ = bytes.extend_from_slice(rp_id_hash);
+        let _ = bytes.extend_from_slice(&rp_id_hash);
         let _ = bytes.push(flags);
         let _ = bytes.extend_from_slice(&sign_count.to_be_bytes());
         AuthenticatorData { bytes }
     }
 
     /// Adds attested credential data (WebAuthn §6.5.1).
-    pub(crate) fn attest(&mut self, aaguid: &[u8; 16], id: &[u8], key: &PrivateKey) -> Step {
+    pub(crate) fn attest(&mut self, aaguid: &[u8; 16], id: &[u8], key: &PrivateKey, faults: &Faults) -> Step {
         self.bytes[FLAGS] |= flag::AT;
+        let (aaguid, id) = (faults.aaguid(*aaguid), faults.credential_id(id));
         let length = u16::try_from(id.len()).map_err(|_| Status::LimitExceeded)?;
         for part in [&aaguid[..], &length.to_be_bytes(), id] {
             self.bytes.extend_from_slice(part).map_err(|_| Status::LimitExceeded)?;
         }
         let mut writer = Writer::new(&mut self.bytes);
         key.write_public(&mut writer).ok_or(Status::Other)?;
-        writer.finish()
+        writer.finish()?;
+        faults.public_key(&mut self.bytes);
+        Ok(())
     }
 
     /// Adds extension outputs, unless there are none.

@@ -6,6 +6,7 @@ use heapless::{String, Vec};
 
 use crate::attestation::Attestation;
 use crate::credential::CREDENTIAL_ID_MAX;
+use crate::faults::Faults;
 use crate::key::Algorithm;
 
 /// Defines an enumeration whose variants have the specification's names.
@@ -32,6 +33,8 @@ macro_rules! names {
         }
     };
 }
+
+pub(crate) use names;
 
 names! {
     /// What getInfo's `versions` can name (CTAP §6.4). 2.2 has no name of its own.
@@ -199,6 +202,8 @@ pub struct Configuration {
     pub max_fingerprints: u8,
     /// How many samples an enrolment takes.
     pub fingerprint_samples: u8,
+    /// How it misbehaves; not at all without the feature `faults`.
+    pub faults: Faults,
 }
 
 /// Sizes and numbers of a [`Configuration`]. What this build cannot do is cut to what it can.
@@ -318,6 +323,7 @@ impl Configuration {
             long_touch_for_reset: None,
             max_fingerprints: 5,
             fingerprint_samples: 4,
+            faults: Faults::default(),
         }
     }
 

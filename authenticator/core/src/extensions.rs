@@ -18,6 +18,7 @@ use crate::cbor::{Item, Map, Writer};
 use crate::configuration::{Configuration, Extension};
 use crate::credential::{CredRandom, Credential, CredentialProtection};
 use crate::ctap2::ceremony::Verification;
+use crate::faults::{Faults, UNKNOWN_EXTENSION};
 use crate::settings::Settings;
 use crate::status::Step;
 use crate::store::CredentialStore;
@@ -130,7 +131,7 @@ impl Creation {
         rng: &mut impl CryptoRng,
     ) -> Step<Outputs> {
         let told = settings.tells_pin_policy(&credential.rp_id_hash);
-        written(|outputs| {
+        written(&configuration.faults, |outputs| {
             if self.uvm {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
             }
@@ -173,7 +174,7 @@ impl Assertion {
         verification: Verification,
         rng: &mut impl CryptoRng,
     ) -> Step<Outputs> {
-        written(|outputs| {
+        written(&configuration.faults, |outputs| {
             if self.uvm {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
             }
@@ -194,10 +195,16 @@ impl Assertion {
 }
 
 /// A map of outputs; nothing where there are none.
-fn written(write: impl FnOnce(&mut crate::cbor::Members<'_, '_>) -> Step) -> Step<Outputs> {
+fn written(faults: &Faults, write: impl FnOnce(&mut crate::cbor::Members<'_, '_>) -> Step) -> Step<Outputs> {
     let mut outputs = Outputs::new();
     let mut writer = Writer::new(&mut outputs);
-    writer.counted_map(write)?;
+    writer.counted_map(|outputs| {
+        write(outputs)?;
+        if faults.unknown_extension() {
+            outputs.text(UNKNOWN_EXTENSION).boolean(true);
+        }
+        Ok(())
+    })?;
     writer.finish()?;
     if outputs.len() == EMPTY_MAP {
         outputs.clear();

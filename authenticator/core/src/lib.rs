@@ -18,6 +18,7 @@ mod configuration;
 mod credential;
 mod ctap2;
 mod extensions;
+mod faults;
 mod fingerprint;
 mod identity;
 mod key;
@@ -39,10 +40,13 @@ mod wrapped;
 
 pub use attestation::Attestation;
 #[cfg(feature = "alloc")]
-pub use attestation::{AttestationRequest, Attester, Members, Statement};
+pub use attestation::{AttestationRequest, Attester, CertificateFault, Members, Statement};
 pub use authenticator::{Authenticator, Input, MESSAGE_MAX, Message, Output};
 pub use configuration::*;
 pub use credential::*;
+#[cfg(feature = "faults")]
+pub use faults::Fault;
+pub use faults::Faults;
 pub use key::{Algorithm, PRIVATE_KEY_MAX, PUBLIC_KEY_MAX, PrivateKey, SIGNATURE_MAX, Signature};
 #[cfg(feature = "alloc")]
 pub use memory_store::MemoryStore;

@@ -196,6 +196,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             credential_id: &credential.id,
             public_key: &public_key,
             key: &credential.key,
+            fault: self.configuration.faults.certificate(),
         };
         let Some(Statement::Members(members)) = attester.attest(&request) else {
             return Err(Word::Unknown);

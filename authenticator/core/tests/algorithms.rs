@@ -8,8 +8,11 @@ use doppelkey_core::{Algorithm, Configuration, Credential, CredentialStore as _,
 use wire::ceremony::{Get, Make, algorithms, verifies};
 use wire::get;
 
-/// COSE number, kty, and the size of the public key's parts.
-const EXPECTED: [(i32, i32, &[(i32, usize)]); 10] = [
+/// Label and size of each part of a public key.
+type Parts = &'static [(i32, usize)];
+
+/// COSE number, kty, and the parts of the public key.
+const EXPECTED: [(i32, i32, Parts); 10] = [
     (-7, 2, &[(-2, 32), (-3, 32)]),
     (-8, 1, &[(-2, 32)]),
     (-35, 2, &[(-2, 48), (-3, 48)]),

@@ -35,6 +35,23 @@ pub struct AttestationRequest<'a> {
     pub public_key: &'a [u8],
     /// The key of the credential: for formats in which it signs, and for certificates that carry its public half.
     pub key: &'a PrivateKey,
+    /// What is to be wrong with the certificate; nothing, unless a test asked for it.
+    pub fault: CertificateFault,
+}
+
+/// What is to be wrong with an attestation certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is not the one whose key signs.
+    Wrong,
+    /// It has expired.
+    Expired,
+    /// It names another AAGUID.
+    AaguidWrong,
 }
 
 /// An attestation statement, as data.

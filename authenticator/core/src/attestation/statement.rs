@@ -2,6 +2,7 @@
 
 use super::Attestation;
 use crate::cbor::Writer;
+use crate::faults::Faults;
 use crate::key::PrivateKey;
 use crate::status::{Status, Step};
 
@@ -12,6 +13,7 @@ pub(crate) struct Attested<'a> {
     pub(crate) key: &'a PrivateKey,
     #[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "only the host's formats look at it"))]
     pub(crate) credential_id: &'a [u8],
+    pub(crate) faults: &'a Faults,
 }
 
 impl Attestation {
@@ -26,6 +28,7 @@ impl Attestation {
             }
             Attestation::PackedSelf => {
                 let signature = attested.key.sign(attested.signed).ok_or(Status::Other)?;
+                let signature = attested.faults.signature(signature);
                 out.map(2).text("alg").int(attested.key.algorithm().cose()).text("sig").bytes(&signature);
             }
             #[cfg(feature = "alloc")]
@@ -54,6 +57,7 @@ mod host {
             credential_id: attested.credential_id,
             public_key: &public_key,
             key: attested.key,
+            fault: attested.faults.certificate(),
         };
         match attester.attest(&request).ok_or(Status::Other)? {
             Statement::Members(members) => write_members(&members, out),

@@ -14,6 +14,7 @@ use crate::ctap2::ceremony::{
 };
 use crate::ctap2::get_next_assertion::RemainingAssertions;
 use crate::extensions::Assertion;
+use crate::faults::Faults;
 use crate::pending::Pending;
 use crate::pin::Permissions;
 use crate::status::{Status, Step};
@@ -261,8 +262,12 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             None => 0,
         };
         let verification = ceremony.verification;
-        let flags = flags(credential, ceremony.up, verification.uv());
-        let mut data = AuthenticatorData::new(&ceremony.rp_id_hash, flags, sign_count);
+        let faults = &self.configuration.faults;
+        let mut data = AuthenticatorData::new(
+            faults.rp_id_hash(ceremony.rp_id_hash),
+            faults.flags(flags(credential, ceremony.up, verification.uv()), true),
+            faults.sign_count(sign_count),
+        );
         data.extend(&ceremony.extensions.outputs(
             credential,
             &self.configuration,
@@ -270,7 +275,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             &mut self.rng,
         )?)?;
         let signed = data.signed_with(&ceremony.client_data_hash)?;
-        write_assertion(ceremony, found, choice, &signed, response)
+        let faults = &self.configuration.faults;
+        write_assertion(ceremony, found, choice, &signed, faults, response)?;
+        faults.response(response);
+        Ok(())
     }
 }
 
@@ -289,18 +297,27 @@ fn write_assertion(
     Found { credential, stored }: &Found,
     choice: Choice,
     signed: &Signed,
+    faults: &Faults,
     response: &mut Message,
 ) -> Step {
-    let signature = credential.key.sign(signed.message()).ok_or(Status::Other)?;
+    let signature = faults.signature(credential.key.sign(signed.message()).ok_or(Status::Other)?);
     let mut writer = Writer::new(response);
     writer.counted_map(|members| {
-        members.int(1).map(2).text("id").bytes(&credential.id).text("type").text(PUBLIC_KEY);
+        members
+            .int(1)
+            .map(2)
+            .text("id")
+            .bytes(faults.credential_id(&credential.id))
+            .text("type")
+            .text(PUBLIC_KEY);
         members.int(2).bytes(signed.authenticator_data());
         members.int(3).bytes(&signature);
-        if *stored && !credential.hidden {
+        if let Some(handle) =
+            faults.user_handle(&credential.user.id).filter(|_| *stored && !credential.hidden)
+        {
             // Names tell accounts apart; only where there are several, and only to whoever verified the user.
             let names = ceremony.verification.uv() && matches!(choice, Choice::Platform(_) | Choice::Next);
-            write_user(&credential.user, names, members.int(4))?;
+            write_user(handle, Some(&credential.user).filter(|_| names), members.int(4))?;
         }
         match choice {
             Choice::Platform(count) => {
@@ -319,14 +336,14 @@ fn write_assertion(
     writer.finish()
 }
 
-/// PublicKeyCredentialUserEntity, with or without what identifies a person.
-pub(crate) fn write_user(user: &User, names: bool, out: &mut Writer<'_>) -> Step {
+/// PublicKeyCredentialUserEntity: the handle, and the names of this user if they are to be told.
+fn write_user(handle: &[u8], named: Option<&User>, out: &mut Writer<'_>) -> Step {
     out.counted_map(|members| {
-        members.text("id").bytes(&user.id);
-        if let Some(name) = user.name.as_deref().filter(|_| names) {
+        members.text("id").bytes(handle);
+        if let Some(name) = named.and_then(|user| user.name.as_deref()) {
             members.text("name").text(name);
         }
-        if let Some(name) = user.display_name.as_deref().filter(|_| names) {
+        if let Some(name) = named.and_then(|user| user.display_name.as_deref()) {
             members.text("displayName").text(name);
         }
         Ok(())

@@ -217,12 +217,13 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Steps 15 to 19: makes the credential, attests it and keeps it. Nothing is kept unless all of it worked.
     fn create(&mut self, ready: &Ready, response: &mut Message) -> Step<Reply> {
         let credential = self.new_credential(ready)?;
+        let faults = &self.configuration.faults;
         let mut data = AuthenticatorData::new(
-            &ready.rp_id_hash,
-            flags(&credential, true, ready.verification.uv()),
+            faults.rp_id_hash(ready.rp_id_hash),
+            faults.flags(flags(&credential, true, ready.verification.uv()), false),
             credential.sign_count.unwrap_or(0),
         );
-        data.attest(&self.configuration.aaguid, &credential.id, &credential.key)?;
+        data.attest(&self.configuration.aaguid, &credential.id, &credential.key, faults)?;
         data.extend(&self.creation_outputs(ready, &credential)?)?;
         let signed = data.signed_with(&ready.client_data_hash)?;
         self.write_attestation_object(ready, &credential, &signed, response)?;
@@ -309,8 +310,12 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let none = crate::Attestation::None;
         let attestation = ready.attestation.and_then(|index| self.configuration.attestation.get(index));
         let attestation = attestation.unwrap_or(&none);
-        let attested =
-            Attested { signed: signed.message(), key: &credential.key, credential_id: &credential.id };
+        let attested = Attested {
+            signed: signed.message(),
+            key: &credential.key,
+            credential_id: &credential.id,
+            faults: &self.configuration.faults,
+        };
         let mut writer = Writer::new(response);
         writer.counted_map(|members| {
             members.int(1).text(attestation.format());
@@ -324,7 +329,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             Ok(())
         })?;
-        writer.finish()
+        writer.finish()?;
+        self.configuration.faults.response(response);
+        Ok(())
     }
 
     /// Steps 9 and 19: which attestation, by what the platform asks for and prefers.
