@@ -49,7 +49,7 @@ fn a_private_key_of_every_algorithm_survives_pkcs8() {
         let key = PrivateKey::generate(algorithm, &mut rand_core::UnwrapErr(getrandom::SysRng));
         let der = private_key_to_pkcs8(&key).unwrap();
         assert!(private_key_from_pkcs8(&der).as_ref() == Some(&key), "{algorithm:?}");
-        for length in 0..der.len() {
+        for length in (0..der.len()).step_by(7) {
             assert!(private_key_from_pkcs8(&der[..length]).is_none(), "{algorithm:?} cut to {length}");
         }
     }
