@@ -3,11 +3,15 @@
 //! A new subcommand is a file with an `Arguments` type that derives [`clap::Args`] (its doc comment is the help) and
 //! a method `run(self) -> Result<(), Failure>`; and two lines here: `mod name;` and one in `subcommands!`.
 
+mod attach;
 mod bridge;
 mod completions;
 mod credentials;
 mod demo;
+mod detach;
+mod doctor;
 mod failure;
+mod kernel;
 mod logging;
 mod pin;
 mod reset;
@@ -45,6 +49,9 @@ macro_rules! subcommands {
 subcommands! {
     Demo => demo,
     Run => run,
+    Attach => attach,
+    Detach => detach,
+    Doctor => doctor,
     Bridge => bridge,
     Credentials => credentials,
     Pin => pin,

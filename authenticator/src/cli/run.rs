@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use doppelkey_core::Configuration;
 use serde::Serialize;
 
+use super::kernel::KernelOptions;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
@@ -30,6 +31,8 @@ pub(super) struct Arguments {
     /// Where to offer the control port (HTTP, with a token), or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     control: OrOff<SocketAddr>,
+    #[command(flatten)]
+    kernel: KernelOptions,
     /// How many devices; each has a vault of its own (PATH, PATH.2, …)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     devices: u32,
@@ -112,6 +115,7 @@ impl Arguments {
         }
         let packets = self.packets(&fleet)?;
         let control = self.control(&fleet)?;
+        let _kernel = self.kernel.open(&fleet)?;
         let ready = Ready {
             ready: true,
             usbip: usbip_address,

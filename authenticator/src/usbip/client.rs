@@ -46,7 +46,7 @@ pub(crate) struct Imported {
     /// Bus number << 16 | device number.
     pub(crate) id: u32,
     /// Linux's `enum usb_device_speed`.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for Linux's kernel"))]
+    #[cfg(target_os = "linux")]
     pub(crate) speed: u32,
     interfaces: u8,
 }
@@ -63,6 +63,7 @@ impl Imported {
                 product: half(302),
             },
             id: word(288) << 16 | word(292),
+            #[cfg(target_os = "linux")]
             speed: word(296),
             interfaces: bytes[311],
         }

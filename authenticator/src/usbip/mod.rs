@@ -6,6 +6,8 @@ mod attachment;
 mod bus;
 pub mod client;
 mod protocol;
+#[cfg(target_os = "linux")]
+pub mod vhci;
 #[cfg(test)]
 mod tests;
 

@@ -67,7 +67,7 @@ use self::medium::{Disk, Medium, Memory};
 use self::record::Record;
 use self::seal::VaultKey;
 
-pub use custody::{Custody, CustodyKind};
+pub use custody::{Custody, CustodyKind, try_custodies};
 pub use error::VaultError;
 
 /// Something the user should be told after a vault was opened. Nothing is wrong; nothing is silent.

@@ -10,10 +10,14 @@ use crate::vault::seal::{KEY_LENGTH, VaultKey, random};
 /// Makes a key and keeps it under this name. A locked keyring says it is well until it is used, so it is tried with
 /// an entry of no worth first.
 pub(super) fn keep(name: &str) -> Result<VaultKey, VaultError> {
-    let probe = format!("probe-{name}");
-    set_and_get_back(&probe)?;
-    entry(&probe)?.delete_credential().map_err(explain)?;
+    try_out(&format!("probe-{name}"))?;
     set_and_get_back(name)
+}
+
+/// Keeps something of no worth under this name, gets it back and forgets it.
+pub(super) fn try_out(name: &str) -> Result<(), VaultError> {
+    set_and_get_back(name)?;
+    entry(name)?.delete_credential().map_err(explain)
 }
 
 /// The key under this name; `None` if the keyring has none.

@@ -17,6 +17,19 @@ pub(super) fn keep(name: &str) -> Result<VaultKey, VaultError> {
     }
 }
 
+/// Keeps something of no worth under this name, gets it back and forgets it.
+#[cfg(target_os = "linux")]
+pub(super) fn try_out(name: &str) -> Result<(), VaultError> {
+    keep(name)?;
+    entry(name)?.delete_credential().map_err(explain)
+}
+
+/// Only Linux has it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn try_out(name: &str) -> Result<(), VaultError> {
+    keep(name).map(drop)
+}
+
 /// The key under this name; `None` if the kernel has none.
 #[cfg(target_os = "linux")]
 pub(super) fn fetch(name: &str) -> Result<Option<VaultKey>, VaultError> {
