@@ -12,7 +12,8 @@ pub use linux::Uhid;
 
 /// A rule for udev that lets whoever sits at this computer use `/dev/uhid`, for
 /// `/etc/udev/rules.d/60-doppelkey.rules`.
-pub const UDEV_RULE: &str = r#"KERNEL=="uhid", SUBSYSTEM=="misc", TAG+="uaccess", OPTIONS+="static_node=uhid""#;
+pub const UDEV_RULE: &str =
+    r#"KERNEL=="uhid", SUBSYSTEM=="misc", TAG+="uaccess", OPTIONS+="static_node=uhid""#;
 
 /// A HID device of this kernel, made through `/dev/uhid`. Gone when dropped. Only on Linux.
 #[cfg(not(target_os = "linux"))]
@@ -241,7 +242,9 @@ mod linux {
             let get = [&GET_REPORT.to_ne_bytes()[..], &[1, 2, 3, 4, 0, 0]].concat();
             let expected = Event::Report { reply: GET_REPORT_REPLY, id: [1, 2, 3, 4] };
             assert_eq!(Event::parse(&get), expected);
-            for event in [&[][..], &[1, 2], &2_u32.to_ne_bytes(), &OUTPUT.to_ne_bytes(), &GET_REPORT.to_ne_bytes()] {
+            for event in
+                [&[][..], &[1, 2], &2_u32.to_ne_bytes(), &OUTPUT.to_ne_bytes(), &GET_REPORT.to_ne_bytes()]
+            {
                 assert_eq!(Event::parse(event), Event::Other);
             }
         }

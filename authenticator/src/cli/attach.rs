@@ -122,7 +122,9 @@ mod linux {
 
         fn not_imported(&self, busid: &str, error: &io::Error) -> Failure {
             let hint = match error.kind() {
-                io::ErrorKind::ResourceBusy => "detach it there first; on this machine: `sudo doppelkey detach`",
+                io::ErrorKind::ResourceBusy => {
+                    "detach it there first; on this machine: `sudo doppelkey detach`"
+                }
                 io::ErrorKind::NotFound => "leave --busid out to attach every device there is",
                 _ => return self.no_server(error),
             };
@@ -166,7 +168,8 @@ mod linux {
 
     /// The command that was given, to be said again after `sudo`.
     fn this_command() -> String {
-        let program = std::env::current_exe().map_or_else(|_| "doppelkey".into(), |path| path.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "doppelkey".into(), |path| path.display().to_string());
         let arguments = std::env::args().skip(1);
         std::iter::once(program).chain(arguments).map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
     }

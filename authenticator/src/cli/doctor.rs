@@ -101,9 +101,11 @@ fn usbip() -> Finding {
     }
     match TcpListener::bind(address) {
         Ok(_) => Finding::works("USB/IP", format!("{address} is free for `doppelkey run`")),
-        Err(error) => {
-            Finding::fails("USB/IP", format!("{address}: {error}"), "choose another port: `doppelkey run --usbip 127.0.0.1:0`")
-        }
+        Err(error) => Finding::fails(
+            "USB/IP",
+            format!("{address}: {error}"),
+            "choose another port: `doppelkey run --usbip 127.0.0.1:0`",
+        ),
     }
 }
 
@@ -186,5 +188,12 @@ fn browsers() -> Finding {
     Finding::works("browsers", format!("{}; `doppelkey bridge` serves them", found.join(", ")))
 }
 
-const BROWSERS: [&str; 7] =
-    ["chromium", "chromium-browser", "google-chrome", "microsoft-edge", "brave-browser", "firefox", "firefox-esr"];
+const BROWSERS: [&str; 7] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "microsoft-edge",
+    "brave-browser",
+    "firefox",
+    "firefox-esr",
+];

@@ -52,8 +52,7 @@ impl KernelOptions {
         let vhci = Vhci::find().map_err(failed)?;
         let mut attached = Vec::new();
         for member in fleet.members() {
-            attached
-                .push(SelfAttachment::new(&vhci, member.device(), Identity::default()).map_err(failed)?);
+            attached.push(SelfAttachment::new(&vhci, member.device(), Identity::default()).map_err(failed)?);
         }
         Ok(attached)
     }
@@ -66,7 +65,9 @@ impl KernelOptions {
 
 fn no_uhid(error: &io::Error) -> Failure {
     let hint = match error.kind() {
-        io::ErrorKind::NotFound => "run `sudo modprobe uhid`; a kernel without that module has no such door".into(),
+        io::ErrorKind::NotFound => {
+            "run `sudo modprobe uhid`; a kernel without that module has no such door".into()
+        }
         io::ErrorKind::PermissionDenied => format!(
             "put this line into /etc/udev/rules.d/60-doppelkey.rules and run `sudo udevadm control --reload && sudo \
              udevadm trigger /dev/uhid`, or run as root: {UDEV_RULE}"

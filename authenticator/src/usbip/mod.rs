@@ -6,10 +6,10 @@ mod attachment;
 mod bus;
 pub mod client;
 mod protocol;
-#[cfg(target_os = "linux")]
-pub mod vhci;
 #[cfg(test)]
 mod tests;
+#[cfg(target_os = "linux")]
+pub mod vhci;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

@@ -125,7 +125,12 @@ impl Vhci {
         let status = self.status()?;
         // Ports of the other hub ("ss") take devices of super speed only.
         let is_free = |line: &PortLine<'_>| line.hub == "hs" && line.status == FREE;
-        status.lines().filter_map(PortLine::parse).find(is_free).map(|line| line.port).ok_or(VhciError::NoFreePort)
+        status
+            .lines()
+            .filter_map(PortLine::parse)
+            .find(is_free)
+            .map(|line| line.port)
+            .ok_or(VhciError::NoFreePort)
     }
 
     fn status(&self) -> Result<String, VhciError> {
@@ -205,9 +210,9 @@ fn refused(error: io::Error) -> VhciError {
 fn why_not() -> VhciError {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let modules = Path::new("/lib/modules").join(&release);
-    let has_module = ["modules.dep", "modules.builtin"].into_iter().any(|list| {
-        fs::read_to_string(modules.join(list)).is_ok_and(|list| list.contains("/vhci-hcd.ko"))
-    });
+    let has_module = ["modules.dep", "modules.builtin"]
+        .into_iter()
+        .any(|list| fs::read_to_string(modules.join(list)).is_ok_and(|list| list.contains("/vhci-hcd.ko")));
     if has_module { VhciError::NotLoaded } else { VhciError::NotInKernel { release } }
 }
 

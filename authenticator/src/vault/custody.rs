@@ -120,10 +120,7 @@ impl fmt::Display for CustodyKind {
 ///
 /// Blocks while the keyring asks the user to unlock it.
 pub fn try_custodies() -> [(CustodyKind, Result<(), VaultError>); 2] {
-    [
-        (CustodyKind::Keyring, keyring::try_out("probe")),
-        (CustodyKind::Keyutils, keyutils::try_out("probe")),
-    ]
+    [(CustodyKind::Keyring, keyring::try_out("probe")), (CustodyKind::Keyutils, keyutils::try_out("probe"))]
 }
 
 /// What a vault's header says of its custody. Not a secret.
