@@ -1,13 +1,12 @@
 //! authenticatorBioEnrollment (CTAP §6.7).
 
-mod platform;
 mod wire;
 
 use ciborium::Value;
 use core::time::Duration;
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, OptionId, Status};
-use platform::{BE, CM, Platform, Token};
+use doppelkey_core::testing::platform::{BE, CM, Platform, Token};
 use wire::{bytes, get, get_named, map, raw, send, status};
 
 const PIN: &str = "a1b2c3d4";

@@ -1,6 +1,5 @@
 //! authenticatorClientPIN (CTAP §6.5).
 
-mod platform;
 mod wire;
 
 use core::time::Duration;
@@ -8,7 +7,7 @@ use core::time::Duration;
 use ciborium::Value;
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, OptionId, Status};
-use platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform};
+use doppelkey_core::testing::platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform, Token};
 use wire::{bytes, get, map, send, status};
 
 const PIN: &str = "a1b2c3d4";
@@ -31,7 +30,7 @@ fn world_with_uv() -> World {
 }
 
 /// Whether the token opens credential management: getCredsMetadata fails for want of permission or not at all.
-fn manages(world: &mut World, token: &platform::Token) -> Result<Value, u8> {
+fn manages(world: &mut World, token: &Token) -> Result<Value, u8> {
     let parameters = map([(1, 1.into()), (3, token.protocol()), (4, token.authenticate(&[1]))]);
     send(world, 0x0A, &parameters)
 }

@@ -1,14 +1,13 @@
 //! authenticatorCredentialManagement (CTAP §6.8).
 
 mod kept;
-mod platform;
 mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::{Configuration, CredentialProtection, CredentialStore as _, OptionId, Status};
 use kept::credential;
-use platform::{BOTH, CM, LBW, PCMR, Platform, Token};
+use doppelkey_core::testing::platform::{BOTH, CM, LBW, PCMR, Platform, Token};
 use sha2::{Digest as _, Sha256};
 use wire::{bytes, get, get_named, map, named, send, status};
 
@@ -251,4 +250,21 @@ fn section_6_8_the_prototype_is_there_for_those_who_offer_it() {
     configuration.set_option(OptionId::CredMgmt, false);
     assert!(send(&mut world, 0x41, &request).is_ok());
     assert_eq!(send(&mut world, 0x0A, &request), status(Status::InvalidCommand));
+}
+
+#[test]
+fn section_6_8_credentials_that_are_not_discoverable_are_not_managed() {
+    let mut world = world();
+    for (rp_id, number) in [("a.example", 4), ("hidden.example", 5)] {
+        let mut credential = credential(rp_id, b"fourth", number);
+        credential.hidden = true;
+        world.authenticator().store_mut().put(&credential, None).unwrap();
+    }
+    let token = token(&mut world, CM, None);
+    assert_eq!(get(&manage(&mut world, &token, 1, None).unwrap(), 1), Some(&Value::from(3)));
+    assert_eq!(get(&manage(&mut world, &token, 2, None).unwrap(), 5), Some(&Value::from(2)));
+    let newest = manage(&mut world, &token, 4, rp("a.example")).unwrap();
+    assert_eq!((get(&newest, 9), get(&newest, 7)), (Some(&Value::from(2)), Some(&id(2))));
+    assert_eq!(manage(&mut world, &token, 4, rp("hidden.example")), status(Status::NoCredentials));
+    assert_eq!(manage(&mut world, &token, 6, Some(map([(2, id(5))]))), status(Status::NoCredentials));
 }

@@ -1,14 +1,13 @@
 //! authenticatorGetInfo (CTAP §6.4), and what holds for every command.
 
 mod kept;
-mod platform;
 mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::{Configuration, CredentialStore as _, Status, Version};
 use kept::credential;
-use platform::{PCMR, Platform};
+use doppelkey_core::testing::platform::{PCMR, Platform};
 use wire::{get, get_named, raw, status};
 
 #[test]

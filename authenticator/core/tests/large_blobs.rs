@@ -1,12 +1,11 @@
 //! authenticatorLargeBlobs (CTAP §6.10).
 
-mod platform;
 mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::{Configuration, OptionId, Status};
-use platform::{CM, LBW, Platform, Token};
+use doppelkey_core::testing::platform::{CM, LBW, Platform, Token};
 use sha2::{Digest as _, Sha256};
 use wire::{bytes, get, map, send, status};
 

@@ -1,7 +1,6 @@
 //! authenticatorReset (CTAP §6.6) and authenticatorSelection (CTAP §6.9).
 
 mod kept;
-mod platform;
 mod wire;
 
 use core::time::Duration;
@@ -10,7 +9,7 @@ use ciborium::Value;
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, Status};
 use kept::credential;
-use platform::{CM, Platform};
+use doppelkey_core::testing::platform::{CM, Platform};
 use wire::{map, raw, send, status};
 
 const REFUSALS: [(Does, Status); 3] = [

@@ -63,9 +63,13 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// getCredsMetadata (§6.8.2).
     fn get_creds_metadata(&mut self, now: Time, parameters: Map<'_>, writer: &mut Writer<'_>) -> Step {
         self.may_read(now, parameters, GET_CREDS_METADATA, None)?;
-        let existing = self.store.len()?;
-        let room = self.configuration.limits.max_discoverable_credentials.saturating_sub(existing);
-        let remaining = self.store.remaining()?.min(room);
+        let mut existing = 0_u32;
+        let mut rp = self.next_managed_rp(None)?;
+        while let Some(Credential { rp_id_hash, .. }) = rp {
+            existing += self.count_managed(&rp_id_hash)?;
+            rp = self.next_managed_rp(Some(&rp_id_hash))?;
+        }
+        let remaining = self.remaining_credentials()?;
         writer.map(2).int(EXISTING_COUNT).unsigned(existing.into());
         writer.int(REMAINING_COUNT).unsigned(remaining.into());
         Ok(())
@@ -76,7 +80,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         self.may_read(now, parameters, ENUMERATE_RPS_BEGIN, None)?;
         let mut total = 0;
         let mut after = None;
-        while let Some(credential) = self.store.next_rp(after.as_ref())? {
+        while let Some(credential) = self.next_managed_rp(after.as_ref())? {
             total += 1;
             after = Some(credential.rp_id_hash);
         }
@@ -92,7 +96,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         writer: &mut Writer<'_>,
     ) -> Step {
         let Credential { rp_id, rp_id_hash, .. } =
-            &self.store.next_rp(after)?.ok_or(Status::NoCredentials)?;
+            &self.next_managed_rp(after)?.ok_or(Status::NoCredentials)?;
         writer.map(if first { 3 } else { 2 }).int(RP).map(1).text("id").text(rp_id);
         writer.int(RP_ID_HASH).bytes(rp_id_hash);
         if first {
@@ -113,12 +117,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             .try_into()
             .map_err(|_| Status::InvalidParameter)?;
         self.may_read(now, parameters, ENUMERATE_CREDENTIALS_BEGIN, Some(&rp_id_hash))?;
-        let mut total = 0;
-        let mut before = u64::MAX;
-        while let Some(credential) = self.store.newest_before(&rp_id_hash, before)? {
-            total += 1;
-            before = credential.order;
-        }
+        let total = self.count_managed(&rp_id_hash)?;
         self.write_credential(&rp_id_hash, u64::MAX, total, true, writer)
     }
 
@@ -131,7 +130,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         first: bool,
         writer: &mut Writer<'_>,
     ) -> Step {
-        let credential = &self.store.newest_before(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
+        let credential = &self.newest_managed(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
         let members = 5 + usize::from(first) + usize::from(credential.large_blob_key.is_some());
         writer.map(members).int(USER);
         write_user(credential, writer);
@@ -189,11 +188,45 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// The discoverable credential with this id, if the token in use may touch it.
     fn managed(&mut self, now: Time, id: &[u8]) -> Step<Credential> {
-        let credential = self.store.get(id)?.ok_or(Status::NoCredentials)?;
+        let credential =
+            self.store.get(id)?.filter(|credential| !credential.hidden).ok_or(Status::NoCredentials)?;
         match self.pin.bound_to(now) {
             Some(bound) if bound != credential.rp_id_hash => Err(Status::PinAuthInvalid),
             _ => Ok(credential),
         }
+    }
+
+    /// The newest discoverable credential of this RP below this order; what is kept without being discoverable is not
+    /// managed.
+    fn newest_managed(&mut self, rp_id_hash: &[u8; 32], mut before: u64) -> Step<Option<Credential>> {
+        while let Some(credential) = self.store.newest_before(rp_id_hash, before)? {
+            if !credential.hidden {
+                return Ok(Some(credential));
+            }
+            before = credential.order;
+        }
+        Ok(None)
+    }
+
+    fn count_managed(&mut self, rp_id_hash: &[u8; 32]) -> Step<u32> {
+        let (mut count, mut before) = (0, u64::MAX);
+        while let Some(credential) = self.newest_managed(rp_id_hash, before)? {
+            count += 1;
+            before = credential.order;
+        }
+        Ok(count)
+    }
+
+    /// The newest discoverable credential of the first RP behind this one that has any.
+    fn next_managed_rp(&mut self, after: Option<&[u8; 32]>) -> Step<Option<Credential>> {
+        let mut after = after.copied();
+        while let Some(Credential { rp_id_hash, .. }) = self.store.next_rp(after.as_ref())? {
+            if let Some(credential) = self.newest_managed(&rp_id_hash, u64::MAX)? {
+                return Ok(Some(credential));
+            }
+            after = Some(rp_id_hash);
+        }
+        Ok(None)
     }
 
     /// The checks before anything is shown: the persistent token with pcmr, or one in use with cm that is bound to

@@ -1,50 +1,62 @@
-//! The platform's half of the PIN/UV auth protocols (CTAP §6.5.4), written apart from the core's.
-#![allow(dead_code, reason = "each test file uses some of it")]
+//! The platform's half of the PIN/UV auth protocols (CTAP §6.5.4), written apart from the core's. What the device
+//! answers wrongly is a panic.
+
+use alloc::vec;
+use alloc::vec::Vec;
 
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _};
 use ciborium::Value;
-use doppelkey_core::CredentialStore;
-use doppelkey_core::testing::World;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::wire::{bytes, get, map, send};
+use super::World;
+use super::wire::{bytes, get, map, send};
+use crate::CredentialStore;
 
-pub(crate) const MC: u8 = 0x01;
-pub(crate) const GA: u8 = 0x02;
-pub(crate) const CM: u8 = 0x04;
-pub(crate) const BE: u8 = 0x08;
-pub(crate) const LBW: u8 = 0x10;
-pub(crate) const ACFG: u8 = 0x20;
-pub(crate) const PCMR: u8 = 0x40;
+/// Make credentials.
+pub const MC: u8 = 0x01;
+/// Get assertions.
+pub const GA: u8 = 0x02;
+/// Manage credentials.
+pub const CM: u8 = 0x04;
+/// Enrol fingerprints.
+pub const BE: u8 = 0x08;
+/// Write large blobs.
+pub const LBW: u8 = 0x10;
+/// Configure the authenticator.
+pub const ACFG: u8 = 0x20;
+/// Read credential management, for good.
+pub const PCMR: u8 = 0x40;
 
 /// A platform that speaks one of the protocols.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Platform(pub(crate) u8);
+pub struct Platform(/** The protocol's number. */ pub u8);
 
 /// Both.
-pub(crate) const BOTH: [Platform; 2] = [Platform(1), Platform(2)];
+pub const BOTH: [Platform; 2] = [Platform(1), Platform(2)];
 
 /// A shared secret.
-pub(crate) struct Secret {
+pub struct Secret {
     platform: Platform,
-    pub(crate) platform_key: Value,
+    /// The platform's public key, as a request carries it.
+    pub platform_key: Value,
     hmac_key: [u8; 32],
     aes_key: [u8; 32],
 }
 
 /// A pinUvAuthToken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
+pub struct Token {
     protocol: u8,
-    pub(crate) bytes: Vec<u8>,
+    /// The token itself.
+    pub bytes: Vec<u8>,
 }
 
 impl Platform {
     /// getKeyAgreement, and the shared secret that comes of it.
-    pub(crate) fn agree<S: CredentialStore>(self, world: &mut World<S>) -> Secret {
+    pub fn agree<S: CredentialStore>(self, world: &mut World<S>) -> Secret {
         let response = send(world, 0x06, &map([(1, self.0.into()), (2, 2.into())])).unwrap();
         let theirs = get(&response, 1).unwrap();
         assert_eq!(get(theirs, 3), Some(&Value::from(-25)), "by convention");
@@ -70,7 +82,7 @@ impl Platform {
     }
 
     /// A clientPIN request with the shared secret's key agreement and these further members.
-    pub(crate) fn client_pin<S: CredentialStore>(
+    pub fn client_pin<S: CredentialStore>(
         self,
         world: &mut World<S>,
         subcommand: u8,
@@ -81,14 +93,16 @@ impl Platform {
         send(world, 0x06, &map(first.into_iter().chain(members)))
     }
 
-    pub(crate) fn set_pin<S: CredentialStore>(self, world: &mut World<S>, pin: &str) -> Result<Value, u8> {
+    /// setPIN.
+    pub fn set_pin<S: CredentialStore>(self, world: &mut World<S>, pin: &str) -> Result<Value, u8> {
         let secret = self.agree(world);
         let new_pin = secret.encrypt(&padded(pin));
         let parameter = secret.authenticate(&new_pin);
         self.client_pin(world, 3, &secret, [(4, parameter), (5, bytes(new_pin))])
     }
 
-    pub(crate) fn change_pin<S: CredentialStore>(
+    /// changePIN.
+    pub fn change_pin<S: CredentialStore>(
         self,
         world: &mut World<S>,
         old: &str,
@@ -102,7 +116,7 @@ impl Platform {
     }
 
     /// getPinToken.
-    pub(crate) fn pin_token<S: CredentialStore>(self, world: &mut World<S>, pin: &str) -> Result<Token, u8> {
+    pub fn pin_token<S: CredentialStore>(self, world: &mut World<S>, pin: &str) -> Result<Token, u8> {
         let secret = self.agree(world);
         let hash = secret.encrypt(&pin_hash(pin));
         let response = self.client_pin(world, 5, &secret, [(6, bytes(hash))])?;
@@ -110,7 +124,7 @@ impl Platform {
     }
 
     /// getPinUvAuthTokenUsingPinWithPermissions.
-    pub(crate) fn token<S: CredentialStore>(
+    pub fn token<S: CredentialStore>(
         self,
         world: &mut World<S>,
         pin: &str,
@@ -126,7 +140,7 @@ impl Platform {
     }
 
     /// getPinUvAuthTokenUsingUvWithPermissions.
-    pub(crate) fn uv_token<S: CredentialStore>(
+    pub fn uv_token<S: CredentialStore>(
         self,
         world: &mut World<S>,
         permissions: u8,
@@ -140,21 +154,22 @@ impl Platform {
     }
 
     /// getPINRetries: how many, and whether a power cycle is due.
-    pub(crate) fn pin_retries<S: CredentialStore>(self, world: &mut World<S>) -> Result<(i128, bool), u8> {
+    pub fn pin_retries<S: CredentialStore>(self, world: &mut World<S>) -> Result<(i128, bool), u8> {
         let response = send(world, 0x06, &map([(1, self.0.into()), (2, 1.into())]))?;
         let retries = get(&response, 3).unwrap().as_integer().unwrap().into();
         Ok((retries, get(&response, 4) == Some(&Value::Bool(true))))
     }
 
     /// getUVRetries.
-    pub(crate) fn uv_retries<S: CredentialStore>(self, world: &mut World<S>) -> Result<i128, u8> {
+    pub fn uv_retries<S: CredentialStore>(self, world: &mut World<S>) -> Result<i128, u8> {
         let response = send(world, 0x06, &map([(1, self.0.into()), (2, 7.into())]))?;
         Ok(get(&response, 5).unwrap().as_integer().unwrap().into())
     }
 }
 
 impl Secret {
-    pub(crate) fn encrypt(&self, plaintext: &[u8]) -> Vec<u8> {
+    /// `encrypt`, with a fixed initialisation vector.
+    pub fn encrypt(&self, plaintext: &[u8]) -> Vec<u8> {
         let iv = if self.platform.0 == 1 { [0; 16] } else { [0xA5; 16] };
         let mut out = plaintext.to_vec();
         cbc::Encryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
@@ -163,7 +178,8 @@ impl Secret {
         if self.platform.0 == 1 { out } else { [&iv[..], &out].concat() }
     }
 
-    pub(crate) fn decrypt(&self, ciphertext: &[u8]) -> Vec<u8> {
+    /// `decrypt`.
+    pub fn decrypt(&self, ciphertext: &[u8]) -> Vec<u8> {
         let (iv, body) = match self.platform.0 {
             1 => ([0; 16], ciphertext),
             _ => (ciphertext[..16].try_into().unwrap(), &ciphertext[16..]),
@@ -175,7 +191,8 @@ impl Secret {
         out
     }
 
-    pub(crate) fn authenticate(&self, message: &[u8]) -> Value {
+    /// `authenticate`: a pinUvAuthParam.
+    pub fn authenticate(&self, message: &[u8]) -> Value {
         authenticate(self.platform.0, &self.hmac_key, message)
     }
 
@@ -187,11 +204,12 @@ impl Secret {
 
 impl Token {
     /// A pinUvAuthParam for this message.
-    pub(crate) fn authenticate(&self, message: &[u8]) -> Value {
+    pub fn authenticate(&self, message: &[u8]) -> Value {
         authenticate(self.protocol, &self.bytes, message)
     }
 
-    pub(crate) fn protocol(&self) -> Value {
+    /// The pinUvAuthProtocol.
+    pub fn protocol(&self) -> Value {
         self.protocol.into()
     }
 }
