@@ -4,9 +4,9 @@ mod wire;
 
 use ciborium::Value;
 use core::time::Duration;
+use doppelkey_core::testing::platform::{BE, CM, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, OptionId, Status};
-use doppelkey_core::testing::platform::{BE, CM, Platform, Token};
 use wire::{bytes, get, get_named, map, raw, send, status};
 
 const PIN: &str = "a1b2c3d4";

@@ -5,9 +5,9 @@ mod wire;
 use core::time::Duration;
 
 use ciborium::Value;
+use doppelkey_core::testing::platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, OptionId, Status};
-use doppelkey_core::testing::platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform, Token};
 use wire::{bytes, get, map, send, status};
 
 const PIN: &str = "a1b2c3d4";

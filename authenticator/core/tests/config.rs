@@ -4,8 +4,8 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
-use doppelkey_core::{Configuration, OptionId, Status};
 use doppelkey_core::testing::platform::{ACFG, CM, PCMR, Platform, Token};
+use doppelkey_core::{Configuration, OptionId, Status};
 use wire::{get, get_named, map, raw, send, status};
 
 const PIN: &str = "a1b2c3d4";

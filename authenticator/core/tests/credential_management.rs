@@ -5,9 +5,9 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
+use doppelkey_core::testing::platform::{BOTH, CM, LBW, PCMR, Platform, Token};
 use doppelkey_core::{Configuration, CredentialProtection, CredentialStore as _, OptionId, Status};
 use kept::credential;
-use doppelkey_core::testing::platform::{BOTH, CM, LBW, PCMR, Platform, Token};
 use sha2::{Digest as _, Sha256};
 use wire::{bytes, get, get_named, map, named, send, status};
 

@@ -5,9 +5,9 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
+use doppelkey_core::testing::platform::{PCMR, Platform};
 use doppelkey_core::{Configuration, CredentialStore as _, Status, Version};
 use kept::credential;
-use doppelkey_core::testing::platform::{PCMR, Platform};
 use wire::{get, get_named, raw, status};
 
 #[test]

@@ -4,8 +4,8 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
-use doppelkey_core::{Configuration, OptionId, Status};
 use doppelkey_core::testing::platform::{CM, LBW, Platform, Token};
+use doppelkey_core::{Configuration, OptionId, Status};
 use sha2::{Digest as _, Sha256};
 use wire::{bytes, get, map, send, status};
 

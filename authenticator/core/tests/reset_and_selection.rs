@@ -6,10 +6,10 @@ mod wire;
 use core::time::Duration;
 
 use ciborium::Value;
+use doppelkey_core::testing::platform::{CM, Platform};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, Status};
 use kept::credential;
-use doppelkey_core::testing::platform::{CM, Platform};
 use wire::{map, raw, send, status};
 
 const REFUSALS: [(Does, Status); 3] = [

@@ -2,11 +2,11 @@
 
 mod wire;
 
+use doppelkey_core::testing::platform::{GA, Platform};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, Version, list};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
-use doppelkey_core::testing::platform::{GA, Platform};
 use sha2::{Digest as _, Sha256};
 use wire::{bytes, get, map, named, raw, send};
 use x509_cert::der::{Decode as _, Encode as _};

@@ -41,11 +41,7 @@ pub fn encode(command: u8, parameters: &Value) -> Vec<u8> {
 }
 
 /// Sends a command; the response's map, or the status it failed with.
-pub fn send<S: CredentialStore>(
-    world: &mut World<S>,
-    command: u8,
-    parameters: &Value,
-) -> Result<Value, u8> {
+pub fn send<S: CredentialStore>(world: &mut World<S>, command: u8, parameters: &Value) -> Result<Value, u8> {
     raw(world, &encode(command, parameters))
 }
 
