@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
-use crate::{edge, flows, secret};
+use crate::{developer, edge, flows, operator, secret, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -218,10 +218,16 @@ async fn check_rp_id(config: &Config, database: &Database) -> Result<(), StartEr
 pub async fn app(config: Config) -> Result<Router, StartError> {
     let app = App::start(config).await?;
     tokio::spawn(sweep(Arc::downgrade(&app.0)));
-    Ok(edge::wrap(flows::routes(&app), app))
+    let routes = Router::new()
+        .merge(flows::routes())
+        .merge(operator::routes())
+        .merge(developer::routes(&app))
+        .merge(well_known::routes());
+    Ok(edge::wrap(routes, app))
 }
 
-/// Serves the relying party on a listener until `shutdown` is done; requests in hand are finished.
+/// Serves the relying party on a listener until `shutdown` is done; requests in hand are finished, but streams of
+/// events, which have no end, are cut after a second.
 ///
 /// # Errors
 /// The listener's.
@@ -231,7 +237,21 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+    let (stop, stopping) = tokio::sync::oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        let _ = stop.send(());
+    };
+    let patience = async move {
+        if stopping.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        done = axum::serve(listener, service).with_graceful_shutdown(shutdown) => done,
+        () = patience => Ok(()),
+    }
 }
 
 /// Removes what has expired, every ten minutes, until the application is gone.

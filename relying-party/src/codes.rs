@@ -54,6 +54,16 @@ pub(crate) async fn send_notice_of_sign_up(
     Ok(new_id(visit, target))
 }
 
+/// Sends nothing, for an address that is nobody's; counts and answers as if it had.
+pub(crate) async fn send_nothing(
+    visit: &Visit,
+    policy: &Policy,
+    target: &Identifier,
+) -> Result<String, Failure> {
+    limits::mail(visit, policy, &target.value).await?;
+    Ok(new_id(visit, target))
+}
+
 fn new_id(visit: &Visit, target: &Identifier) -> String {
     format!("{}.{}", visit.app.new_id("cod"), target.kind)
 }

@@ -45,7 +45,9 @@ impl fmt::Debug for Clock {
 
 /// A source of randomness fit for keys. Tests may inject their own.
 #[derive(Clone)]
-pub struct Random(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub struct Random(Arc<Fill>);
+
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Random {
     /// Randomness from `fill`, which must overwrite every byte with unpredictable ones.

@@ -76,7 +76,7 @@ pub(crate) async fn login_failed(
     }
     let block = block_of(visit, identifier);
     let level = database.marked(&block).await?.map_or(0, |(level, _)| (level + 1).min(10));
-    let lasts = i64::from(policy.limits.block_minutes) * MINUTE_MS << level;
+    let lasts = (i64::from(policy.limits.block_minutes) * MINUTE_MS) << level;
     database.forget(&failures_of(visit, identifier)).await?;
     database.mark(&block, level, now + lasts).await?;
     let mut event = Event::of("limit_wc").detail("minutes", lasts / MINUTE_MS);

@@ -3,10 +3,12 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use crate::config::Random;
+use crate::events::Event;
 use crate::failure::Failure;
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::secret;
-use crate::store::Identifier;
+use crate::session::Visit;
+use crate::store::{Identifier, User};
 
 /// Hashes a password, on a thread that may be busy for a while.
 pub(crate) async fn hash(random: &Random, password: &str) -> Result<String, Failure> {
@@ -84,6 +86,39 @@ pub(crate) fn check(
             "Do not use your own name or address in the password.".into(),
         );
     }
+    Ok(())
+}
+
+/// Whether a user may have this password: the rules, and the user's own history.
+///
+/// # Errors
+/// [`Failure::Field`] as of [`check`].
+pub(crate) async fn acceptable(
+    visit: &Visit,
+    policy: &Policy,
+    user: &User,
+    password: &str,
+) -> Result<(), Failure> {
+    check(&policy.password, &user.identifiers, password)?;
+    let history = i64::from(policy.password.history);
+    for earlier in visit.app.database.password_hashes(&user.id, history).await? {
+        if !earlier.is_empty() && matches(password, Some(&earlier)).await? {
+            let message = "You have had this password before. Choose another.".to_string();
+            return Err(Failure::Field("password-previously-used", message));
+        }
+    }
+    Ok(())
+}
+
+/// Sets a user's password, if it is acceptable; logged.
+pub(crate) async fn set(visit: &Visit, policy: &Policy, user: &User, password: &str) -> Result<(), Failure> {
+    if let Err(failure) = acceptable(visit, policy, user, password).await {
+        visit.log(Event::of("fcp").user(user).detail("key", failure.told().key)).await;
+        return Err(failure);
+    }
+    let hash = hash(&visit.app.config.random, password).await?;
+    visit.app.database.set_password(&user.id, &hash, visit.app.now()).await?;
+    visit.log(Event::of("scp").user(user)).await;
     Ok(())
 }
 

@@ -37,8 +37,10 @@ pub(crate) struct SessionData {
     pub(crate) amr: Vec<String>,
     /// The screen that may be shown between signing in and the application.
     pub(crate) prompt: Option<Prompt>,
-    /// Where to go on after the user has confirmed.
-    pub(crate) then: Option<String>,
+    /// The second factor has been set up and proved in this very login.
+    pub(crate) second_factor_set_up: bool,
+    /// The operator's token was entered in this session.
+    pub(crate) is_operator: bool,
     /// A message for the next page.
     pub(crate) notice: Option<String>,
 }
@@ -74,8 +76,25 @@ pub(crate) struct FirstFactor {
     pub(crate) offer_local: bool,
     /// This is the end of a sign-up or recovery: no offers.
     pub(crate) just_created: bool,
+    /// The user cannot log in and recovers the account: what follows is a new passkey or password, not a session.
+    pub(crate) recovering: bool,
     /// What to write into the passkey's record at the very end.
     pub(crate) used: Option<PasskeyUse>,
+}
+
+impl FirstFactor {
+    /// A first factor of a user who exists, without anything special.
+    pub(crate) fn of(user_id: &str, method: Method) -> Self {
+        Self {
+            user_id: user_id.to_string(),
+            method,
+            user_verified: false,
+            offer_local: false,
+            just_created: false,
+            recovering: false,
+            used: None,
+        }
+    }
 }
 
 /// A recovery under way.

@@ -15,6 +15,7 @@ mod kernel;
 mod logging;
 mod pin;
 mod reset;
+mod relying_party;
 mod run;
 pub mod vault_options;
 mod verify;
@@ -56,6 +57,7 @@ subcommands! {
     Credentials => credentials,
     Pin => pin,
     Reset => reset,
+    RelyingParty => relying_party,
     Verify => verify,
     Completions => completions,
 }

@@ -31,7 +31,7 @@ pub(super) async fn first_factor_passed(
         visit.save().await?;
         return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });
     }
-    complete(visit, &policy, &user, first, None, outcome).await
+    go_on(visit, &policy, &user, first, None, outcome).await
 }
 
 /// Goes on after the second factor.
@@ -39,7 +39,41 @@ pub(super) async fn second_factor_passed(visit: &mut Visit, amr: &str) -> Result
     let policy = visit.app.policy().await?;
     let first = visit.data.first_factor.take().ok_or(Failure::OutOfOrder)?;
     let user = user_of(visit, &first).await?;
-    complete(visit, &policy, &user, first, Some(amr), Outcome::default()).await
+    go_on(visit, &policy, &user, first, Some(amr), Outcome::default()).await
+}
+
+/// Whoever recovers may set a new passkey or password now; everybody else is logged in.
+async fn go_on(
+    visit: &mut Visit,
+    policy: &Policy,
+    user: &User,
+    first: FirstFactor,
+    second: Option<&str>,
+    outcome: Outcome,
+) -> Result<&'static str, Failure> {
+    if !first.recovering {
+        return complete(visit, policy, user, first, second, outcome).await;
+    }
+    visit.data.first_factor = None;
+    if let Some(recovery) = &mut visit.data.recovery {
+        recovery.user_id = Some(user.id.clone());
+    }
+    visit.save().await?;
+    Ok("/recover/new")
+}
+
+/// The end of a recovery: logged in here, and nowhere else any more.
+pub(super) async fn recovered(
+    visit: &mut Visit,
+    user: &User,
+    old_passkeys: usize,
+) -> Result<&'static str, Failure> {
+    let policy = visit.app.policy().await?;
+    let first = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Code) };
+    complete(visit, &policy, user, first, None, Outcome::default()).await?;
+    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
+    visit.app.database.forget_devices(&user.id).await?;
+    Ok(if old_passkeys > 0 { "/account/lost" } else { "/account" })
 }
 
 /// The user of a first factor, unless an administrator has blocked the account.

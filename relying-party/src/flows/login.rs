@@ -76,14 +76,7 @@ async fn submit_password(
     let failure = match check_password(&visit, &identifier, &form.password).await {
         Ok(user) => {
             limits::login_succeeded(&visit, &identifier).await?;
-            let first_factor = FirstFactor {
-                user_id: user.id,
-                method: Method::Password,
-                user_verified: false,
-                offer_local: false,
-                just_created: false,
-                used: None,
-            };
+            let first_factor = FirstFactor::of(&user.id, Method::Password);
             let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
             return Ok(visit.see_other(next));
         }
@@ -96,7 +89,11 @@ async fn submit_password(
 }
 
 /// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long.
-async fn check_password(visit: &Visit, identifier: &Identifier, password: &str) -> Result<User, Failure> {
+pub(super) async fn check_password(
+    visit: &Visit,
+    identifier: &Identifier,
+    password: &str,
+) -> Result<User, Failure> {
     let policy = visit.app.policy().await?;
     limits::login_allowed(visit, &policy, identifier).await?;
     let user = visit.app.database.user_called(&identifier.kind, &identifier.value).await?;
@@ -179,12 +176,10 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
     };
     let is_of_another_device = accepted.authentication.attachment.as_deref() == Some("cross-platform");
     let first_factor = FirstFactor {
-        user_id: accepted.user.id.clone(),
-        method: Method::Passkey,
         user_verified: accepted.authentication.user_verified,
         offer_local: is_of_another_device && accepted.asked.platform,
-        just_created: false,
         used: Some(accepted.used),
+        ..FirstFactor::of(&accepted.user.id, Method::Passkey)
     };
     let next = finish::first_factor_passed(&mut visit, first_factor, outcome).await?;
     Ok(visit.json(json!({ "next": next })))

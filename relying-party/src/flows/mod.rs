@@ -2,21 +2,35 @@
 
 mod account;
 mod assets;
+mod enroll;
 mod finish;
 mod home;
 mod login;
+mod mfa;
+mod recover;
+mod reset_password;
+mod security;
 mod signup;
+mod step_up;
+mod unblock;
 
 use axum::Router;
 
 use crate::app::App;
 
-/// Every path of the service.
-pub(crate) fn routes(_app: &App) -> Router<App> {
+/// Every path that people see.
+pub(crate) fn routes() -> Router<App> {
     Router::new()
         .merge(assets::routes())
         .merge(home::routes())
         .merge(signup::routes())
         .merge(login::routes())
+        .merge(mfa::routes())
+        .merge(enroll::routes())
+        .merge(recover::routes())
+        .merge(reset_password::routes())
         .merge(account::routes())
+        .merge(security::routes())
+        .merge(step_up::routes())
+        .merge(unblock::routes())
 }

@@ -245,12 +245,9 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
         .transcript(&registration.transcript);
     create(&visit, &user, Some(&passkey), None, ceremony::orphan(&credential)).await?;
     let first_factor = FirstFactor {
-        user_id: user.id.clone(),
-        method: Method::Passkey,
         user_verified: registration.user_verified,
-        offer_local: false,
         just_created: true,
-        used: None,
+        ..FirstFactor::of(&user.id, Method::Passkey)
     };
     visit.log(event).await;
     let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
@@ -325,14 +322,7 @@ async fn submit_password(
     let user = new_user(&visit, visit.app.config.random.bytes::<64>().to_vec(), &signup);
     create(&visit, &user, None, Some(&hash), None).await?;
     visit.log(Event::of("ss").user(&user).detail("authentication_methods", json!(["pwd"]))).await;
-    let first_factor = FirstFactor {
-        user_id: user.id,
-        method: Method::Password,
-        user_verified: false,
-        offer_local: false,
-        just_created: true,
-        used: None,
-    };
+    let first_factor = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Password) };
     let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
     Ok(visit.see_other(next))
 }

@@ -1,9 +1,15 @@
 //! The pages, as functions from facts to markup. They ask no database and decide nothing.
 
 pub(crate) mod account;
+pub(crate) mod admin;
+pub(crate) mod developer;
+pub(crate) mod enroll;
 pub(crate) mod icons;
 pub(crate) mod login;
+pub(crate) mod mfa;
 pub(crate) mod parts;
+pub(crate) mod recover;
+pub(crate) mod security;
 pub(crate) mod signup;
 
 use std::fmt::Write as _;
@@ -62,6 +68,57 @@ pub(crate) fn status(app: &App, told: &Told) -> Markup {
         p.actions { a.button.primary href="/" { "Go to the start" } }
     };
     card(app, "Sorry", &content)
+}
+
+/// Confirming that it is still the user.
+pub(crate) fn step_up(
+    app: &App,
+    name: &str,
+    then: &str,
+    has_passkey: bool,
+    has_password: bool,
+    error: Option<&str>,
+) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        div.hero { (icons::shield()) }
+        h1 { "Is it you?" }
+        p.lead { "Confirm before changing the account of " strong { (name) } "." }
+        (parts::error(error))
+        @if has_passkey {
+            (parts::ceremony("get", "/step-up/options", &format!("/step-up?then={}", url_encoded(then)),
+                &html! { (icons::passkey()) span { "Confirm with a passkey" } }))
+        }
+        @if has_passkey && has_password { (parts::or()) }
+        @if has_password {
+            form method="post" action="/step-up/password" {
+                input type="hidden" name="then" value=(then);
+                input type="hidden" name="username" value=(name) autocomplete="username";
+                div.field {
+                    label for="password" { "Password" }
+                    input #password name="password" type="password" autocomplete="current-password" required
+                        maxlength="256";
+                }
+                button.secondary type="submit" { "Confirm with the password" }
+            }
+        }
+        p.switch { a href=(then) { "Go back" } }
+    };
+    card(app, "Confirm", &content)
+}
+
+/// Lifting a block.
+pub(crate) fn unblock(app: &App, token: &str) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Was it you?" }
+        p.lead { "Somebody failed to log in to your account many times. If it was you, lift the block." }
+        form method="post" action="/unblock" {
+            input type="hidden" name="token" value=(token);
+            button.primary type="submit" { "Lift the block" }
+        }
+    };
+    card(app, "Lift the block", &content)
 }
 
 /// Text as part of a query.

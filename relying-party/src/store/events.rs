@@ -1,5 +1,7 @@
 //! The tenant log.
 
+use sqlx::Row as _;
+
 use super::{Database, Result};
 
 /// An event as it is stored.
@@ -61,18 +63,18 @@ impl Database {
 
     /// One event with its transcript.
     pub(crate) async fn event(&self, id: &str) -> Result<Option<StoredEvent>> {
-        let row: Option<(String, i64, String, Option<String>, String, Option<String>)> =
-            sqlx::query_as("SELECT id, date, type, user_id, data, transcript FROM events WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(row.map(|(id, date, r#type, user_id, data, transcript)| StoredEvent {
-            id,
-            date,
-            r#type,
-            user_id,
-            data,
-            transcript,
+        let row = sqlx::query("SELECT id, date, type, user_id, data, transcript FROM events WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(StoredEvent {
+            id: row.try_get("id")?,
+            date: row.try_get("date")?,
+            r#type: row.try_get("type")?,
+            user_id: row.try_get("user_id")?,
+            data: row.try_get("data")?,
+            transcript: row.try_get("transcript")?,
         }))
     }
 }

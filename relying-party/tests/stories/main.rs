@@ -1,4 +1,15 @@
 //! The relying party as a black box: stories over HTTP, told with a clock that can be moved.
 
+mod account;
+mod bad_input;
+mod ceremonies;
+mod enrollment;
+mod limits;
 mod main_job;
+mod names;
+mod operator;
+mod postgresql;
+mod recovery;
+mod second_factor;
+mod storage;
 mod world;

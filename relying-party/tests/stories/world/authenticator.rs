@@ -20,8 +20,8 @@ pub enum Twist {
     SameCounter,
     /// Claim a credential id that nobody has.
     UnknownCredential,
-    /// Claim a user handle that nobody has.
-    UnknownUser,
+    /// Leave UP out.
+    UserAbsent,
 }
 
 /// One authenticator with its passkeys.
@@ -71,6 +71,9 @@ impl Authenticator {
         let handle = options["user"]["id"].as_str().expect("a user handle").to_string();
         let passkey = Passkey { id, handle, counter: 0, key };
         let mut data = self.authenticator_data(options["rp"]["id"].as_str().expect("an RP ID"), 0x40, 0);
+        if twist == Twist::UserAbsent {
+            data[32] &= !0x01;
+        }
         data.extend([0; 16]);
         data.extend(u16::try_from(passkey.id.len()).expect("short").to_be_bytes());
         data.extend(&passkey.id);
@@ -115,11 +118,6 @@ impl Authenticator {
             *signature.last_mut().expect("not empty") ^= 1;
         }
         let id = if twist == Twist::UnknownCredential { vec![7; 32] } else { passkey.id.clone() };
-        let handle = if twist == Twist::UnknownUser {
-            URL_SAFE_NO_PAD.encode([9; 64])
-        } else {
-            passkey.handle.clone()
-        };
         let id = URL_SAFE_NO_PAD.encode(id);
         json!({
             "id": id, "rawId": id, "type": "public-key",
@@ -129,7 +127,7 @@ impl Authenticator {
                 "clientDataJSON": URL_SAFE_NO_PAD.encode(client_data),
                 "authenticatorData": URL_SAFE_NO_PAD.encode(data),
                 "signature": URL_SAFE_NO_PAD.encode(signature),
-                "userHandle": handle,
+                "userHandle": passkey.handle,
             },
         })
     }

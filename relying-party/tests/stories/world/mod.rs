@@ -1,6 +1,6 @@
 //! A world to tell stories in: one relying party with a clock that can be moved, browsers with cookies, and
 //! authenticators that do what they are told, wrong things too.
-#![allow(unreachable_pub, dead_code, reason = "a test has no outside; more stories follow")]
+#![allow(unreachable_pub, reason = "a test has no outside")]
 
 pub mod authenticator;
 pub mod postgres;
@@ -24,6 +24,9 @@ pub const ORIGIN: &str = "http://localhost:8080";
 /// The token of the operator in every story.
 pub const ADMIN: &str = "operator-token-of-the-tests";
 
+/// When every story begins, in milliseconds.
+const START_MS: i64 = 1_750_000_000_000;
+
 /// One relying party.
 pub struct World {
     router: Router,
@@ -43,7 +46,7 @@ impl World {
 
     /// On a database.
     pub async fn start(database: &str, policy: &str) -> Self {
-        let now = Arc::new(AtomicI64::new(1_750_000_000_000));
+        let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);
         let config = Config {
             database: database.into(),
@@ -66,9 +69,24 @@ impl World {
         self.pass_minutes(days * 1440);
     }
 
+    /// How many days have passed.
+    pub fn days_passed(&self) -> i64 {
+        (self.now.load(Ordering::SeqCst) - START_MS) / 86_400_000
+    }
+
+    /// Now, in seconds.
+    pub fn now_s(&self) -> i64 {
+        self.now.load(Ordering::SeqCst) / 1000
+    }
+
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
         Browser { router: self.router.clone(), cookies: Vec::new() }
+    }
+
+    /// A browser that came from another process of the same service, with its cookies.
+    pub fn adopt(&self, browser: &Browser) -> Browser {
+        Browser { router: self.router.clone(), cookies: browser.cookies.clone() }
     }
 
     /// Every event so far as `(type, data)`, the oldest first.
@@ -143,6 +161,11 @@ impl Answer {
 }
 
 impl Browser {
+    /// A browser that has never been at this service.
+    pub fn of(router: Router) -> Self {
+        Self { router, cookies: Vec::new() }
+    }
+
     pub async fn send(
         &mut self,
         method: &str,
@@ -216,6 +239,13 @@ impl Browser {
     pub async fn json(&mut self, path: &str, body: &Value) -> Answer {
         let headers =
             [("content-type", "application/json"), ("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
+        self.send("POST", path, &headers, Some(body.to_string())).await
+    }
+
+    /// Posts JSON from a page of another origin.
+    pub async fn json_from(&mut self, origin: &str, path: &str, body: &Value) -> Answer {
+        let headers =
+            [("content-type", "application/json"), ("origin", origin), ("sec-fetch-site", "same-origin")];
         self.send("POST", path, &headers, Some(body.to_string())).await
     }
 

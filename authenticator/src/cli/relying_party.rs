@@ -1,0 +1,204 @@
+//! `doppelkey relying-party`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use doppelkey_relying_party::policy::Policy;
+use doppelkey_relying_party::{Config, Mail, StartError, app, serve};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Failure, print};
+
+/// Run a relying party: a web site that people sign up for and log in to with passkeys
+///
+/// Runs until SIGINT or SIGTERM. To try it out, keeping nothing, with the pages for developers:
+///
+///   doppelkey relying-party --db memory --dev
+///
+/// For real use, behind a proxy that speaks TLS:
+///
+///   doppelkey relying-party --db sqlite:accounts.db --rp-id example.org --origin https://login.example.org \
+///     --smtp smtps://user:password@mail.example.org --mail-from login@example.org --behind-proxy
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {
+    /// Where to listen for HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where accounts are kept: memory, sqlite:PATH or postgres://… [default: a SQLite file in the user's data folder]
+    #[arg(long, value_name = "URL")]
+    db: Option<String>,
+    /// The RP ID that passkeys are made for [default: the host of the first origin]
+    #[arg(long, value_name = "DOMAIN")]
+    rp_id: Option<String>,
+    /// An origin that ceremonies may come from, this service's own first [default: http://localhost:PORT]
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Vec<String>,
+    /// What people call this service
+    #[arg(long, default_value = "Doppelkey")]
+    name: String,
+    /// A policy in TOML, put into force at the start
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Show developers the outbox, the playground and the inspector; on loopback only
+    #[arg(long)]
+    dev: bool,
+    /// The mail server: smtps://user:password@host, or smtp://…?tls=required
+    #[arg(long, value_name = "URL", requires = "mail_from")]
+    smtp: Option<String>,
+    /// The sender of the mails
+    #[arg(long, value_name = "ADDRESS", requires = "smtp")]
+    mail_from: Option<String>,
+    /// A proxy in front writes the client's address into X-Forwarded-For
+    #[arg(long)]
+    behind_proxy: bool,
+    /// Start although the RP ID differs from the one that passkeys were made for, and lose those
+    #[arg(long)]
+    accept: bool,
+    /// Listen on an address that other machines can reach
+    #[arg(long)]
+    allow_remote: bool,
+    /// Print one line of JSON once it listens
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.refuse_remote()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Failure::new(
+                format_args!("cannot start threads: {error}"),
+                "is there a limit on processes (ulimit -u)?",
+            )
+        })?;
+        runtime.block_on(self.serve())
+    }
+
+    fn refuse_remote(&self) -> Result<(), Failure> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        if self.dev {
+            return Err(Failure::new(
+                format_args!("--dev would show mails and codes to everybody who reaches {}", self.listen),
+                "listen on 127.0.0.1, or leave --dev out",
+            ));
+        }
+        if !self.allow_remote {
+            return Err(Failure::new(
+                format_args!("{} can be reached by other machines", self.listen),
+                "say --allow-remote if that is meant, or put a TLS proxy in front of 127.0.0.1",
+            ));
+        }
+        eprintln!("warning: {} can be reached by other machines, without TLS", self.listen);
+        Ok(())
+    }
+
+    async fn serve(self) -> Result<(), Failure> {
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .map_err(|error| Failure::listen("the relying party", self.listen, "--listen", &error))?;
+        let port = listener.local_addr().map_or(self.listen.port(), |address| address.port());
+        let config = self.config(port)?;
+        let (url, admin_token) = (config.own_origin().to_string(), config.admin_token.clone());
+        let database = config.database.clone();
+        let router = app(config).await.map_err(failure)?;
+        self.announce(&url, &admin_token, &database);
+        serve(listener, router, terminated())
+            .await
+            .map_err(|error| Failure::new(format_args!("the listener failed: {error}"), "start it again"))
+    }
+
+    fn config(&self, port: u16) -> Result<Config, Failure> {
+        let mut config = Config::localhost(port);
+        config.database = match &self.db {
+            Some(url) => url.clone(),
+            None => default_database()?,
+        };
+        if let Some(origin) = self.origin.first() {
+            let host = origin.split("://").nth(1).unwrap_or_default().split(':').next().unwrap_or_default();
+            config.rp_id = host.to_string();
+            config.origins.clone_from(&self.origin);
+        }
+        if let Some(rp_id) = &self.rp_id {
+            config.rp_id.clone_from(rp_id);
+        }
+        config.name.clone_from(&self.name);
+        config.policy = self.policy.as_ref().map(read_policy).transpose()?;
+        config.dev = self.dev;
+        config.behind_proxy = self.behind_proxy;
+        config.accept_rp_id_change = self.accept;
+        config.mail = match (&self.smtp, &self.mail_from) {
+            (Some(url), Some(from)) => Mail::Smtp { url: url.clone(), from: from.clone() },
+            _ if self.dev => Mail::Outbox,
+            _ => Mail::Console,
+        };
+        Ok(config)
+    }
+
+    fn announce(&self, url: &str, admin_token: &str, database: &str) {
+        if self.json {
+            print(&format!("{}\n", json!({ "ready": true, "url": url, "admin_token": admin_token })));
+            return;
+        }
+        // A PostgreSQL URL may hold a password.
+        let database = if database.contains("://") { "PostgreSQL" } else { database };
+        print(&format!(
+            "The relying party is at {url}\n  accounts: {database}\n  policy and events: {url}/admin (token: \
+             {admin_token})\nIt runs until Ctrl-C.\n"
+        ));
+    }
+}
+
+fn failure(error: StartError) -> Failure {
+    let hint = error.hint();
+    Failure::new(error, hint)
+}
+
+fn read_policy(path: &PathBuf) -> Result<Policy, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(
+            format_args!("cannot read the policy {}: {error}", path.display()),
+            "name a file with --policy",
+        )
+    })?;
+    Policy::from_toml(&text).map_err(|error| {
+        Failure::new(
+            format_args!("the policy {} is wrong: {error}", path.display()),
+            "the options are described in relying-party/README.md",
+        )
+    })
+}
+
+/// `$XDG_DATA_HOME/doppelkey/relying-party.db`, whose folder is made if need be.
+fn default_database() -> Result<String, Failure> {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = data.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+    let hint = "name a database, for example --db sqlite:accounts.db or --db memory";
+    let folder =
+        data.ok_or_else(|| Failure::new("there is no folder for the user's data", hint))?.join("doppelkey");
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Failure::new(format_args!("cannot make the folder {}: {error}", folder.display()), hint)
+    })?;
+    Ok(format!("sqlite:{}", folder.join("relying-party.db").display()))
+}
+
+/// Done at SIGINT or SIGTERM.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,142 @@
+//! The second factor at login: a one-time code or the recovery code; or setting one up, where policy asks it of all.
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use super::finish;
+use crate::app::App;
+use crate::edge::FormBody;
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::Visit;
+use crate::store::User;
+use crate::{pages, second_factor};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/mfa/otp", get(show_otp).post(submit_otp))
+        .route("/mfa/recovery-code", get(show_recovery).post(submit_recovery))
+        .route("/mfa/setup", get(show_setup).post(submit_setup))
+        .route("/mfa/setup/done", post(done))
+}
+
+/// The user whose first factor has passed.
+async fn waiting(visit: &Visit) -> Result<User, Failure> {
+    let first = visit.data.first_factor.as_ref().ok_or(Failure::OutOfOrder)?;
+    visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)
+}
+
+async fn is_set_up(visit: &Visit, user: &User) -> Result<bool, Failure> {
+    Ok(visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed))
+}
+
+async fn show_otp(visit: Visit) -> Result<Response, Failure> {
+    let days = visit.app.policy().await?.mfa.remember_days;
+    if waiting(&visit).await.is_err() {
+        return Ok(visit.see_other("/login"));
+    }
+    Ok(visit.page(pages::mfa::otp(&visit.app, days, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct CodeForm {
+    code: String,
+    remember: Option<String>,
+}
+
+async fn submit_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let user = waiting(&visit).await?;
+    let days = visit.app.policy().await?.mfa.remember_days;
+    if !is_set_up(&visit, &user).await? {
+        return Err(Failure::OutOfOrder);
+    }
+    if !second_factor::check_code(&visit, &user, &form.code).await? {
+        visit.log(Event::of("gd_auth_failed").user(&user)).await;
+        let page = pages::mfa::otp(&visit.app, days, Some(WRONG_CODE));
+        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    second_factor::forget_failures(&visit, &user).await?;
+    visit.log(Event::of("gd_auth_succeed").user(&user)).await;
+    if form.remember.is_some() && days > 0 {
+        visit.remember_device(&user.id, days).await?;
+    }
+    let next = finish::second_factor_passed(&mut visit, "otp").await?;
+    Ok(visit.see_other(next))
+}
+
+async fn show_recovery(visit: Visit) -> Result<Response, Failure> {
+    if waiting(&visit).await.is_err() {
+        return Ok(visit.see_other("/login"));
+    }
+    Ok(visit.page(pages::mfa::recovery_challenge(&visit.app, None)))
+}
+
+async fn submit_recovery(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let user = waiting(&visit).await?;
+    if !second_factor::check_recovery_code(&visit, &user, &form.code).await? {
+        visit.log(Event::of("gd_recovery_failed").user(&user)).await;
+        let page = pages::mfa::recovery_challenge(&visit.app, Some("This is not your recovery code."));
+        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    second_factor::forget_failures(&visit, &user).await?;
+    visit.log(Event::of("gd_recovery_succeed").user(&user)).await;
+    // It is used up: the next one is shown before going on.
+    let code = second_factor::new_recovery_code(&visit, &user).await?;
+    visit.data.second_factor_set_up = true;
+    visit.save().await?;
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
+}
+
+async fn show_setup(visit: Visit) -> Result<Response, Failure> {
+    let Ok(user) = waiting(&visit).await else { return Ok(visit.see_other("/login")) };
+    if is_set_up(&visit, &user).await? {
+        return Ok(visit.see_other("/mfa/otp"));
+    }
+    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    Ok(visit.page(pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", None)))
+}
+
+async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let user = waiting(&visit).await?;
+    if is_set_up(&visit, &user).await? {
+        return Err(Failure::OutOfOrder);
+    }
+    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    if !second_factor::check_code(&visit, &user, &form.code).await? {
+        visit.log(Event::of("gd_auth_failed").user(&user)).await;
+        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(WRONG_CODE));
+        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    let enrolled = serde_json::json!({ "type": "otp" });
+    visit.log(Event::of("gd_enrollment_complete").user(&user).detail("authenticator", enrolled)).await;
+    let code = second_factor::new_recovery_code(&visit, &user).await?;
+    visit.data.second_factor_set_up = true;
+    visit.save().await?;
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct DoneForm {
+    recorded: Option<String>,
+}
+
+async fn done(mut visit: Visit, FormBody(form): FormBody<DoneForm>) -> Result<Response, Failure> {
+    let user = waiting(&visit).await?;
+    if !visit.data.second_factor_set_up {
+        return Err(Failure::OutOfOrder);
+    }
+    if form.recorded.is_none() {
+        // The code cannot be shown again, so there is a new one.
+        let code = second_factor::new_recovery_code(&visit, &user).await?;
+        let error = Some("Tick the box once you have recorded this new code.");
+        let page = pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", error);
+        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    visit.data.second_factor_set_up = false;
+    let next = finish::second_factor_passed(&mut visit, "otp").await?;
+    Ok(visit.see_other(next))
+}
+
+const WRONG_CODE: &str = "This code is not right. Enter the one that your app shows now.";

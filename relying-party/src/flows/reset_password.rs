@@ -1,0 +1,131 @@
+//! A forgotten password: a link by mail that works once. Whether or not there is an account, the answer is the same.
+
+use axum::Router;
+use axum::extract::Query;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::recover::notify;
+use crate::app::App;
+use crate::edge::FormBody;
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::policy::Policy;
+use crate::session::Visit;
+use crate::{codes, identifiers, limits, pages, passwords};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/reset-password", get(show).post(submit))
+        .route("/reset-password/new", get(show_new).post(submit_new))
+}
+
+async fn policy_with_passwords(visit: &Visit) -> Result<std::sync::Arc<Policy>, Failure> {
+    let policy = visit.app.policy().await?;
+    if policy.password.enabled { Ok(policy) } else { Err(Failure::Off) }
+}
+
+async fn show(visit: Visit) -> Result<Response, Failure> {
+    policy_with_passwords(&visit).await?;
+    let kept = visit.data.login.as_ref().filter(|identifier| identifier.kind == "email");
+    let kept = kept.map_or("", |identifier| identifier.value.as_str());
+    Ok(visit.page(pages::recover::reset_request(&visit.app, kept, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct AddressForm {
+    email: String,
+}
+
+async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<Response, Failure> {
+    let policy = policy_with_passwords(&visit).await?;
+    let target = match identifiers::normal(&policy.attributes, "email", &form.email) {
+        Ok(target) => target,
+        Err(failure) => {
+            let told = failure.told();
+            visit.log(Event::of("fcpr").detail("key", told.key)).await;
+            let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told.message));
+            return Ok(visit.page_with(told.status, page));
+        }
+    };
+    limits::mail(&visit, &policy, &target.value).await?;
+    let mut event = Event::of("scpr");
+    if let Some(user) = visit.app.database.user_called("email", &target.value).await? {
+        let token = codes::new_link(&visit, "reset", &user.id, policy.code.reset_lifetime_s).await?;
+        let config = &visit.app.config;
+        let body = format!(
+            "Set a new password for your account at {} here:\n{}/reset-password/new?token={token}\n\nThe link works \
+             once. If you did not ask for it, you need not do anything.\n",
+            config.name,
+            config.own_origin()
+        );
+        visit.app.mail(&target.value, &format!("Set a new password at {}", config.name), &body).await;
+        event = event.user(&user);
+    }
+    visit.log(event).await;
+    Ok(visit.page(pages::recover::reset_sent(&visit.app, &target.value)))
+}
+
+#[derive(Debug, Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+async fn show_new(visit: Visit, Query(query): Query<Token>) -> Result<Response, Failure> {
+    let policy = policy_with_passwords(&visit).await?;
+    let token = query.token.unwrap_or_default();
+    let target = visit.app.database.peek_link(&codes::link_id(&token), "reset", visit.app.now()).await?;
+    let user = match target {
+        Some(id) => visit.app.database.user(&id).await?,
+        None => None,
+    };
+    let Some(user) = user else {
+        return Ok(visit.page_with(StatusCode::BAD_REQUEST, pages::recover::reset_error(&visit.app)));
+    };
+    Ok(visit.page(pages::recover::reset(&visit.app, &policy, user.name(), &token, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct NewForm {
+    token: String,
+    password: String,
+}
+
+async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Result<Response, Failure> {
+    let policy = policy_with_passwords(&visit).await?;
+    let (id, now) = (codes::link_id(&form.token), visit.app.now());
+    let error =
+        |visit: &Visit| visit.page_with(StatusCode::BAD_REQUEST, pages::recover::reset_error(&visit.app));
+    let target = visit.app.database.peek_link(&id, "reset", now).await?;
+    let user = match target {
+        Some(user_id) => visit.app.database.user(&user_id).await?,
+        None => None,
+    };
+    let Some(user) = user else {
+        visit.log(Event::of("fcp").error("the link is unknown, used or expired")).await;
+        return Ok(error(&visit));
+    };
+    // A password that is refused does not use the link up.
+    if let Err(failure) = passwords::acceptable(&visit, &policy, &user, &form.password).await {
+        let Failure::Field(..) = failure else { return Err(failure) };
+        let told = failure.told();
+        visit.log(Event::of("fcp").user(&user).detail("key", told.key)).await;
+        let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.message));
+        return Ok(visit.page_with(told.status, page));
+    }
+    if visit.app.database.take_link(&id, "reset", now).await?.is_none() {
+        return Ok(error(&visit));
+    }
+    passwords::set(&visit, &policy, &user, &form.password).await?;
+    visit.app.database.end_other_sessions(&user.id, "").await?;
+    visit.app.database.forget_devices(&user.id).await?;
+    let name = &visit.app.config.name;
+    let body = "A new password was set for your account through a link in a mail to this address. You have been logged \
+                out everywhere.\n";
+    notify(&visit, &user, &format!("Your password at {name} was changed"), body).await;
+    visit.data.notice = Some("Your password has been changed. Log in with it.".into());
+    visit.save().await?;
+    Ok(visit.see_other("/login"))
+}

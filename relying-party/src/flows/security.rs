@@ -1,0 +1,198 @@
+//! The account's security: password, authenticator app, recovery code, sessions; and passkeys lost.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::recover::notify;
+use crate::app::App;
+use crate::edge::FormBody;
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::Visit;
+use crate::store::User;
+use crate::{enrollment, pages, passwords, second_factor};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/account/security", get(show))
+        .route("/account/security/password", post(set_password))
+        .route("/account/security/password/remove", post(remove_password))
+        .route("/account/security/otp", get(show_otp).post(confirm_otp))
+        .route("/account/security/otp/remove", post(remove_otp))
+        .route("/account/security/recovery-code", post(new_recovery_code))
+        .route("/account/security/recorded", post(recorded))
+        .route("/account/sessions/{id}/end", post(end_session))
+        .route("/account/sessions/end-others", post(end_other_sessions))
+        .route("/account/lost", get(show_lost).post(remove_lost))
+        .route("/account/delete", post(delete))
+}
+
+async fn show(mut visit: Visit) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    visit.touch().await?;
+    let notice = visit.take_notice().await?;
+    let page = security_page(&visit, &user, notice.as_deref(), None).await?;
+    Ok(visit.page(page))
+}
+
+async fn security_page(
+    visit: &Visit,
+    user: &User,
+    notice: Option<&str>,
+    error: Option<&str>,
+) -> Result<maud::Markup, Failure> {
+    let database = &visit.app.database;
+    let facts = pages::security::Facts {
+        policy: visit.app.policy().await?,
+        has_password: database.password_hash(&user.id).await?.is_some(),
+        totp: database.totp(&user.id).await?.filter(|totp| totp.confirmed),
+        recovery_code_made_at: database.recovery_code_made_at(&user.id).await?,
+        sessions: database.sessions(&user.id, visit.app.now()).await?,
+        this_session: visit.session_id().to_string(),
+    };
+    Ok(pages::security::overview(&visit.app, user, &facts, notice, error))
+}
+
+/// Leaves a message for the security page and goes there.
+async fn back(mut visit: Visit, notice: &str) -> Result<Response, Failure> {
+    visit.data.notice = Some(notice.to_string());
+    visit.save().await?;
+    Ok(visit.see_other("/account/security"))
+}
+
+#[derive(Debug, Deserialize)]
+struct PasswordForm {
+    password: String,
+}
+
+async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let policy = visit.app.policy().await?;
+    if !policy.password.enabled {
+        return Err(Failure::Off);
+    }
+    if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
+        let Failure::Field(..) = failure else { return Err(failure) };
+        let told = failure.told();
+        let page = security_page(&visit, &user, None, Some(&told.message)).await?;
+        return Ok(visit.page_with(told.status, page));
+    }
+    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
+    let subject = format!("Your password at {} was changed", visit.app.config.name);
+    notify(&visit, &user, &subject, "Your password was changed, and you were logged out everywhere else.\n")
+        .await;
+    back(visit, "Your password has been set. You are logged out everywhere else.").await
+}
+
+async fn remove_password(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    if visit.app.database.passkeys(&user.id).await?.is_empty() {
+        return Err(Failure::LastMethod);
+    }
+    visit.app.database.set_password(&user.id, "", visit.app.now()).await?;
+    visit.log(Event::of("scp").user(&user).detail("removed", true)).await;
+    back(visit, "Your password has been removed.").await
+}
+
+async fn show_otp(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    Ok(visit.page(pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct CodeForm {
+    code: String,
+}
+
+async fn confirm_otp(visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    if !second_factor::check_code(&visit, &user, &form.code).await? {
+        let error = Some("This code is not right. Enter the one that your app shows now.");
+        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", error);
+        return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
+    }
+    second_factor::forget_failures(&visit, &user).await?;
+    let event =
+        Event::of("gd_enrollment_complete").user(&user).detail("authenticator", json!({ "type": "otp" }));
+    visit.log(event).await;
+    show_recovery_code(&visit, &user).await
+}
+
+async fn show_recovery_code(visit: &Visit, user: &User) -> Result<Response, Failure> {
+    let code = second_factor::new_recovery_code(visit, user).await?;
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/account/security/recorded", None)))
+}
+
+async fn new_recovery_code(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    show_recovery_code(&visit, &user).await
+}
+
+async fn recorded(visit: Visit) -> Result<Response, Failure> {
+    visit.user().await?;
+    back(visit, "Your account has a recovery code.").await
+}
+
+async fn remove_otp(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    if !visit.app.database.remove_totp(&user.id).await? {
+        return Err(Failure::NotFound);
+    }
+    visit.app.database.forget_devices(&user.id).await?;
+    visit.log(Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }))).await;
+    back(visit, "The authenticator app has been removed.").await
+}
+
+async fn end_session(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    if !visit.app.database.end_session_of(&user.id, &id).await? {
+        return Err(Failure::NotFound);
+    }
+    if id == visit.session_id() {
+        return Ok(visit.see_other("/login"));
+    }
+    back(visit, "The session has been ended.").await
+}
+
+async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
+    back(visit, "You are logged out everywhere else.").await
+}
+
+async fn show_lost(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    let passkeys = visit.app.database.passkeys(&user.id).await?;
+    Ok(visit.page(pages::security::lost(&visit.app, &passkeys)))
+}
+
+/// The form's fields are `lost=pky_…`, as often as boxes are ticked.
+async fn remove_lost(
+    mut visit: Visit,
+    FormBody(form): FormBody<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    for (_, id) in form.iter().filter(|(name, _)| name == "lost").take(1000) {
+        enrollment::remove_passkey(&visit, &user, id).await?;
+        let authenticator = json!({ "type": "passkey", "id": id });
+        visit.log(Event::of("gd_unenroll").user(&user).detail("authenticator", authenticator)).await;
+    }
+    visit.data.notice = Some("Your account is recovered.".into());
+    visit.save().await?;
+    Ok(visit.see_other("/account"))
+}
+
+async fn delete(mut visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    visit.app.database.remove_user(&user.id).await?;
+    visit.log(Event::of("sdu").user(&user)).await;
+    visit.sign_out().await?;
+    Ok(visit.see_other("/signup"))
+}

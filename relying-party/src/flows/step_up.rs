@@ -1,0 +1,123 @@
+//! Confirming that it is still the user, before the account changes.
+
+use axum::Router;
+use axum::extract::Query;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::login;
+use crate::app::App;
+use crate::ceremony::{self, Kind, Wish};
+use crate::edge::{FormBody, JsonBody};
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::Visit;
+use crate::verify::Credential;
+use crate::{limits, pages};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/step-up", get(show).post(finish_passkey))
+        .route("/step-up/options", post(options))
+        .route("/step-up/password", post(submit_password))
+}
+
+#[derive(Debug, Deserialize)]
+struct Then {
+    then: Option<String>,
+}
+
+/// Pages of the account can be gone back to; everything else leads to the account.
+fn safe(then: Option<&str>) -> &'static str {
+    match then {
+        Some(path) if path.starts_with("/account/security") => "/account/security",
+        _ => "/account",
+    }
+}
+
+async fn show(visit: Visit, Query(query): Query<Then>) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    let then = safe(query.then.as_deref());
+    let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
+    let has_password = visit.app.database.password_hash(&user.id).await?.is_some();
+    Ok(visit.page(pages::step_up(&visit.app, user.name(), then, has_passkey, has_password, None)))
+}
+
+async fn options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    let named = Some((user.name(), Some(&user)));
+    let options = ceremony::begin_authentication(&mut visit, Kind::StepUp, named, &wish).await?;
+    Ok(visit.json(options))
+}
+
+async fn finish_passkey(
+    mut visit: Visit,
+    Query(query): Query<Then>,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    let credential = Credential::from_json(body);
+    let accepted = match ceremony::finish_authentication(&visit, Kind::StepUp, &credential).await {
+        Ok(accepted) if accepted.user.id == user.id => accepted,
+        Ok(_) => return Err(Failure::PasskeyRefused { signal: None }),
+        Err(refused) => {
+            let mut event = Event::of("gd_webauthn_challenge_failed")
+                .user(&user)
+                .error(refused.found.clone())
+                .detail("webauthn", refused.details("authentication"));
+            if let Some(transcript) = refused.transcript() {
+                event = event.transcript(transcript);
+            }
+            visit.log(event).await;
+            return Err(refused.failure);
+        }
+    };
+    if !visit.app.database.use_passkey(&accepted.used, visit.app.now()).await? {
+        return Err(Failure::PasskeyRefused { signal: None });
+    }
+    confirmed(&mut visit).await?;
+    Ok(visit.json(json!({ "next": safe(query.then.as_deref()) })))
+}
+
+async fn confirmed(visit: &mut Visit) -> Result<(), Failure> {
+    visit.data.authenticated_at = visit.app.now();
+    visit.save().await
+}
+
+#[derive(Debug, Deserialize)]
+struct PasswordForm {
+    password: String,
+    then: Option<String>,
+}
+
+async fn submit_password(
+    mut visit: Visit,
+    FormBody(form): FormBody<PasswordForm>,
+) -> Result<Response, Failure> {
+    let user = visit.user().await?;
+    let then = safe(form.then.as_deref());
+    let identifier = user.identifiers.first().cloned().ok_or(Failure::OutOfOrder)?;
+    match login::check_password(&visit, &identifier, &form.password).await {
+        Ok(_) => {
+            limits::login_succeeded(&visit, &identifier).await?;
+            confirmed(&mut visit).await?;
+            Ok(visit.see_other(then))
+        }
+        Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => Err(failure),
+        Err(failure) => {
+            let told = failure.told();
+            let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
+            let page = pages::step_up(
+                &visit.app,
+                user.name(),
+                then,
+                has_passkey,
+                true,
+                Some("This is not your password."),
+            );
+            Ok(visit.page_with(told.status, page))
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `/admin`: the policy as a form, and the latest events. Signing in with the token gives a cookie for this path.
+
+use axum::Router;
+use axum::extract::Query;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::policy_api;
+use crate::app::App;
+use crate::edge::FormBody;
+use crate::failure::Failure;
+use crate::pages;
+use crate::secret;
+use crate::session::Visit;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/admin", get(show))
+        .route("/admin/token", post(sign_in))
+        .route("/admin/policy", post(change))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Search {
+    #[serde(default)]
+    q: String,
+}
+
+async fn show(mut visit: Visit, Query(search): Query<Search>) -> Result<Response, Failure> {
+    if !visit.data.is_operator {
+        return Ok(visit.page(pages::admin::token(&visit.app, None)));
+    }
+    let notice = visit.take_notice().await?;
+    let page = overview(&visit, &search.q, notice.as_deref(), None).await?;
+    Ok(visit.page(page))
+}
+
+async fn overview(
+    visit: &Visit,
+    q: &str,
+    notice: Option<&str>,
+    error: Option<&str>,
+) -> Result<maud::Markup, Failure> {
+    let policy = visit.app.policy().await?;
+    let value = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
+    let events = visit.app.database.events_before("~", 500).await?;
+    let filter = super::logs_api::Filter::of(q);
+    let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
+    Ok(pages::admin::overview(&visit.app, &value, &events, q, notice, error))
+}
+
+#[derive(Debug, Deserialize)]
+struct TokenForm {
+    token: String,
+}
+
+async fn sign_in(mut visit: Visit, FormBody(form): FormBody<TokenForm>) -> Result<Response, Failure> {
+    if !secret::equal(form.token.trim().as_bytes(), visit.app.config.admin_token.as_bytes()) {
+        let page =
+            pages::admin::token(&visit.app, Some("This is not the token that was printed at the start."));
+        return Ok(visit.page_with(StatusCode::UNAUTHORIZED, page));
+    }
+    visit.data.is_operator = true;
+    visit.save().await?;
+    Ok(visit.see_other("/admin"))
+}
+
+async fn change(
+    mut visit: Visit,
+    FormBody(form): FormBody<Vec<(String, String)>>,
+) -> Result<Response, Failure> {
+    if !visit.data.is_operator {
+        return Err(Failure::NotOperator);
+    }
+    let policy = visit.app.policy().await?;
+    let current = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
+    let patch = patch_of(&current, &form);
+    match policy_api::merge(&visit, &patch).await {
+        Ok(_) => {
+            visit.data.notice = Some("The policy is in force.".into());
+            visit.save().await?;
+            Ok(visit.see_other("/admin"))
+        }
+        Err(failure @ Failure::BadBody(_)) => {
+            let page = overview(&visit, "", None, Some(&failure.told().message)).await?;
+            Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The form's fields are `section.option`; what kind each is, the policy in force says. A box that is not ticked is
+/// not sent, so the form says which boxes it has.
+fn patch_of(current: &Value, form: &[(String, String)]) -> Value {
+    let mut patch = Value::Object(Map::new());
+    let boxes =
+        form.iter().filter(|(name, _)| name == "box").map(|(_, path)| (path.clone(), "off".to_string()));
+    let fields: Vec<(String, String)> =
+        boxes.chain(form.iter().filter(|(name, _)| name != "box").cloned()).collect();
+    for (path, text) in fields {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let Some(known) = current.pointer(&pointer) else { continue };
+        let value = value_like(known, &text);
+        let mut place = &mut patch;
+        for name in path.split('.') {
+            place = &mut place[name];
+        }
+        *place = value;
+    }
+    patch
+}
+
+fn value_like(known: &Value, text: &str) -> Value {
+    match known {
+        Value::Bool(_) => json!(text == "on"),
+        Value::Number(_) => text.trim().parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+        Value::Array(_) => {
+            let words = text.split([',', ' ', '\n', '\r']).map(str::trim).filter(|word| !word.is_empty());
+            words
+                .map(|word| word.parse::<i64>().map_or_else(|_| json!(word), |number| json!(number)))
+                .collect()
+        }
+        _ => json!(text),
+    }
+}

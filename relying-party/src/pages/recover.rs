@@ -1,0 +1,146 @@
+//! The pages of recovering an account and of resetting a password.
+
+use maud::{Markup, html};
+
+use super::signup::{create_label, new_password_field};
+use super::{card, icons, parts};
+use crate::app::App;
+use crate::policy::Policy;
+
+fn email_field(kept: &str) -> Markup {
+    parts::field(parts::Field {
+        name: "email",
+        label: "E-mail address",
+        kind: "email",
+        value: kept,
+        autocomplete: "email",
+        optional: false,
+        hint: "",
+    })
+}
+
+/// Where to send the code.
+pub(crate) fn address(app: &App, kept: &str, error: Option<&str>) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Can’t log in?" }
+        p.lead { "We will send a code to your e-mail address. With it you can create a new passkey." }
+        (parts::error(error))
+        form method="post" action="/recover" {
+            (email_field(kept))
+            button.primary type="submit" { "Send the code" }
+        }
+        p.switch { a href="/login" { "Go back" } }
+    };
+    card(app, "Recover your account", &content)
+}
+
+/// The code.
+pub(crate) fn code(app: &App, email: &str, error: Option<&str>) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Check your mail" }
+        p.lead { "If there is an account for " strong { (email) } ", we have sent a code to it." }
+        (parts::error(error))
+        form method="post" action="/recover/code" {
+            (parts::code_field("Enter the 6-digit code"))
+            button.primary type="submit" { "Continue" }
+        }
+        p.switch { a href="/recover" { "Use another address or get a new code" } }
+    };
+    card(app, "Check your mail", &content)
+}
+
+/// A new passkey, or a password.
+pub(crate) fn new_method(app: &App, policy: &Policy, name: &str) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        div.hero { (icons::passkey()) }
+        h1 { "Welcome back" }
+        p.lead { "Create a passkey for " strong { (name) } ", so that you can log in on this device." }
+        (parts::error(None))
+        @if policy.passkey.enabled {
+            (parts::ceremony("create", "/recover/passkey/options", "/recover/passkey", &create_label()))
+        }
+        @if policy.password.enabled {
+            p.actions { a.button.plain href="/recover/password" { "Set a new password instead" } }
+        }
+        p.hint { "Everybody else who is logged in to this account will be logged out." }
+    };
+    card(app, "Create a passkey", &content)
+}
+
+/// A new password.
+pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&str>) -> Markup {
+    new_password(app, policy, name, "/recover/password", None, error)
+}
+
+/// Screen `reset-password-request`.
+pub(crate) fn reset_request(app: &App, kept: &str, error: Option<&str>) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Forgot your password?" }
+        p.lead { "Enter your e-mail address, and we will send you a link to set a new one." }
+        (parts::error(error))
+        form method="post" action="/reset-password" {
+            (email_field(kept))
+            button.primary type="submit" { "Continue" }
+        }
+        p.switch { a href="/login" { "Back to " (app.config.name) } }
+    };
+    card(app, "Forgot your password?", &content)
+}
+
+/// Screen `reset-password-email`.
+pub(crate) fn reset_sent(app: &App, email: &str) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Check your mail" }
+        p.lead { "If there is an account for " strong { (email) } ", we have sent a link to it." }
+        form method="post" action="/reset-password" {
+            input type="hidden" name="email" value=(email);
+            button.secondary type="submit" { "Resend the mail" }
+        }
+        p.switch { a href="/login" { "Back to " (app.config.name) } }
+    };
+    card(app, "Check your mail", &content)
+}
+
+/// Screen `reset-password`.
+pub(crate) fn reset(app: &App, policy: &Policy, name: &str, token: &str, error: Option<&str>) -> Markup {
+    new_password(app, policy, name, "/reset-password/new", Some(token), error)
+}
+
+/// Screen `reset-password-error`.
+pub(crate) fn reset_error(app: &App) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "This link does not work any more" }
+        p.lead { "A link works once, and not for ever. Ask for a new one." }
+        p.actions { a.button.primary href="/reset-password" { "Get a new link" } }
+    };
+    card(app, "Link expired", &content)
+}
+
+fn new_password(
+    app: &App,
+    policy: &Policy,
+    name: &str,
+    action: &str,
+    token: Option<&str>,
+    error: Option<&str>,
+) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Set a new password" }
+        p.lead { "for " strong { (name) } }
+        (parts::error(error))
+        form method="post" action=(action) {
+            input type="hidden" name="username" value=(name) autocomplete="username";
+            @if let Some(token) = token { input type="hidden" name="token" value=(token); }
+            (new_password_field(policy))
+            button.primary type="submit" { "Set the password" }
+        }
+    };
+    card(app, "Set a new password", &content)
+}

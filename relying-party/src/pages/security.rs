@@ -1,0 +1,159 @@
+//! The account's security page, and the passkeys that may be lost.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+
+use super::{account, card, parts, signup};
+use crate::app::App;
+use crate::policy::{MfaPolicy, Policy};
+use crate::store::{Passkey, StoredSession, Totp, User};
+
+/// What the page shows.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) has_password: bool,
+    pub(crate) totp: Option<Totp>,
+    pub(crate) recovery_code_made_at: Option<i64>,
+    pub(crate) sessions: Vec<StoredSession>,
+    pub(crate) this_session: String,
+}
+
+/// The page.
+pub(crate) fn overview(
+    app: &App,
+    user: &User,
+    facts: &Facts,
+    notice: Option<&str>,
+    error: Option<&str>,
+) -> Markup {
+    let content = html! {
+        h1 { "Security" }
+        (parts::notice(notice))
+        (parts::error(error))
+        @if facts.policy.password.enabled { (password(facts, error.is_some())) }
+        (second_step(facts))
+        (sessions(facts))
+        (deletion())
+    };
+    account::frame(app, user, "/account/security", &content)
+}
+
+fn password(facts: &Facts, open: bool) -> Markup {
+    html! {
+        section {
+            h2 { "Password " @if facts.has_password { span.tag.good { "Set" } } @else { span.tag { "Not set" } } }
+            p.muted { "A passkey is faster and safer. A password is another way in." }
+            details open[open] {
+                summary { @if facts.has_password { "Change the password" } @else { "Set a password" } }
+                form method="post" action="/account/security/password" {
+                    (signup::new_password_field(&facts.policy))
+                    button.primary type="submit" { "Save" }
+                }
+            }
+            @if facts.has_password {
+                form method="post" action="/account/security/password/remove" {
+                    button.danger type="submit" { "Remove the password" }
+                }
+            }
+        }
+    }
+}
+
+fn second_step(facts: &Facts) -> Markup {
+    html! {
+        section {
+            h2 { "Authenticator app "
+                @if facts.totp.is_some() { span.tag.good { "Set up" } } @else { span.tag { "Not set up" } } }
+            p.muted {
+                @if facts.policy.mfa.policy == MfaPolicy::Always { "A one-time code is asked for when you log in." }
+                @else { "This service does not ask for one-time codes at present." }
+            }
+            @if let Some(totp) = &facts.totp {
+                p { "Since " (parts::day(totp.created_at)) "." }
+                form method="post" action="/account/security/otp/remove" {
+                    button.danger type="submit" { "Remove the authenticator app" }
+                }
+            } @else {
+                p { a.button.secondary href="/account/security/otp" { "Set up an authenticator app" } }
+            }
+        }
+        section {
+            h2 { "Recovery code" }
+            @if let Some(made_at) = facts.recovery_code_made_at {
+                p.muted { "Made " (parts::day(made_at)) ". A new one makes it void." }
+            } @else {
+                p.muted { "With it you can log in if you lose your authenticator app." }
+            }
+            form method="post" action="/account/security/recovery-code" {
+                button.secondary type="submit" { "Make a new recovery code" }
+            }
+        }
+    }
+}
+
+fn sessions(facts: &Facts) -> Markup {
+    html! {
+        section {
+            h2 { "Where you are logged in" }
+            ul.cards {
+                @for session in &facts.sessions {
+                    li {
+                        div.passkey-text {
+                            h3 { (parts::browser(&session.user_agent))
+                                @if session.id == facts.this_session { " " span.tag.good { "This browser" } } }
+                            p.muted { "From " (session.ip) ", since " (parts::day(session.created_at)) "." }
+                        }
+                        @if session.id != facts.this_session {
+                            form method="post" action={ "/account/sessions/" (session.id) "/end" } {
+                                button.link type="submit" { "Log out"
+                                    span.sr-only { " " (parts::browser(&session.user_agent)) } }
+                            }
+                        }
+                    }
+                }
+            }
+            @if facts.sessions.len() > 1 {
+                form method="post" action="/account/sessions/end-others" {
+                    button.secondary type="submit" { "Log out everywhere else" }
+                }
+            }
+        }
+    }
+}
+
+fn deletion() -> Markup {
+    html! {
+        section {
+            details {
+                summary { "Delete the account" }
+                p { "Your passkeys, password and everything else we keep of you are removed at once." }
+                form method="post" action="/account/delete" {
+                    button.danger type="submit" { "Delete my account" }
+                }
+            }
+        }
+    }
+}
+
+/// After a recovery: which of these passkeys are lost?
+pub(crate) fn lost(app: &App, passkeys: &[Passkey]) -> Markup {
+    let content = html! {
+        (parts::brand(app))
+        h1 { "Which passkeys have you lost?" }
+        p.lead { "Whoever has them could log in. Tick what you have no longer; keep the rest." }
+        (parts::error(None))
+        form method="post" action="/account/lost" {
+            @for passkey in passkeys {
+                label.check {
+                    input type="checkbox" name="lost" value=(passkey.id);
+                    span { (account::title(passkey)) ", created " (parts::day(passkey.created_at)) " with "
+                        (parts::browser(&passkey.user_agent)) }
+                }
+            }
+            button.primary type="submit" { "Continue" }
+        }
+    };
+    card(app, "Lost passkeys", &content)
+}

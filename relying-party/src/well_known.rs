@@ -1,0 +1,37 @@
+//! The files under `/.well-known/` that browsers and password managers look for.
+
+use axum::Router;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::session::Visit;
+
+/// The paths; none of them redirects but the one that must.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/.well-known/webauthn", get(related_origins))
+        .route("/.well-known/passkey-endpoints", get(passkey_endpoints))
+        .route("/.well-known/change-password", get(change_password))
+}
+
+/// Which other origins may use this RP ID (WebAuthn Level 3 §5.11).
+async fn related_origins(visit: Visit) -> Result<Response, Failure> {
+    let policy = visit.app.policy().await?;
+    Ok(visit.json(json!({ "origins": policy.related_origins })))
+}
+
+/// Where a password manager sends people to create and manage passkeys (W3C passkey endpoints).
+async fn passkey_endpoints(visit: Visit) -> Response {
+    let origin = visit.app.config.own_origin();
+    visit.json(json!({ "enroll": format!("{origin}/account"), "manage": format!("{origin}/account") }))
+}
+
+/// W3C change password URL: 302 to where a password is changed.
+async fn change_password() -> Response {
+    let mut response = Redirect::to("/account/security").into_response();
+    *response.status_mut() = axum::http::StatusCode::FOUND;
+    response
+}

@@ -1,0 +1,185 @@
+//! What a signed-in user can change, and what must be confirmed first.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Authenticator, Browser, ORIGIN, Twist, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+/// The id of the first passkey on the account page.
+async fn first_passkey(browser: &mut Browser) -> String {
+    let page = browser.get("/account").await.text;
+    page.split("/account/passkeys/pky_")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("a passkey")
+        .to_string()
+}
+
+#[tokio::test]
+async fn changes_need_a_user_who_proved_it_just_now() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    world.pass_minutes(6);
+    let refused = browser.json("/account/passkeys/options", &json!({})).await;
+    assert_eq!((refused.status, refused.error().as_str()), (StatusCode::FORBIDDEN, "step-up-required"));
+    let id = first_passkey(&mut browser).await;
+    let removal = browser.form(&format!("/account/passkeys/pky_{id}/remove"), &[]).await;
+    assert!(removal.location().starts_with("/step-up?then="), "{}", removal.location());
+    assert_eq!(browser.get("/account/security/otp").await.location(), "/step-up?then=/account/security/otp");
+
+    let done = browser.authenticate_at("/step-up", "/step-up?then=/account/security", &mut phone).await;
+    assert_eq!(done.json(), json!({ "next": "/account/security" }));
+    let mut laptop = Authenticator::platform();
+    assert_eq!(browser.register("/account/passkeys", json!({}), &mut laptop).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_password_confirms_too_and_leads_nowhere_else() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    world.pass_minutes(6);
+    let wrong = browser.form("/step-up/password", &[("password", "wrong"), ("then", "/account")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let away = [("password", PASSWORD), ("then", "https://evil.example")];
+    assert_eq!(browser.form("/step-up/password", &away).await.location(), "/account");
+    let mut phone = Authenticator::platform();
+    assert_eq!(browser.register("/account/passkeys", json!({}), &mut phone).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_twenty_first_passkey_is_refused_and_logged() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    // The race for the last place is decided when the passkey is stored, not when its ceremony starts.
+    let early = browser.json("/account/passkeys/options", &json!({})).await.json()["publicKey"].clone();
+    for _ in 1..20 {
+        assert_eq!(browser.register("/account/passkeys", json!({}), &mut phone).await.status, StatusCode::OK);
+    }
+    let late = browser.json("/account/passkeys", &phone.create(&early, ORIGIN, Twist::None)).await;
+    assert_eq!(
+        (late.status, late.error().as_str()),
+        (StatusCode::CONFLICT, "passkey-enrollment-max-allowed-reached")
+    );
+    let refused = browser.json("/account/passkeys/options", &json!({})).await;
+    assert_eq!(refused.error(), "passkey-enrollment-max-allowed-reached");
+    let codes = world.codes().await;
+    assert_eq!(codes.iter().filter(|code| *code == "too_many_records").count(), 2);
+    assert!(browser.get("/account").await.text.contains("20 of at most 20"));
+}
+
+#[tokio::test]
+async fn the_last_way_to_log_in_cannot_be_removed() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    let path = format!("/account/passkeys/pky_{}/remove", first_passkey(&mut browser).await);
+    assert_eq!(browser.form(&path, &[]).await.status, StatusCode::CONFLICT);
+    browser.form("/account/security/password", &[("password", PASSWORD)]).await;
+    assert_eq!(browser.form(&path, &[]).await.location(), "/account");
+    let last = browser.form("/account/security/password/remove", &[]).await;
+    assert_eq!(last.status, StatusCode::CONFLICT);
+    assert!(world.codes().await.contains(&"gd_unenroll".to_string()));
+}
+
+#[tokio::test]
+async fn a_passkey_is_renamed_by_its_owner_only() {
+    let world = World::new().await;
+    let (mut adas, mut eves) = (Authenticator::platform(), Authenticator::platform());
+    let (mut ada, mut eve) = (world.browser(), world.browser());
+    ada.sign_up(EMAIL, &mut adas).await;
+    eve.sign_up("eve@example.org", &mut eves).await;
+    let id = first_passkey(&mut ada).await;
+    let path = format!("/account/passkeys/pky_{id}/rename");
+    assert_eq!(eve.form(&path, &[("name", "Mine")]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(ada.form(&path, &[("name", "<b>Phone</b>")]).await.location(), "/account");
+    let page = ada.get("/account").await.text;
+    assert!(page.contains("&lt;b&gt;Phone&lt;/b&gt;") && !page.contains("<b>Phone"), "{page}");
+    let removal = format!("/account/passkeys/pky_{id}/remove");
+    assert_eq!(eve.form(&removal, &[]).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_user_ends_sessions_elsewhere() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let (mut here, mut there) = (world.browser(), world.browser());
+    here.sign_up(EMAIL, &mut phone).await;
+    there.authenticate("/login/passkey", json!({}), &mut phone).await;
+    let page = here.get("/account/security").await.text;
+    let id = page
+        .split("/account/sessions/ses_")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("a session");
+    assert_eq!(
+        here.form(&format!("/account/sessions/ses_{id}/end"), &[]).await.location(),
+        "/account/security"
+    );
+    assert_eq!(there.get("/account").await.location(), "/login");
+    assert_eq!(here.get("/account").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_sessions_elsewhere_and_does_not_come_back() {
+    let world = World::with_policy("[password]\nhistory = 3").await;
+    let (mut here, mut there) = (world.browser(), world.browser());
+    here.sign_up_with_password(EMAIL, PASSWORD).await;
+    there.log_in_with_password(EMAIL, PASSWORD).await;
+    world.pass_minutes(1);
+    let again = here.form("/account/security/password", &[("password", PASSWORD)]).await;
+    assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let done = here.form("/account/security/password", &[("password", "another horse battery")]).await;
+    assert_eq!(done.location(), "/account/security");
+    assert_eq!(there.get("/account").await.location(), "/login");
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_gone() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    assert_eq!(browser.form("/account/delete", &[]).await.location(), "/signup");
+    let gone = browser.authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+    assert!(gone.json().get("signalUnknownCredential").is_some(), "{}", gone.text);
+    browser.sign_up(EMAIL, &mut Authenticator::platform()).await;
+}
+
+#[tokio::test]
+async fn the_page_tells_providers_which_passkeys_count() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    let page = browser.get("/account").await.text.replace("&quot;", "\"");
+    let start = page.find("data-signal=\"").expect("the data") + 13;
+    let mut values = serde_json::Deserializer::from_str(&page[start..]).into_iter::<serde_json::Value>();
+    let data = values.next().expect("a value").expect("JSON");
+    assert_eq!(data["rpId"], "localhost");
+    assert_eq!(data["userId"], json!(phone.passkeys[0].handle));
+    assert_eq!(data["allAcceptedCredentialIds"].as_array().map(Vec::len), Some(1));
+}
+
+impl Browser {
+    /// An authentication whose answer goes to a path with a query.
+    async fn authenticate_at(
+        &mut self,
+        begin: &str,
+        finish: &str,
+        authenticator: &mut Authenticator,
+    ) -> crate::world::Answer {
+        let options = self.json(&format!("{begin}/options"), &json!({})).await.json();
+        let credential = authenticator.get(&options["publicKey"], ORIGIN, Twist::None);
+        self.json(finish, &credential).await
+    }
+}

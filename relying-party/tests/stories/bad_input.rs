@@ -1,0 +1,134 @@
+//! Input that is wrong, too long, or from elsewhere.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Authenticator, ORIGIN, World};
+
+const JSON_PATHS: [&str; 6] = [
+    "/signup/passkey/options",
+    "/signup/passkey",
+    "/login/passkey/options",
+    "/login/passkey",
+    "/step-up/options",
+    "/recover/passkey",
+];
+
+#[tokio::test]
+async fn a_post_from_another_site_is_refused() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up("ada@example.org", &mut Authenticator::platform()).await;
+    let cases: [&[(&str, &str)]; 4] = [
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site"), ("origin", ORIGIN)],
+        &[("sec-fetch-site", "same-site")],
+    ];
+    for headers in cases {
+        let answer = browser.send("POST", "/logout", headers, None).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+    }
+    assert_eq!(browser.get("/account").await.status, StatusCode::OK, "still signed in");
+    assert_eq!(world.codes().await.iter().filter(|code| *code == "fapi").count(), cases.len());
+    // A program that is no browser says neither.
+    assert_eq!(browser.send("POST", "/logout", &[], None).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_told_as_such_and_logged_once() {
+    let world = World::new().await;
+    let json = [("content-type", "application/json")];
+    for path in JSON_PATHS {
+        let mut browser = world.browser();
+        for body in ["", "{", "[1", "\u{0}", "{\"a\":1}}", &"[".repeat(10_000)] {
+            let before = world.events().await.len();
+            let answer = browser.send("POST", path, &json, Some(body.to_string())).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {body}");
+            assert_eq!(answer.error(), "invalid_request");
+            assert_eq!(world.events().await.len(), (before + 1).min(100), "{path}");
+            if before > 90 {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_content_types_and_long_bodies_are_refused() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    for path in JSON_PATHS {
+        let text = browser.send("POST", path, &[("content-type", "text/plain")], Some("{}".into())).await;
+        assert_eq!(text.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path}");
+        let long = format!("{{\"a\": \"{}\"}}", "x".repeat(70_000));
+        let long = browser.send("POST", path, &[("content-type", "application/json")], Some(long)).await;
+        assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+    }
+    let form =
+        browser.send("POST", "/login", &[("content-type", "application/json")], Some("{}".into())).await;
+    assert_eq!(form.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let long = "x".repeat(70_000);
+    assert_eq!(browser.form("/login", &[("identifier", &long)]).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(browser.form("/login", &[]).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn unknown_members_of_a_wish_are_refused() {
+    let world = World::new().await;
+    let answer = world.browser().json("/login/passkey/options", &json!({ "colour": "red" })).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn odd_credentials_are_refused_and_never_break_anything() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    let deep = (0..100).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let odd = [
+        json!(null),
+        json!([]),
+        json!("x"),
+        json!({}),
+        json!({ "response": null }),
+        json!({ "id": 1, "rawId": [], "type": {}, "response": { "clientDataJSON": 5 } }),
+        json!({ "rawId": "AAAA", "response": { "clientDataJSON": "e30" } }),
+        json!({ "rawId": "AAAA", "response": { "clientDataJSON": "!!" } }),
+        deep,
+    ];
+    for credential in odd {
+        for path in ["/login/passkey", "/signup/passkey"] {
+            let answer = browser.json(path, &credential).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {credential}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_methods_and_cookies_do_no_harm() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    assert_eq!(browser.get("/nowhere").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(browser.send("DELETE", "/login", &[], None).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let long = format!("session={}", "x".repeat(5000));
+    for cookie in ["session=", "session=../../etc", &long] {
+        let answer = browser.send("GET", "/account", &[("cookie", cookie)], None).await;
+        assert_eq!(answer.location(), "/login", "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_protected_by_its_headers() {
+    let world = World::new().await;
+    for path in ["/login", "/signup", "/recover", "/reset-password", "/nowhere"] {
+        let page = world.browser().get(path).await;
+        let policy = page.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.headers["cache-control"], "no-store");
+        assert_eq!(page.headers["x-content-type-options"], "nosniff");
+        assert!(
+            page.headers["permissions-policy"].to_str().unwrap().contains("publickey-credentials-get=(self)")
+        );
+        assert!(!page.text.contains("style=\"") && !page.text.contains("onclick"), "{path}");
+    }
+}

@@ -1,0 +1,109 @@
+//! The offers of a passkey after logging in.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Authenticator, ORIGIN, Twist, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+#[tokio::test]
+async fn a_passkey_is_offered_after_a_password_and_never_once_there_is_one() {
+    let world = World::new().await;
+    assert_eq!(world.browser().sign_up_with_password(EMAIL, PASSWORD).await, "/account");
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    let page = browser.get("/enroll").await.text;
+    assert!(page.contains("Don’t show me this again") && page.contains("data-upgrade"), "{page}");
+    let mut phone = Authenticator::platform();
+    assert_eq!(
+        browser.register("/enroll", json!({}), &mut phone).await.json(),
+        json!({ "next": "/account" })
+    );
+    assert_eq!(world.codes().await.last().map(String::as_str), Some("gd_enrollment_complete"));
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+    assert_eq!(browser.authenticate("/login/passkey", json!({}), &mut phone).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_offer_can_be_put_off_for_thirty_days_or_for_ever() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    browser.log_in_with_password(EMAIL, PASSWORD).await;
+    assert_eq!(browser.form("/enroll/skip", &[]).await.location(), "/account");
+    world.pass_days(29);
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+    world.pass_days(2);
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    browser.form("/enroll/skip", &[("never", "on")]).await;
+    world.pass_days(1000);
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+}
+
+#[tokio::test]
+async fn a_silent_upgrade_needs_no_user_but_only_then() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    for (wish, expected) in
+        [(json!({}), StatusCode::BAD_REQUEST), (json!({ "mediation": "conditional" }), StatusCode::OK)]
+    {
+        let mut browser = world.browser();
+        browser.log_in_with_password(EMAIL, PASSWORD).await;
+        let options = browser.json("/enroll/options", &wish).await.json();
+        assert_eq!(options["mediation"], wish["mediation"]);
+        let mut phone = Authenticator::platform();
+        let credential = phone.create(&options["publicKey"], ORIGIN, Twist::UserAbsent);
+        assert_eq!(browser.json("/enroll", &credential).await.status, expected, "{wish}");
+    }
+}
+
+#[tokio::test]
+async fn a_local_passkey_is_offered_after_another_devices() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut phone).await;
+    let here = json!({ "platformAuthenticator": true });
+    let mut browser = world.browser();
+    assert_eq!(
+        browser.authenticate("/login/passkey", here.clone(), &mut phone).await.json()["next"],
+        "/account"
+    );
+    phone.attachment = "cross-platform";
+    // A device that cannot hold a passkey gets no offer.
+    let nothing = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(nothing.json()["next"], "/account");
+    assert_eq!(
+        browser.authenticate("/login/passkey", here.clone(), &mut phone).await.json()["next"],
+        "/enroll/local"
+    );
+    let page = browser.get("/enroll/local").await.text;
+    assert!(page.contains("Continue without a new passkey"), "{page}");
+    let options = browser.json("/enroll/local/options", &json!({})).await.json()["publicKey"].clone();
+    assert_eq!(options["authenticatorSelection"]["authenticatorAttachment"], "platform");
+    assert_eq!(options["excludeCredentials"].as_array().map(Vec::len), Some(1));
+    let mut laptop = Authenticator::platform();
+    let credential = laptop.create(&options, ORIGIN, Twist::None);
+    assert_eq!(browser.json("/enroll/local", &credential).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn offers_can_be_turned_off() {
+    let policy = "[passkey]\nprogressive_enrollment_enabled = false\nlocal_enrollment_enabled = false";
+    let world = World::with_policy(policy).await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+}
+
+#[tokio::test]
+async fn the_policy_says_how_login_offers_passkeys() {
+    for (ui, autofill, button) in [("both", true, true), ("autofill", true, false), ("button", false, true)] {
+        let world = World::with_policy(&format!("[passkey]\nchallenge_ui = \"{ui}\"")).await;
+        let page = world.browser().get("/login").await.text;
+        assert_eq!(page.contains("autocomplete=\"username webauthn\""), autofill, "{ui}");
+        assert_eq!(page.contains("data-conditional"), autofill, "{ui}");
+        assert_eq!(page.contains("Continue with a passkey"), button, "{ui}");
+    }
+}

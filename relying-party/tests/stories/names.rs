@@ -1,0 +1,150 @@
+//! Identifiers: which there are, and that nobody learns whose.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Authenticator, World};
+
+#[tokio::test]
+async fn an_unknown_address_looks_like_a_known_one_at_login() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up("ada@example.org", &mut phone).await;
+    let mut shapes = Vec::new();
+    for email in ["ada@example.org", "eve@example.org"] {
+        let mut browser = world.browser();
+        let answer = browser.json("/login/passkey/options", &json!({ "identifier": email })).await;
+        let allowed = answer.json()["publicKey"]["allowCredentials"].clone();
+        let id = allowed[0]["id"].as_str().expect("an id").len();
+        let transports = allowed[0]["transports"].clone();
+        shapes.push((
+            answer.status,
+            answer.text.len(),
+            allowed.as_array().expect("a list").len(),
+            id,
+            transports,
+        ));
+        // The page after the address is the same, too.
+        assert_eq!(browser.form("/login", &[("identifier", email)]).await.location(), "/login/password");
+        let page = browser.get("/login/password").await.text.replace(email, "…");
+        assert!(page.contains("Use a passkey instead"));
+    }
+    assert_eq!(shapes[0], shapes[1]);
+}
+
+#[tokio::test]
+async fn the_decoy_of_an_unknown_address_is_always_the_same() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for email in ["eve@example.org", "EVE@example.org ", "mallory@example.org"] {
+        let answer =
+            world.browser().json("/login/passkey/options", &json!({ "identifier": email })).await.json();
+        ids.push(answer["publicKey"]["allowCredentials"][0]["id"].clone());
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_address_look_the_same() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password("ada@example.org", "correct horse battery").await;
+    let mut pages = Vec::new();
+    for email in ["ada@example.org", "eve@example.org"] {
+        let mut browser = world.browser();
+        browser.form("/login", &[("identifier", email)]).await;
+        let answer = browser.form("/login/password", &[("password", "wrong horse battery")]).await;
+        pages.push((answer.status, answer.text.replace(email, "…")));
+    }
+    assert!(pages[0] == pages[1], "the pages differ");
+    assert_eq!(&world.codes().await[2..], ["fp", "fu"]);
+}
+
+#[tokio::test]
+async fn signing_up_with_somebodys_address_reveals_nothing_when_addresses_are_verified() {
+    let world =
+        World::with_policy("[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true")
+            .await;
+    let mut phone = Authenticator::platform();
+    let mut ada = world.browser();
+    assert_eq!(ada.form("/signup", &[("email", "ada@example.org")]).await.location(), "/signup/code");
+    // Nothing goes on without the code.
+    assert_eq!(ada.get("/signup/passkey").await.location(), "/signup");
+    assert_eq!(ada.json("/signup/passkey/options", &json!({})).await.status, StatusCode::BAD_REQUEST);
+    let code = world.latest_code().await;
+    assert_eq!(ada.form("/signup/code", &[("code", &code)]).await.location(), "/signup/passkey");
+    ada.register("/signup/passkey", json!({}), &mut phone).await;
+
+    let mut pages = Vec::new();
+    for email in ["ada@example.org", "eve@example.org"] {
+        let mut browser = world.browser();
+        assert_eq!(browser.form("/signup", &[("email", email)]).await.location(), "/signup/code");
+        let mut page = browser.get("/signup/code").await.text;
+        for _ in 0..5 {
+            let wrong = browser.form("/signup/code", &[("code", "000000")]).await;
+            page += &wrong.text;
+        }
+        pages.push(page.replace(&format!("{}•••", &email[..1]), "…"));
+    }
+    assert!(pages[0] == pages[1], "the pages differ");
+    assert!(world.outbox().await.contains("You have an account at Doppelkey already"));
+}
+
+#[tokio::test]
+async fn a_code_is_void_after_five_tries_and_after_its_time() {
+    let world =
+        World::with_policy("[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true")
+            .await;
+    let mut browser = world.browser();
+    browser.form("/signup", &[("email", "ada@example.org")]).await;
+    let code = world.latest_code().await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    for _ in 0..5 {
+        assert_eq!(
+            browser.form("/signup/code", &[("code", wrong)]).await.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
+    }
+    assert_eq!(
+        browser.form("/signup/code", &[("code", &code)]).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    // A new one works, but not for ever.
+    browser.form("/signup/code/resend", &[]).await;
+    let code = world.latest_code().await;
+    world.pass_minutes(16);
+    assert_eq!(
+        browser.form("/signup/code", &[("code", &code)]).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    browser.form("/signup/code/resend", &[]).await;
+    let code = world.latest_code().await;
+    assert_eq!(browser.form("/signup/code", &[("code", &code)]).await.location(), "/signup/passkey");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_told_when_addresses_are_not_verified() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up("ada@example.org", &mut phone).await;
+    let page = world.browser().form("/signup", &[("email", "ADA@example.org")]).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
+    assert!(page.text.contains("exists already"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn a_user_logs_in_by_any_identifier_that_policy_allows() {
+    let policy = "[attributes.email]\nidentifier = true\nsignup = \"optional\"\n[attributes.username]\nidentifier = true\n\
+                  signup = \"required\"\n[attributes.phone]\nidentifier = true\nsignup = \"optional\"";
+    let world = World::with_policy(policy).await;
+    let mut browser = world.browser();
+    let fields = [("username", "Ada"), ("email", ""), ("phone", "+49 30 1234567")];
+    assert_eq!(browser.form("/signup", &fields).await.location(), "/signup/passkey");
+    browser.form("/signup/password", &[("password", "correct horse battery")]).await;
+    for name in ["ada", "ADA ", "+49301234567"] {
+        let mut browser = world.browser();
+        assert_eq!(browser.log_in_with_password(name, "correct horse battery").await, "/enroll", "{name}");
+    }
+    let missing = world.browser().form("/signup", &[("email", "x@example.org")]).await;
+    assert!(missing.text.contains("Enter a user name."), "{}", missing.text);
+}

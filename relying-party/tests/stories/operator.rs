@@ -1,0 +1,124 @@
+//! Policy and events, through the API and the form; and the files under `/.well-known/`.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{ADMIN, Authenticator, World};
+
+#[tokio::test]
+async fn the_api_needs_the_operators_token() {
+    let world = World::new().await;
+    for path in ["/api/v2/policy", "/api/v2/logs", "/api/v2/logs/stream", "/api/v2/logs/x"] {
+        let mut browser = world.browser();
+        assert_eq!(browser.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let wrong = browser.send("GET", path, &[("authorization", "Bearer wrong")], None).await;
+        assert_eq!(wrong.error(), "invalid-token", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names_and_is_logged() {
+    let world = World::new().await;
+    let patch =
+        json!({ "passkey": { "challenge_ui": "button" }, "related_origins": ["https://example.com"] });
+    let policy = world.admin("PATCH", "/api/v2/policy", Some(patch.clone())).await.json();
+    assert_eq!(policy["passkey"]["challenge_ui"], "button");
+    assert_eq!(policy["passkey"]["max_per_user"], 20);
+    assert_eq!(world.admin("GET", "/api/v2/policy", None).await.json(), policy);
+    let (code, event) = world.events().await.pop().expect("an event");
+    assert_eq!((code.as_str(), &event["details"]["patch"]), ("sapi", &patch));
+    assert!(!world.browser().get("/login").await.text.contains("data-conditional"));
+    let related = world.browser().get("/.well-known/webauthn").await;
+    assert_eq!(related.json(), json!({ "origins": ["https://example.com"] }));
+    assert_eq!(related.headers["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn a_patch_that_does_not_hold_changes_nothing() {
+    let world = World::new().await;
+    for patch in [
+        json!({ "passkey": { "nonsense": true } }),
+        json!({ "passkey": { "max_per_user": 0 } }),
+        json!({ "passkey": { "challenge_ui": "loud" } }),
+        json!({ "password": { "enabled": false }, "code": { "enabled": false } }),
+        json!([]),
+    ] {
+        let refused = world.admin("PATCH", "/api/v2/policy", Some(patch.clone())).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{patch}");
+    }
+    assert_eq!(world.admin("GET", "/api/v2/policy", None).await.json()["passkey"]["max_per_user"], 20);
+}
+
+#[tokio::test]
+async fn the_form_changes_the_policy_too() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    assert!(browser.get("/admin").await.text.contains("Operators only"));
+    assert_eq!(
+        browser.form("/admin/policy", &[("passkey.max_per_user", "5")]).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(browser.form("/admin/token", &[("token", "wrong")]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.form("/admin/token", &[("token", ADMIN)]).await.location(), "/admin");
+    let fields = [
+        ("box", "passkey.local_enrollment_enabled"),
+        ("passkey.max_per_user", "5"),
+        ("passkey.hints", "security-key, hybrid"),
+    ];
+    assert_eq!(browser.form("/admin/policy", &fields).await.location(), "/admin");
+    let policy = world.admin("GET", "/api/v2/policy", None).await.json();
+    assert_eq!(policy["passkey"]["max_per_user"], 5);
+    assert_eq!(policy["passkey"]["local_enrollment_enabled"], false);
+    assert_eq!(policy["passkey"]["hints"], json!(["security-key", "hybrid"]));
+    let wrong = browser.form("/admin/policy", &[("passkey.max_per_user", "0")]).await;
+    assert!(wrong.text.contains("passkey.max_per_user is 0"), "{}", wrong.text);
+}
+
+#[tokio::test]
+async fn events_are_read_page_by_page_and_searched() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up("ada@example.org", &mut phone).await;
+    browser.form("/logout", &[]).await;
+    assert_eq!(world.codes().await, ["ss", "s", "slo"]);
+    let first = world.admin("GET", "/api/v2/logs?take=2", None).await.json();
+    let last_id = first[1]["log_id"].as_str().expect("an id").to_string();
+    let rest = world.admin("GET", &format!("/api/v2/logs?take=2&from={last_id}"), None).await.json();
+    assert_eq!((first.as_array().map(Vec::len), rest[0]["type"].as_str()), (Some(2), Some("slo")));
+    let found = world.admin("GET", "/api/v2/logs?q=type:s", None).await.json();
+    assert_eq!(found.as_array().map(Vec::len), Some(1));
+    assert_eq!(found[0]["details"]["prompts"], json!([{ "performed_amr": ["phr"] }]));
+    assert_eq!(found[0]["user_name"], "ada@example.org");
+    assert_eq!(first[0]["details"]["authentication_methods"], json!(["passkey"]));
+    assert_eq!(first[0]["details"]["webauthn"]["be"], true);
+    let wrong = world.admin("GET", "/api/v2/logs?take=many", None).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn events_hold_no_secrets() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password("ada@example.org", "correct horse battery").await;
+    browser.form("/login", &[("identifier", "ada@example.org")]).await;
+    browser.form("/login/password", &[("password", "wrong horse battery")]).await;
+    browser.form("/recover", &[("email", "ada@example.org")]).await;
+    let code = world.latest_code().await;
+    let text = format!("{:?}", world.events().await);
+    assert!(!text.contains("horse"), "{text}");
+    assert!(!text.contains(&code), "{text}");
+}
+
+#[tokio::test]
+async fn well_known_files_are_where_browsers_look() {
+    let world = World::new().await;
+    let endpoints = world.browser().get("/.well-known/passkey-endpoints").await;
+    assert_eq!(endpoints.status, StatusCode::OK);
+    assert_eq!(endpoints.json()["enroll"], "http://localhost:8080/account");
+    let change = world.browser().get("/.well-known/change-password").await;
+    assert_eq!(
+        (change.status, change.headers["location"].to_str().unwrap()),
+        (StatusCode::FOUND, "/account/security")
+    );
+}

@@ -1,0 +1,140 @@
+//! Getting back in.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Authenticator, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+#[tokio::test]
+async fn a_code_leads_to_a_new_passkey_and_the_old_ones_are_listed_for_removal() {
+    let world = World::new().await;
+    let mut lost = Authenticator::platform();
+    let mut old = world.browser();
+    old.sign_up(EMAIL, &mut lost).await;
+    world.pass_minutes(1);
+
+    let mut browser = world.browser();
+    assert_eq!(browser.form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    // Nothing goes on without the code.
+    assert_eq!(browser.get("/recover/new").await.location(), "/recover");
+    let code = world.latest_code().await;
+    assert_eq!(browser.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+    let mut new = Authenticator::platform();
+    let done = browser.register("/recover/passkey", json!({}), &mut new).await;
+    assert_eq!(done.json(), json!({ "next": "/account/lost" }));
+
+    assert_eq!(old.get("/account").await.location(), "/login", "the old session ends");
+    assert!(world.outbox().await.contains("Your account at Doppelkey was recovered"));
+    let page = browser.get("/account/lost").await.text;
+    let ids: Vec<&str> =
+        page.split("value=\"pky_").skip(1).filter_map(|part| part.split('"').next()).collect();
+    assert_eq!(ids.len(), 2);
+    let first = format!("pky_{}", ids[0]);
+    assert_eq!(browser.form("/account/lost", &[("lost", &first)]).await.location(), "/account");
+    let mut thief = world.browser();
+    assert_eq!(
+        thief.authenticate("/login/passkey", json!({}), &mut lost).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(thief.authenticate("/login/passkey", json!({}), &mut new).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn recovery_of_a_passkey_only_account_can_end_with_a_password() {
+    let world = World::new().await;
+    let mut lost = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut lost).await;
+    let mut browser = world.browser();
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    browser.form("/recover/code", &[("code", &code)]).await;
+    assert_eq!(
+        browser.form("/recover/password", &[("password", PASSWORD)]).await.location(),
+        "/account/lost"
+    );
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+}
+
+#[tokio::test]
+async fn recovery_looks_the_same_whether_or_not_there_is_an_account() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut phone).await;
+    let mut pages = Vec::new();
+    for email in [EMAIL, "eve@example.org"] {
+        let mut browser = world.browser();
+        assert_eq!(browser.form("/recover", &[("email", email)]).await.location(), "/recover/code");
+        let mut page = browser.get("/recover/code").await.text;
+        for _ in 0..6 {
+            page += &browser.form("/recover/code", &[("code", "000000")]).await.text;
+        }
+        pages.push(page.replace(email, "…"));
+    }
+    assert!(pages[0] == pages[1], "the pages differ");
+}
+
+#[tokio::test]
+async fn a_second_factor_guards_recovery_too() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    let mut app = crate::second_factor::App::default();
+    app.set_up_in_account(&world, &mut browser).await;
+    let mut recovering = world.browser();
+    recovering.form("/recover", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    assert_eq!(recovering.form("/recover/code", &[("code", &code)]).await.location(), "/mfa/otp");
+    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
+    world.pass_minutes(1);
+    assert_eq!(recovering.form("/mfa/otp", &[("code", &app.code(&world))]).await.location(), "/recover/new");
+}
+
+#[tokio::test]
+async fn a_password_reset_says_the_same_of_every_address_and_its_link_works_once() {
+    let world = World::new().await;
+    let mut old = world.browser();
+    old.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut pages = Vec::new();
+    for email in ["eve@example.org", EMAIL] {
+        let answer = world.browser().form("/reset-password", &[("email", email)]).await;
+        pages.push((answer.status, answer.text.replace(email, "…")));
+    }
+    assert!(pages[0] == pages[1], "the pages differ");
+    let outbox = world.outbox().await;
+    let token =
+        outbox.split("token=").nth(1).and_then(|rest| rest.split('"').next()).expect("a link").to_string();
+    let mut browser = world.browser();
+    let page = browser.get(&format!("/reset-password/new?token={token}")).await;
+    assert!(page.text.contains("Set a new password"), "{}", page.text);
+    // A bad password does not use the link up.
+    let weak = [("token", token.as_str()), ("password", "short")];
+    assert_eq!(browser.form("/reset-password/new", &weak).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let strong = [("token", token.as_str()), ("password", "another horse battery")];
+    assert_eq!(browser.form("/reset-password/new", &strong).await.location(), "/login");
+    assert_eq!(browser.form("/reset-password/new", &strong).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(old.get("/account").await.location(), "/login", "a reset ends the sessions");
+    assert_eq!(world.browser().log_in_with_password(EMAIL, "another horse battery").await, "/enroll");
+    let codes = world.codes().await;
+    for code in ["scpr", "fcp", "scp"] {
+        assert!(codes.iter().any(|found| found == code), "{code} in {codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_link_of_a_reset_lives_five_days() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    world.browser().form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let token =
+        outbox.split("token=").nth(1).and_then(|rest| rest.split('"').next()).expect("a link").to_string();
+    let path = format!("/reset-password/new?token={token}");
+    world.pass_minutes(5 * 1440 - 1);
+    assert_eq!(world.browser().get(&path).await.status, StatusCode::OK);
+    world.pass_minutes(2);
+    assert_eq!(world.browser().get(&path).await.status, StatusCode::BAD_REQUEST);
+}

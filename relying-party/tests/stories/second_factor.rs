@@ -1,0 +1,220 @@
+//! Second factors.
+
+use axum::http::StatusCode;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::json;
+use sha1::Sha1;
+
+use crate::world::{Authenticator, Browser, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+/// An authenticator app.
+#[derive(Default)]
+pub(crate) struct App {
+    secret: Vec<u8>,
+}
+
+impl App {
+    /// Reads the secret from a page, as a person types it.
+    pub(crate) fn scan(&mut self, page: &str) {
+        let text =
+            page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next()).expect("a key");
+        let (mut bits, mut count) = (0_u32, 0);
+        for letter in text.bytes().filter(|byte| *byte != b' ') {
+            let value = if letter >= b'A' { letter - b'A' } else { letter - b'2' + 26 };
+            bits = (bits << 5) | u32::from(value);
+            count += 5;
+            if count >= 8 {
+                count -= 8;
+                self.secret.push((bits >> count) as u8);
+                bits &= (1 << count) - 1;
+            }
+        }
+    }
+
+    /// The code it shows now.
+    pub(crate) fn code(&self, world: &World) -> String {
+        let mut mac = Hmac::<Sha1>::new_from_slice(&self.secret).expect("any length");
+        mac.update(&(world.now_s() / 30).to_be_bytes());
+        let digest = mac.finalize().into_bytes();
+        let at = usize::from(digest[19] & 15);
+        let word = [digest[at] & 0x7f, digest[at + 1], digest[at + 2], digest[at + 3]];
+        format!("{:06}", u32::from_be_bytes(word) % 1_000_000)
+    }
+
+    /// Sets the app up on the security page; gives the recovery code.
+    pub(crate) async fn set_up_in_account(&mut self, world: &World, browser: &mut Browser) -> String {
+        self.scan(&browser.get("/account/security/otp").await.text);
+        let page = browser.form("/account/security/otp", &[("code", &self.code(world))]).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        recovery_code(&page.text)
+    }
+}
+
+fn recovery_code(page: &str) -> String {
+    let text =
+        page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next()).expect("a code");
+    assert_eq!(text.replace(' ', "").len(), 24);
+    text.to_string()
+}
+
+#[tokio::test]
+async fn what_asks_for_a_second_factor_is_a_matter_of_method_and_policy() {
+    // {password, passkey with UV, passkey without UV} × {never, always} × {require, skip, skip-if-uv}
+    let expected = [
+        ("never", "require", [false, false, false]),
+        ("never", "skip", [false, false, false]),
+        ("never", "skip-if-uv", [false, false, false]),
+        ("always", "require", [true, true, true]),
+        ("always", "skip", [true, false, false]),
+        ("always", "skip-if-uv", [true, false, true]),
+    ];
+    let world = World::new().await;
+    let (mut phone, mut key) = (Authenticator::platform(), Authenticator::security_key());
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    browser.register("/account/passkeys", json!({}), &mut phone).await;
+    browser.register("/account/passkeys", json!({}), &mut key).await;
+    App::default().set_up_in_account(&world, &mut browser).await;
+    for (policy, after_passkey, asks) in expected {
+        let patch = json!({ "mfa": { "policy": policy, "after_passkey": after_passkey } });
+        let patched = world.admin("PATCH", "/api/v2/policy", Some(patch)).await;
+        assert_eq!(patched.status, StatusCode::OK, "{}", patched.text);
+        let with_password = world.browser().log_in_with_password(EMAIL, PASSWORD).await;
+        let uv = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await.json();
+        let no_uv = world.browser().authenticate("/login/passkey", json!({}), &mut key).await.json();
+        let found = [with_password.as_str(), uv["next"].as_str().unwrap(), no_uv["next"].as_str().unwrap()];
+        assert_eq!(found.map(|next| next == "/mfa/otp"), asks, "{policy} {after_passkey}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_none_sets_one_up_when_policy_asks_everybody() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut browser = world.browser();
+    assert_eq!(browser.sign_up_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    assert_eq!(browser.get("/account").await.location(), "/login", "not signed in yet");
+    let mut app = App::default();
+    app.scan(&browser.get("/mfa/setup").await.text);
+    assert_eq!(
+        browser.form("/mfa/setup", &[("code", "000000")]).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    let page = browser.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    recovery_code(&page.text);
+    let unticked = browser.form("/mfa/setup/done", &[]).await;
+    assert_eq!(unticked.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(browser.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/account");
+    assert_eq!(browser.get("/account").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_session_and_the_counter_wait_for_the_second_factor() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut key = Authenticator::security_key();
+    let mut browser = world.browser();
+    browser.sign_up_with_passkey_and_app(EMAIL, &mut key, &world, &mut App::default()).await;
+    let mut waiting = world.browser();
+    assert_eq!(waiting.authenticate("/login/passkey", json!({}), &mut key).await.json()["next"], "/mfa/otp");
+    assert_eq!(waiting.get("/account").await.location(), "/login");
+    let account = browser.get("/account").await.text;
+    assert!(account.contains("Not used yet"), "the record is updated in the end only");
+}
+
+#[tokio::test]
+async fn a_one_time_code_works_once() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut app = App::default();
+    let mut key = Authenticator::security_key();
+    world.browser().sign_up_with_passkey_and_app(EMAIL, &mut key, &world, &mut app).await;
+    world.pass_minutes(2);
+    let code = app.code(&world);
+    let (mut first, mut second) = (world.browser(), world.browser());
+    first.authenticate("/login/passkey", json!({}), &mut key).await;
+    assert_eq!(first.form("/mfa/otp", &[("code", &code)]).await.location(), "/account");
+    second.authenticate("/login/passkey", json!({}), &mut key).await;
+    assert_eq!(second.form("/mfa/otp", &[("code", &code)]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn too_many_wrong_codes_take_a_break() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut app = App::default();
+    let mut key = Authenticator::security_key();
+    world.browser().sign_up_with_passkey_and_app(EMAIL, &mut key, &world, &mut app).await;
+    world.pass_minutes(10);
+    let mut browser = world.browser();
+    browser.authenticate("/login/passkey", json!({}), &mut key).await;
+    for _ in 0..5 {
+        assert_eq!(
+            browser.form("/mfa/otp", &[("code", "000000")]).await.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
+    }
+    let blocked = browser.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.codes().await.last().map(String::as_str), Some("gd_otp_rate_limit_exceed"));
+    world.pass_minutes(6);
+    assert_eq!(browser.form("/mfa/otp", &[("code", &app.code(&world))]).await.location(), "/account");
+}
+
+#[tokio::test]
+async fn a_recovery_code_works_once_and_is_replaced() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let code = App::default().set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    let mut recovering = world.browser();
+    assert_eq!(recovering.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    let page = recovering.form("/mfa/recovery-code", &[("code", &code.to_lowercase())]).await;
+    assert_ne!(recovery_code(&page.text), code);
+    assert_eq!(recovering.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/enroll");
+    let mut again = world.browser();
+    again.log_in_with_password(EMAIL, PASSWORD).await;
+    let used = again.form("/mfa/recovery-code", &[("code", &code)]).await;
+    assert_eq!(used.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_remembered_device_is_not_asked_for_thirty_days() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = App::default();
+    app.set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    world.pass_minutes(2);
+    let mut known = world.browser();
+    assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    assert_eq!(
+        known.form("/mfa/otp", &[("code", &app.code(&world)), ("remember", "on")]).await.location(),
+        "/enroll"
+    );
+    known.form("/logout", &[]).await;
+    world.pass_days(29);
+    assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    known.form("/logout", &[]).await;
+    world.pass_days(2);
+    assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+}
+
+impl Browser {
+    /// Signs up where policy asks everybody for a second factor.
+    async fn sign_up_with_passkey_and_app(
+        &mut self,
+        email: &str,
+        authenticator: &mut Authenticator,
+        world: &World,
+        app: &mut App,
+    ) {
+        let done = self.register("/signup/passkey", json!({ "email": email }), authenticator).await;
+        assert_eq!(done.json()["next"], "/mfa/setup");
+        app.scan(&self.get("/mfa/setup").await.text);
+        self.form("/mfa/setup", &[("code", &app.code(world))]).await;
+        assert_eq!(self.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/account");
+    }
+}

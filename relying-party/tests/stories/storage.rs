@@ -1,0 +1,93 @@
+//! The database across restarts and versions.
+
+use axum::http::StatusCode;
+use doppelkey_relying_party::{Config, StartError, StoreError, app};
+use serde_json::json;
+
+use crate::world::{Authenticator, World};
+
+#[tokio::test]
+async fn accounts_and_sessions_survive_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let mut phone = Authenticator::platform();
+    let first = World::start(&database, "").await;
+    let mut browser = first.browser();
+    browser.sign_up("ada@example.org", &mut phone).await;
+    let second = World::start(&database, "").await;
+    let mut again = second.adopt(&browser);
+    assert_eq!(again.get("/account").await.status, StatusCode::OK);
+    assert_eq!(again.authenticate("/login/passkey", json!({}), &mut phone).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn two_processes_share_challenges_sessions_and_policy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let (left, right) = (World::start(&database, "").await, World::start(&database, "").await);
+    let mut browser = left.browser();
+    let options =
+        browser.json("/signup/passkey/options", &json!({ "email": "ada@example.org" })).await.json();
+    let mut phone = Authenticator::platform();
+    let credential = phone.create(&options["publicKey"], crate::world::ORIGIN, crate::world::Twist::None);
+    let mut elsewhere = right.adopt(&browser);
+    assert_eq!(elsewhere.json("/signup/passkey", &credential).await.status, StatusCode::OK);
+    left.admin("PATCH", "/api/v2/policy", Some(json!({ "passkey": { "max_per_user": 3 } }))).await;
+    right.pass_minutes(1);
+    assert_eq!(right.admin("GET", "/api/v2/policy", None).await.json()["passkey"]["max_per_user"], 3);
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("accounts.db");
+    let url = format!("sqlite:{}", path.display());
+    drop(World::start(&url, "").await);
+    sqlx::any::install_default_drivers();
+    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", path.display())).await.expect("the database");
+    sqlx::query("UPDATE schema_version SET version = 99").execute(&pool).await.expect("an update");
+    pool.close().await;
+    let refused = app(Config { database: url, ..Config::localhost(8080) }).await.unwrap_err();
+    assert!(matches!(refused, StartError::Database(StoreError::Newer { found: 99, .. })), "{refused}");
+    assert!(refused.hint().contains("newer"));
+}
+
+#[tokio::test]
+async fn a_changed_rp_id_is_refused_while_it_would_orphan_passkeys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let world = World::start(&database, "").await;
+    world.browser().sign_up("ada@example.org", &mut Authenticator::platform()).await;
+    let config = Config {
+        database,
+        rp_id: "example.org".into(),
+        origins: vec!["https://example.org".into()],
+        ..Config::localhost(8080)
+    };
+    let refused = app(config.clone()).await.unwrap_err();
+    assert!(matches!(refused, StartError::RpIdChanged { passkeys: 1, .. }), "{refused}");
+    let _ = app(Config { accept_rp_id_change: true, ..config }).await.expect("the operator accepts it");
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_told_with_a_hint() {
+    for url in ["mysql://x", "sqlite:", "sqlite:/nowhere/at/all.db"] {
+        let refused = app(Config { database: url.into(), ..Config::localhost(8080) }).await.unwrap_err();
+        assert!(matches!(refused, StartError::Database(_)), "{url}");
+        assert!(!refused.hint().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_host_cookies_wherever_there_is_tls() {
+    let config = Config { origins: vec!["https://localhost".into()], ..Config::localhost(443) };
+    let router = app(config).await.expect("it starts");
+    let mut browser = crate::world::Browser::of(router);
+    let answer = browser.json_from("https://localhost", "/login/passkey/options", &json!({})).await;
+    let cookie = answer.headers["set-cookie"].to_str().expect("text");
+    assert!(cookie.starts_with("__Host-session="), "{cookie}");
+    for attribute in ["Secure", "HttpOnly", "SameSite=Lax", "Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(answer.headers.contains_key("strict-transport-security"));
+}
