@@ -36,7 +36,9 @@ pub struct Listing {
 
 /// A mailbox in memory; clones share what it holds.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryMailbox(Arc<Mutex<Vec<(Name, Vec<u8>)>>>);
+pub struct MemoryMailbox(Arc<Mutex<Held>>);
+
+type Held = Vec<(Name, Vec<u8>)>;
 
 impl MemoryMailbox {
     /// Does something to what it holds, for tests of what a bad carrier can do.

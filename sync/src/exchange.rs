@@ -65,7 +65,12 @@ impl<R: CryptoRng> Replica<R> {
     /// Puts what is here and not there: after a crash, into a new mailbox, into one that lost something.
     fn top_up(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
         let view = self.mailboxes.entry(mailbox).or_default();
-        if view.seen.len() >= self.dag.names.len() && self.dag.names.is_subset(&view.seen) {
+        let here = self.dag.names.len() + self.letters.len();
+        if view.complete == here {
+            return;
+        }
+        if self.dag.names.iter().chain(self.letters.keys()).all(|name| view.seen.contains(name)) {
+            view.complete = here;
             return;
         }
         let copies = self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, bytes)| (name, bytes));

@@ -31,6 +31,8 @@ mod recovery;
 mod replica;
 #[cfg(any(test, feature = "simulator"))]
 mod seeded;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 mod speak;
 mod state;
 #[cfg(test)]

@@ -12,6 +12,10 @@ use crate::id::{Name, hash};
 /// How often a name may be missing from complete lists after the mailbox acknowledged it.
 const MISSING_LISTS: u8 = 2;
 
+/// How often a name is put again into a mailbox that acknowledges it and does not list it. More would be traffic for
+/// a mailbox that is known to lie.
+const REPEATS: u8 = 3;
+
 /// What a mailbox did that an honest one does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Misbehaviour {
@@ -45,6 +49,8 @@ pub(crate) struct View {
     chain: Vec<[u8; 8]>,
     /// Acknowledged but not listed yet: how many complete lists lacked it.
     missing: BTreeMap<Name, u8>,
+    /// How often a name was found withheld.
+    withheld: BTreeMap<Name, u8>,
     /// Put and neither acknowledged nor listed yet.
     pub(crate) sent: BTreeSet<Name>,
     /// The number of the list that was asked for, if it is still expected.
@@ -52,6 +58,8 @@ pub(crate) struct View {
     requests: u32,
     /// Whether a list was complete since the last failure.
     pub(crate) caught_up: bool,
+    /// How many names were here when all of them were known to be there.
+    pub(crate) complete: usize,
 }
 
 impl View {
@@ -109,7 +117,10 @@ impl View {
         }
         self.missing.values_mut().for_each(|lists| *lists += 1);
         let before = self.missing.len();
-        self.missing.retain(|_, lists| *lists < MISSING_LISTS);
+        for (name, _) in self.missing.extract_if(.., |_, lists| *lists >= MISSING_LISTS) {
+            let times = self.withheld.entry(name).or_insert(0);
+            *times = times.saturating_add(1);
+        }
         (self.missing.len() < before).then_some(Misbehaviour::Withholds)
     }
 
@@ -121,6 +132,10 @@ impl View {
 
     /// Whether a name should be put again: neither listed nor on its way.
     pub(crate) fn lacks(&self, name: &Name) -> bool {
-        !self.seen.contains(name) && !self.sent.contains(name) && !self.missing.contains_key(name)
+        let given_up = self.withheld.get(name).is_some_and(|times| *times >= REPEATS);
+        !given_up
+            && !self.seen.contains(name)
+            && !self.sent.contains(name)
+            && !self.missing.contains_key(name)
     }
 }

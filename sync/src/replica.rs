@@ -289,6 +289,7 @@ impl<R: CryptoRng> Replica<R> {
             Event::Tick => {}
         }
         self.settle(now_ms, &mut effects);
+        settle_backups(&mut effects);
         effects
     }
 
@@ -374,4 +375,27 @@ impl<R: CryptoRng> Replica<R> {
             effects.push(Effect::Alarm(alarm));
         }
     }
+}
+
+/// Leaves out what one event both claimed and took back: an acknowledgement may come together with the end of the
+/// membership of the device that gave it.
+fn settle_backups(effects: &mut Vec<Effect>) {
+    let mut last: BTreeMap<RecordId, (usize, usize)> = BTreeMap::new();
+    for (index, effect) in effects.iter().enumerate() {
+        if let Effect::Backup(record, _) = effect {
+            let (flips, at) = last.entry(*record).or_default();
+            (*flips, *at) = (*flips + 1, index);
+        }
+    }
+    let mut index = 0;
+    effects.retain(|effect| {
+        index += 1;
+        match effect {
+            // An even number of flips changes nothing; of an odd number the last one counts.
+            Effect::Backup(record, _) => {
+                last.get(record).is_some_and(|(flips, at)| flips % 2 == 1 && *at == index - 1)
+            }
+            _ => true,
+        }
+    });
 }

@@ -17,6 +17,7 @@ mod pin;
 mod relying_party;
 mod reset;
 mod run;
+mod simulate;
 pub mod vault_options;
 mod verify;
 mod visitor;
@@ -59,6 +60,7 @@ subcommands! {
     Reset => reset,
     RelyingParty => relying_party,
     Verify => verify,
+    Simulate => simulate,
     Completions => completions,
 }
 

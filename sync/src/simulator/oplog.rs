@@ -1,0 +1,590 @@
+//! The product: every device is a [`Replica`], as it is, and the server is a mailbox that knows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::ToString as _;
+use std::vec::Vec;
+use std::{format, vec};
+
+use super::engine::{Account, Action, Attack, Context, Credential, Fabric, Node, START_MS};
+use super::outcome::Violation;
+use super::scenario::{Scenario, SuiteName};
+use crate::seeded::Seeded;
+use crate::{
+    AccountId, DeviceKeys, Effect, Event, Name, Op, Order, POLICY_RECOVERY_CONFIRMED, RECOVERY_SECRET,
+    RecordId, RecoveryKey, Replica, Suite, padme,
+};
+
+/// How long a device waits for the server's answer before it counts it as failed.
+const TIMEOUT_MS: u64 = 30_000;
+/// How often a device asks although it was not told of news: the one that tells may have been lost.
+const POLL_MS: u64 = 15 * 60_000;
+/// What the headers around a message are taken to cost.
+const OVERHEAD: usize = 40;
+/// How many entries a server puts into one list.
+const PAGE: usize = 512;
+
+/// What travels between devices and the mailbox.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "the names are those of the mailbox's verbs")]
+pub(crate) enum Message {
+    Put { name: Name, bytes: Vec<u8> },
+    Stored { name: Name },
+    List { since: u64, request: u32 },
+    Listed { request: u32, items: Vec<(Name, Vec<u8>)>, head: u64 },
+    News,
+    Peer(Vec<u8>),
+}
+
+struct Device {
+    replica: Option<Replica<Seeded>>,
+    journal: Vec<Vec<u8>>,
+    /// When each of the journal's records was written.
+    written_ms: Vec<u64>,
+    asked_ms: Option<u64>,
+    polled_ms: u64,
+    arrived: BTreeSet<RecordId>,
+    seed: Seeded,
+}
+
+/// What the mailbox shows to whom.
+#[derive(Default)]
+struct Server {
+    histories: [Vec<(Name, Vec<u8>)>; 2],
+    attack: Option<Attack>,
+    /// Names that only their author is shown, if they are withheld.
+    authors: BTreeMap<Name, usize>,
+    online: BTreeSet<usize>,
+}
+
+impl Server {
+    fn history(&self, device: usize) -> usize {
+        usize::from(self.attack == Some(Attack::Forks) && device % 2 == 1)
+    }
+}
+
+/// All devices and their mailbox.
+pub(crate) struct OpLog {
+    devices: Vec<Device>,
+    server: Server,
+    recovery: Option<RecoveryKey>,
+    suite: Suite,
+    sizes_differ: u64,
+    nonces: BTreeSet<[u8; 20]>,
+    nonce_repeated: bool,
+    broken_replays: u64,
+}
+
+impl OpLog {
+    fn record(credential: Credential) -> RecordId {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&credential.to_be_bytes());
+        RecordId(id)
+    }
+
+    fn account(account: Account) -> AccountId {
+        let mut id = [0; 8];
+        id[..4].copy_from_slice(&account.to_be_bytes());
+        AccountId(id)
+    }
+
+    fn credential(record: RecordId) -> Credential {
+        u32::from_be_bytes([record.0[0], record.0[1], record.0[2], record.0[3]])
+    }
+
+    fn replica(&self, device: usize) -> Option<&Replica<Seeded>> {
+        self.devices.get(device)?.replica.as_ref()
+    }
+
+    /// One event at one device, and everything that follows from it there.
+    fn handle(&mut self, cx: &mut Context<'_, Message>, device: usize, event: Event) {
+        let clock = cx.clock_ms(device);
+        let Some(replica) = self.devices[device].replica.as_mut() else { return };
+        let effects = replica.handle(clock, event);
+        self.perform(cx, device, effects);
+        self.set_timer(cx, device);
+    }
+
+    fn set_timer(&self, cx: &mut Context<'_, Message>, device: usize) {
+        if let Some(due) = self.replica(device).and_then(Replica::wake_at) {
+            cx.wake_after(device, due.saturating_sub(cx.clock_ms(device)) + 1);
+        }
+    }
+
+    fn perform(&mut self, cx: &mut Context<'_, Message>, device: usize, effects: Vec<Effect>) {
+        let me = Node::Device(device);
+        for effect in effects {
+            if cx.crashes() {
+                return self.crash(cx, device);
+            }
+            match effect {
+                Effect::Persist(record) => {
+                    self.devices[device].journal.push(record);
+                    self.devices[device].written_ms.push(cx.now_ms);
+                }
+                Effect::Put { name, bytes, .. } => {
+                    self.look_at(&bytes);
+                    if cx.up[device] {
+                        let size = bytes.len() + OVERHEAD;
+                        cx.send(me, Node::Server, Message::Put { name, bytes }, size);
+                        self.await_answer(cx, device);
+                    }
+                }
+                Effect::List { since, request, .. } if cx.up[device] => {
+                    cx.send(me, Node::Server, Message::List { since, request }, OVERHEAD);
+                    self.await_answer(cx, device);
+                }
+                Effect::Send { peer, bytes } => {
+                    let size = bytes.len() + OVERHEAD;
+                    cx.send(me, Node::Device(peer as usize), Message::Peer(bytes), size);
+                }
+                Effect::Changed(records) => {
+                    for record in records {
+                        let here =
+                            self.replica(device).is_some_and(|replica| replica.record(record).is_some());
+                        if here && self.devices[device].arrived.insert(record) {
+                            cx.arrived(device, Self::credential(record));
+                        }
+                    }
+                }
+                Effect::Backup(record, true) => cx.claimed(device, Self::credential(record)),
+                Effect::Alarm(alarm) => cx.alarm(device, format!("{alarm:?}")),
+                _ => {}
+            }
+        }
+    }
+
+    fn await_answer(&mut self, cx: &mut Context<'_, Message>, device: usize) {
+        if self.devices[device].asked_ms.is_none() {
+            self.devices[device].asked_ms = Some(cx.now_ms);
+            cx.wake_after(device, TIMEOUT_MS);
+        }
+    }
+
+    /// I11: what comes back is what the journal says, and the rest is fetched again.
+    fn crash(&mut self, cx: &mut Context<'_, Message>, device: usize) {
+        self.reopen(device);
+        self.handle(cx, device, Event::Poll { mailbox: 0 });
+    }
+
+    fn reopen(&mut self, device: usize) {
+        let Device { journal, seed, replica, asked_ms, .. } = &mut self.devices[device];
+        *asked_ms = None;
+        match Replica::open(journal.iter().map(Vec::as_slice), seed.fork()) {
+            Ok(mut opened) => {
+                opened.add_mailbox(0, Order::Shared);
+                *replica = Some(opened);
+            }
+            Err(_) => self.broken_replays += 1,
+        }
+    }
+
+    /// I12 and I14, on whatever leaves a device for the mailbox.
+    fn look_at(&mut self, bytes: &[u8]) {
+        if bytes[0] != 1 {
+            return;
+        }
+        self.sizes_differ += u64::from(padme(bytes.len()) != bytes.len());
+        let epoch_and_nonce: [u8; 20] = bytes[2..22].try_into().expect("a sealed entry has a header");
+        // The same bytes are put again after a time-out; other bytes under one nonce are the fault.
+        let key = crate::id::hash(&[&epoch_and_nonce, bytes]);
+        let mut seen = [0; 20];
+        seen.copy_from_slice(&key.0[..20]);
+        let new_bytes = self.nonces.insert(seen);
+        let new_nonce = self.nonces.insert(epoch_and_nonce);
+        self.nonce_repeated |= new_bytes && !new_nonce;
+    }
+
+    fn serve(&mut self, cx: &mut Context<'_, Message>, device: usize, message: Message) {
+        let to = Node::Device(device);
+        self.server.online.insert(device);
+        match message {
+            Message::Put { name, bytes } => {
+                let mine = self.server.history(device);
+                let withheld = self.server.attack == Some(Attack::Withholds);
+                let histories: &[usize] =
+                    if self.server.attack == Some(Attack::Forks) { &[mine] } else { &[0, 1] };
+                let mut new = false;
+                for history in histories {
+                    let held = &mut self.server.histories[*history];
+                    if held.iter().all(|(known, _)| *known != name) {
+                        held.push((name, bytes.clone()));
+                        new = true;
+                    }
+                }
+                if withheld && new {
+                    self.server.authors.insert(name, device);
+                }
+                cx.send(Node::Server, to, Message::Stored { name }, OVERHEAD);
+                if new {
+                    for other in self.server.online.clone() {
+                        if other != device && cx.up[other] && !withheld {
+                            cx.send(Node::Server, Node::Device(other), Message::News, OVERHEAD);
+                        }
+                    }
+                }
+            }
+            Message::List { since, request } => self.list(cx, device, since, request),
+            _ => {}
+        }
+    }
+
+    fn list(&mut self, cx: &mut Context<'_, Message>, device: usize, since: u64, request: u32) {
+        let history = &self.server.histories[self.server.history(device)];
+        let shown = history.iter().filter(|(name, _)| !self.server.authors.contains_key(name));
+        let shown: Vec<_> = shown.collect();
+        let head = shown.len() as u64;
+        let tampers = self.server.attack == Some(Attack::Tampers);
+        let items: Vec<(Name, Vec<u8>)> = shown
+            .into_iter()
+            .skip(since as usize)
+            .take(PAGE)
+            .map(|(name, bytes)| {
+                let mut bytes = bytes.clone();
+                if tampers && bytes[0] == 1 {
+                    let last = bytes.len() - 1;
+                    bytes[last] ^= 1;
+                    return (Name::of(&bytes), bytes);
+                }
+                (*name, bytes)
+            })
+            .collect();
+        let size = OVERHEAD + items.iter().map(|(_, bytes)| 16 + bytes.len()).sum::<usize>();
+        cx.send(Node::Server, Node::Device(device), Message::Listed { request, items, head }, size);
+    }
+}
+
+impl Fabric for OpLog {
+    type Message = Message;
+
+    fn new(scenario: &Scenario, rng: &mut Seeded) -> Self {
+        let suite = match scenario.suite {
+            SuiteName::Ideal => Suite::Ideal,
+            SuiteName::P256 => Suite::P256,
+        };
+        let mut fabric = OpLog {
+            devices: Vec::new(),
+            server: Server::default(),
+            recovery: scenario.recovery.then(|| RecoveryKey::generate(rng)),
+            suite,
+            sizes_differ: 0,
+            nonces: BTreeSet::new(),
+            nonce_repeated: false,
+            broken_replays: 0,
+        };
+        let extra = scenario.events.iter().filter(|event| event.join.is_some() || event.burn).count();
+        for _ in 0..scenario.devices.len() + extra {
+            fabric.devices.push(Device {
+                replica: None,
+                journal: Vec::new(),
+                written_ms: Vec::new(),
+                asked_ms: None,
+                polled_ms: 0,
+                arrived: BTreeSet::new(),
+                seed: rng.fork(),
+            });
+        }
+        fabric.pair(scenario.devices.len(), rng);
+        fabric
+    }
+
+    fn act(&mut self, cx: &mut Context<'_, Message>, device: usize, action: Action) -> bool {
+        if self.replica(device).is_some_and(|replica| !replica.members().is_live(replica.log())) {
+            // It says so to its user; the change stays on the device alone.
+            return false;
+        }
+        let event = match action {
+            Action::Create { credential, account } => {
+                let shadows = self
+                    .replica(device)
+                    .map_or(Vec::new(), |replica| replica.offered(Self::account(account)));
+                let (record, account) = (Self::record(credential), Self::account(account));
+                self.devices[device].arrived.insert(record);
+                Event::Local(vec![Op::Put {
+                    record,
+                    account,
+                    core: vec![7; 170],
+                    registers: vec![],
+                    shadows,
+                }])
+            }
+            Action::Rename { credential, value } => Event::Local(vec![Op::Set {
+                record: Self::record(credential),
+                number: 0,
+                value: vec![value],
+                by_user: value % 2 == 0,
+            }]),
+            Action::Delete { credential } => Event::Local(vec![Op::Del { record: Self::record(credential) }]),
+            Action::Used { credential } => {
+                // Written only where it tells keys of one account apart, or once a day.
+                let record = Self::record(credential);
+                let now_s = cx.clock_ms(device) / 1000;
+                let Some(replica) = self.replica(device) else { return true };
+                let Some(known) = replica.record(record) else { return true };
+                let others = replica.offered(known.account).len() > 1;
+                if known.used_s + if others { 3600 } else { 86_400 } > now_s {
+                    return true;
+                }
+                Event::Local(vec![Op::Used { record, time_s: now_s }])
+            }
+            Action::Revoke { device: other } => {
+                let Some(log) = self.replica(other).map(Replica::log) else { return true };
+                Event::Revoke { log, why: 1 }
+            }
+            Action::Admit { device: newcomer } => {
+                self.admit(cx, device, newcomer);
+                return true;
+            }
+        };
+        self.handle(cx, device, event);
+        true
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_, Message>, to: Node, from: Node, message: Message) {
+        let Node::Device(device) = to else {
+            if let Node::Device(device) = from {
+                self.serve(cx, device, message);
+            }
+            return;
+        };
+        match message {
+            Message::Stored { name } => {
+                self.devices[device].asked_ms = None;
+                self.handle(cx, device, Event::Stored { mailbox: 0, name });
+                // Read back what was written.
+                self.handle(cx, device, Event::Poll { mailbox: 0 });
+            }
+            Message::Listed { request, items, head } => {
+                self.devices[device].asked_ms = None;
+                self.devices[device].polled_ms = cx.now_ms;
+                let items = items.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
+                self.handle(cx, device, Event::Listed { mailbox: 0, request, items, head });
+            }
+            Message::News => self.handle(cx, device, Event::Poll { mailbox: 0 }),
+            Message::Peer(bytes) => {
+                let Node::Device(peer) = from else { return };
+                self.handle(cx, device, Event::Peer { peer: peer as u32, bytes });
+            }
+            Message::Put { .. } | Message::List { .. } => {}
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Context<'_, Message>, device: usize, came_on: bool) {
+        let timed_out = self.devices[device].asked_ms.is_some_and(|asked| asked + TIMEOUT_MS <= cx.now_ms);
+        if came_on || timed_out {
+            self.devices[device].asked_ms = None;
+            self.handle(cx, device, Event::Failed { mailbox: 0 });
+        }
+        let due = cx.now_ms >= self.devices[device].polled_ms + POLL_MS;
+        if came_on || timed_out || due {
+            self.devices[device].polled_ms = cx.now_ms;
+            self.handle(cx, device, Event::Poll { mailbox: 0 });
+            cx.wake_after(device, POLL_MS);
+        }
+        let waits = self.replica(device).and_then(Replica::wake_at);
+        if waits.is_some_and(|due| due <= cx.clock_ms(device)) {
+            self.handle(cx, device, Event::Tick);
+        }
+    }
+
+    fn meet(&mut self, cx: &mut Context<'_, Message>, one: usize, other: usize) {
+        self.handle(cx, one, Event::PeerSeen { peer: other as u32 });
+    }
+
+    fn attack(&mut self, _: &mut Context<'_, Message>, attack: Attack) {
+        self.server.attack = Some(attack);
+        if attack == Attack::RollsBack || attack == Attack::Resurrects {
+            for history in &mut self.server.histories {
+                history.truncate(history.len() - history.len() / 10 - 1);
+            }
+        }
+    }
+
+    fn restore(&mut self, cx: &mut Context<'_, Message>, device: usize, back_ms: u64) {
+        let until = cx.now_ms.saturating_sub(back_ms);
+        let kept = self.devices[device].written_ms.iter().take_while(|at| **at <= until).count();
+        self.devices[device].journal.truncate(kept);
+        self.devices[device].written_ms.truncate(kept);
+        self.reopen(device);
+        self.handle(cx, device, Event::Poll { mailbox: 0 });
+    }
+
+    fn recover(&mut self, cx: &mut Context<'_, Message>, device: usize) -> bool {
+        let Some(key) = self.recovery.clone() else { return false };
+        let held = self.server.histories[0].clone();
+        let rng = self.devices[device].seed.fork();
+        let paper = held.iter().find_map(|(_, letter)| key.open(self.suite, letter, rng.clone()).ok());
+        let Some((mut paper, _)) = paper else { return false };
+        for (_, sealed) in &held {
+            paper.handle(cx.clock_ms(device), Event::Received(sealed.clone()));
+        }
+        let keys = DeviceKeys::generate(self.suite, &mut self.devices[device].seed);
+        let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"new".to_vec() };
+        paper.add_mailbox(0, Order::Shared);
+        let said = paper.handle(cx.clock_ms(device), admit);
+        for effect in said {
+            if let Effect::Put { name, bytes, .. } = effect {
+                self.server.histories.iter_mut().for_each(|history| history.push((name, bytes.clone())));
+            }
+        }
+        let Some(welcome) = paper.welcome(keys.public().log(), b"psk") else { return false };
+        self.begin(cx, device, keys, &welcome);
+        true
+    }
+
+    fn offered(&self, device: usize, account: Account) -> Vec<Credential> {
+        let offered = self.replica(device).map(|replica| replica.offered(Self::account(account)));
+        offered.unwrap_or_default().into_iter().map(Self::credential).collect()
+    }
+
+    fn claims_backup(&self, device: usize, credential: Credential) -> bool {
+        self.replica(device).is_some_and(|replica| replica.is_backed_up(Self::record(credential)))
+    }
+
+    fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool {
+        let record = Self::record(credential);
+        let held = live.iter().any(|other| {
+            let replica = self.replica(*other);
+            // A delete that only the holder knows of is no loss.
+            *other != device
+                && replica.is_some_and(|replica| {
+                    replica.record(record).is_some() || replica.state().deleted.contains(&record)
+                })
+        });
+        held || self.recovery.is_some()
+    }
+
+    fn readable(&self, device: usize, credential: Credential, _: bool) -> bool {
+        // A thief whose relay colludes gets what an honest relay gives everyone: the seal is what protects.
+        let Some(replica) = self.replica(device) else { return false };
+        let mut thief = match Replica::open(
+            self.devices[device].journal.iter().map(Vec::as_slice),
+            self.devices[device].seed.clone(),
+        ) {
+            Ok(thief) => thief,
+            Err(_) => return replica.record(Self::record(credential)).is_some(),
+        };
+        for (_, sealed) in &self.server.histories[0] {
+            thief.handle(START_MS, Event::Received(sealed.clone()));
+        }
+        thief.record(Self::record(credential)).is_some()
+    }
+
+    fn digest(&self, device: usize) -> Vec<u8> {
+        self.replica(device).map_or(Vec::new(), |replica| format!("{:?}", replica.state()).into_bytes())
+    }
+
+    /// I1, I7, I11, I12, I14.
+    fn check(&self, live: &[usize], violations: &mut Vec<Violation>) {
+        let mut fault = |invariant, what: &str| {
+            violations.push(Violation { invariant, what: what.to_string() });
+        };
+        if self.sizes_differ > 0 {
+            fault("I14", "an entry's size was not a Padmé length");
+        }
+        if self.nonce_repeated {
+            fault("I12", "one nonce sealed two messages");
+        }
+        if self.broken_replays > 0 {
+            fault("I11", "a journal could not be read back");
+        }
+        for device in live {
+            let Some(replica) = self.replica(*device) else { continue };
+            let journal = self.devices[*device].journal.iter().map(Vec::as_slice);
+            let again = Replica::open(journal, Seeded::new(0));
+            if again.is_ok_and(|again| again.state() != replica.state()) {
+                fault("I11", &format!("device {device} reads another state back than it had"));
+            }
+            for other in live {
+                let Some(other) = self.replica(*other) else { continue };
+                if replica.frontier() == other.frontier() && replica.state() != other.state() {
+                    fault("I1", "two devices that delivered the same entries differ");
+                }
+            }
+        }
+    }
+}
+
+impl OpLog {
+    /// Founds a circle on the first device and lets the others join, with everything delivered at once.
+    fn pair(&mut self, devices: usize, rng: &mut Seeded) {
+        let mut outbox: Vec<(Name, Vec<u8>)> = Vec::new();
+        let keep = |device: &mut Device, effects: Vec<Effect>, outbox: &mut Vec<(Name, Vec<u8>)>| {
+            for effect in effects {
+                match effect {
+                    Effect::Persist(record) => {
+                        device.journal.push(record);
+                        device.written_ms.push(0);
+                    }
+                    Effect::Put { name, bytes, .. } => outbox.push((name, bytes)),
+                    _ => {}
+                }
+            }
+        };
+        let (mut first, effects) = Replica::found(self.suite, b"device 0", START_MS, rng.fork());
+        first.add_mailbox(0, Order::Shared);
+        keep(&mut self.devices[0], effects, &mut outbox);
+        outbox.extend(first.entries().map(|(name, bytes)| (name, bytes.to_vec())));
+        let mut joined = Vec::new();
+        for number in 1..devices {
+            let keys = DeviceKeys::generate(self.suite, rng);
+            let admit = Event::Admit {
+                keys: keys.public().clone(),
+                recovery: false,
+                name: format!("device {number}").into_bytes(),
+            };
+            keep(&mut self.devices[0], first.handle(START_MS + number as u64, admit), &mut outbox);
+            joined.push(keys);
+        }
+        if let Some(key) = &self.recovery {
+            let keys = key.keys(self.suite).public().clone();
+            let log = keys.log();
+            let admit = Event::Admit { keys, recovery: true, name: b"paper".to_vec() };
+            keep(&mut self.devices[0], first.handle(START_MS + 90, admit), &mut outbox);
+            let letter = first.welcome(log, RECOVERY_SECRET).expect("it was just admitted");
+            keep(&mut self.devices[0], first.handle(START_MS + 91, Event::Post(letter)), &mut outbox);
+            let confirmed = Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value: vec![1] };
+            keep(
+                &mut self.devices[0],
+                first.handle(START_MS + 92, Event::Local(vec![confirmed])),
+                &mut outbox,
+            );
+        }
+        for (number, keys) in (1..).zip(joined) {
+            let welcome = first.welcome(keys.public().log(), b"psk").expect("it was just admitted");
+            let (mut replica, effects) = Replica::join(keys, &welcome, b"psk", rng.fork())
+                .unwrap_or_else(|error| panic!("a welcome is readable: {error}"));
+            keep(&mut self.devices[number], effects, &mut outbox);
+            replica.add_mailbox(0, Order::Shared);
+            for (_, sealed) in outbox.clone() {
+                let effects = replica.handle(START_MS + 100, Event::Received(sealed));
+                keep(&mut self.devices[number], effects, &mut Vec::new());
+            }
+            self.devices[number].replica = Some(replica);
+        }
+        self.devices[0].replica = Some(first);
+        self.server.histories = [outbox.clone(), outbox];
+    }
+
+    /// A newcomer joins later, with what is on its admitter now.
+    fn admit(&mut self, cx: &mut Context<'_, Message>, by: usize, device: usize) {
+        let keys = DeviceKeys::generate(self.suite, &mut self.devices[device].seed);
+        let log = keys.public().log();
+        let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"late".to_vec() };
+        self.handle(cx, by, admit);
+        let welcome = self.devices[by].replica.as_mut().and_then(|replica| replica.welcome(log, b"psk"));
+        if let Some(welcome) = welcome {
+            self.begin(cx, device, keys, &welcome);
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_, Message>, device: usize, keys: DeviceKeys, welcome: &[u8]) {
+        let rng = self.devices[device].seed.fork();
+        let Ok((mut replica, effects)) = Replica::join(keys, welcome, b"psk", rng) else { return };
+        replica.add_mailbox(0, Order::Shared);
+        self.devices[device].replica = Some(replica);
+        let crash = std::mem::replace(&mut cx.crash, 0.0);
+        self.perform(cx, device, effects);
+        cx.crash = crash;
+        self.wake(cx, device, true);
+    }
+}

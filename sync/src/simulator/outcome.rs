@@ -1,0 +1,105 @@
+//! What came of a run.
+
+use std::string::String;
+use std::vec::Vec;
+
+/// An invariant that did not hold: its number in `README.md`, and how it showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// `I3`, say.
+    pub invariant: &'static str,
+    /// How it showed.
+    pub what: String,
+}
+
+macro_rules! outcome {
+    ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
+        /// The counts of a run, or their sum over runs.
+        #[derive(Clone, Debug, Default)]
+        pub struct Outcome {
+            $($(#[$doc])* pub $field: u64,)*
+            /// How long each new passkey took to each other device that was up, in milliseconds.
+            pub convergence_ms: Vec<u64>,
+            /// How long it took until a backup was claimed, in milliseconds.
+            pub claim_ms: Vec<u64>,
+            /// What must not be.
+            pub violations: Vec<Violation>,
+        }
+
+        impl Outcome {
+            /// The names of the counts.
+            pub const COUNTS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            /// The counts, in the order of their names.
+            pub fn counts(&self) -> Vec<u64> {
+                std::vec![$(self.$field),*]
+            }
+
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Outcome) {
+                $(self.$field += other.$field;)*
+                self.convergence_ms.extend(&other.convergence_ms);
+                self.claim_ms.extend(&other.claim_ms);
+                self.violations.extend(other.violations.iter().cloned());
+            }
+        }
+    };
+}
+
+outcome!(
+    /// What was taken out of the queue of virtual time.
+    events,
+    /// Days times devices.
+    device_days,
+    /// Passkeys made.
+    created,
+    /// Changes that a device refused because it was off the net.
+    blocked,
+    /// Sign-ins that were tried.
+    signins,
+    /// That succeeded.
+    signed_in,
+    /// That failed because the passkey had not come to the device yet.
+    not_yet,
+    /// That failed because the device was off the net.
+    offline,
+    /// That failed although the device had a passkey for the account, or should have had one.
+    lockouts,
+    /// Accounts that no live device can sign in to.
+    lost,
+    /// Of these, accounts whose passkey had been claimed to be backed up.
+    lost_with_bs,
+    /// Deleted passkeys that a device offers at the end.
+    resurrected,
+    /// Devices that differ from the first live one at the end.
+    diverged,
+    /// Backup claims that were not true when they were made.
+    lies,
+    /// Passkeys made after a revocation that the revoked device could read.
+    exposed,
+    /// Runs with an attack.
+    attacks,
+    /// Runs with an attack that some device told of.
+    seen,
+    /// Runs with an alarm and no reason for one.
+    false_alarms,
+    /// Crashes in the middle of something.
+    crashes,
+    /// Bytes sent.
+    bytes,
+);
+
+impl Outcome {
+    /// The value below which this part of the convergence times lies; `None` if there are none.
+    pub fn convergence(&self, part: f64) -> Option<u64> {
+        quantile(&self.convergence_ms, part)
+    }
+}
+
+/// The value below which this part of the values lies.
+pub(crate) fn quantile(values: &[u64], part: f64) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len() as f64 * part) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied()
+}

@@ -1,0 +1,251 @@
+//! Scenario files: what happens to whom, and what must not follow from it.
+
+use std::collections::BTreeMap;
+use std::format;
+use std::string::{String, ToString as _};
+use std::vec::Vec;
+
+use serde::Deserialize;
+
+/// Milliseconds of an hour and of a day.
+pub(crate) const HOUR: u64 = 3_600_000;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// One scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called in reports.
+    pub name: String,
+    /// What it is about, in a sentence.
+    #[serde(default)]
+    pub about: String,
+    /// How many days are simulated.
+    pub days: u32,
+    /// How many seeds are run, from 0 on.
+    pub seeds: u32,
+    /// Which fabrics are compared.
+    #[serde(default = "all_fabrics")]
+    pub fabrics: Vec<String>,
+    /// `ideal` (default) runs checksums in place of cryptography; `p256` runs the product's suite.
+    #[serde(default)]
+    pub suite: SuiteName,
+    /// Whether there is a confirmed recovery key.
+    #[serde(default)]
+    pub recovery: bool,
+    /// The devices, by name.
+    pub devices: BTreeMap<String, Device>,
+    /// How messages travel.
+    #[serde(default)]
+    pub link: Link,
+    /// What the user does, per day.
+    #[serde(default)]
+    pub load: Load,
+    /// What happens once.
+    #[serde(default, rename = "event")]
+    pub events: Vec<Event>,
+    /// What the `oplog` fabric must hold, over all seeds.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+fn all_fabrics() -> Vec<String> {
+    super::FABRICS.map(|name| name.to_string()).to_vec()
+}
+
+/// Which suite the replicas use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SuiteName {
+    /// Checksums: fast, and enough for everything but figures about cryptography.
+    #[default]
+    Ideal,
+    /// The product's.
+    P256,
+}
+
+/// One device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// The part of the time it is switched on and connected.
+    pub up: f64,
+    /// How far its clock is off, in seconds.
+    #[serde(default)]
+    pub skew_s: i64,
+}
+
+/// How messages travel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// There and back, in milliseconds; each way varies by ± 25 %.
+    pub rtt_ms: u64,
+    /// The part of the messages that is lost.
+    pub loss: f64,
+    /// The part of the messages that arrives twice.
+    pub duplicates: f64,
+    /// Whether devices that are up also meet directly.
+    pub lan: bool,
+    /// How often two devices that are up meet, per day.
+    pub contacts: f64,
+    /// The chance of a crash at each effect (a write, a message) of a device.
+    pub crash: f64,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link { rtt_ms: 80, loss: 0.0, duplicates: 0.0, lan: true, contacts: 24.0, crash: 0.0 }
+    }
+}
+
+/// What the user does, in times per day, over all devices.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// A passkey for a new account.
+    pub create: f64,
+    /// A new passkey for an account that has one.
+    pub overwrite: f64,
+    /// The same account gets a passkey on two devices within a minute.
+    pub race: f64,
+    /// A name is changed.
+    pub rename: f64,
+    /// A passkey is deleted, here and at the relying party.
+    pub delete: f64,
+    /// A sign-in.
+    pub signin: f64,
+    /// The part of the registrations of which the relying party never hears.
+    pub lost_registration: f64,
+    /// Whether the user acts on devices that are off the net, too.
+    pub offline: bool,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Load {
+            create: 2.0,
+            overwrite: 0.3,
+            race: 0.0,
+            rename: 0.2,
+            delete: 0.15,
+            signin: 10.0,
+            lost_registration: 0.01,
+            offline: true,
+        }
+    }
+}
+
+/// Something that happens once: exactly one of the named things.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Event {
+    /// When: `45d`, `12h`, `30m`, `10s`.
+    pub at: String,
+    /// This device is stolen: it goes on, in the thief's hands.
+    pub theft: Option<String>,
+    /// When the theft is noticed; then `by` revokes.
+    pub noticed_after: Option<String>,
+    /// Who acts.
+    pub by: Option<String>,
+    /// What the relay does from now on: `colludes`, `rolls-back`, `forks`, `withholds`, `resurrects`, `tampers`.
+    pub relay: Option<String>,
+    /// This device is destroyed.
+    pub destroy: Option<String>,
+    /// All devices are destroyed and a new one is set up with the recovery key.
+    pub burn: bool,
+    /// This device goes back to what its disk held `back` ago.
+    pub restore: Option<String>,
+    /// How far back.
+    pub back: Option<String>,
+    /// These two revoke each other at the same moment.
+    pub duel: Option<[String; 2]>,
+    /// A new device with this name joins; `by` admits it.
+    pub join: Option<String>,
+}
+
+/// What must hold for the `oplog` fabric; numbers are the most allowed, over all seeds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Live devices that differ after a quiet day.
+    pub diverged: u64,
+    /// Deleted passkeys that are offered again.
+    pub resurrected: u64,
+    /// Accounts that are lost although a device had claimed them backed up.
+    pub lost_with_bs: u64,
+    /// Backup claims that were not true.
+    pub lies: u64,
+    /// Sign-ins that failed although the device had synced.
+    pub lockouts: u64,
+    /// Alarms without an attack.
+    pub false_alarms: u64,
+    /// Runs with an attack of which no device told.
+    pub unseen: u64,
+    /// Passkeys made after a revocation that the revoked device can read; `None` for any number.
+    pub exposed: Option<u64>,
+}
+
+impl Scenario {
+    /// Reads a scenario; the error says what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
+        for fabric in &scenario.fabrics {
+            if !super::FABRICS.contains(&fabric.as_str()) {
+                return Err(format!(
+                    "there is no fabric {fabric:?}; there are {}",
+                    super::FABRICS.join(", ")
+                ));
+            }
+        }
+        if scenario.devices.is_empty() || scenario.devices.len() > 16 {
+            return Err("a circle has 1 to 16 devices".to_string());
+        }
+        if scenario.days == 0 || scenario.days > 10_000 || scenario.seeds == 0 {
+            return Err("a scenario has 1 to 10,000 days and at least one seed".to_string());
+        }
+        for event in &scenario.events {
+            scenario.check(event)?;
+        }
+        Ok(scenario)
+    }
+
+    fn check(&self, event: &Event) -> Result<(), String> {
+        duration_ms(&event.at)?;
+        for text in [&event.noticed_after, &event.back].into_iter().flatten() {
+            duration_ms(text)?;
+        }
+        let duel = event.duel.iter().flatten();
+        let named =
+            [&event.theft, &event.by, &event.destroy, &event.restore].into_iter().flatten().chain(duel);
+        let known = |name: &String| {
+            self.devices.contains_key(name)
+                || self.events.iter().any(|event| event.join.as_ref() == Some(name))
+        };
+        if let Some(name) = named.into_iter().find(|name| !known(name)) {
+            return Err(format!("event at {}: there is no device {name:?}", event.at));
+        }
+        if let Some(relay) = &event.relay
+            && !["colludes", "rolls-back", "forks", "withholds", "resurrects", "tampers"]
+                .contains(&relay.as_str())
+        {
+            return Err(format!("event at {}: a relay does not do {relay:?}", event.at));
+        }
+        Ok(())
+    }
+}
+
+/// Reads `45d`, `12h`, `30m` or `10s`.
+pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a time like \"45d\", \"12h\", \"30m\" or \"10s\"");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "d" => DAY,
+        "h" => HOUR,
+        "m" => 60_000,
+        "s" => 1000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit).ok_or_else(wrong)
+}

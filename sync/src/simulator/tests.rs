@@ -1,0 +1,107 @@
+//! The laboratory tests itself, and the product in it.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn shipped() -> Vec<(String, Scenario)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut scenarios: Vec<(String, Scenario)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (name, Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        })
+        .collect();
+    scenarios.sort_by(|one, other| one.0.cmp(&other.0));
+    scenarios
+}
+
+fn shipped_one(name: &str) -> Scenario {
+    shipped().into_iter().find(|(known, _)| known == name).map(|(_, scenario)| scenario).unwrap()
+}
+
+#[test]
+fn at_least_twelve_scenarios_ship_and_parse() {
+    let scenarios = shipped();
+    assert!(scenarios.len() >= 12, "{}", scenarios.len());
+    for (file, scenario) in scenarios {
+        assert_eq!(file, scenario.name, "a file is called what its scenario is");
+        assert!(!scenario.about.is_empty(), "{file} says what it is about");
+    }
+}
+
+#[test]
+fn the_product_meets_every_shipped_expectation() {
+    for (name, scenario) in shipped() {
+        let days = scenario.days.min(30).max(last_event_day(&scenario) + 3).min(scenario.days);
+        let short = Scenario { fabrics: std::vec!["oplog".into()], seeds: 2, days, ..scenario };
+        let report = Report::of(short, |_, _| {});
+        assert_eq!(report.failures(), [] as [String; 0], "scenario {name}");
+    }
+}
+
+fn last_event_day(scenario: &Scenario) -> u32 {
+    let days = |text: &Option<String>| text.as_deref().map_or(0, |text| scenario::duration_ms(text).unwrap());
+    let last =
+        scenario.events.iter().map(|event| days(&Some(event.at.clone())) + days(&event.noticed_after)).max();
+    (last.unwrap_or(0) / scenario::DAY) as u32 + 1
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let scenario = Scenario { days: 5, seeds: 1, ..shipped_one("normal") };
+    let page = |_| Report::to_html(&[Report::of(scenario.clone(), |_, _| {})]);
+    assert_eq!(page(0), page(1));
+    let (_, one) = run(&scenario, "oplog", 3, true);
+    let (_, two) = run(&scenario, "oplog", 3, true);
+    assert_eq!(one, two);
+    let (_, other) = run(&scenario, "oplog", 4, true);
+    assert_ne!(one, other, "another seed is another course of events");
+}
+
+#[test]
+fn the_models_show_the_harm_they_are_there_to_show() {
+    let normal = Scenario { days: 20, ..shipped_one("normal") };
+    let (lww, _) = run(&normal, "file-lww", 1, false);
+    assert!(lww.lost > 0, "a whole file that wins loses what others wrote");
+    let (rows, _) = run(&normal, "cloud-rows", 1, false);
+    assert!(rows.blocked > 0, "a server that must agree blocks");
+    let (enclave, _) = run(&normal, "enclave", 1, false);
+    assert!(enclave.offline > 0, "an enclave signs nobody in off the net");
+    let theft = shipped_one("theft-colluding-relay");
+    let (circle, _) = run(&theft, "circle", 1, false);
+    assert!(circle.exposed > 0, "without new keys a thief reads on");
+}
+
+#[test]
+fn shrinking_finds_the_first_failing_day() {
+    let mut scenario = Scenario { days: 26, ..shipped_one("fork-without-contact") };
+    scenario.expect.diverged = 0;
+    scenario.expect.unseen = 0;
+    let day = shrink(&scenario, 0).expect("a fork without contact cannot be seen");
+    let event = last_event_day(&scenario);
+    assert!(day >= event.saturating_sub(1) && day <= 26, "day {day}");
+    assert_eq!(shrink(&Scenario { days: 3, ..shipped_one("normal") }, 0), None);
+}
+
+#[test]
+fn a_wrong_scenario_is_refused_with_its_reason() {
+    let base = "name='x'\ndays=1\nseeds=1\n[devices]\nphone={up=1.0}\n";
+    for (text, reason) in [
+        ("days=1", "missing field"),
+        ("name='x'\ndays=1\nseeds=1\n[devices]\n", "1 to 16 devices"),
+        ("name='x'\ndays=1\nseeds=1\nfabrics=['magic']\n[devices]\na={up=1.0}\n", "there is no fabric"),
+        (&format!("{base}[[event]]\nat='5x'\n"), "is not a time"),
+        (&format!("{base}[[event]]\nat='5d'\ntheft='car'\n"), "there is no device"),
+        (&format!("{base}[[event]]\nat='5d'\nrelay='sings'\n"), "does not do"),
+        (&format!("{base}[lode]\n"), "unknown field"),
+    ] {
+        let error = Scenario::parse(text).unwrap_err();
+        assert!(error.contains(reason), "{error:?} does not say {reason:?}");
+    }
+}
