@@ -144,18 +144,12 @@ impl Board for Emulated {
         self.pressed
     }
 
-    fn light(&mut self, lit: bool) {
-        // The worker lights the LED when it begins, and sets it again when it is done.
+    fn light(&mut self, _: bool) {}
+
+    fn works(&mut self, now: bool) {
         match self.began.take() {
-            None if lit => self.began = Some(ticks()),
-            Some(began) => {
-                let took = ticks() - began;
-                // Turns without a request take next to nothing.
-                if took > 10_000 {
-                    self.took = took;
-                }
-            }
-            None => {}
+            Some(began) if !now => self.took = ticks().saturating_sub(began),
+            _ => self.began = now.then(ticks),
         }
     }
 

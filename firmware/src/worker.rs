@@ -28,6 +28,11 @@ pub trait Board {
     /// Switches the LED.
     fn light(&mut self, lit: bool);
 
+    /// Told when a request begins to be worked on and when that ends: for boards that measure.
+    fn works(&mut self, now: bool) {
+        let _ = now;
+    }
+
     /// Tells the watchdog that the worker lives. Nothing else may feed it.
     fn feed_watchdog(&mut self);
 
@@ -101,7 +106,7 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
         let request = &mut *self.request;
         if let Some((transaction, kind)) = board.with_port(|port| port.take(request)) {
             self.waiting = None;
-            board.light(true);
+            self.begin(board);
             let input = match kind {
                 Kind::Cbor => Input::Cbor(self.request),
                 Kind::Msg => Input::Msg(self.request),
@@ -111,7 +116,7 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
         } else if let Some(input) = self.user_input(board)
             && let Some(waiting) = self.waiting.take()
         {
-            board.light(true);
+            self.begin(board);
             let output = self.authenticator.handle(board.now(), input, self.response);
             self.conclude(board, waiting.transaction, output);
         }
@@ -122,6 +127,11 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
             None => Led::Idle,
         };
         board.light(led.is_lit(now));
+    }
+
+    fn begin(&self, board: &mut impl Board) {
+        board.light(true);
+        board.works(true);
     }
 
     /// What the waiting request is to be told, if anything.
@@ -138,6 +148,7 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
     }
 
     fn conclude(&mut self, board: &mut impl Board, transaction: Transaction, output: Output) {
+        board.works(false);
         match output {
             Output::Respond => board.with_port(|port| port.respond(transaction, self.response)),
             Output::AskUser { until } => {

@@ -1,0 +1,164 @@
+"""The firmware's images in their emulators: one transcript, byte for byte, and an unmodified python-fido2."""
+
+import hashlib
+import json
+import os
+
+import pytest
+from fido2 import cbor
+from fido2.attestation import PackedAttestation
+from fido2.ctap import CtapError
+from fido2.ctap2 import Ctap2, ClientPin
+from fido2.webauthn import AuthenticatorData
+
+import firmware
+
+HASH = hashlib.sha256(b"client data").digest()
+CBOR, PING, CANCEL = 0x10, 0x01, 0x11
+
+
+def make_credential(number, algorithm=-7, **options):
+    request = {
+        1: HASH,
+        2: {"id": "example.com", "name": "Example"},
+        3: {"id": b"user%d" % number, "name": "user %d" % number, "displayName": "User"},
+        4: [{"alg": algorithm, "type": "public-key"}],
+        7: {"rk": True},
+        **options,
+    }
+    return b"\x01" + cbor.encode(request)
+
+
+GET_ASSERTION = b"\x02" + cbor.encode({1: "example.com", 2: HASH})
+
+
+def transcript(image, flash):
+    """A life with two power cuts, with nothing random on either side."""
+    messages = []
+    board = firmware.Board(image, flash)
+    recorder = firmware.Recorder(board)
+    recorder.call(PING, bytes(range(256)) * 4)
+    recorder.call(CBOR, b"\x04")
+    for number, algorithm in enumerate([-7, -8, -7]):
+        recorder.call(CBOR, make_credential(number, algorithm))
+    recorder.call(CBOR, make_credential(9, -257))
+    recorder.call(CBOR, GET_ASSERTION)
+    recorder.call(CBOR, b"\x08")
+    recorder.call(CBOR, b"\x08")
+    recorder.call(CBOR, b"\x06\xa2\x01\x02\x02\x01")
+    recorder.call(CBOR, b"\x06\xa2\x01\x02\x02\x02")
+    recorder.call(CBOR, b"\x01\xff")
+    recorder.call(CBOR, b"\x77")
+    messages += recorder.messages
+    board.cut_power()
+    board = firmware.Board(image, flash, seed="8")
+    recorder = firmware.Recorder(board)
+    recorder.call(CBOR, GET_ASSERTION)
+    # Power goes while it writes: what was answered is there, what was not is whole or absent.
+    recorder.connection.write_packet((recorder.channel + b"\x90\x00\x01\x0b").ljust(64, b"\0"))
+    messages += recorder.messages
+    board.cut_power()
+    board = firmware.Board(image, flash, seed="9")
+    recorder = firmware.Recorder(board)
+    recorder.call(CBOR, make_credential(1))
+    recorder.call(CBOR, GET_ASSERTION)
+    recorder.call(CBOR, b"\x07")
+    recorder.call(CBOR, GET_ASSERTION)
+    messages += recorder.messages
+    board.cut_power()
+    return messages
+
+
+def test_every_image_says_the_same_byte_for_byte(tmp_path):
+    told = {image: transcript(image, tmp_path / image) for image in firmware.IMAGES}
+    host = told["host"]
+    statuses = [message[1] for message in host if message[0] == 0x90]
+    assert statuses[:8] == [0, 0, 0, 0, 0x26, 0, 0, 0], statuses
+    assert statuses[-2:] == [0, 0x2E], "reset is within its window, and empties it"
+    for image, messages in told.items():
+        assert messages == host, image
+    # All flashes hold the same, too: the same records were written in the same places.
+    flashes = {(tmp_path / image).read_bytes() for image in firmware.IMAGES}
+    assert len(flashes) == 1
+
+
+@pytest.mark.parametrize("image", firmware.IMAGES)
+def test_python_fido2_registers_signs_in_and_sets_a_pin(image, tmp_path):
+    board = firmware.Board(image, tmp_path / "flash")
+    try:
+        ctap = Ctap2(board.device())
+        made = ctap.make_credential(
+            HASH, {"id": "example.com", "name": "E"}, {"id": b"u", "name": "n", "displayName": "d"},
+            [{"type": "public-key", "alg": -7}], options={"rk": True},
+        )
+        PackedAttestation().verify(made.att_stmt, made.auth_data, HASH)
+        got = ctap.get_assertion("example.com", HASH)
+        got.verify(HASH, made.auth_data.credential_data.public_key)
+        pin = ClientPin(ctap)
+        pin.set_pin("1234")
+        with pytest.raises(CtapError) as wrong:
+            pin.get_pin_token("4321")
+        assert wrong.value.code == CtapError.ERR.PIN_INVALID
+        assert pin.get_pin_retries()[0] == 7
+    finally:
+        board.cut_power()
+    # Retries are never regained by pulling the plug.
+    board = firmware.Board(image, tmp_path / "flash", seed="8")
+    try:
+        pin = ClientPin(Ctap2(board.device()))
+        assert pin.get_pin_retries()[0] == 7
+        assert pin.get_pin_token("1234")
+        assert pin.get_pin_retries()[0] == 8
+    finally:
+        board.cut_power()
+
+
+@pytest.mark.parametrize("image", firmware.IMAGES[1:])
+def test_the_button_is_waited_for_and_cancel_works(image, tmp_path):
+    board = firmware.Board(image, tmp_path / "flash", touch="button")
+    try:
+        recorder = firmware.Recorder(board)
+        selection = (recorder.channel + b"\x90\x00\x01\x0b").ljust(64, b"\0")
+        recorder.connection.write_packet(selection)
+        for _ in range(3):
+            assert recorder.connection.read_packet()[4:8] == b"\xbb\x00\x01\x02"
+        recorder.connection.write_packet((recorder.channel + b"\x91").ljust(64, b"\0"))
+        assert answer(recorder)[4:8] == b"\x90\x00\x01\x2d"
+        recorder.connection.write_packet(selection)
+        assert recorder.connection.read_packet()[4] == 0xBB
+        board.button.sendall(b"1")
+        assert answer(recorder)[4:8] == b"\x90\x00\x01\x00"
+    finally:
+        board.cut_power()
+
+
+def answer(recorder):
+    packet = recorder.connection.read_packet()
+    while packet[4] == 0xBB:
+        packet = recorder.connection.read_packet()
+    return packet
+
+
+@pytest.mark.parametrize("image", firmware.IMAGES[1:])
+def test_figures_are_within_their_budgets(image, tmp_path):
+    board = firmware.Board(image, tmp_path / "flash")
+    try:
+        recorder = firmware.Recorder(board)
+        figures = {}
+        for name, request in [
+            ("getInfo", b"\x04"),
+            ("makeCredential", make_credential(1)),
+            ("getAssertion", GET_ASSERTION),
+        ]:
+            assert recorder.call(CBOR, request)[0] == 0
+            figures[name] = board.figures()
+    finally:
+        board.cut_power()
+    path = os.environ.get("DOPPELKEY_FIRMWARE_FIGURES")
+    if path:
+        with open(path, "a") as out:
+            out.write(json.dumps({"image": image, "figures": figures}) + "\n")
+    budgets = json.load(open(os.path.join(os.path.dirname(__file__), "../../firmware/budgets.json")))[image]
+    for name, (instructions, stack) in figures.items():
+        assert instructions <= budgets["instructions"][name], (name, instructions)
+        assert stack <= budgets["stack"], (name, stack)
