@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [request, response] = [(); 2].map(|()| Box::leak(Box::new(Message::new())));
     #[expect(clippy::disallowed_methods, reason = "the clock of this board")]
     let start = Instant::now();
-    let mut board = Host { line, start, port: Port::new(), incoming: Vec::new(), pressed: false, ended: false };
+    let mut board =
+        Host { line, start, port: Port::new(), incoming: Vec::new(), pressed: false, ended: false };
     let mut worker = Worker::new(authenticator, request, response);
     while !board.ended {
         worker.step(&mut board);

@@ -10,6 +10,7 @@
 
 use core::cell::RefCell;
 use core::fmt::Write as _;
+use core::mem::MaybeUninit;
 
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
@@ -47,16 +48,10 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
     syst.enable_interrupt();
     critical_section::with(|section| {
         let line = Line { uart: uarts[0], port: Port::new(), incoming: [0; PACKET_SIZE], received: 0 };
+        let line = cortex_m::singleton!(: Line = line).expect("taken once");
         LINE.borrow_ref_mut(section).replace(line);
     });
-    let mut rng = match options.seed {
-        Some(seed) => Rng::from_seed([seed; 32]),
-        None => Rng::from_seed(host_randomness()),
-    };
-    let flash = FileFlash::open(options.flash);
-    // A board that exists would have a root key of its own.
-    let store = FlashStore::<_, _, 64>::open(flash, Zeroizing::new([0x51; 32]), rng.fork());
-    let Ok(store) = store else { halt("the flash cannot be opened") };
+    let (store, rng) = open_store(&options);
     let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let mut worker = Worker::new(Authenticator::new(store, rng, Configuration::small()), request, response);
@@ -69,6 +64,24 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
         took: 0,
     })
 }
+
+/// Not inlined: what opening takes of the stack is free again afterwards.
+#[inline(never)]
+fn open_store(options: &Options) -> (&'static mut Store, Rng) {
+    let mut rng = match options.seed {
+        Some(seed) => Rng::from_seed([seed; 32]),
+        None => Rng::from_seed(host_randomness()),
+    };
+    // A board that exists would have a root key of its own.
+    let root = Zeroizing::new([0x51; 32]);
+    let place = cortex_m::singleton!(: MaybeUninit<Store> = MaybeUninit::uninit()).expect("taken once");
+    match FlashStore::open(FileFlash::open(options.flash), root, rng.fork()) {
+        Ok(store) => (place.write(store), rng),
+        Err(_) => halt("the flash cannot be opened"),
+    }
+}
+
+type Store = FlashStore<FileFlash, Rng, 64>;
 
 /// What SysTick's exception does: a millisecond has passed.
 pub fn tick() {
@@ -396,7 +409,7 @@ mod host {
     }
 }
 
-static LINE: Mutex<RefCell<Option<Line>>> = Mutex::new(RefCell::new(None));
+static LINE: Mutex<RefCell<Option<&'static mut Line>>> = Mutex::new(RefCell::new(None));
 static MILLISECONDS: Mutex<RefCell<u64>> = Mutex::new(RefCell::new(0));
 const TICKS_PER_MS: u32 = 25_000;
 const FLASH_SIZE: usize = 128 * 1024;

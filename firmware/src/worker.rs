@@ -1,10 +1,9 @@
 //! The thread of a board: takes requests from the port, asks the user by button and LED, answers.
 
+use core::mem::MaybeUninit;
 use core::time::Duration;
 
-use doppelkey_core::{
-    Action, Answer, Authenticator, Configuration, CredentialStore, Input, Message, Output, Time,
-};
+use doppelkey_core::{Action, Answer, Authenticator, CredentialStore, Input, Message, Output, Time};
 use doppelkey_ctaphid::Transaction;
 use embedded_storage::nor_flash::NorFlash;
 use rand_core::CryptoRng;
@@ -42,16 +41,19 @@ pub trait Board {
 
 /// Opens the store and seeds the randomness: everything that can fail, before the platform can see the device.
 ///
-/// If it does fail the LED says so until power goes; see [`Led::Error`].
+/// The store stays in `place`, which is static memory. If something fails the LED says so until power goes; see
+/// [`Led::Error`].
+#[inline(never)]
 pub fn prepare<F: NorFlash, const N: usize>(
     board: &mut impl Board,
     entropy: &mut impl EntropySource,
     flash: F,
     root: Zeroizing<[u8; 32]>,
-) -> Authenticator<FlashStore<F, Rng, N>, Rng> {
+    place: &'static mut MaybeUninit<FlashStore<F, Rng, N>>,
+) -> (&'static mut FlashStore<F, Rng, N>, Rng) {
     let Ok(mut rng) = Rng::from_source(entropy) else { fail(board) };
     match FlashStore::open(flash, root, rng.fork()) {
-        Ok(store) => Authenticator::new(store, rng, Configuration::small()),
+        Ok(store) => (place.write(store), rng),
         Err(_) => fail(board),
     }
 }

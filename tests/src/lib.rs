@@ -59,6 +59,14 @@ pub fn skipped(needs: &str) {
 /// # Panics
 /// If a test in it fails, or none runs.
 pub fn pytest(file: &str) {
+    pytest_with(file, &[]);
+}
+
+/// As [`pytest`], with these variables.
+///
+/// # Panics
+/// If a test in it fails, or none runs.
+pub fn pytest_with(file: &str, variables: &[(&str, &Path)]) {
     let Some(python) = python_with("fido2, pytest") else {
         return skipped("python3 with the packages of tests/clients/requirements.txt (set DOPPELKEY_PYTHON)");
     };
@@ -66,6 +74,7 @@ pub fn pytest(file: &str) {
         .args(["-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", file])
         .env("DOPPELKEY", doppelkey())
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(variables.iter().copied())
         .current_dir(root().join("tests/clients"))
         .output()
         .expect("python runs");

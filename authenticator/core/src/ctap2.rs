@@ -82,6 +82,7 @@ pub(crate) fn dispatch<S: CredentialStore, R: CryptoRng>(
     if command != Command::GetNextAssertion {
         authenticator.assertions = None; // §6: a stateful command's state need not outlive another command
     }
+    // None of them is inlined: on a microcontroller the stack must hold one handler's frame, not the sum of all.
     match command {
         Command::MakeCredential => authenticator.make_credential(now, parameters, response),
         Command::GetAssertion => authenticator.get_assertion(now, parameters, response),

@@ -116,3 +116,62 @@ pub trait CredentialStore {
     /// Forgets every credential and every slot but [`Slot::Sync`], in one step.
     fn reset(&mut self) -> Result<(), StoreError>;
 }
+
+/// A store that stays where it is: in static memory, on a microcontroller.
+impl<S: CredentialStore> CredentialStore for &mut S {
+    fn get(&mut self, id: &[u8]) -> Result<Option<Credential>, StoreError> {
+        (**self).get(id)
+    }
+
+    fn newest_before(
+        &mut self,
+        rp_id_hash: &[u8; 32],
+        before: u64,
+    ) -> Result<Option<Credential>, StoreError> {
+        (**self).newest_before(rp_id_hash, before)
+    }
+
+    fn next_rp(&mut self, after: Option<&[u8; 32]>) -> Result<Option<Credential>, StoreError> {
+        (**self).next_rp(after)
+    }
+
+    fn find_user(&mut self, rp_id_hash: &[u8; 32], user_id: &[u8]) -> Result<Option<Credential>, StoreError> {
+        (**self).find_user(rp_id_hash, user_id)
+    }
+
+    fn put(&mut self, credential: &Credential, replaces: Option<&[u8]>) -> Result<(), StoreError> {
+        (**self).put(credential, replaces)
+    }
+
+    fn remove(&mut self, id: &[u8]) -> Result<bool, StoreError> {
+        (**self).remove(id)
+    }
+
+    fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError> {
+        (**self).next_sign_count(id)
+    }
+
+    fn len(&mut self) -> Result<u32, StoreError> {
+        (**self).len()
+    }
+
+    fn remaining(&mut self) -> Result<u32, StoreError> {
+        (**self).remaining()
+    }
+
+    fn revision(&mut self) -> Result<u64, StoreError> {
+        (**self).revision()
+    }
+
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> Result<Option<usize>, StoreError> {
+        (**self).read(slot, buffer)
+    }
+
+    fn write(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
+        (**self).write(slot, bytes)
+    }
+
+    fn reset(&mut self) -> Result<(), StoreError> {
+        (**self).reset()
+    }
+}

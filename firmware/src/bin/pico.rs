@@ -9,10 +9,13 @@
 #![no_std]
 #![no_main]
 
+use core::mem::MaybeUninit;
+
 use cortex_m_rt::{entry, exception};
-use doppelkey_core::{Message, Time};
+use doppelkey_core::{Authenticator, Configuration, Message, Time};
+use doppelkey_firmware::flash_store::FlashStore;
 use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
-use doppelkey_firmware::rng::EntropySource;
+use doppelkey_firmware::rng::{EntropySource, Rng};
 use doppelkey_firmware::worker::{self, Board, Worker};
 use embedded_hal::digital::{OutputPin, PinState};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
@@ -58,7 +61,10 @@ fn main() -> ! {
 
     // Whatever a power cut left is put in order before the platform can see the device.
     let mut entropy = Rosc(RingOscillator::new(peripherals.ROSC).initialize());
-    let authenticator = worker::prepare::<_, 100>(&mut board, &mut entropy, Flash, root_key());
+    let place = cortex_m::singleton!(: MaybeUninit<FlashStore<Flash, Rng, 100>> = MaybeUninit::uninit());
+    let place = place.expect("taken once");
+    let (store, rng) = worker::prepare(&mut board, &mut entropy, Flash, root_key(), place);
+    let authenticator = Authenticator::new(store, rng, Configuration::small());
     let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let mut worker = Worker::new(authenticator, request, response);

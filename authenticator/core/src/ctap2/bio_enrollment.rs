@@ -28,6 +28,7 @@ pub(crate) struct SampleRequest {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorBioEnrollment, and its prototype where that is offered.
+    #[inline(never)]
     pub(crate) fn bio_enrollment(
         &mut self,
         now: Time,

@@ -25,6 +25,7 @@ pub(crate) struct UvTokenRequest {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorClientPIN.
+    #[inline(never)]
     pub(crate) fn client_pin(
         &mut self,
         now: Time,

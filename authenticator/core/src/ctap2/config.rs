@@ -14,6 +14,7 @@ use crate::time::Time;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorConfig.
+    #[inline(never)]
     pub(crate) fn config(&mut self, now: Time, parameters: Map<'_>) -> Step<Reply> {
         if !self.configuration.offers(OptionId::AuthnrCfg) {
             return Err(Status::InvalidCommand);

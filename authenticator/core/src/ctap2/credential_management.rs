@@ -23,6 +23,7 @@ pub(crate) enum Enumeration {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorCredentialManagement, and its prototype where that is offered.
+    #[inline(never)]
     pub(crate) fn credential_management(
         &mut self,
         now: Time,

@@ -81,6 +81,7 @@ impl Ready {
 }
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    #[inline(never)]
     pub(crate) fn get_assertion(
         &mut self,
         now: Time,

@@ -20,6 +20,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     ///
     /// A configuration that speaks no version of 2.1 or later has only the members of 2.0 and the preview of 2.1;
     /// one that does not speak 2.3 lacks those that came with 2.2 and 2.3.
+    #[inline(never)]
     pub(crate) fn get_info(&mut self, _now: Time, response: &mut Message) -> Step<Reply> {
         let moment = Moment::of(self)?;
         let configuration = &self.configuration;

@@ -28,6 +28,7 @@ impl RemainingAssertions {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// The next older account's assertion, by the user's consent to the first.
+    #[inline(never)]
     pub(crate) fn get_next_assertion(&mut self, now: Time, response: &mut Message) -> Step<Reply> {
         let mut remaining = self.assertions.take().ok_or(Status::NotAllowed)?; // step 1
         if remaining.left == 0 || now.saturating_sub(remaining.since) > WITHIN {

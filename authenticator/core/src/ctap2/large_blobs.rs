@@ -22,6 +22,7 @@ pub(crate) struct LargeBlobWrite {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorLargeBlobs.
+    #[inline(never)]
     pub(crate) fn large_blobs(
         &mut self,
         now: Time,

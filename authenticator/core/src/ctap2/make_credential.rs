@@ -63,6 +63,7 @@ impl Ready {
 }
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    #[inline(never)]
     pub(crate) fn make_credential(
         &mut self,
         now: Time,

@@ -10,6 +10,7 @@ use crate::time::Time;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Up to the user: only within some seconds of power-up, so that it takes a hand on the device.
+    #[inline(never)]
     pub(crate) fn reset(&mut self, now: Time) -> Step<Reply> {
         if now > self.configuration.reset_window {
             return Err(Status::NotAllowed);

@@ -9,6 +9,7 @@ use crate::store::CredentialStore;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Asks for a touch, and answers with nothing but that it came.
+    #[inline(never)]
     pub(crate) fn selection(&mut self) -> Step<Reply> {
         Ok(Reply::Ask(Pending::Choice(Status::Ok)))
     }
