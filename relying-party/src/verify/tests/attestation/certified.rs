@@ -215,7 +215,8 @@ impl Tpm {
             &self.kind.to_be_bytes(),
             &sized(&[]),
             &sized(&(self.extra_data)(message)),
-            &[0x11; 25],
+            // clock, resetCount and restartCount, safe, firmwareVersion
+            &[&[0x11; 16][..], &[1], &[0x22; 8]].concat(),
             &sized(&(self.name)(area)),
             &sized(&[]),
             &self.tail,
