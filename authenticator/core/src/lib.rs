@@ -44,9 +44,7 @@ pub use attestation::{AttestationRequest, Attester, CertificateFault, Members, S
 pub use authenticator::{Authenticator, Input, MESSAGE_MAX, Message, Output};
 pub use configuration::*;
 pub use credential::*;
-#[cfg(feature = "faults")]
-pub use faults::Fault;
-pub use faults::Faults;
+pub use faults::{Fault, Faults};
 pub use key::{Algorithm, PRIVATE_KEY_MAX, PUBLIC_KEY_MAX, PrivateKey, SIGNATURE_MAX, Signature};
 #[cfg(feature = "alloc")]
 pub use memory_store::MemoryStore;

@@ -1,16 +1,13 @@
 //! Extensions (CTAP §12).
 
+mod platform;
 mod wire;
 
-use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::{Configuration, CredentialStore as _, Extension, OptionId, Status};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::sec1::{FromSec1Point as _, ToSec1Point as _};
-use sha2::{Digest as _, Sha256};
-use wire::ceremony::{Get, Got, Made, Make, descriptors};
+use platform::{ACFG, Platform, Secret};
+use wire::ceremony::{CLIENT_DATA_HASH, Get, Got, Made, Make, descriptors};
 use wire::{bytes, get, map, send, status};
 
 fn world() -> World {
@@ -134,6 +131,25 @@ fn section_12_5_pin_policies_are_told_to_nobody_who_was_not_named() {
 }
 
 #[test]
+fn section_12_5_pin_policies_are_told_to_whom_an_administrator_named() {
+    let mut world = world();
+    let platform = Platform(2);
+    platform.set_pin(&mut world, "123456").unwrap();
+    let token = platform.token(&mut world, "123456", ACFG | platform::MC, Some("example.com")).unwrap();
+    // setMinPINLength: 6, told to example.com.
+    let parameters = map([(1, 6.into()), (2, Value::Array(vec!["example.com".into()]))]);
+    let mut message = [vec![0xFF; 32], vec![0x0D, 3]].concat();
+    ciborium::into_writer(&parameters, &mut message).unwrap();
+    let request = map([(1, 3.into()), (2, parameters), (3, 2.into()), (4, token.authenticate(&message))]);
+    send(&mut world, 0x0D, &request).unwrap();
+    let make = Make::new("a").with(8, token.authenticate(&CLIENT_DATA_HASH)).with(9, 2.into());
+    let make = make.extension("minPinLength", true.into()).extension("pinComplexityPolicy", true.into());
+    let made = make.send(&mut world).unwrap();
+    assert_eq!(made.data.extension("minPinLength"), Some(&Value::from(6)));
+    assert_eq!(made.data.extension("pinComplexityPolicy"), Some(&Value::Bool(false)));
+}
+
+#[test]
 fn section_12_9_third_party_payment_is_remembered() {
     for make in [Make::new("alice"), Make::not_discoverable("alice")] {
         let mut world = world();
@@ -170,7 +186,7 @@ fn extensions_that_are_not_offered_are_ignored() {
 #[test]
 fn outputs_are_in_canonical_order() {
     let mut world = world();
-    let platform = Platform::new(&mut world, 2);
+    let platform = Salted::new(&mut world, 2);
     let make = Make::new("a")
         .extension("uvm", true.into())
         .extension("credBlob", bytes([1]))
@@ -191,78 +207,33 @@ fn outputs_are_in_canonical_order() {
     assert_eq!(names, ["uvm", "credBlob", "credProtect", "hmac-secret", "hmac-secret-mc"]);
 }
 
-/// The platform's side of a PIN/UV auth protocol.
-struct Platform {
+/// The platform's side of hmac-secret.
+struct Salted {
     protocol: u8,
-    public: Value,
-    hmac_key: [u8; 32],
-    aes_key: [u8; 32],
+    secret: Secret,
 }
 
-impl Platform {
+impl Salted {
     fn new(world: &mut World, protocol: u8) -> Self {
-        let answer = send(world, 0x06, &map([(1, protocol.into()), (2, 2.into())])).unwrap();
-        let theirs = get(&answer, 1).unwrap();
-        let part = |label| get(theirs, label).and_then(Value::as_bytes).unwrap().as_slice();
-        let point = p256::Sec1Point::from_bytes([&[4], part(-2), part(-3)].concat()).unwrap();
-        let theirs = p256::PublicKey::from_sec1_point(&point).unwrap();
-        let mut rng = doppelkey_core::testing::SeededRng::new(99);
-        let ours = p256::SecretKey::generate_from_rng(&mut rng);
-        let z = ours.diffie_hellman(&theirs);
-        let (mut hmac_key, mut aes_key) = ([0; 32], [0; 32]);
-        if protocol == 1 {
-            hmac_key = Sha256::digest(z.raw_secret_bytes()).into();
-            aes_key = hmac_key;
-        } else {
-            let hkdf = hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), z.raw_secret_bytes());
-            hkdf.expand(b"CTAP2 HMAC key", &mut hmac_key).unwrap();
-            hkdf.expand(b"CTAP2 AES key", &mut aes_key).unwrap();
-        }
-        let point = ours.public_key().to_sec1_point(false);
-        let (x, y) = point.as_bytes()[1..].split_at(32);
-        let public = map([(1, 2.into()), (3, (-25).into()), (-1, 1.into()), (-2, bytes(x)), (-3, bytes(y))]);
-        Platform { protocol, public, hmac_key, aes_key }
+        Salted { protocol, secret: Platform(protocol).agree(world) }
     }
 
-    fn encrypted(&self, salts: &[u8]) -> Vec<u8> {
-        let iv = if self.protocol == 1 { [0; 16] } else { [9; 16] };
-        let mut buffer = salts.to_vec();
-        cbc::Encryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
-            .encrypt_padded::<NoPadding>(&mut buffer, salts.len())
-            .unwrap();
-        if self.protocol == 1 { buffer } else { [&iv[..], &buffer].concat() }
-    }
-
-    fn decrypted(&self, output: &Value) -> Vec<u8> {
-        let output = output.as_bytes().unwrap();
-        let (iv, body) = if self.protocol == 1 { (&[0; 16][..], &output[..]) } else { output.split_at(16) };
-        let iv: [u8; 16] = iv.try_into().unwrap();
-        let mut buffer = body.to_vec();
-        cbc::Decryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
-            .decrypt_padded::<NoPadding>(&mut buffer)
-            .unwrap();
-        buffer
-    }
-
-    fn authenticated(&self, message: &[u8]) -> Vec<u8> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.hmac_key).unwrap();
-        mac.update(message);
-        let tag = mac.finalize().into_bytes();
-        tag[..if self.protocol == 1 { 16 } else { 32 }].to_vec()
-    }
-
-    fn input_of(&self, salt_enc: &[u8], salt_auth: &[u8]) -> Value {
+    fn input_of(&self, salt_enc: &[u8], salt_auth: Value) -> Value {
         map([
-            (1, self.public.clone()),
+            (1, self.secret.platform_key.clone()),
             (2, bytes(salt_enc)),
-            (3, bytes(salt_auth)),
+            (3, salt_auth),
             (4, self.protocol.into()),
         ])
     }
 
     fn input(&self, salts: &[[u8; 32]]) -> Value {
-        let salt_enc = self.encrypted(salts.as_flattened());
-        self.input_of(&salt_enc, &self.authenticated(&salt_enc))
+        let salt_enc = self.secret.encrypt(salts.as_flattened());
+        self.input_of(&salt_enc, self.secret.authenticate(&salt_enc))
+    }
+
+    fn decrypted(&self, output: &Value) -> Vec<u8> {
+        self.secret.decrypt(output.as_bytes().unwrap())
     }
 
     fn secrets(&self, world: &mut World, made: &Made, salts: &[[u8; 32]], uv: bool) -> Vec<u8> {
@@ -279,7 +250,7 @@ fn section_12_7_hmac_secret_gives_a_secret_for_each_salt_by_both_protocols() {
         let mut world = verifying();
         let made = request.send(&mut world).unwrap();
         assert_eq!(made.data.extension("hmac-secret"), Some(&Value::Bool(true)));
-        let [first, second] = [1, 2].map(|protocol| Platform::new(&mut world, protocol));
+        let [first, second] = [1, 2].map(|protocol| Salted::new(&mut world, protocol));
         let one = first.secrets(&mut world, &made, &[[1; 32]], false);
         assert_eq!(one.len(), 32);
         let both = second.secrets(&mut world, &made, &[[1; 32], [2; 32]], false);
@@ -289,7 +260,7 @@ fn section_12_7_hmac_secret_gives_a_secret_for_each_salt_by_both_protocols() {
         let verified = second.secrets(&mut world, &made, &[[1; 32]], true);
         assert_ne!(verified, one, "with verification, another CredRandom");
         world.replug();
-        let third = Platform::new(&mut world, 2);
+        let third = Salted::new(&mut world, 2);
         assert_eq!(third.secrets(&mut world, &made, &[[1; 32]], false), one);
     }
 }
@@ -297,7 +268,7 @@ fn section_12_7_hmac_secret_gives_a_secret_for_each_salt_by_both_protocols() {
 #[test]
 fn section_12_7_without_hmac_secret_at_creation_there_is_none() {
     let mut world = world();
-    let platform = Platform::new(&mut world, 2);
+    let platform = Salted::new(&mut world, 2);
     Make::new("alice").send(&mut world).unwrap();
     let got = Get::new().extension("hmac-secret", platform.input(&[[1; 32]])).send(&mut world).unwrap();
     assert_eq!(got.data.extensions, None);
@@ -307,18 +278,18 @@ fn section_12_7_without_hmac_secret_at_creation_there_is_none() {
 fn section_12_7_bad_input_is_refused() {
     let mut world = world();
     Make::new("alice").extension("hmac-secret", true.into()).send(&mut world).unwrap();
-    let platform = Platform::new(&mut world, 2);
-    let salt_enc = platform.encrypted(&[1; 32]);
-    let salt_auth = platform.authenticated(&salt_enc);
+    let platform = Salted::new(&mut world, 2);
+    let salt_enc = platform.secret.encrypt(&[1; 32]);
+    let salt_auth = platform.secret.authenticate(&salt_enc).into_bytes().unwrap();
     let mut ask = |input: Value| Get::new().extension("hmac-secret", input).send(&mut world);
     for index in 0..salt_auth.len() {
         let mut wrong = salt_auth.clone();
         wrong[index] ^= 1;
-        assert_eq!(ask(platform.input_of(&salt_enc, &wrong)), status(Status::PinAuthInvalid));
+        assert_eq!(ask(platform.input_of(&salt_enc, bytes(wrong))), status(Status::PinAuthInvalid));
     }
-    for size in [0, 16, 48, 80] {
-        let salt_enc = platform.encrypted(&vec![1; size]);
-        let input = platform.input_of(&salt_enc, &platform.authenticated(&salt_enc));
+    for size in [0, 16, 48, 80, 96] {
+        let salt_enc = platform.secret.encrypt(&vec![1; size]);
+        let input = platform.input_of(&salt_enc, platform.secret.authenticate(&salt_enc));
         assert_eq!(ask(input), status(Status::InvalidLength), "{size}");
     }
     let full = platform.input(&[[1; 32]]);
@@ -339,7 +310,7 @@ fn section_12_7_the_next_assertions_have_their_own_secrets() {
     for user in ["alice", "bob"] {
         Make::new(user).extension("hmac-secret", true.into()).send(&mut world).unwrap();
     }
-    let platform = Platform::new(&mut world, 2);
+    let platform = Salted::new(&mut world, 2);
     let first = Get::new().extension("hmac-secret", platform.input(&[[1; 32]])).send(&mut world).unwrap();
     let second = wire::ceremony::next(&mut world).unwrap();
     let secret = |got: &Got| platform.decrypted(got.data.extension("hmac-secret").unwrap());
@@ -350,7 +321,7 @@ fn section_12_7_the_next_assertions_have_their_own_secrets() {
 fn section_12_8_hmac_secret_mc_gives_at_creation_what_hmac_secret_gives_later() {
     for request in [make("alice"), Make::not_discoverable("bob").option("uv", true)] {
         let mut world = verifying();
-        let platform = Platform::new(&mut world, 2);
+        let platform = Salted::new(&mut world, 2);
         let salts = [[1; 32], [2; 32]];
         let request = request.extension("hmac-secret", true.into());
         let made = request.extension("hmac-secret-mc", platform.input(&salts)).send(&mut world).unwrap();
@@ -362,7 +333,7 @@ fn section_12_8_hmac_secret_mc_gives_at_creation_what_hmac_secret_gives_later() 
 #[test]
 fn section_12_8_hmac_secret_mc_goes_with_hmac_secret() {
     let mut world = world();
-    let platform = Platform::new(&mut world, 2);
+    let platform = Salted::new(&mut world, 2);
     let make = Make::new("alice").extension("hmac-secret-mc", platform.input(&[[1; 32]]));
     assert_eq!(make.send(&mut world).unwrap().data.extensions, None);
     assert_eq!(world.authenticator().store_mut().len(), Ok(1));
