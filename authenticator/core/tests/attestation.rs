@@ -23,7 +23,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(format: &'static str, enterprise: bool) -> Attestation {
+    fn attestation(format: &'static str, enterprise: bool) -> Attestation {
         let key = PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap();
         Attestation::By(Arc::new(Batch { format, enterprise, key }))
     }
@@ -90,7 +90,7 @@ fn world<const N: usize>(attestation: [Attestation; N]) -> World {
 
 #[test]
 fn a_batch_certificate_signs_authenticator_data_and_client_data_hash() {
-    let made = Make::new("alice").send(&mut world([Batch::new("packed", false)])).unwrap();
+    let made = Make::new("alice").send(&mut world([Batch::attestation("packed", false)])).unwrap();
     assert_eq!(made.format(), "packed");
     let statement = made.statement();
     let certificate = &get_named(statement, "x5c").and_then(Value::as_array).unwrap()[0];
@@ -102,7 +102,7 @@ fn a_batch_certificate_signs_authenticator_data_and_client_data_hash() {
 
 #[test]
 fn statements_are_in_canonical_order_whatever_their_members() {
-    let made = Make::new("alice").send(&mut world([Batch::new("tpm", false)])).unwrap();
+    let made = Make::new("alice").send(&mut world([Batch::attestation("tpm", false)])).unwrap();
     let names: Vec<&str> =
         made.statement().as_map().unwrap().iter().filter_map(|(key, _)| key.as_text()).collect();
     assert_eq!(names, ["alg", "sig", "ver", "x5c", "pubArea", "certInfo"]);
@@ -116,7 +116,7 @@ fn statements_are_in_canonical_order_whatever_their_members() {
 
 #[test]
 fn compound_is_a_list_of_formats_and_statements() {
-    let made = Make::new("alice").send(&mut world([Batch::new("compound", false)])).unwrap();
+    let made = Make::new("alice").send(&mut world([Batch::attestation("compound", false)])).unwrap();
     let parts = made.statement().as_array().unwrap();
     let formats: Vec<&Value> = parts.iter().map(|part| get_named(part, "fmt").unwrap()).collect();
     assert_eq!(formats, [&Value::from("packed"), &Value::from("tpm")]);
@@ -125,21 +125,21 @@ fn compound_is_a_list_of_formats_and_statements() {
 
 #[test]
 fn an_attester_may_let_the_credential_s_key_sign() {
-    let made = Make::new("alice").send(&mut world([Batch::new("android-key", false)])).unwrap();
+    let made = Make::new("alice").send(&mut world([Batch::attestation("android-key", false)])).unwrap();
     let signature = get_named(made.statement(), "sig").and_then(Value::as_bytes).unwrap();
     assert!(verifies(made.public_key(), &made.data.raw[..32], signature));
 }
 
 #[test]
 fn what_cannot_be_attested_is_not_made() {
-    let mut world = world([Batch::new("refuses", false)]);
+    let mut world = world([Batch::attestation("refuses", false)]);
     assert_eq!(Make::new("alice").send(&mut world), status(Status::Other));
     assert_eq!(doppelkey_core::CredentialStore::len(world.authenticator().store_mut()), Ok(0));
 }
 
 #[test]
 fn section_6_1_2_step_19_a_platform_chooses_among_formats() {
-    let mut world = world([Batch::new("tpm", false), Attestation::PackedSelf]);
+    let mut world = world([Batch::attestation("tpm", false), Attestation::PackedSelf]);
     let mut format = |formats: &[&str]| {
         let preference = Value::Array(formats.iter().map(|format| (*format).into()).collect());
         Make::new("a").with(11, preference).send(&mut world).unwrap().format().to_owned()
@@ -154,7 +154,7 @@ fn section_6_1_2_step_19_a_platform_chooses_among_formats() {
 
 #[test]
 fn section_7_1_enterprise_attestation_goes_to_whom_the_vendor_or_the_platform_says() {
-    let mut world = world([Attestation::PackedSelf, Batch::new("packed", true)]);
+    let mut world = world([Attestation::PackedSelf, Batch::attestation("packed", true)]);
     let enterprise = |world: &mut World, kind: u64| {
         let made = Make::new("a").with(10, kind.into()).send(world).unwrap();
         let attested = get_named(made.statement(), "x5c").is_some();
@@ -171,7 +171,7 @@ fn section_7_1_enterprise_attestation_goes_to_whom_the_vendor_or_the_platform_sa
 
 #[test]
 fn certificate_faults_reach_the_attester() {
-    let mut world = world([Batch::new("packed", false)]);
+    let mut world = world([Batch::attestation("packed", false)]);
     world.authenticator().configuration().faults.set(Fault::CertificateWrong, true);
     let made = Make::new("alice").send(&mut world).unwrap();
     let certificate = &get_named(made.statement(), "x5c").and_then(Value::as_array).unwrap()[0];

@@ -1,12 +1,11 @@
 //! Extensions (CTAP §12).
 
-mod platform;
 mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
+use doppelkey_core::testing::platform::{ACFG, MC, Platform, Secret};
 use doppelkey_core::{Configuration, CredentialStore as _, Extension, OptionId, Status};
-use platform::{ACFG, Platform, Secret};
 use wire::ceremony::{CLIENT_DATA_HASH, Get, Got, Made, Make, descriptors};
 use wire::{bytes, get, map, send, status};
 
@@ -135,7 +134,7 @@ fn section_12_5_pin_policies_are_told_to_whom_an_administrator_named() {
     let mut world = world();
     let platform = Platform(2);
     platform.set_pin(&mut world, "123456").unwrap();
-    let token = platform.token(&mut world, "123456", ACFG | platform::MC, Some("example.com")).unwrap();
+    let token = platform.token(&mut world, "123456", ACFG | MC, Some("example.com")).unwrap();
     // setMinPINLength: 6, told to example.com.
     let parameters = map([(1, 6.into()), (2, Value::Array(vec!["example.com".into()]))]);
     let mut message = [vec![0xFF; 32], vec![0x0D, 3]].concat();

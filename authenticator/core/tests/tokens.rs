@@ -1,13 +1,12 @@
 //! makeCredential and getAssertion with a pinUvAuthToken (CTAP §6.1.2 step 11, §6.2.2 step 6, §6.5.2).
 
-mod platform;
 mod wire;
 
 use std::time::Duration;
 
+use doppelkey_core::testing::platform::{BOTH, CM, GA, MC, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Answer, Configuration, CredentialStore as _, OptionId, Status};
-use platform::{BOTH, CM, GA, MC, Platform, Token};
 use wire::ceremony::{CLIENT_DATA_HASH, Get, Make, descriptors, next};
 use wire::{bytes, get, status};
 
