@@ -3,7 +3,7 @@
 import pytest
 
 import libfido2
-from libfido2 import ES256, EDDSA, Device, Fido2Error
+from libfido2 import ES256, EDDSA, OPT_OMIT, OPT_TRUE, Device, Fido2Error
 
 ERR_CREDENTIAL_EXCLUDED, ERR_NO_CREDENTIALS = 0x19, 0x2E
 ERR_PIN_INVALID, ERR_PIN_AUTH_BLOCKED, ERR_PIN_NOT_SET = 0x31, 0x34, 0x35
@@ -30,14 +30,16 @@ def test_reads_the_information(key):
 @pytest.mark.parametrize("algorithm", [ES256, EDDSA])
 @pytest.mark.parametrize("resident", [True, False])
 def test_registers_and_asserts(key, algorithm, resident):
-    credential, public_key = key.make(RP, b"user", algorithm=algorithm, resident=resident)
+    # A device that can verify its user wants that for a discoverable credential (CTAP §6.1.2 step 6).
+    uv = OPT_TRUE if resident else OPT_OMIT
+    credential, public_key = key.make(RP, b"user", algorithm=algorithm, resident=resident, uv=uv)
     allow = () if resident else (credential,)
     assert key.get(RP, public_key, algorithm=algorithm, allow=allow)["id"] == credential
 
 
 def test_an_excluded_credential_is_not_made_twice(key):
-    credential, _ = key.make(RP, b"user")
-    refused(ERR_CREDENTIAL_EXCLUDED, key.make, RP, b"other", exclude=(credential,))
+    credential, _ = key.make(RP, b"user", uv=OPT_TRUE)
+    refused(ERR_CREDENTIAL_EXCLUDED, key.make, RP, b"other", exclude=(credential,), uv=OPT_TRUE)
 
 
 def test_pin_set_changed_wrong_and_locked(key):

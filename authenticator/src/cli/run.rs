@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use doppelkey_core::Configuration;
+use doppelkey_core::{Configuration, OptionId};
 use serde::Serialize;
 
 use super::kernel::KernelOptions;
@@ -41,6 +41,10 @@ pub(super) struct Arguments {
     /// Who answers when the user is asked
     #[arg(long, value_enum, default_value_t = User::Ask)]
     user: User,
+    /// A fingerprint sensor, on or off: with it the user can be verified once a fingerprint is enrolled; without it,
+    /// whoever answers is verified [default: on with --user control, else off]
+    #[arg(long, value_name = "on|off", value_parser = ["on", "off"])]
+    sensor: Option<String>,
     /// How long the user takes to answer, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     user_delay_ms: u64,
@@ -133,11 +137,24 @@ impl Arguments {
 
     fn setup(&self, vault: Vault) -> Setup {
         Setup {
-            configuration: Configuration::default(),
+            configuration: self.configuration(),
             store: SharedStore::new(vault),
             user: self.user(),
             persona: "doppelkey".into(),
         }
+    }
+
+    fn configuration(&self) -> Configuration {
+        let mut configuration = Configuration::default();
+        let has_sensor = match self.sensor.as_deref() {
+            None => matches!(self.user, User::Control),
+            Some(sensor) => sensor == "on",
+        };
+        if !has_sensor {
+            // Verification that is not set up is worse than none for many clients: they refuse, or ask for a PIN.
+            configuration.options.retain(|option| !SENSOR.contains(option));
+        }
+        configuration
     }
 
     fn user(&self) -> ControlledUser {
@@ -225,6 +242,10 @@ impl Arguments {
         log::info!("ready; end with Ctrl-C");
     }
 }
+
+/// What only a device with a sensor offers.
+const SENSOR: [OptionId; 3] =
+    [OptionId::BioEnroll, OptionId::UvBioEnroll, OptionId::UserVerificationMgmtPreview];
 
 /// The one clock of the program.
 #[expect(clippy::disallowed_methods, reason = "the program is composed here")]
