@@ -3,6 +3,8 @@
 //! A test that needs a tool this machine lacks says `skipped: needs X` on standard output and passes; CI installs
 //! every tool, and fails when that line is printed.
 
+pub mod fuzz;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

@@ -1,0 +1,4 @@
+//! Stories of CTAPHID packets.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|story: &[u8]| end_to_end::fuzz::packets(story));
