@@ -118,7 +118,9 @@ impl Known {
                 let length = usize::from(u16::from_be_bytes([data[53], data[54]]));
                 self.credential = data[55..55 + length].to_vec();
             }
-            0x09 => self.template = get(response, 4).and_then(Value::as_bytes).unwrap_or(&self.template).clone(),
+            0x09 => {
+                self.template = get(response, 4).and_then(Value::as_bytes).unwrap_or(&self.template).clone()
+            }
             _ => {}
         }
     }
@@ -152,7 +154,8 @@ fn authorized(payload: &[u8], token: Option<&Token>, known: &Known) -> Vec<u8> {
     };
     known.put_in(&mut parameters);
     let members = parameters.as_map().expect("it is a map");
-    let (Some(token), Some((protocol_key, parameter_key, message))) = (token, message(command, members)) else {
+    let (Some(token), Some((protocol_key, parameter_key, message))) = (token, message(command, members))
+    else {
         return [&[command][..], &encoded(&parameters)].concat();
     };
     let mut members = parameters.into_map().expect("it is a map");

@@ -23,7 +23,8 @@ pub fn commands() -> Vec<Vec<u8>> {
         [token(ACFG), config()].concat(),
         u2f(),
         [step(kind::USER, &[5]), ceremonies(&[]), step(kind::USER, &[2]), ceremonies(&[])].concat(),
-        [make(1), step(kind::REPLUG, &[]), step(kind::WAIT, &[11]), cbor(&[0x07]), stray(0), stray(2)].concat(),
+        [make(1), step(kind::REPLUG, &[]), step(kind::WAIT, &[11]), cbor(&[0x07]), stray(0), stray(2)]
+            .concat(),
     ]
 }
 
@@ -35,11 +36,14 @@ pub fn packets() -> Vec<Vec<u8>> {
     vec![
         [initial(0, 0x06, 8), initial(0, 0x01, 57), initial(1, 0x08, 0), initial(2, 0x11, 0)].concat(),
         [initial(0, 0x10, 1), wait(80), user(1), wait(300), user(0), respond(100)].concat(),
-        [initial(0, 0x10, 200), continuation(0, 0), continuation(0, 1), continuation(0, 2), respond(7609)].concat(),
+        [initial(0, 0x10, 200), continuation(0, 0), continuation(0, 1), continuation(0, 2), respond(7609)]
+            .concat(),
         [initial(0, 0x10, 200), continuation(0, 1), initial(1, 0x10, 1), wait(600), respond(1)].concat(),
         [initial(0, 0x04, 1), initial(1, 0x01, 3), wait(2000), initial(0, 0x03, 7), respond(2)].concat(),
-        [initial(0, 0x10, 1), initial(0, 0x11, 0), initial(0, 0x06, 8), respond(1), initial(0, 0x3F, 1)].concat(),
-        [step(packet_kind::PACKET, &[0; 64]), step(packet_kind::PACKET, &[0xFF; 64]), initial(0, 0x01, 7610)].concat(),
+        [initial(0, 0x10, 1), initial(0, 0x11, 0), initial(0, 0x06, 8), respond(1), initial(0, 0x3F, 1)]
+            .concat(),
+        [step(packet_kind::PACKET, &[0; 64]), step(packet_kind::PACKET, &[0xFF; 64]), initial(0, 0x01, 7610)]
+            .concat(),
         step(packet_kind::READ, &[0, 3]),
     ]
 }
@@ -47,7 +51,10 @@ pub fn packets() -> Vec<Vec<u8>> {
 /// An initialization packet on the n-th channel.
 fn initial(channel: u8, command: u8, length: u16) -> Vec<u8> {
     let [high, low] = length.to_be_bytes();
-    step(packet_kind::ON_A_CHANNEL, &[&[channel, 0, 0, 0, 0, command | 0x80, high, low][..], &[4; 57]].concat())
+    step(
+        packet_kind::ON_A_CHANNEL,
+        &[&[channel, 0, 0, 0, 0, command | 0x80, high, low][..], &[4; 57]].concat(),
+    )
 }
 
 fn continuation(channel: u8, sequence: u8) -> Vec<u8> {
@@ -213,20 +220,16 @@ fn config() -> Vec<u8> {
 fn u2f() -> Vec<u8> {
     let register = [&[0, 1, 3, 0, 0, 0, 64][..], &[1; 64], &[0, 0]].concat();
     let authenticate = [&[0, 2, 7, 0, 0, 0, 129][..], &[1; 64], &[64], &[2; 64], &[0, 0]].concat();
-    [
-        step(kind::MSG, &[0, 3, 0, 0, 0, 0, 0]),
-        step(kind::MSG, &register),
-        step(kind::MSG, &authenticate),
-    ]
-    .concat()
+    [step(kind::MSG, &[0, 3, 0, 0, 0, 0, 0]), step(kind::MSG, &register), step(kind::MSG, &authenticate)]
+        .concat()
 }
 
 /// P-256's generator, a point like any other.
 const GENERATOR_X: [u8; 32] = [
-    0x6B, 0x17, 0xD1, 0xF2, 0xE1, 0x2C, 0x42, 0x47, 0xF8, 0xBC, 0xE6, 0xE5, 0x63, 0xA4, 0x40, 0xF2, 0x77, 0x03,
-    0x7D, 0x81, 0x2D, 0xEB, 0x33, 0xA0, 0xF4, 0xA1, 0x39, 0x45, 0xD8, 0x98, 0xC2, 0x96,
+    0x6B, 0x17, 0xD1, 0xF2, 0xE1, 0x2C, 0x42, 0x47, 0xF8, 0xBC, 0xE6, 0xE5, 0x63, 0xA4, 0x40, 0xF2, 0x77,
+    0x03, 0x7D, 0x81, 0x2D, 0xEB, 0x33, 0xA0, 0xF4, 0xA1, 0x39, 0x45, 0xD8, 0x98, 0xC2, 0x96,
 ];
 const GENERATOR_Y: [u8; 32] = [
-    0x4F, 0xE3, 0x42, 0xE2, 0xFE, 0x1A, 0x7F, 0x9B, 0x8E, 0xE7, 0xEB, 0x4A, 0x7C, 0x0F, 0x9E, 0x16, 0x2B, 0xCE,
-    0x33, 0x57, 0x6B, 0x31, 0x5E, 0xCE, 0xCB, 0xB6, 0x40, 0x68, 0x37, 0xBF, 0x51, 0xF5,
+    0x4F, 0xE3, 0x42, 0xE2, 0xFE, 0x1A, 0x7F, 0x9B, 0x8E, 0xE7, 0xEB, 0x4A, 0x7C, 0x0F, 0x9E, 0x16, 0x2B,
+    0xCE, 0x33, 0x57, 0x6B, 0x31, 0x5E, 0xCE, 0xCB, 0xB6, 0x40, 0x68, 0x37, 0xBF, 0x51, 0xF5,
 ];
