@@ -1,0 +1,191 @@
+"""A running `doppelkey bridge`, and the two browsers with its extension.
+
+Chromium is driven by Selenium over Debian's chromedriver. Firefox is driven over Marionette, the protocol that it
+speaks itself: geckodriver, which Selenium would need, is in no package registry that is plain to reach.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+FIREFOX, CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("firefox-esr", "chromium", "chromedriver"))
+
+
+class Program:
+    """A subcommand of doppelkey that prints one line of JSON once it is ready."""
+
+    def __init__(self, *arguments):
+        command = [os.environ["DOPPELKEY"], *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        assert line, f"{' '.join(command)} ended before it was ready"
+        self.ready = json.loads(line)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+        self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def program(*arguments):
+    running = Program(*arguments)
+    try:
+        yield running.ready
+    finally:
+        running.stop()
+
+
+@contextlib.contextmanager
+def relying_party():
+    """The URL of the demo's relying party."""
+    command = [os.environ["DOPPELKEY"], "demo", "--relying-party", "127.0.0.1:0", "--usbip", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            lines = iter(process.stdout.readline, "")
+            yield next(line.split()[-1] for line in lines if "answers at" in line)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def bridge(*arguments):
+    """A bridge to an authenticator in memory whose user approves everything; or as the arguments say."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = arguments or ("--ephemeral", "--user", "auto")
+        with program("bridge", "--json", "--extensions", folder, *arguments) as ready:
+            yield ready
+
+
+@contextlib.contextmanager
+def chromium(extension):
+    """Headless Chromium with the extension, as Selenium's driver."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in [
+        "--headless=new",
+        "--no-sandbox",  # the tests may run as root
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--load-extension={extension}",
+    ]:
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
+    try:
+        driver.set_script_timeout(30)
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Marionette:
+    """As much of Marionette as a test needs; the methods have Selenium's names."""
+
+    def __init__(self, port):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "Firefox does not open its Marionette port"
+                time.sleep(0.1)
+        self.buffer = b""
+        self._receive()
+        self.number = 0
+        self.send("WebDriver:NewSession", {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": False}}})
+        self.send("WebDriver:SetTimeouts", {"script": 30_000, "implicit": 10_000})
+
+    def _receive(self):
+        while b":" not in self.buffer:
+            self._read()
+        length, self.buffer = self.buffer.split(b":", 1)
+        while len(self.buffer) < int(length):
+            self._read()
+        message, self.buffer = self.buffer[: int(length)], self.buffer[int(length) :]
+        return json.loads(message)
+
+    def _read(self):
+        piece = self.socket.recv(65536)
+        assert piece, "Firefox closed its Marionette port"
+        self.buffer += piece
+
+    def send(self, name, parameters=None):
+        self.number += 1
+        message = json.dumps([0, self.number, name, parameters or {}]).encode()
+        self.socket.sendall(b"%d:%s" % (len(message), message))
+        _, number, error, result = self._receive()
+        assert number == self.number
+        if error:
+            raise RuntimeError(f"{error['error']}: {error['message']}")
+        return result
+
+    def install(self, folder):
+        """Installs an extension from a folder, until Firefox ends."""
+        self.send("Addon:Install", {"path": str(folder), "temporary": True})
+
+    def get(self, url):
+        self.send("WebDriver:Navigate", {"url": url})
+
+    @property
+    def current_url(self):
+        return self.send("WebDriver:GetCurrentURL")["value"]
+
+    def execute_async_script(self, script, *arguments):
+        return self.send("WebDriver:ExecuteAsyncScript", {"script": script, "args": arguments, "sandbox": None})["value"]
+
+    def execute_script(self, script, *arguments):
+        return self.send("WebDriver:ExecuteScript", {"script": script, "args": arguments, "sandbox": None})["value"]
+
+
+@contextlib.contextmanager
+def firefox(extension):
+    """Headless Firefox with the extension."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as profile:
+        preferences = {
+            "marionette.port": port,
+            "app.normandy.enabled": False,
+            "browser.shell.checkDefaultBrowser": False,
+            "datareporting.policy.dataSubmissionEnabled": False,
+            "toolkit.telemetry.enabled": False,
+            "extensions.update.enabled": False,
+            "network.captive-portal-service.enabled": False,
+            "network.connectivity-service.enabled": False,
+        }
+        text = "".join(f'user_pref("{name}", {json.dumps(value)});\n' for name, value in preferences.items())
+        pathlib.Path(profile, "user.js").write_text(text)
+        command = [FIREFOX, "--headless", "--marionette", "--no-remote", "--profile", profile, "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            driver = Marionette(port)
+            driver.install(extension)
+            yield driver
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def wait_until(condition, what, seconds=30):
+    """The condition's first value that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.05)

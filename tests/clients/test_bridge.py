@@ -1,0 +1,219 @@
+"""Chromium and Firefox, with the extension of `doppelkey bridge` and without USB, at the relying party's own pages."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+import bridge
+
+# Run in a page: an asynchronous function whose value, or the error's name and message, comes back.
+SCRIPT = """
+const done = arguments[arguments.length - 1];
+const given = [...arguments].slice(0, -1);
+(async (...given) => { %s })(...given).then(done, ({ name, message }) => done({ name, message }));
+"""
+CREATE = """
+const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON({
+  rp: { name: "Example" }, user: { id: "AQ", name: "mona", displayName: "Mona" }, challenge: "AAAAAAAAAAAAAAAAAAAAAA",
+  pubKeyCredParams: [{ type: "public-key", alg: -7 }, { type: "public-key", alg: -257 }],
+  authenticatorSelection: { residentKey: "required" }, ...given[0] });
+const made = await navigator.credentials.create({ publicKey });
+return { id: made.id, extensions: made.getClientExtensionResults(), transports: made.response.getTransports(),
+         algorithm: made.response.getPublicKeyAlgorithm(), key: made.response.getPublicKey().byteLength,
+         is: [made instanceof PublicKeyCredential, made.response instanceof AuthenticatorAttestationResponse] };
+"""
+GET = """
+const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON({ challenge: "AAAAAAAAAAAAAAAAAAAAAA", ...given[0] });
+const signal = given[1] ? AbortSignal.timeout(given[1]) : undefined;
+const used = await navigator.credentials.get({ publicKey, signal });
+const { prf } = used.getClientExtensionResults();
+const text = (bytes) => bytes && new Uint8Array(bytes).toBase64();
+return { id: used.id, prf: prf?.results && text(prf.results.first), json: used.toJSON().response.clientDataJSON };
+"""
+
+
+def run(browser, script, *arguments):
+    return browser.execute_async_script(SCRIPT % script, *arguments)
+
+
+def begin(browser, script, *arguments):
+    """Runs it without waiting; `outcome` tells when it is over."""
+    keep = "window.outcome = null; const keep = (outcome) => { window.outcome = outcome; };"
+    browser.execute_script(keep + "(function () { %s })(...arguments, keep)" % (SCRIPT % script), *arguments)
+
+
+def outcome(browser):
+    return bridge.wait_until(lambda: browser.execute_script("return window.outcome"), "the end of the ceremony")
+
+
+@pytest.fixture(scope="module")
+def relying_party():
+    with bridge.relying_party() as url:
+        yield url
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def open_browser(request):
+    return getattr(bridge, request.param), request.param
+
+
+def sign_up(browser, url, email):
+    browser.get(f"{url}/signup")
+    run(browser, "document.querySelector('[name=email]').value = given[0]; document.querySelector('form').submit()", email)
+    bridge.wait_until(lambda: browser.current_url.endswith("/signup/passkey"), "the offer of a passkey")
+    press(browser, "[data-ceremony=create]")
+    bridge.wait_until(lambda: browser.current_url.endswith("/account"), "the account after signing up")
+
+
+def sign_out(browser):
+    run(browser, "document.querySelector('form[action=\"/logout\"]').submit()")
+    bridge.wait_until(lambda: not browser.current_url.endswith("/account"), "the page after logging out")
+
+
+def press(browser, selector):
+    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+
+def account(browser):
+    bridge.wait_until(lambda: browser.current_url.endswith("/account"), "the account after logging in")
+    return browser.execute_script("return document.body.innerText")
+
+
+def test_signed_up_in_one_browser_and_in_in_the_other_from_one_vault(relying_party):
+    with bridge.bridge() as ready:
+        with bridge.chromium(ready["chromium"]) as chromium:
+            sign_up(chromium, relying_party, "chromium@example.com")
+            sign_out(chromium)
+            # The same browser, by the button.
+            chromium.get(f"{relying_party}/login")
+            press(chromium, "[data-ceremony=get]")
+            assert "chromium@example.com" in account(chromium)
+        with bridge.firefox(ready["firefox"]) as firefox:
+            # The other one, by the button.
+            firefox.get(f"{relying_party}/login")
+            press(firefox, "[data-ceremony=get]")
+            assert "chromium@example.com" in account(firefox)
+            sign_out(firefox)
+            sign_up(firefox, relying_party, "firefox@example.com")
+        with bridge.chromium(ready["chromium"]) as chromium:
+            # And back, by autofill, which offers both.
+            chromium.get(f"{relying_party}/login")
+            chromium.execute_script("document.activeElement.blur(); document.querySelector('[autocomplete~=webauthn]').focus()")
+            offer = "return [...document.querySelectorAll('#doppelkey-autofill [role=option]')].map((option) => option.textContent)"
+            offered = bridge.wait_until(lambda: chromium.execute_script(offer), "the list of autofill")
+            assert offered == ["firefox@example.com (passkey)", "chromium@example.com (passkey)"]
+            press(chromium, "#doppelkey-autofill [role=option]:last-child")
+            assert "chromium@example.com" in account(chromium)
+
+
+def test_a_page_gets_what_the_browser_would_give_it(open_browser, relying_party):
+    open_it, name = open_browser
+    with bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"{relying_party}/login")
+        made = run(browser, CREATE, {"extensions": {"prf": {}, "credProps": True}})
+        assert made["is"] == [True, True], made
+        assert made["extensions"] == {"prf": {"enabled": True}, "credProps": {"rk": True}}
+        assert (made["algorithm"], made["key"]) == (-7, 91)
+        salted = {"extensions": {"prf": {"eval": {"first": "AAAA"}}}}
+        first, second = run(browser, GET, salted), run(browser, GET, salted)
+        assert first["id"] == made["id"] and first["prf"] and first["prf"] == second["prf"]
+        excluded = run(browser, CREATE, {"excludeCredentials": [{"type": "public-key", "id": made["id"]}]})
+        assert excluded["name"] == "InvalidStateError"
+        foreign = run(browser, GET, {"rpId": "example.com"})
+        assert foreign["name"] == "SecurityError"
+        unknown = run(browser, GET, {"allowCredentials": [{"type": "public-key", "id": "AAAA"}]})
+        assert unknown["name"] == "NotAllowedError"
+
+
+def test_a_page_that_aborts_frees_the_authenticator(open_browser, relying_party):
+    open_it, name = open_browser
+    # Somebody who thinks for a minute.
+    arguments = ("--ephemeral", "--user", "control", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
+    with bridge.program("run", *arguments) as running, bridge.bridge("--packets", running["packets"]) as ready:
+        user = User(running)
+        with open_it(ready[name]) as browser:
+            browser.get(f"{relying_party}/login")
+            begin(browser, CREATE, {})
+            user.answer("press")
+            made = outcome(browser)
+            given_up = run(browser, GET, {}, 1000)
+            assert given_up["name"] in ("TimeoutError", "AbortError"), given_up
+            bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt")
+            begin(browser, GET, {})
+            user.answer("press")
+            assert outcome(browser)["id"] == made["id"]
+            begin(browser, GET, {})
+            user.answer("deny")
+            assert outcome(browser)["name"] == "NotAllowedError"
+
+
+def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):
+    arguments = ("--ephemeral", "--user", "control", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
+    with bridge.program("run", *arguments) as running, bridge.bridge("--packets", running["packets"]) as ready:
+        user = User(running)
+        with bridge.chromium(ready["chromium"]) as browser:
+            browser.get(f"{relying_party}/login")
+            begin(browser, CREATE, {})
+            bridge.wait_until(user.prompt, "the prompt")
+        bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt")
+
+
+def test_only_the_extension_with_the_token_is_served():
+    with bridge.bridge() as ready:
+
+        def status(token, origin):
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Origin": origin}
+            body = json.dumps({"id": "1", "origin": "https://example.com", "publicKey": {}}).encode()
+            request = urllib.request.Request(f"{ready['bridge']}/accounts", body, headers)
+            try:
+                return urllib.request.urlopen(request, timeout=10).status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        extension = "chrome-extension://hobkallklihhfficgpclfggelmflbedd"
+        assert status(ready["token"], extension) == 200
+        assert status("stolen-yesterday", extension) == 401
+        assert status(ready["token"], "https://evil.example") == 403
+        assert status(ready["token"], "chrome-extension://" + "a" * 32) == 403
+        # In Firefox, each profile's extension has an origin of its own: the first that shows the token is served.
+        assert status(ready["token"], "moz-extension://first") == 200
+        assert status(ready["token"], "moz-extension://second") == 403
+
+
+def test_without_a_bridge_a_page_learns_so_at_once(open_browser, relying_party, tmp_path):
+    open_it, name = open_browser
+    with bridge.program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path)) as ready:
+        running = open_it(ready[name])
+        browser = running.__enter__()
+    try:
+        browser.get(f"{relying_party}/login")
+        refused = run(browser, CREATE, {})
+        assert refused["name"] == "NotAllowedError" and "doppelkey bridge" in refused["message"]
+        # Started again, at another port and with another token: nothing needs to be reloaded.
+        with bridge.program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path)):
+            assert "id" in run(browser, CREATE, {})
+    finally:
+        running.__exit__(None, None, None)
+
+
+class User:
+    """The user of a running authenticator, by its control port."""
+
+    def __init__(self, ready):
+        self.ready = ready
+
+    def _ask(self, method, path, body=None):
+        headers = {"Authorization": f"Bearer {self.ready['token']}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.ready["control"] + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def prompt(self):
+        return self._ask("GET", "/v1/devices/1/user")["prompt"]
+
+    def answer(self, deed):
+        bridge.wait_until(self.prompt, "the prompt")
+        self._ask("POST", f"/v1/devices/1/user/{deed}", {})
