@@ -9,6 +9,7 @@ pub mod control;
 pub mod device;
 mod listener;
 pub mod packets;
+pub mod persona;
 pub mod uhid;
 pub mod usbip;
 pub mod user_interface;

@@ -23,3 +23,18 @@ fn libfido2_over_packets() {
     }
     end_to_end::pytest("test_libfido2.py");
 }
+
+#[test]
+fn relying_parties_of_other_people_accept_every_persona() {
+    if end_to_end::python_with("webauthn").is_none() {
+        return end_to_end::skipped(
+            "python3 with the packages of tests/clients/requirements.txt (set DOPPELKEY_PYTHON)",
+        );
+    }
+    if std::env::var_os("DOPPELKEY_NODE_MODULES").is_none() || !end_to_end::has_program("node") {
+        end_to_end::skipped(
+            "node with the packages of tests/clients/package.json (set DOPPELKEY_NODE_MODULES)",
+        );
+    }
+    end_to_end::pytest("test_personas.py");
+}

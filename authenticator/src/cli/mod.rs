@@ -13,6 +13,7 @@ mod doctor;
 mod failure;
 mod kernel;
 mod logging;
+mod persona;
 mod pin;
 mod relying_party;
 mod reset;
@@ -56,6 +57,7 @@ subcommands! {
     Doctor => doctor,
     Bridge => bridge,
     Credentials => credentials,
+    Persona => persona,
     Pin => pin,
     Reset => reset,
     RelyingParty => relying_party,

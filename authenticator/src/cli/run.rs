@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use doppelkey_core::{Configuration, OptionId};
+use doppelkey_core::{Configuration, Faults, OptionId};
 use serde::Serialize;
 
 use super::kernel::KernelOptions;
@@ -13,6 +13,7 @@ use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
 use crate::device::{Clock, SharedStore};
+use crate::persona::{Authority, Persona};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
 use crate::{packets, usbip};
@@ -48,6 +49,9 @@ pub(super) struct Arguments {
     /// How long the user takes to answer, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     user_delay_ms: u64,
+    /// What the devices pretend to be: a name of `doppelkey persona list`, or a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    persona: Option<String>,
     /// Listen on addresses that other machines can reach
     #[arg(long)]
     allow_remote: bool,
@@ -107,6 +111,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.refuse_remote()?;
         let signals = Signals::new()?;
+        let persona = self.persona()?;
         // The vaults first: whoever finds a door open finds the devices behind it.
         let vaults =
             (1..=self.devices).map(|number| self.vault.open_number(number)).collect::<Result<Vec<_>, _>>()?;
@@ -115,7 +120,7 @@ impl Arguments {
         let usbip_address = usbip.as_ref().map(|server| server.address().to_string());
         let fleet = Fleet::new(clock(), usbip);
         for vault in vaults {
-            fleet.add(self.setup(vault));
+            fleet.add(self.setup(vault, persona.as_ref()));
         }
         let packets = self.packets(&fleet)?;
         let control = self.control(&fleet)?;
@@ -135,18 +140,27 @@ impl Arguments {
         Ok(())
     }
 
-    fn setup(&self, vault: Vault) -> Setup {
+    fn persona(&self) -> Result<Option<Persona>, Failure> {
+        let Some(name) = &self.persona else { return Ok(None) };
+        Ok(Some(Persona::load(name, &Authority::of_this_user()?)?))
+    }
+
+    fn setup(&self, vault: Vault, persona: Option<&Persona>) -> Setup {
         Setup {
-            configuration: self.configuration(),
+            configuration: self.configuration(persona),
             store: SharedStore::new(vault),
             user: self.user(),
-            persona: "doppelkey".into(),
+            persona: persona.map_or_else(|| "doppelkey".into(), |persona| persona.name.clone()),
         }
     }
 
-    fn configuration(&self) -> Configuration {
-        let mut configuration = Configuration::default();
+    fn configuration(&self, persona: Option<&Persona>) -> Configuration {
+        let mut configuration =
+            persona.map_or_else(Configuration::default, |persona| persona.configuration.clone());
+        // Each device has faults of its own: a configuration's clones share them.
+        configuration.faults = Faults::default();
         let has_sensor = match self.sensor.as_deref() {
+            None if persona.is_some_and(|persona| persona.profile.options.is_some()) => true,
             None => matches!(self.user, User::Control),
             Some(sensor) => sensor == "on",
         };

@@ -1,0 +1,171 @@
+"""Every attestation persona, registered over the USB/IP socket by python-fido2, judged by four verifiers.
+
+python-fido2, py_webauthn, SimpleWebAuthn and `doppelkey verify`; each trusts the root that `doppelkey persona metadata`
+says, and none other.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+from fido2.attestation import Attestation, InvalidSignature, UnsupportedType, verify_x509_chain
+from fido2.client import DefaultClientDataCollector, Fido2Client
+from fido2.ctap2 import Ctap2
+from webauthn import verify_registration_response
+from webauthn.helpers.exceptions import InvalidRegistrationResponse
+from webauthn.helpers.structs import AttestationFormat
+
+CHALLENGE = b"a challenge of the relying party"
+ORIGIN = "https://example.com"
+FORMATS = {
+    "none": "none",
+    "packed-self": "packed",
+    "packed": "packed",
+    "enterprise": "packed",
+    "fido-u2f": "fido-u2f",
+    "tpm": "tpm",
+    "android-key": "android-key",
+    "apple": "apple",
+    "compound": "compound",
+    "yubikey-5-nfc": "packed",
+    "feitian-biopass": "packed",
+    "windows-hello": "tpm",
+}
+# What each verifier knows of: the others it refuses as unknown, whoever made them.
+PYTHON_FIDO2 = {"none", "packed", "fido-u2f", "tpm", "apple"}
+PY_WEBAUTHN = {"none", "packed", "fido-u2f", "tpm", "android-key", "apple"}
+SIMPLE_WEBAUTHN = PY_WEBAUTHN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory):
+    """A home for the certification authority of these tests."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
+def doppelkey(*arguments, **options):
+    command = [os.environ["DOPPELKEY"], *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
+
+
+def root(persona):
+    roots = json.loads(doppelkey("persona", "metadata", persona))["attestationRootCertificates"]
+    return base64.b64decode(roots[0]) if roots else None
+
+
+def pem(der):
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+def register(device):
+    client = Fido2Client(device, client_data_collector=DefaultClientDataCollector(ORIGIN))
+    return client.make_credential(
+        {
+            "rp": {"id": "example.com", "name": "Example"},
+            "user": {"id": b"mona", "name": "mona", "displayName": "Mona"},
+            "challenge": CHALLENGE,
+            "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+            "attestation": "direct",
+        }
+    )
+
+
+@pytest.fixture(params=FORMATS)
+def persona(request):
+    return request.param
+
+
+@pytest.fixture
+def answer(start, persona):
+    authenticator = start("--ephemeral", "--user", "auto", "--persona", persona)
+    answer = register(authenticator.attach())
+    assert answer.response.attestation_object.fmt == FORMATS[persona]
+    return answer
+
+
+def test_python_fido2_verifies_it(persona, answer):
+    response, trusted = answer.response, root(persona)
+    statement = response.attestation_object
+    verifier = Attestation.for_type(statement.fmt)()
+    arguments = (statement.att_stmt, statement.auth_data, response.client_data.hash)
+    if FORMATS[persona] not in PYTHON_FIDO2:
+        with pytest.raises(UnsupportedType):
+            verifier.verify(*arguments)
+        return
+    result = verifier.verify(*arguments)
+    if trusted:
+        chain = result.trust_path if result.trust_path[-1] == trusted else [*result.trust_path, trusted]
+        verify_x509_chain(chain)
+        with pytest.raises(InvalidSignature):
+            verify_x509_chain([result.trust_path[0], root("compound" if persona == "packed" else "packed")])
+
+
+def test_py_webauthn_verifies_it(persona, answer):
+    trusted, name = root(persona), FORMATS[persona]
+    roots = {AttestationFormat(name): [pem(trusted)]} if trusted and name in PY_WEBAUTHN else {}
+    arguments = {
+        "credential": json.dumps(dict(answer)),
+        "expected_challenge": CHALLENGE,
+        "expected_rp_id": "example.com",
+        "expected_origin": ORIGIN,
+    }
+    if name not in PY_WEBAUTHN:
+        with pytest.raises(Exception):
+            verify_registration_response(**arguments)
+        return
+    verified = verify_registration_response(**arguments, pem_root_certs_bytes_by_fmt=roots)
+    assert verified.fmt.value == name
+    if trusted:
+        other = {AttestationFormat(name): [pem(root("compound" if persona == "packed" else "packed"))]}
+        with pytest.raises(InvalidRegistrationResponse):
+            verify_registration_response(**arguments, pem_root_certs_bytes_by_fmt=other)
+
+
+def test_simple_webauthn_verifies_it(persona, answer, tmp_path):
+    modules = os.environ.get("DOPPELKEY_NODE_MODULES")
+    if not modules:
+        pytest.skip("SimpleWebAuthn")
+    name, trusted = FORMATS[persona], root(persona)
+    script = tmp_path / "verify.mjs"
+    script.write_text((pathlib.Path(__file__).parent / "simplewebauthn.mjs").read_text())
+    (tmp_path / "node_modules").symlink_to(modules)
+    case = {
+        "response": dict(answer),
+        "challenge": base64.urlsafe_b64encode(CHALLENGE).decode().rstrip("="),
+        "format": name,
+        "roots": [pem(trusted).decode()] if trusted else [],
+    }
+    judged = subprocess.run(["node", script], input=json.dumps(case), capture_output=True, text=True, check=False)
+    if name in SIMPLE_WEBAUTHN:
+        assert judged.stdout == "verified\n", judged.stderr
+    else:
+        assert "Unsupported Attestation Format" in judged.stderr
+
+
+def test_our_own_verifier_verifies_it(persona, answer):
+    case = {
+        "id": persona,
+        "ceremony": "registration",
+        "challenge": base64.urlsafe_b64encode(CHALLENGE).decode().rstrip("="),
+        "policy": {
+            "rp_id": "example.com",
+            "origins": [ORIGIN],
+            "algs": [-7],
+            "user_verification": "preferred",
+        },
+        "credential": dict(answer),
+    }
+    verdict = json.loads(doppelkey("verify", input=json.dumps(case) + "\n"))
+    assert verdict["verdict"] == "accept", verdict
+
+
+def test_an_enterprise_gets_a_serial_number_when_it_asks_for_it(start):
+    device = start("--ephemeral", "--user", "auto", "--persona", "enterprise").attach()
+    arguments = (b"\0" * 32, {"id": "example.com"}, {"id": b"mona", "name": "mona"}, [{"type": "public-key", "alg": -7}])
+    usual = Ctap2(device).make_credential(*arguments)
+    assert b"DK-0000001" not in usual.att_stmt["x5c"][0] and not usual.ep_att
+    enterprise = Ctap2(device).make_credential(*arguments, enterprise_attestation=1)
+    assert b"DK-0000001" in enterprise.att_stmt["x5c"][0] and enterprise.ep_att
