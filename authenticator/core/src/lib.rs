@@ -2,6 +2,7 @@
 //!
 //! # Features
 //! * `alloc`: [`MemoryStore`], and attestation formats that the host makes.
+//! * `precomputed-tables`: faster ES256, for memory. For computers.
 //! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
 //! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.
 //! * `faults`: an authenticator that misbehaves on request. Never in firmware.
