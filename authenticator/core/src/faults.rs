@@ -16,7 +16,7 @@ names! {
     /// A way to misbehave, by name. `/v1/faults` of the control port takes these names.
     ///
     /// Those on CBOR concern the responses of makeCredential, getAssertion and getNextAssertion. That a command fails
-    /// with a status of its own is [`Faults::set_status`]; what goes wrong in packets and in time is not the core's.
+    /// with a status of its own is `Faults::set_status`; what goes wrong in packets and in time is not the core's.
     Fault {
         /// A bit of the signature is flipped: the assertion's, or the self attestation's.
         SignatureWrong = "signature-wrong",

@@ -1,7 +1,7 @@
 //! CTAP2 and U2F as a state machine without I/O.
 //!
 //! # Features
-//! * `alloc`: [`MemoryStore`], and attestation formats that the host makes.
+//! * `alloc`: `MemoryStore`, and attestation formats that the host makes.
 //! * `precomputed-tables`: faster ES256, for memory. For computers.
 //! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
 //! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.

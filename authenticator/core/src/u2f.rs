@@ -24,6 +24,7 @@ use crate::wrapped;
 use apdu::Apdu;
 
 /// A U2F request that waits for the touch.
+#[expect(clippy::large_enum_variant, reason = "without an allocator it has to be somewhere")]
 pub(crate) enum U2fRequest {
     /// U2F_REGISTER.
     Register { challenge: [u8; 32], application: [u8; 32] },
@@ -49,6 +50,7 @@ enum Word {
 }
 
 /// What a request comes to.
+#[expect(clippy::large_enum_variant, reason = "without an allocator it has to be somewhere")]
 enum Next {
     /// The response is in the buffer, but for the status word.
     Respond,

@@ -227,9 +227,8 @@ fn section_6_6_a_reset_makes_every_handle_foreign() {
 
 #[test]
 fn section_6_4_a_device_that_does_not_speak_u2f_does_not() {
-    let mut configuration = Configuration::default();
-    configuration.versions = list(&[Version::Fido2_1]);
-    let mut world = World::new(configuration);
+    let versions = list(&[Version::Fido2_1]);
+    let mut world = World::new(Configuration { versions, ..Configuration::default() });
     for instruction in 1..=3 {
         assert_eq!(world.msg(&apdu(instruction, 0, &[])), (vec![], INSTRUCTION_NOT_SUPPORTED));
     }

@@ -1,4 +1,5 @@
 //! makeCredential and getAssertion, as a platform asks for them, and what a relying party sees of the answers.
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use ciborium::Value;
 use doppelkey_core::CredentialStore;
