@@ -1,5 +1,10 @@
 //! Public keys and the signature schemes they verify: the one place that calls the cryptographic crates.
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use der::Decode as _;
@@ -201,6 +206,15 @@ impl PublicKey {
 
     /// Whether `signature` is this key's over `message`. A scheme that does not fit the key is a no.
     pub(crate) fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        #[cfg(feature = "aws-lc-rs")]
+        if let Some(answer) = aws_lc::verify(self, scheme, message, signature) {
+            return answer;
+        }
+        self.verify_portably(scheme, message, signature)
+    }
+
+    /// The same in Rust alone.
+    fn verify_portably(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         match (scheme, self) {
             (Scheme::Ecdsa(hash), _) => self.verify_ecdsa(hash, message, signature).is_some(),
             (Scheme::Pkcs1(hash), Self::Rsa(key)) => verify_pkcs1(key, hash, message, signature),
