@@ -21,6 +21,9 @@ pub struct Profile {
     /// Whether there is enterprise attestation too, with a serial number in its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<bool>,
+    /// Whether it is enabled from the factory, and not only by authenticatorConfig, which a reset takes back [true].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enterprise_enabled: Option<bool>,
     /// The RP IDs that get enterprise attestation of the vendor's choice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enterprise_rp_ids: Vec<String>,
@@ -121,7 +124,7 @@ impl Profile {
         }
         if self.enterprise == Some(true) {
             configuration.set_option(OptionId::Ep, true);
-            configuration.enterprise_attestation = true;
+            configuration.enterprise_attestation = self.enterprise_enabled.unwrap_or(true);
         }
         for rp_id in &self.enterprise_rp_ids {
             let full = || "enterprise_rp_ids has more, or longer ones, than there is room for".to_owned();
