@@ -30,7 +30,7 @@ def test_reads_the_information(key):
 @pytest.mark.parametrize("algorithm", [ES256, EDDSA])
 @pytest.mark.parametrize("resident", [True, False])
 def test_registers_and_asserts(key, algorithm, resident):
-    # A device that can verify its user wants that for a discoverable credential (CTAP §6.1.2 step 6).
+    # A device that can verify its user wants that for a discoverable credential (CTAP §6.1.2).
     uv = OPT_TRUE if resident else OPT_OMIT
     credential, public_key = key.make(RP, b"user", algorithm=algorithm, resident=resident, uv=uv)
     allow = () if resident else (credential,)

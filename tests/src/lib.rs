@@ -4,6 +4,7 @@
 //! every tool, and fails when that line is printed.
 
 pub mod fuzz;
+pub mod guest;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
