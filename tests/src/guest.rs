@@ -27,7 +27,8 @@ impl Kernel {
         if !root.join("complete").exists() {
             fs::create_dir_all(&root)?;
             let Some(package) = newest_package()? else { return Ok(None) };
-            let downloaded = Command::new("apt-get").args(["download", &package]).current_dir(cache).output()?;
+            let downloaded =
+                Command::new("apt-get").args(["download", &package]).current_dir(cache).output()?;
             let found = fs::read_dir(cache)?
                 .flatten()
                 .map(|entry| entry.path())
@@ -70,13 +71,15 @@ fn unpacked_image(compressed: &Path, unpacked: &Path) -> io::Result<PathBuf> {
         return Ok(unpacked.to_owned());
     }
     let bytes = fs::read(compressed)?;
-    let Some(start) = bytes.windows(XZ.len()).position(|window| window == XZ).filter(|_| has_program("xz")) else {
+    let Some(start) = bytes.windows(XZ.len()).position(|window| window == XZ).filter(|_| has_program("xz"))
+    else {
         return Ok(compressed.to_owned());
     };
     let payload = unpacked.with_extension("xz");
     fs::write(&payload, &bytes[start..])?;
     // What follows the payload in the image is no error, but xz says it is one.
-    let output = Command::new("xz").args(["--decompress", "--stdout", "--single-stream"]).arg(&payload).output()?;
+    let output =
+        Command::new("xz").args(["--decompress", "--stdout", "--single-stream"]).arg(&payload).output()?;
     fs::remove_file(&payload)?;
     if !output.stdout.starts_with(b"\x7fELF") {
         return Ok(compressed.to_owned());
@@ -115,7 +118,8 @@ impl FileSystem {
         let listed = Command::new("ldd").arg(from).output()?;
         for line in String::from_utf8_lossy(&listed.stdout).lines() {
             // `name => /path (address)` or `/path (address)`.
-            let path = line.split("=>").last().unwrap_or_default().split_whitespace().next().unwrap_or_default();
+            let path =
+                line.split("=>").last().unwrap_or_default().split_whitespace().next().unwrap_or_default();
             if path.starts_with('/') && !self.entries.contains_key(path.trim_start_matches('/')) {
                 self.file(path, fs::read(path)?);
             }
@@ -145,7 +149,19 @@ impl FileSystem {
         let end = [(&"TRAILER!!!".to_owned(), &(0, Vec::new()))];
         for (number, (path, (mode, content))) in self.entries.iter().chain(end).enumerate() {
             let fields = [
-                number as u32, *mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, path.len() as u32 + 1, 0,
+                number as u32,
+                *mode,
+                0,
+                0,
+                1,
+                0,
+                content.len() as u32,
+                0,
+                0,
+                0,
+                0,
+                path.len() as u32 + 1,
+                0,
             ];
             archive.extend(b"070701");
             archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
@@ -198,7 +214,13 @@ fn place_module(
 /// Boots a guest and returns what it wrote to its serial console until it powered off, or until time was over.
 ///
 /// The guest has a network in which this machine's 127.0.0.1 is 10.0.2.2. `work` is a folder for the archive.
-pub fn boot(kernel: &Kernel, files: &FileSystem, work: &Path, arguments: &str, limit: Duration) -> io::Result<String> {
+pub fn boot(
+    kernel: &Kernel,
+    files: &FileSystem,
+    work: &Path,
+    arguments: &str,
+    limit: Duration,
+) -> io::Result<String> {
     let archive = work.join("initramfs");
     fs::write(&archive, files.archive())?;
     let mut guest = Command::new("qemu-system-x86_64")

@@ -13,7 +13,10 @@ const MODULES: [&str; 6] = ["virtio_pci", "virtio_net", "vhci-hcd", "usbhid", "h
 
 #[test]
 fn the_kernel_takes_it_through_vhci_and_uhid_and_its_clients_use_it() {
-    let missing = CLIENTS.iter().chain(&["qemu-system-x86_64", "busybox", "ldd", "strip"]).find(|name| !has_program(name));
+    let missing = CLIENTS
+        .iter()
+        .chain(&["qemu-system-x86_64", "busybox", "ldd", "strip"])
+        .find(|name| !has_program(name));
     if let Some(missing) = missing {
         return skipped(&format!("{missing} (see .ci/debian-packages)"));
     }
@@ -65,7 +68,17 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let mut process = Command::new(doppelkey())
-            .args(["run", "--ephemeral", "--user", "auto", "--usbip", "127.0.0.1:0", "--control", "off", "--json"])
+            .args([
+                "run",
+                "--ephemeral",
+                "--user",
+                "auto",
+                "--usbip",
+                "127.0.0.1:0",
+                "--control",
+                "off",
+                "--json",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
