@@ -1,6 +1,6 @@
 //! The firmware's worker on this computer: what the emulated boards are compared with.
 //!
-//! `host ADDRESS FLASH SEED`: connects to a TCP address, as the emulator's serial line does, carries 64-byte packets
+//! `host ADDRESS FLASH SEED`, where SEED is a character, or `rosc` for the ring oscillator of the emulated RP2040: connects to a TCP address, as the emulator's serial line does, carries 64-byte packets
 //! over it, and keeps the flash in a file. The button is pressed whenever it is asked for.
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use doppelkey_core::{Authenticator, Configuration, Message};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
 use doppelkey_firmware::flash_store::FlashStore;
 use doppelkey_firmware::port::Port;
-use doppelkey_firmware::rng::Rng;
+use doppelkey_firmware::rng::{EntropySource, Rng};
 use doppelkey_firmware::worker::{Board, Worker};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use zeroize::Zeroizing;
@@ -25,8 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let line = TcpStream::connect(address)?;
     line.set_nodelay(true)?;
     line.set_read_timeout(Some(Duration::from_millis(5)))?;
-    let mut rng = Rng::from_seed([seed.as_bytes()[0]; 32]);
-    let store = FlashStore::<_, _, 64>::open(FileFlash::open(flash)?, Zeroizing::new([0x51; 32]), rng.fork());
+    // Each as the board it is compared with.
+    let (mut rng, root) = if seed == "rosc" {
+        let rng = Rng::from_source(&mut Xorshift(0x2545_F491)).map_err(|_| "the source failed its tests")?;
+        (rng, *b"the RP2040 cannot keep a secret.")
+    } else {
+        (Rng::from_seed([seed.as_bytes()[0]; 32]), [0x51; 32])
+    };
+    let store = FlashStore::<_, _, 100>::open(FileFlash::open(flash)?, Zeroizing::new(root), rng.fork());
     let store = store.map_err(|error| format!("the flash cannot be opened: {error:?}"))?;
     let authenticator = Authenticator::new(store, rng, Configuration::small());
     let [request, response] = [(); 2].map(|()| Box::leak(Box::new(Message::new())));
@@ -97,6 +103,20 @@ impl Board for Host {
         }
         self.port.tick(now);
         self.send();
+    }
+}
+
+/// The ring oscillator of the emulated RP2040 (tests/clients/rp2040.mjs).
+struct Xorshift(u32);
+
+impl EntropySource for Xorshift {
+    fn sample(&mut self) -> u8 {
+        (0..8).fold(0, |byte, _| {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 17;
+            self.0 ^= self.0 << 5;
+            (byte << 1) | (self.0 & 1) as u8
+        })
     }
 }
 

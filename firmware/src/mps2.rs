@@ -81,7 +81,7 @@ fn open_store(options: &Options) -> (&'static mut Store, Rng) {
     }
 }
 
-type Store = FlashStore<FileFlash, Rng, 64>;
+type Store = FlashStore<FileFlash, Rng, 100>;
 
 /// What SysTick's exception does: a millisecond has passed.
 pub fn tick() {

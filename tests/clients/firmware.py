@@ -11,18 +11,26 @@ from fido2.hid import CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 IMAGES = ["host", "mps2_an386", "mps2_an505"]
+# The image that one flashes, with its own USB controller. Emulated instruction by instruction: seconds a signature.
+PICO = "pico"
+ROSC = "rosc"
 PACKET = 64
 
 
 class Board:
     """A board under power. The flash's file survives it."""
 
-    def __init__(self, image, flash, seed="7", touch="auto"):
+    def __init__(self, image, flash, seed="7", touch="auto", options=()):
         self.listeners = [_listener(), _listener()]
         addresses = ["127.0.0.1:%d" % listener.getsockname()[1] for listener in self.listeners]
         folder = os.environ["DOPPELKEY_FIRMWARE"]
         if image == "host":
             command = [os.path.join(folder, "host"), addresses[0], str(flash), seed]
+        elif image == PICO:
+            ports = [str(listener.getsockname()[1]) for listener in self.listeners]
+            script = os.path.join(os.path.dirname(__file__), "rp2040.mjs")
+            command = ["node", script, os.path.join(folder, image), str(flash), *ports, *options]
+            command += ["touch=auto"] if touch == "auto" else []
         else:
             command = [
                 "qemu-system-arm", "-M", image.replace("_", "-"), "-display", "none", "-monitor", "none",
@@ -36,7 +44,7 @@ class Board:
         self.button = self.listeners[1].accept()[0] if image != "host" else None
         for sock in (self.line, self.button):
             if sock is not None:
-                sock.settimeout(60)
+                sock.settimeout(120)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def figures(self):
@@ -115,5 +123,5 @@ def _listener():
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
-    listener.settimeout(60)
+    listener.settimeout(120)
     return listener

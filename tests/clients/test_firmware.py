@@ -29,6 +29,10 @@ def make_credential(number, algorithm=-7, **options):
     return b"\x01" + cbor.encode(request)
 
 
+needs_rp2040js = pytest.mark.skipif(
+    not os.path.isdir(os.path.join(os.environ.get("DOPPELKEY_NODE_MODULES", ""), "rp2040js")),
+    reason="needs rp2040js (set DOPPELKEY_NODE_MODULES)",
+)
 GET_ASSERTION = b"\x02" + cbor.encode({1: "example.com", 2: HASH})
 
 
@@ -80,6 +84,53 @@ def test_every_image_says_the_same_byte_for_byte(tmp_path):
     # All flashes hold the same, too: the same records were written in the same places.
     flashes = {(tmp_path / image).read_bytes() for image in firmware.IMAGES}
     assert len(flashes) == 1
+
+
+def short_transcript(image, flash):
+    """What the slowest emulation can do in a minute, with a power cut in a response and one in a PIN attempt."""
+    messages = []
+    board = firmware.Board(image, flash, seed=firmware.ROSC)
+    recorder = firmware.Recorder(board)
+    recorder.call(PING, bytes(range(256)) * 4)
+    recorder.call(CBOR, b"\x04")
+    recorder.call(CBOR, make_credential(0))
+    recorder.call(CBOR, GET_ASSERTION)
+    messages += recorder.messages
+    board.cut_power()
+    board = firmware.Board(image, flash, seed=firmware.ROSC)
+    recorder = firmware.Recorder(board)
+    recorder.call(CBOR, GET_ASSERTION)
+    recorder.call(CBOR, b"\x01\xff")
+    recorder.call(CBOR, b"\x07")
+    recorder.call(CBOR, GET_ASSERTION)
+    messages += recorder.messages
+    board.cut_power()
+    return messages
+
+
+@needs_rp2040js
+def test_the_image_that_one_flashes_says_the_same_through_its_own_usb_controller(tmp_path):
+    host = short_transcript("host", tmp_path / "host")
+    pico = short_transcript(firmware.PICO, tmp_path / "pico")
+    assert [message[1] for message in host if message[0] == 0x90] == [0, 0, 0, 0, 0x12, 0, 0x2E]
+    assert pico == host
+    assert (tmp_path / "pico").read_bytes() == (tmp_path / "host").read_bytes(), "the same records in the same places"
+
+
+@needs_rp2040js
+def test_a_broken_source_of_randomness_is_an_error_that_the_led_tells(tmp_path):
+    board = firmware.Board(firmware.PICO, tmp_path / "pico", options=["randomness=stuck"])
+    try:
+        # Three short flashes, and no device on the bus.
+        seen = b""
+        while seen.count(b"L1") < 3:
+            seen += board.button.recv(64)
+        board.line.settimeout(1)
+        board.line.sendall(b"\xff\xff\xff\xff\x86\x00\x08".ljust(64, b"\0"))
+        with pytest.raises(TimeoutError):
+            board.line.recv(64)
+    finally:
+        board.cut_power()
 
 
 @pytest.mark.parametrize("image", firmware.IMAGES)

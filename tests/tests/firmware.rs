@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const IMAGES: [(&str, &str); 2] =
-    [("mps2_an386", "thumbv7em-none-eabihf"), ("mps2_an505", "thumbv8m.main-none-eabihf")];
+const IMAGES: [(&str, &str); 3] = [
+    ("mps2_an386", "thumbv7em-none-eabihf"),
+    ("mps2_an505", "thumbv8m.main-none-eabihf"),
+    ("pico", "thumbv6m-none-eabi"),
+];
 
 #[test]
 fn emulated_boards_say_what_the_host_says() {
@@ -12,8 +15,14 @@ fn emulated_boards_say_what_the_host_says() {
         return end_to_end::skipped("qemu-system-arm");
     }
     let Some(folder) = images() else {
-        return end_to_end::skipped("the Rust targets thumbv7em-none-eabihf and thumbv8m.main-none-eabihf");
+        return end_to_end::skipped(
+            "the Rust targets thumbv6m-none-eabi, thumbv7em-none-eabihf and thumbv8m.main-none-eabihf",
+        );
     };
+    let modules = std::env::var_os("DOPPELKEY_NODE_MODULES").map(PathBuf::from);
+    if !modules.is_some_and(|modules| modules.join("rp2040js").is_dir()) {
+        end_to_end::skipped("rp2040js of tests/clients/package.json (set DOPPELKEY_NODE_MODULES)");
+    }
     end_to_end::pytest_with("test_firmware.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
 }
 

@@ -26,11 +26,11 @@ fn make(board: &str, image: &str, out: &str) -> Result<usize, (String, String)> 
     let family = FAMILIES.iter().find(|(name, _)| *name == board);
     let (_, family) = family.ok_or((format!("no board {board}"), format!("there are {}", names())))?;
     let elf = std::fs::read(image).map_err(|error| (format!("{image}: {error}"), "build it first".into()))?;
-    let segments = segments(&elf).ok_or((format!("{image}: no 32-bit ELF image"), "give what cargo built".into()))?;
+    let segments =
+        segments(&elf).ok_or((format!("{image}: no 32-bit ELF image"), "give what cargo built".into()))?;
     let pages = pages(&segments);
-    std::fs::write(out, uf2(&pages, *family)).map_err(|error| {
-        (format!("{out}: {error}"), "name a file in a folder that can be written".into())
-    })?;
+    std::fs::write(out, uf2(&pages, *family))
+        .map_err(|error| (format!("{out}: {error}"), "name a file in a folder that can be written".into()))?;
     Ok(pages.len())
 }
 
