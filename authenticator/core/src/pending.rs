@@ -99,6 +99,12 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 self.sampled(request, NO_USER_ACTIVITY, response)
             }
             (Pending::U2f(request), _) => self.u2f_answered(&request, Answer::Deny, response),
+            // An empty pinUvAuthParam is no authenticatorSelection, which has a status for this.
+            (Pending::Choice(Status::PinNotSet | Status::PinInvalid), Status::UserActionTimeout) => {
+                Err(Status::OperationDenied)
+            }
+            (Pending::MakeCredential(ready), why) => Err(ready.unanswered(why)),
+            (Pending::GetAssertion(ready), why) => Err(ready.unanswered(why)),
             _ => Err(why),
         }
     }

@@ -105,7 +105,7 @@ fn section_6_2_2_step_7_a_damaged_or_foreign_id_is_no_credential() {
 fn section_6_2_2_step_9_nothing_is_signed_without_the_user_s_consent() {
     for (does, expected) in [
         (Does::Says(Answer::Deny), Status::OperationDenied),
-        (Does::Nothing, Status::UserActionTimeout),
+        (Does::Nothing, Status::OperationDenied),
         (Does::IsCancelled, Status::KeepaliveCancel),
     ] {
         let mut world = world();
@@ -206,11 +206,11 @@ fn section_6_2_2_step_11_an_account_that_the_user_chose_is_said_to_be() {
 }
 
 #[test]
-fn section_6_2_3_names_are_for_verified_users_with_several_accounts() {
+fn section_6_2_2_step_12_names_are_for_verified_users_who_named_no_credential() {
     let mut world = verifying();
-    for user in ["alice", "bob"] {
-        Make::new(user).option("uv", true).send(&mut world).unwrap();
-    }
+    let made = Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    assert_eq!(Get::new().option("uv", true).send(&mut world).unwrap().user_name(), Some("alice"));
+    Make::new("bob").option("uv", true).send(&mut world).unwrap();
     let without = Get::new().send(&mut world).unwrap();
     assert_eq!((without.user_id(), without.user_name()), (Some(&b"bob"[..]), None));
     assert_eq!(next(&mut world).unwrap().user_name(), None);
@@ -220,6 +220,16 @@ fn section_6_2_3_names_are_for_verified_users_with_several_accounts() {
     let user = get(&with.response, 4).unwrap();
     assert_eq!(get_named(user, "displayName"), Some(&Value::from("bob")));
     assert_eq!(next(&mut world).unwrap().user_name(), Some("alice"));
+    let listed = Get::allowing([made.id()]).option("uv", true).send(&mut world).unwrap();
+    assert_eq!((listed.user_id(), listed.user_name()), (Some(&b"alice"[..]), None));
+}
+
+#[test]
+fn section_6_2_2_step_6_a_verification_that_does_not_come_is_a_time_out() {
+    let mut world = verifying();
+    Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    world.user = Box::new(|_| Does::Nothing);
+    assert_eq!(Get::new().option("uv", true).send(&mut world), status(Status::UserActionTimeout));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn section_6_1_2_step_14_nothing_is_kept_without_the_user_s_consent() {
         (Does::Says(Answer::Deny), Status::OperationDenied),
         (Does::Says(Answer::NotVerified), Status::OperationDenied),
         (Does::Says(Answer::Sample { status: 0 }), Status::OperationDenied),
-        (Does::Nothing, Status::UserActionTimeout),
+        (Does::Nothing, Status::OperationDenied),
         (Does::IsCancelled, Status::KeepaliveCancel),
     ] {
         let mut world = world();
@@ -160,6 +160,8 @@ fn section_6_1_2_step_5_options_mean_what_they_say() {
     let mut world = world();
     world.authenticator().configuration_mut().set_option(OptionId::Rk, false);
     assert_eq!(Make::new("a").send(&mut world), status(Status::UnsupportedOption));
+    let not = Make::not_discoverable("a").option("rk", false);
+    assert_eq!(not.send(&mut world), status(Status::UnsupportedOption));
     assert!(Make::not_discoverable("a").send(&mut world).is_ok());
 }
 
@@ -173,8 +175,10 @@ fn section_6_1_2_step_12_a_credential_of_the_exclude_list_is_told_after_a_touch(
         world.asked.clear();
         assert_eq!(again.send(&mut world), status(Status::CredentialExcluded));
         assert_eq!(world.asked[0].action, Action::Excluded);
-        world.user = Box::new(|_| Does::Says(Answer::Deny));
-        assert_eq!(again.send(&mut world), status(Status::CredentialExcluded));
+        for does in [Does::Says(Answer::Deny), Does::Nothing] {
+            world.user = Box::new(move |_| does);
+            assert_eq!(again.send(&mut world), status(Status::CredentialExcluded));
+        }
         world.user = Box::new(|_| Does::IsCancelled);
         assert_eq!(again.send(&mut world), status(Status::KeepaliveCancel));
     }
@@ -290,8 +294,10 @@ fn section_6_1_2_step_1_an_empty_pin_uv_auth_param_asks_for_a_touch_only() {
     let make = Make::new("a").with(8, bytes([]));
     assert_eq!(make.send(&mut world), status(Status::PinNotSet));
     assert_eq!(world.asked[0].action, Action::Select);
-    world.user = Box::new(|_| Does::Says(Answer::Deny));
-    assert_eq!(make.send(&mut world), status(Status::OperationDenied));
+    for does in [Does::Says(Answer::Deny), Does::Nothing] {
+        world.user = Box::new(move |_| does);
+        assert_eq!(make.send(&mut world), status(Status::OperationDenied));
+    }
 }
 
 #[test]
@@ -324,8 +330,8 @@ fn section_6_1_2_step_11_built_in_verification_takes_one_touch() {
     assert!(made.data.uv && made.data.up);
     assert_eq!(world.asked.len(), 1);
     assert!(world.asked[0].verification);
-    // A protected authenticator makes nothing discoverable without.
-    assert_eq!(Make::new("a").send(&mut world), status(Status::PuatRequired));
+    // A protected authenticator makes nothing discoverable without; and there is no PIN to come with.
+    assert_eq!(Make::new("a").send(&mut world), status(Status::OperationDenied));
     assert!(!Make::not_discoverable("a").send(&mut world).unwrap().data.uv);
 }
 
@@ -343,10 +349,17 @@ fn section_6_1_2_step_11_built_in_verification_is_tried_thrice() {
     world.asked.clear();
     assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::OperationDenied));
     assert_eq!(world.asked.len(), 3);
-    assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::OperationDenied));
+    assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::PinBlocked));
     assert_eq!(world.asked.len(), 5, "five failures in a row block it");
-    assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::OperationDenied));
+    assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::PinBlocked));
     assert_eq!(world.asked.len(), 5);
+}
+
+#[test]
+fn section_6_1_2_step_11_a_verification_that_does_not_come_is_a_time_out() {
+    let mut world = verifying();
+    world.user = Box::new(|_| Does::Nothing);
+    assert_eq!(Make::new("a").option("uv", true).send(&mut world), status(Status::UserActionTimeout));
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn section_6_1_2_step_11_blocked_built_in_verification_leads_to_the_pin() {
     assert_eq!(world.asked.len(), 5);
     assert_eq!(Platform(2).uv_retries(&mut world), Ok(0));
     world.authenticator().configuration_mut().set_option(OptionId::NoMcGaPermissionsWithClientPin, true);
-    assert_eq!(Make::new("alice").option("uv", true).send(&mut world), status(Status::OperationDenied));
+    assert_eq!(Make::new("alice").option("uv", true).send(&mut world), status(Status::PinBlocked));
 }
 
 #[test]

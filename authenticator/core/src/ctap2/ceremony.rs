@@ -56,6 +56,15 @@ impl Verification {
     pub(crate) fn uv(self) -> bool {
         self != Verification::None
     }
+
+    /// The status for a user who did not agree: a touch that did not come is one that was refused (step 14, 9 in
+    /// getAssertion), a verification that did not come is told apart (step 11.2.3, 6.2.3 in getAssertion).
+    pub(crate) fn unanswered(self, why: Status) -> Status {
+        match why {
+            Status::UserActionTimeout if self != Verification::BuiltIn => Status::OperationDenied,
+            why => why,
+        }
+    }
 }
 
 /// What an answer means for a ceremony.
@@ -121,20 +130,26 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
     }
 
-    /// What to tell a platform whose user was not verified: to come with a token, where a PIN could get it one.
-    pub(crate) fn verification_missing(&self) -> Status {
-        match self.configuration.offers(OptionId::ClientPin)
+    /// What alwaysUv tells a platform whose user was not verified: to come with a token, where a PIN could get it one.
+    fn verification_missing(&self) -> Status {
+        if self.pin_could_serve_ceremonies() { Status::PuatRequired } else { Status::OperationDenied }
+    }
+
+    /// Whether a PIN can get a token for makeCredential and getAssertion.
+    fn pin_could_serve_ceremonies(&self) -> bool {
+        self.configuration.offers(OptionId::ClientPin)
             && !self.configuration.offers(OptionId::NoMcGaPermissionsWithClientPin)
-        {
-            true => Status::PuatRequired,
-            false => Status::OperationDenied,
-        }
+    }
+
+    /// Whether a PIN is set, and can get a token for makeCredential and getAssertion.
+    pub(crate) fn pin_serves_ceremonies(&mut self) -> Step<bool> {
+        Ok(self.pin_could_serve_ceremonies() && self.pin.is_pin_set(&mut self.store)?)
     }
 
     /// Refuses built-in verification after too many failures (step 11.2, 6.2 in getAssertion).
     pub(crate) fn may_verify(&mut self) -> Step {
         match self.pin.require_uv_unblocked(&mut self.store) {
-            Err(Status::UvBlocked) => Err(self.verification_blocked()?),
+            Err(Status::UvBlocked) => Err(self.verification_failed()?),
             other => other,
         }
     }
@@ -158,7 +173,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 *attempts = attempts.saturating_sub(1);
                 match self.pin.verified_built_in(&mut self.store, false) {
                     Err(Status::UvInvalid) if *attempts > 0 => Ok(Consent::TryAgain),
-                    Err(Status::UvInvalid | Status::UvBlocked) => Err(self.verification_blocked()?),
+                    Err(Status::UvInvalid | Status::UvBlocked) => Err(self.verification_failed()?),
                     Err(status) => Err(status),
                     Ok(()) => Err(Status::OperationDenied),
                 }
@@ -167,10 +182,14 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
     }
 
-    /// After built-in verification failed: a PIN, where there is one, is the way out.
-    fn verification_blocked(&mut self) -> Step<Status> {
-        let pin = self.pin.is_pin_set(&mut self.store)?;
-        Ok(if pin { self.verification_missing() } else { Status::OperationDenied })
+    /// After built-in verification failed (step 11.2.3, 6.2.3 in getAssertion): a PIN, where there is one, is the way
+    /// out.
+    fn verification_failed(&mut self) -> Step<Status> {
+        if self.pin_serves_ceremonies()? {
+            return Ok(Status::PuatRequired);
+        }
+        let retries = self.pin.uv_retries(&mut self.store)?;
+        Ok(if retries == 0 { Status::PinBlocked } else { Status::OperationDenied })
     }
 
     /// The credential with this id, if it is here and this RP's.

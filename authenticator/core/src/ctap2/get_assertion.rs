@@ -54,7 +54,9 @@ enum Candidates {
 /// What a response says about the choice of credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// There was none.
+    /// There was none: the platform named it in its allow list.
+    Listed,
+    /// There was none: it is the only one.
     Only,
     /// The platform chooses, among so many: numberOfCredentials.
     Platform(u32),
@@ -77,6 +79,11 @@ impl Ready {
             },
             verification: self.ceremony.verification == Verification::BuiltIn,
         }
+    }
+
+    /// The status for a user who did not agree.
+    pub(crate) fn unanswered(&self, why: Status) -> Status {
+        self.ceremony.verification.unanswered(why)
     }
 }
 
@@ -221,7 +228,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let (found, choice) = match candidates {
             Candidates::Listed(id) => {
                 let id = id.ok_or(Status::NoCredentials)?;
-                (self.find(hash, &id)?.ok_or(Status::NoCredentials)?, Choice::Only)
+                (self.find(hash, &id)?.ok_or(Status::NoCredentials)?, Choice::Listed)
             }
             Candidates::Discovered(count) => {
                 let chosen = account.filter(|account| count > 1 && *account < count);
@@ -316,8 +323,8 @@ fn write_assertion(
         if let Some(handle) =
             faults.user_handle(&credential.user.id).filter(|_| *stored && !credential.hidden)
         {
-            // Names tell accounts apart; only where there are several, and only to whoever verified the user.
-            let names = ceremony.verification.uv() && matches!(choice, Choice::Platform(_) | Choice::Next);
+            // Step 12.3: names only to whoever verified the user, and not where the platform named the credential.
+            let names = ceremony.verification.uv() && choice != Choice::Listed;
             write_user(handle, Some(&credential.user).filter(|_| names), members.int(4))?;
         }
         match choice {
@@ -327,7 +334,7 @@ fn write_assertion(
             Choice::User => {
                 members.int(6).boolean(true);
             }
-            Choice::Only | Choice::Next => {}
+            Choice::Listed | Choice::Only | Choice::Next => {}
         }
         if let Some(key) = ceremony.extensions.large_blob_key(credential) {
             members.int(7).bytes(key);

@@ -55,6 +55,14 @@ impl Ready {
         }
     }
 
+    /// The status for a user who did not agree.
+    pub(crate) fn unanswered(&self, why: Status) -> Status {
+        match why {
+            Status::UserActionTimeout if self.only_tells_exclusion() => Status::CredentialExcluded,
+            why => self.verification.unanswered(why),
+        }
+    }
+
     /// Whether the touch serves only to tell the platform that there is a credential already. Built-in verification
     /// comes before the exclude list is looked at.
     fn only_tells_exclusion(&self) -> bool {
@@ -154,7 +162,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             return Err(Status::InvalidOption);
         }
         match options.rk {
-            Some(true) if !self.configuration.offers(OptionId::Rk) => Err(Status::UnsupportedOption),
+            Some(_) if !self.configuration.offers(OptionId::Rk) => Err(Status::UnsupportedOption),
             rk => Ok(rk.unwrap_or(false) || self.configuration.always_discoverable),
         }
     }
@@ -171,7 +179,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
         let without = self.configuration.offers(OptionId::MakeCredUvNotRqd) && !discoverable;
         if asked == Verification::None && !without && self.is_protected()? {
-            return Err(self.verification_missing());
+            // Only a PIN that is set counts here (steps 7.1 and 8.1), and not that one could be.
+            let pin = self.pin_serves_ceremonies()?;
+            return Err(if pin { Status::PuatRequired } else { Status::OperationDenied });
         }
         Ok(asked)
     }
