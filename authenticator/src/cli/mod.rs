@@ -12,6 +12,7 @@ mod detach;
 mod doctor;
 mod failure;
 mod kernel;
+mod load;
 mod logging;
 mod persona;
 mod pin;
@@ -56,6 +57,7 @@ subcommands! {
     Detach => detach,
     Doctor => doctor,
     Bridge => bridge,
+    Load => load,
     Credentials => credentials,
     Persona => persona,
     Pin => pin,
