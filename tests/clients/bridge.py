@@ -45,14 +45,9 @@ def program(*arguments):
 
 @contextlib.contextmanager
 def relying_party():
-    """The URL of the demo's relying party."""
-    command = [os.environ["DOPPELKEY"], "demo", "--relying-party", "127.0.0.1:0", "--usbip", "127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            lines = iter(process.stdout.readline, "")
-            yield next(line.split()[-1] for line in lines if "answers at" in line)
-        finally:
-            process.send_signal(signal.SIGTERM)
+    """The URL of a relying party in memory."""
+    with program("relying-party", "--json", "--db", "memory", "--listen", "127.0.0.1:0") as ready:
+        yield ready["url"]
 
 
 @contextlib.contextmanager

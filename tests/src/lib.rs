@@ -5,10 +5,13 @@
 
 pub mod fuzz;
 pub mod guest;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+pub use server::Server;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {

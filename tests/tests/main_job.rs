@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use end_to_end::{doppelkey, root};
+use end_to_end::{Server, doppelkey, root};
 
 /// The first console block of the README: each command with the output under it.
 fn commands() -> Vec<(String, Vec<String>)> {
@@ -141,4 +141,71 @@ fn several_demos_run_side_by_side_each_on_ports_of_its_own() {
     for mut demo in demos {
         assert!(demo.wait().expect("it ends").success());
     }
+}
+
+/// Nothing is shared but sockets: what the authenticator says is verified by the relying party's own code, in another
+/// process, having gone through USB/IP, CTAPHID, a client, and HTTP.
+#[test]
+fn three_processes_sign_twenty_users_up_and_in_over_usb_ip_and_http() {
+    let authenticator = Server::start(&[
+        "run",
+        "--ephemeral",
+        "--user",
+        "auto",
+        "--usbip",
+        "127.0.0.1:0",
+        "--control",
+        "off",
+    ]);
+    let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0"]);
+    let output = Command::new(doppelkey())
+        .args(["load", "--users", "20", "--sign-ins", "2", "--json"])
+        .args(["--relying-party", party.text("url"), "--usbip", authenticator.text("usbip")])
+        .output()
+        .expect("doppelkey runs");
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}");
+    let figures: serde_json::Value = serde_json::from_str(&said).expect("one line of JSON");
+    assert_eq!(figures["users"], 20);
+    assert_eq!(figures["ceremonies"]["sign-up"]["count"], 20);
+    assert_eq!(figures["ceremonies"]["sign-in"]["count"], 40);
+    assert_eq!(party.stop(), Some(0));
+    assert_eq!(authenticator.stop(), Some(0));
+}
+
+#[test]
+fn a_load_is_put_on_relying_parties_of_this_machine_only() {
+    for elsewhere in [
+        "https://example.com",
+        "http://192.0.2.1:8080",
+        "http://localhost.example.com",
+        "https://localhost:1",
+    ] {
+        let output = Command::new(doppelkey())
+            .args(["load", "--users", "1", "--relying-party", elsewhere])
+            .output()
+            .expect("doppelkey runs");
+        assert_eq!(output.status.code(), Some(1), "{elsewhere}");
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(complained.contains("error: ") && complained.contains("hint: "), "{complained}");
+    }
+}
+
+#[test]
+fn a_load_ends_at_the_first_refusal_and_says_what_to_do() {
+    let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report.html");
+    // More sign-ups a minute than the default policy lets one address do.
+    let output = Command::new(doppelkey())
+        .args(["load", "--users", "60", "--relying-party", party.text("url"), "--report"])
+        .arg(&report)
+        .output()
+        .expect("doppelkey runs");
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complained}");
+    assert!(complained.contains("429") && complained.contains("signups_per_ip_minute"), "{complained}");
+    let page = std::fs::read_to_string(report).expect("what was measured is reported all the same");
+    assert!(page.contains("<svg") && page.contains("sign-up"));
 }
