@@ -113,7 +113,7 @@ if (conditional) autofill(conditional);
 const upgrade = document.querySelector("[data-upgrade]");
 if (upgrade && has("getClientCapabilities")) {
   PublicKeyCredential.getClientCapabilities()
-    .then((can) => can.conditionalCreate && ceremony(upgrade, "create", { mediation: "conditional" }))
+    .then((can) => can.conditionalCreate && ceremony(upgrade, "create", { mediation: "conditional" }, waiting.signal))
     .catch(() => {});
 }
 

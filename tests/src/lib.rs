@@ -3,9 +3,11 @@
 //! A test that needs a tool this machine lacks says `skipped: needs X` on standard output and passes; CI installs
 //! every tool, and fails when that line is printed.
 
+pub mod browser;
 pub mod fuzz;
-pub mod guest;
 mod server;
+pub mod guest;
+pub mod relying_party;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,9 +27,11 @@ pub fn root() -> &'static Path {
 pub fn doppelkey() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        // target/<profile>/deps/<this test>: the program lies two folders up.
-        let test = std::env::current_exe().expect("a running test has a path");
-        let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+        // target/<profile>/deps/<a test>, or target/<profile>/<a program>: the program lies beside the latter.
+        let here = std::env::current_exe().expect("a running program has a path");
+        let folder = here.parent().expect("a file lies in a folder");
+        let profile =
+            if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "doppelkey", "--bin", "doppelkey"]);
         if profile.ends_with("release") {

@@ -1,0 +1,109 @@
+//! The relying party's pages in a real browser: headless Chromium with its virtual authenticators.
+
+use std::path::PathBuf;
+
+use end_to_end::browser::{Browser, Scheme};
+use end_to_end::relying_party::{RelyingParty, tour};
+use end_to_end::skipped;
+use serde_json::json;
+
+const CHROMIUM: &str = "chromium and chromedriver (apt-get install chromium chromium-driver)";
+
+#[test]
+fn a_user_signs_up_and_in_with_autofill_off_and_on() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    let laptop = browser.add_authenticator("internal");
+
+    browser.open(&format!("{}/signup", site.url));
+    browser.fill("#email", "ada@example.org");
+    browser.click("form .primary");
+    browser.wait_for_path("/signup/passkey");
+    browser.click("[data-ceremony=create]");
+    browser.wait_for_path("/account");
+    assert!(browser.text("body").contains("ada@example.org"));
+    assert_eq!(browser.credentials(&laptop).len(), 1);
+
+    // Autofill off: nothing happens until the button is clicked.
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "button" } }));
+    browser.click(".top button");
+    browser.wait_for_path("/login");
+    assert_eq!(browser.script("return document.querySelector('#identifier').autocomplete"), "username");
+    browser.click("[data-ceremony=get]");
+    browser.wait_for_path("/account");
+
+    // Autofill on: the request waits in the field; the virtual authenticator picks at once.
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "autofill" } }));
+    browser.forget_cookies();
+    browser.open(&format!("{}/login", site.url));
+    browser.wait_for_path("/account");
+    assert_eq!(site.event_codes().iter().filter(|code| *code == "s").count(), 3);
+
+    // The provider hears of a removal: the last passkey counts no more after the account is deleted.
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_passkey_that_was_removed_is_forgotten_by_the_browser() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    let laptop = browser.add_authenticator("internal");
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "button" } }));
+    browser.open(&format!("{}/signup", site.url));
+    browser.fill("#email", "ada@example.org");
+    browser.click("form .primary");
+    browser.wait_for_path("/signup/passkey");
+    browser.click("[data-ceremony=create]");
+    browser.wait_for_path("/account");
+    browser.open(&format!("{}/account/security", site.url));
+    browser.click("section:last-of-type summary");
+    browser.click("section:last-of-type .danger");
+    browser.wait_for_path("/signup");
+    browser.open(&format!("{}/login", site.url));
+    browser.click("[data-ceremony=get]");
+    browser.wait_for_text("#error", "could not log you in");
+    assert_eq!(browser.credentials(&laptop).len(), 0, "signalUnknownCredential");
+}
+
+#[test]
+fn every_screen_is_accessible_in_both_schemes_and_fits_320_pixels() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let Some(axe) = axe() else {
+        return skipped("axe-core (npm install axe-core; set DOPPELKEY_NODE_MODULES)");
+    };
+    let site = RelyingParty::start();
+    let mut findings = Vec::new();
+    tour(&browser, &site, |name| {
+        for scheme in [Scheme::Light, Scheme::Dark] {
+            browser.prefer(scheme);
+            findings.extend(violations(&browser, &axe, name, scheme));
+        }
+        browser.resize(320, 640);
+        let overflow = browser
+            .script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        if overflow != 0 {
+            findings.push(format!("{name}: {overflow} pixels too wide for 320"));
+        }
+        browser.resize(1024, 900);
+    });
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+fn axe() -> Option<String> {
+    let folder = std::env::var_os("DOPPELKEY_NODE_MODULES").map(PathBuf::from)?;
+    std::fs::read_to_string(folder.join("axe-core/axe.min.js")).ok()
+}
+
+/// What axe-core finds on the page shown.
+fn violations(browser: &Browser, axe: &str, name: &str, scheme: Scheme) -> Vec<String> {
+    browser.call_script(&format!("if (!window.axe) {{ {axe} }}"), json!([]));
+    let script = "
+        const done = arguments[arguments.length - 1];
+        axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+          .then((found) => done(found.violations.map((violation) =>
+            violation.id + ': ' + violation.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | '))))
+          .catch((error) => done([String(error)]));";
+    let found = browser.async_script(script, json!([]));
+    let found = found.as_array().cloned().unwrap_or_default();
+    found.iter().map(|text| format!("{name} {scheme:?}: {}", text.as_str().unwrap_or_default())).collect()
+}
