@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::metadata::{Metadata, MetadataError, Providers};
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
 use crate::{developer, edge, flows, operator, secret, well_known};
@@ -27,6 +28,8 @@ pub enum StartError {
     },
     /// The database cannot be used.
     Database(StoreError),
+    /// The metadata BLOB, or the list of provider names, is not what it should be.
+    Metadata(MetadataError),
     /// Passkeys were made for another RP ID, and would be lost.
     RpIdChanged {
         /// The RP ID that the passkeys are for.
@@ -51,6 +54,7 @@ impl StartError {
             Self::Database(_) => {
                 "is the server running, does the folder exist, may this user write to it?".into()
             }
+            Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
         }
     }
@@ -61,6 +65,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config { what, .. } => f.write_str(what),
             Self::Database(error) => error.fmt(f),
+            Self::Metadata(error) => error.fmt(f),
             Self::RpIdChanged { stored, configured, passkeys } => {
                 write!(
                     f,
@@ -72,6 +77,12 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+impl From<MetadataError> for StartError {
+    fn from(error: MetadataError) -> Self {
+        Self::Metadata(error)
+    }
+}
 
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
@@ -97,6 +108,10 @@ pub(crate) struct Shared {
     pub(crate) database: Database,
     /// The same in every process that shares the database; keys decoys.
     pub(crate) secret: Vec<u8>,
+    /// What FIDO says about models of authenticators, if the operator has loaded it.
+    pub(crate) metadata: Option<Metadata>,
+    /// What providers are called.
+    pub(crate) providers: Providers,
     /// Wakes the streams of events.
     pub(crate) event_written: Notify,
     policy: RwLock<KnownPolicy>,
@@ -123,11 +138,18 @@ impl App {
                 .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
             database.set_setting("policy", &policy_text(policy)).await?;
         }
+        let metadata = read_metadata(&config, &database).await?;
+        let mut providers = Providers::default();
+        if let Some(names) = &config.provider_names {
+            providers.extend(names)?;
+        }
         let known = KnownPolicy { policy: Arc::default(), stale_at: i64::MIN };
         let app = Self(Arc::new(Shared {
             config,
             database,
             secret,
+            metadata,
+            providers,
             event_written: Notify::new(),
             policy: RwLock::new(known),
             event_counter: AtomicU32::new(0),
@@ -183,6 +205,16 @@ impl App {
 
 fn policy_text(policy: &Policy) -> String {
     serde_json::to_string(policy).expect("a policy has string keys only")
+}
+
+/// Reads the metadata BLOB, which must not be older than the newest one seen before.
+async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Metadata>, StartError> {
+    let Some(files) = &config.metadata else { return Ok(None) };
+    let seen = database.setting("metadata_number").await?.and_then(|text| text.parse().ok());
+    let now_s = u64::try_from(config.clock.now_ms() / 1000).unwrap_or_default();
+    let metadata = Metadata::read(&files.blob, &files.root, now_s, seen)?;
+    database.set_setting("metadata_number", &metadata.number().to_string()).await?;
+    Ok(Some(metadata))
 }
 
 /// Refuses to start with another RP ID than the passkeys are for, unless told to.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::policy::{Counter, Policy};
+use crate::metadata::{MetadataPolicy, Treatment};
+use crate::policy::{Counter, MetadataRule, Policy};
 use crate::secret;
 use crate::session::Visit;
 use crate::store::{Challenge, Passkey, PasskeyUse, User};
@@ -105,23 +106,34 @@ pub(crate) struct Refused {
     pub(crate) failure: Failure,
     pub(crate) user: Option<User>,
     pub(crate) found: String,
-    pub(crate) rejection: Option<Box<Rejection>>,
+    step: Option<String>,
+    transcript: Option<Transcript>,
 }
 
 impl Refused {
     fn because(failure: Failure, found: impl Into<String>) -> Self {
-        Self { failure, user: None, found: found.into(), rejection: None }
+        Self { failure, user: None, found: found.into(), step: None, transcript: None }
+    }
+
+    /// The verification refused.
+    fn by(rejection: Rejection, failure: Failure, user: Option<User>) -> Self {
+        Self {
+            failure,
+            user,
+            found: rejection.to_string(),
+            step: Some(rejection.step.to_string()),
+            transcript: Some(rejection.transcript),
+        }
     }
 
     /// The transcript, if the verification was reached.
     pub(crate) fn transcript(&self) -> Option<&Transcript> {
-        self.rejection.as_ref().map(|rejection| &rejection.transcript)
+        self.transcript.as_ref()
     }
 
     /// `details.webauthn` of the event.
     pub(crate) fn details(&self, ceremony: &str) -> Value {
-        let step = self.rejection.as_ref().map(|rejection| rejection.step.to_string());
-        json!({ "ceremony": ceremony, "failed_step": step, "found": self.found })
+        json!({ "ceremony": ceremony, "failed_step": self.step, "found": self.found })
     }
 }
 
@@ -319,13 +331,32 @@ pub(crate) async fn finish_registration(
         mediation: if asked.conditional { Mediation::Conditional } else { Mediation::Optional },
         attestation: AttestationTrust::NotRequired,
     };
-    let registration = verify_registration(&options, credential).map_err(|rejection| Refused {
-        failure: Failure::EnrollmentRefused { orphan: orphan(credential) },
-        user: None,
-        found: rejection.to_string(),
-        rejection: Some(Box::new(rejection)),
-    })?;
-    Ok((challenge, asked, registration))
+    let refusal = || Failure::EnrollmentRefused { orphan: orphan(credential) };
+    let registration = verify_registration(&options, credential)
+        .map_err(|rejection| Refused::by(rejection, refusal(), None))?;
+    match unacceptable(visit, &policy, &registration) {
+        None => Ok((challenge, asked, registration)),
+        Some(why) => {
+            let refused = Refused::because(refusal(), why);
+            Err(Refused { transcript: Some(registration.transcript), ..refused })
+        }
+    }
+}
+
+/// What the policy has against the model of an authenticator, if anything.
+fn unacceptable(visit: &Visit, policy: &Policy, registration: &Registration) -> Option<String> {
+    let format = &registration.attestation.format;
+    if !policy.passkey.formats.is_empty() && !policy.passkey.formats.contains(format) {
+        return Some(format!("the policy does not accept the attestation format {format}"));
+    }
+    let doubt = match policy.passkey.metadata {
+        MetadataRule::Reports => Treatment::Warn,
+        MetadataRule::Required => Treatment::Refuse,
+    };
+    let rules = MetadataPolicy { unproven: doubt, unknown: doubt, overdue: Treatment::Warn };
+    let now_s = u64::try_from(visit.app.now() / 1000).unwrap_or_default();
+    let assessment = visit.app.metadata.as_ref()?.assess(registration, &rules, now_s);
+    (assessment.treatment == Treatment::Refuse).then(|| assessment.reasons.join("; "))
 }
 
 /// The user that a registration of this session can be for.
@@ -388,9 +419,7 @@ pub(crate) async fn finish_authentication(
     let authentication = match verify_authentication(&options, record.as_ref(), credential) {
         Ok(authentication) => authentication,
         Err(rejection) => {
-            let found = rejection.to_string();
-            let failure = Failure::PasskeyRefused { signal };
-            return Err(Refused { failure, user: owner, found, rejection: Some(Box::new(rejection)) });
+            return Err(Refused::by(rejection, Failure::PasskeyRefused { signal }, owner));
         }
     };
     let (Some(passkey), Some(user)) = (passkey, owner) else {

@@ -101,6 +101,10 @@ pub struct Config {
     pub accept_rp_id_change: bool,
     /// Where mail goes.
     pub mail: Mail,
+    /// FIDO metadata to judge models of authenticators by, if any.
+    pub metadata: Option<MetadataFiles>,
+    /// The community's list of provider names by AAGUID, JSON, beside the table that is built in.
+    pub provider_names: Option<Vec<u8>>,
     /// Time.
     pub clock: Clock,
     /// Randomness.
@@ -123,6 +127,15 @@ pub enum Mail {
     },
 }
 
+/// A FIDO metadata BLOB, and whom to believe about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataFiles {
+    /// The BLOB: a signed JSON text.
+    pub blob: String,
+    /// The root that its signer's certificate must chain to, DER or PEM.
+    pub root: Vec<u8>,
+}
+
 impl Config {
     /// A relying party for trying things out: in memory, on `http://localhost:PORT`, with the pages for
     /// developers.
@@ -140,6 +153,8 @@ impl Config {
             behind_proxy: false,
             accept_rp_id_change: false,
             mail: Mail::Outbox,
+            metadata: None,
+            provider_names: None,
             clock: Clock::system(),
             random,
         }

@@ -34,5 +34,5 @@ pub mod verify;
 mod well_known;
 
 pub use app::{StartError, app, serve};
-pub use config::{Clock, Config, Mail, Random};
+pub use config::{Clock, Config, Mail, MetadataFiles, Random};
 pub use store::StoreError;

@@ -58,6 +58,8 @@ pub struct Passkey {
     pub attestation: Attestation,
     /// Attestation formats that are accepted; empty means any.
     pub formats: Vec<String>,
+    /// What to do about models of authenticators, where FIDO metadata was loaded at the start.
+    pub metadata: MetadataRule,
     /// What to do about a signature counter that does not grow.
     pub counter: Counter,
     /// `hints` of the options.
@@ -90,6 +92,17 @@ pub enum Attestation {
     Direct,
     /// With a serial number, where the browser is configured for it.
     Enterprise,
+}
+
+/// What to do about models of authenticators, where FIDO metadata was loaded at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetadataRule {
+    /// Refuse models that a report speaks against; accept models that prove nothing or are not listed.
+    #[default]
+    Reports,
+    /// Refuse those too: every passkey must prove a listed model (set `attestation` to `direct` then).
+    Required,
 }
 
 /// What to do about a signature counter that does not grow (WebAuthn §7.2 step 22).
@@ -268,6 +281,7 @@ impl Default for Passkey {
             timeout_ms: 300_000,
             attestation: Attestation::None,
             formats: Vec::new(),
+            metadata: MetadataRule::Reports,
             counter: Counter::Refuse,
             hints: Vec::new(),
         }

@@ -83,13 +83,26 @@ impl RelyingParty {
         outbox[start..].split(['"', '<']).next().expect("a link").to_string()
     }
 
+    /// The page of the latest verification.
+    ///
+    /// # Panics
+    /// If there was none.
+    pub fn latest_verification(&self) -> String {
+        let events = self.events();
+        let paths = events.iter().rev().filter_map(|event| event["details"]["inspect"].as_str());
+        paths.map(String::from).next().expect("a verification")
+    }
+
     /// The type codes of the events so far.
     pub fn event_codes(&self) -> Vec<String> {
+        self.events().iter().map(|event| event["type"].as_str().expect("a type").to_string()).collect()
+    }
+
+    fn events(&self) -> Vec<Value> {
         let request = self.agent.get(format!("{}/api/v2/logs?take=100", self.url));
         let request = request.header("authorization", format!("Bearer {}", self.admin_token));
         let text = request.call().expect("the log answers").body_mut().read_to_string().expect("text");
-        let events: Vec<Value> = serde_json::from_str(&text).expect("a list");
-        events.iter().map(|event| event["type"].as_str().expect("a type").to_string()).collect()
+        serde_json::from_str(&text).expect("a list")
     }
 }
 
@@ -306,11 +319,6 @@ fn for_operators(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&
     look("outbox");
     browser.open(&format!("{}/inspect", site.url));
     look("inspect");
-    // The latest enrolment has a verification behind it.
-    let path = browser.script(
-        "return [...document.querySelectorAll('tr')].find((row) => row.textContent.includes('gd_enrollment_complete') && \
-         row.textContent.includes('passkey'))?.querySelector('a').getAttribute('href')",
-    );
-    browser.open(&format!("{}{}", site.url, path.as_str().expect("an enrolment")));
+    browser.open(&format!("{}{}", site.url, site.latest_verification()));
     look("inspect-event");
 }

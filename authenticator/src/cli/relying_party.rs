@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Config, Mail, StartError, app, serve};
+use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, app, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -51,6 +51,15 @@ pub(super) struct Arguments {
     /// The sender of the mails
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     mail_from: Option<String>,
+    /// A FIDO metadata BLOB, to judge models of authenticators by
+    #[arg(long, value_name = "FILE", requires = "mds_root")]
+    mds: Option<PathBuf>,
+    /// The root certificate of whoever signed the BLOB, DER or PEM
+    #[arg(long, value_name = "FILE", requires = "mds")]
+    mds_root: Option<PathBuf>,
+    /// The community's list of passkey providers by AAGUID, JSON
+    #[arg(long, value_name = "FILE")]
+    aaguids: Option<PathBuf>,
     /// A proxy in front writes the client's address into X-Forwarded-For
     #[arg(long)]
     behind_proxy: bool,
@@ -129,6 +138,14 @@ impl Arguments {
         }
         config.name.clone_from(&self.name);
         config.policy = self.policy.as_ref().map(read_policy).transpose()?;
+        config.metadata = match (&self.mds, &self.mds_root) {
+            (Some(blob), Some(root)) => Some(MetadataFiles {
+                blob: String::from_utf8_lossy(&read(blob)?).into_owned(),
+                root: read(root)?,
+            }),
+            _ => None,
+        };
+        config.provider_names = self.aaguids.as_ref().map(read).transpose()?;
         config.dev = self.dev;
         config.behind_proxy = self.behind_proxy;
         config.accept_rp_id_change = self.accept;
@@ -157,6 +174,15 @@ impl Arguments {
 fn failure(error: StartError) -> Failure {
     let hint = error.hint();
     Failure::new(error, hint)
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::new(
+            format_args!("cannot read {}: {error}", path.display()),
+            "does the file exist, may you read it?",
+        )
+    })
 }
 
 fn read_policy(path: &PathBuf) -> Result<Policy, Failure> {

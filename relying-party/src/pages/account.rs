@@ -48,7 +48,7 @@ pub(crate) fn passkeys(
             }
         } @else {
             p.lead { "Log in with your fingerprint, face or screen lock instead of a password." }
-            ul.cards { @for passkey in passkeys { li.passkey { (one(passkey)) } } }
+            ul.cards { @for passkey in passkeys { li { (one(app, passkey)) } } }
             div.row {
                 @if passkeys.len() < most as usize { (add_button("Add a passkey")) }
                 span.muted { (passkeys.len()) " of at most " (most) }
@@ -68,8 +68,8 @@ fn add_button(label: &str) -> Markup {
     )
 }
 
-fn one(passkey: &Passkey) -> Markup {
-    let title = title(passkey);
+fn one(app: &App, passkey: &Passkey) -> Markup {
+    let title = title(app, passkey);
     let (icon, tag) = tag(passkey);
     html! {
         div.passkey-icon { (icon) }
@@ -102,11 +102,10 @@ fn one(passkey: &Passkey) -> Markup {
 }
 
 /// What to call a passkey: the user's name for it, else its provider, else what it is.
-pub(crate) fn title(passkey: &Passkey) -> String {
-    passkey
-        .name
-        .clone()
-        .unwrap_or_else(|| if is_security_key(passkey) { "Security key".into() } else { "Passkey".into() })
+pub(crate) fn title(app: &App, passkey: &Passkey) -> String {
+    let provider = || app.providers.name_of(&passkey.aaguid).map(String::from);
+    let kind = || if is_security_key(passkey) { "Security key" } else { "Passkey" }.to_string();
+    passkey.name.clone().or_else(provider).unwrap_or_else(kind)
 }
 
 fn is_security_key(passkey: &Passkey) -> bool {

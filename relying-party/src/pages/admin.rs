@@ -68,7 +68,7 @@ fn section(path: &str, title: &str, value: &Value) -> Markup {
             @for (name, value) in value.as_object().into_iter().flatten() {
                 @let path = format!("{path}.{name}");
                 @if value.is_object() {
-                    h3 { (words(name)) }
+                    h2 { (words(name)) }
                     @for (inner, value) in value.as_object().into_iter().flatten() {
                         (option(&format!("{path}.{inner}"), &format!("{name} {inner}"), value))
                     }
@@ -127,6 +127,7 @@ fn choices(path: &str) -> &'static [&'static str] {
         "challenge_ui" => &["both", "autofill", "button"],
         "user_verification" => &["required", "preferred", "discouraged"],
         "attestation" => &["none", "indirect", "direct", "enterprise"],
+        "metadata" => &["reports", "required"],
         "counter" => &["refuse", "flag"],
         "signup" => &["required", "optional", "off"],
         "policy" => &["never", "always"],

@@ -148,7 +148,7 @@ pub(crate) fn lost(app: &App, passkeys: &[Passkey]) -> Markup {
             @for passkey in passkeys {
                 label.check {
                     input type="checkbox" name="lost" value=(passkey.id);
-                    span { (account::title(passkey)) ", created " (parts::day(passkey.created_at)) " with "
+                    span { (account::title(app, passkey)) ", created " (parts::day(passkey.created_at)) " with "
                         (parts::browser(&passkey.user_agent)) }
                 }
             }
