@@ -1,21 +1,17 @@
 //! The relying party as a running program, and a tour of all its screens in a browser.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::doppelkey;
+use crate::Server;
 
 /// A running `doppelkey relying-party`; stopped when dropped.
-#[derive(Debug)]
 pub struct RelyingParty {
-    program: Child,
     /// `http://localhost:PORT`
     pub url: String,
     admin_token: String,
     agent: ureq::Agent,
+    _server: Server,
 }
 
 impl RelyingParty {
@@ -24,22 +20,9 @@ impl RelyingParty {
     /// # Panics
     /// If it does not start.
     pub fn start() -> Self {
-        let mut program = Command::new(doppelkey())
-            .args(["relying-party", "--listen", "127.0.0.1:0", "--db", "memory", "--dev", "--json"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        BufReader::new(program.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
-        assert_eq!(ready["ready"], true);
-        let text = |name: &str| ready[name].as_str().expect("text").to_string();
-        Self {
-            program,
-            url: text("url"),
-            admin_token: text("admin_token"),
-            agent: ureq::Agent::new_with_defaults(),
-        }
+        let server = Server::start(&["relying-party", "--listen", "127.0.0.1:0", "--db", "memory", "--dev"]);
+        let (url, admin_token) = (server.text("url").to_string(), server.text("admin_token").to_string());
+        Self { url, admin_token, agent: ureq::Agent::new_with_defaults(), _server: server }
     }
 
     /// Changes the policy.
@@ -103,13 +86,6 @@ impl RelyingParty {
         let request = request.header("authorization", format!("Bearer {}", self.admin_token));
         let text = request.call().expect("the log answers").body_mut().read_to_string().expect("text");
         serde_json::from_str(&text).expect("a list")
-    }
-}
-
-impl Drop for RelyingParty {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 
