@@ -5,9 +5,9 @@
 
 pub mod browser;
 pub mod fuzz;
-mod server;
 pub mod guest;
 pub mod relying_party;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

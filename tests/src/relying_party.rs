@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
 use crate::Server;
+use crate::browser::Browser;
 
 /// A running `doppelkey relying-party`; stopped when dropped.
 pub struct RelyingParty {
