@@ -8,7 +8,7 @@ use core::time::Duration;
 use ciborium::Value;
 use doppelkey_core::testing::platform::{CM, Platform};
 use doppelkey_core::testing::{Does, World};
-use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, Status};
+use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, Status, Transport, list};
 use kept::credential;
 use wire::{map, raw, send, status};
 
@@ -58,6 +58,15 @@ fn section_6_6_without_consent_nothing_is_forgotten() {
         assert_eq!(world.authenticator().store_mut().len(), Ok(1));
         assert_eq!(Platform(2).pin_retries(&mut world), Ok((8, false)));
     }
+}
+
+#[test]
+fn section_6_6_a_transport_may_be_none_for_resets() {
+    let mut world = world();
+    world.authenticator().configuration_mut().transports_for_reset = list(&[Transport::Nfc]);
+    assert_eq!(raw(&mut world, &[0x07]), status(Status::OperationDenied));
+    world.authenticator().configuration_mut().transports_for_reset.clear();
+    assert!(raw(&mut world, &[0x07]).is_ok(), "without a list every transport is one");
 }
 
 #[test]

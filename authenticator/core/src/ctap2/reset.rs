@@ -3,15 +3,21 @@
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Reply};
+use crate::configuration::Configuration;
 use crate::pending::Pending;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
-    /// Up to the user: only within some seconds of power-up, so that it takes a hand on the device.
+    /// Up to the user: only over a transport for it, and within some seconds of power-up, so that it takes a hand on
+    /// the device.
     #[inline(never)]
     pub(crate) fn reset(&mut self, now: Time) -> Step<Reply> {
+        let Configuration { transports, transports_for_reset, .. } = &self.configuration;
+        if !transports_for_reset.is_empty() && !transports_for_reset.iter().any(|one| transports.contains(one)) {
+            return Err(Status::OperationDenied);
+        }
         if now > self.configuration.reset_window {
             return Err(Status::NotAllowed);
         }
