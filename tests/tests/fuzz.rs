@@ -9,7 +9,9 @@ use end_to_end::fuzz::{Mutator, commands, corpus, packets};
 fn no_story_of_commands_takes_the_device_down() {
     let successes: u32 = corpus::commands().iter().map(|story| commands(story)).sum();
     assert!(successes > 40, "only {successes} requests of the corpus are right: the rest is not reached");
-    tell("commands", &corpus::commands(), 1500, |story| drop(commands(story)));
+    tell("commands", &corpus::commands(), 1500, |story| {
+        commands(story);
+    });
 }
 
 #[test]

@@ -14,25 +14,25 @@ use sha2::{Digest as _, Sha256};
 use super::steps;
 
 /// The kinds of a step, by [`step`](super::step)'s first byte modulo their number.
-pub mod kind {
+pub(super) mod kind {
     /// A CTAP2 request as it is.
-    pub const CBOR: u8 = 0;
+    pub(crate) const CBOR: u8 = 0;
     /// A U2F message as it is.
-    pub const MSG: u8 = 1;
+    pub(crate) const MSG: u8 = 1;
     /// A command byte and the CBOR map of its parameters; a pinUvAuthParam of the token is put in.
-    pub const AUTHORIZED: u8 = 2;
+    pub(crate) const AUTHORIZED: u8 = 2;
     /// Sets the PIN if there is none and gets a token with the permissions of the first byte.
-    pub const TOKEN: u8 = 3;
+    pub(crate) const TOKEN: u8 = 3;
     /// What the user does from now on, by the first byte.
-    pub const USER: u8 = 4;
+    pub(crate) const USER: u8 = 4;
     /// So many seconds pass.
-    pub const WAIT: u8 = 5;
+    pub(crate) const WAIT: u8 = 5;
     /// Unplugs and plugs in.
-    pub const REPLUG: u8 = 6;
+    pub(crate) const REPLUG: u8 = 6;
     /// An answer, a cancel or a tick that nobody waits for.
-    pub const STRAY: u8 = 7;
+    pub(crate) const STRAY: u8 = 7;
     /// How many kinds there are.
-    pub const COUNT: u8 = 8;
+    pub(crate) const COUNT: u8 = 8;
 }
 
 /// Longer stories tell nothing new.
@@ -91,9 +91,9 @@ struct Known {
 }
 
 /// Stands for the id of the newest credential in an authorized request.
-pub const CREDENTIAL: [u8; 16] = *b"the credential's";
+pub(super) const CREDENTIAL: [u8; 16] = *b"the credential's";
 /// Stands for the id of the newest fingerprint in an authorized request.
-pub const TEMPLATE: [u8; 4] = *b"tmpl";
+pub(super) const TEMPLATE: [u8; 4] = *b"tmpl";
 
 impl Known {
     /// Sends a request, and checks that the response is a status and, with success only, one CBOR map or nothing.
@@ -168,7 +168,7 @@ fn authorized(payload: &[u8], token: Option<&Token>, known: &Known) -> Vec<u8> {
 }
 
 /// The commands that take a pinUvAuthParam.
-pub const COMMANDS: [u8; 6] = [0x01, 0x02, 0x09, 0x0A, 0x0C, 0x0D];
+pub(super) const COMMANDS: [u8; 6] = [0x01, 0x02, 0x09, 0x0A, 0x0C, 0x0D];
 
 /// The keys of pinUvAuthProtocol and pinUvAuthParam, and what is authenticated.
 fn message(command: u8, members: &[(Value, Value)]) -> Option<(i32, i32, Vec<u8>)> {

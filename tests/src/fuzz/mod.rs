@@ -23,7 +23,7 @@ fn steps(mut story: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// A step as [`steps`] reads it.
+/// A step of a story: its kind, its length in two bytes, and so many bytes.
 ///
 /// # Panics
 /// For more than 65,535 bytes.

@@ -7,21 +7,21 @@ use doppelkey_ctaphid::{BROADCAST, Capabilities, Ctaphid, Event, Packet, allocat
 use super::steps;
 
 /// The kinds of a step, by [`step`](super::step)'s first byte modulo their number.
-pub mod kind {
+pub(super) mod kind {
     /// The first 64 bytes as a packet; zeros where they are fewer.
-    pub const PACKET: u8 = 0;
+    pub(crate) const PACKET: u8 = 0;
     /// The same on a channel that exists, chosen by the first byte.
-    pub const ON_A_CHANNEL: u8 = 1;
+    pub(crate) const ON_A_CHANNEL: u8 = 1;
     /// So many milliseconds pass (two bytes).
-    pub const WAIT: u8 = 2;
+    pub(crate) const WAIT: u8 = 2;
     /// The authenticator answers with these bytes.
-    pub const RESPOND: u8 = 3;
+    pub(crate) const RESPOND: u8 = 3;
     /// The authenticator waits for the user, or no longer does.
-    pub const USER: u8 = 4;
+    pub(crate) const USER: u8 = 4;
     /// The platform does not read for a while: so many packets are taken at most.
-    pub const READ: u8 = 5;
+    pub(crate) const READ: u8 = 5;
     /// How many kinds there are.
-    pub const COUNT: u8 = 6;
+    pub(crate) const COUNT: u8 = 6;
 }
 
 const STEPS_MAX: usize = 400;
