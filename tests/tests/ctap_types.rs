@@ -191,8 +191,7 @@ fn reads_and_writes_large_blobs_and_config() {
     assert!(send(&mut world, 0x0C, &write).is_empty());
     let configuring = token(&mut world, ACFG);
     let message = [&[0xFF; 32][..], &[0x0D, 0x02]].concat();
-    let toggle =
-        map([(1, 2.into()), (3, configuring.protocol()), (4, configuring.authenticate(&message))]);
+    let toggle = map([(1, 2.into()), (3, configuring.protocol()), (4, configuring.authenticate(&message))]);
     let _: ctap2::config::Request<'_> = same(&encode(0x0D, &toggle)[1..]);
     assert!(send(&mut world, 0x0D, &toggle).is_empty());
 }

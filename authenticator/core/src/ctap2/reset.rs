@@ -15,7 +15,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     #[inline(never)]
     pub(crate) fn reset(&mut self, now: Time) -> Step<Reply> {
         let Configuration { transports, transports_for_reset, .. } = &self.configuration;
-        if !transports_for_reset.is_empty() && !transports_for_reset.iter().any(|one| transports.contains(one)) {
+        if !transports_for_reset.is_empty()
+            && !transports_for_reset.iter().any(|one| transports.contains(one))
+        {
             return Err(Status::OperationDenied);
         }
         if now > self.configuration.reset_window {
