@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::metadata::{Metadata, MetadataError, Providers};
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
-use crate::{developer, edge, flows, operator, secret, well_known};
+use crate::{api, developer, edge, flows, operator, secret, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -252,6 +252,7 @@ pub async fn app(config: Config) -> Result<Router, StartError> {
     tokio::spawn(sweep(Arc::downgrade(&app.0)));
     let routes = Router::new()
         .merge(flows::routes())
+        .merge(api::routes())
         .merge(operator::routes())
         .merge(developer::routes(&app))
         .merge(well_known::routes());

@@ -7,6 +7,7 @@
 //!
 //! It shares no code with the authenticator of this workspace, so that each tests the other.
 
+mod api;
 mod app;
 mod ceremony;
 mod codes;

@@ -138,6 +138,8 @@ pub(crate) struct Visit {
     is_stored: bool,
     /// `Set-Cookie` lines for the response.
     cookies: Vec<String>,
+    /// The token of the session, if this visit has made it.
+    token: Option<String>,
     /// The digest of the token that remembers this device, if the browser sent one.
     pub(crate) device: Option<Vec<u8>>,
 }
@@ -146,23 +148,71 @@ impl FromRequestParts<App> for Visit {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let now = app.now();
-        let found = match cookie(&parts.headers, session_cookie(app)).filter(|token| token.len() <= 64) {
-            Some(token) => app.database.session(&secret::digest(token.as_bytes()), now).await?,
-            None => None,
-        };
+        let token = cookie(&parts.headers, session_cookie(app));
+        let device = cookie(&parts.headers, device_cookie(app)).map(|token| secret::digest(token.as_bytes()));
         let ip = client_ip(parts, app);
         let user_agent = clipped(&parts.headers, USER_AGENT.as_str(), 256);
-        let is_stored = found.is_some();
-        let session = found.unwrap_or_else(|| fresh(app, now, &ip, &user_agent));
-        let data = serde_json::from_str(&session.data).unwrap_or_default();
-        let device = cookie(&parts.headers, device_cookie(app)).map(|token| secret::digest(token.as_bytes()));
-        let source = Source { ip, user_agent, correlation_id: session.id.clone() };
-        Ok(Self { app: app.clone(), source, data, session, is_stored, cookies: Vec::new(), device })
+        Self::open(app, token, device, &ip, &user_agent).await
     }
 }
 
 impl Visit {
+    async fn open(
+        app: &App,
+        token: Option<&str>,
+        device: Option<Vec<u8>>,
+        ip: &str,
+        user_agent: &str,
+    ) -> Result<Self, Failure> {
+        let now = app.now();
+        let found = match token.filter(|token| token.len() <= 64) {
+            Some(token) => app.database.session(&secret::digest(token.as_bytes()), now).await?,
+            None => None,
+        };
+        let is_stored = found.is_some();
+        let session = found.unwrap_or_else(|| fresh(app, now, ip, user_agent));
+        let data = serde_json::from_str(&session.data).unwrap_or_default();
+        let source = Source {
+            ip: ip.to_string(),
+            user_agent: user_agent.to_string(),
+            correlation_id: session.id.clone(),
+        };
+        let (cookies, token) = (Vec::new(), None);
+        Ok(Self { app: app.clone(), source, data, session, is_stored, cookies, token, device })
+    }
+
+    /// The same request with the session of a token instead of a cookie's; a new session without one. For programs
+    /// that keep no cookies.
+    pub(crate) async fn with_token(self, token: Option<&str>) -> Result<Self, Failure> {
+        Self::open(&self.app, token, None, &self.source.ip, &self.source.user_agent).await
+    }
+
+    /// The same request with a session that was found otherwise.
+    pub(crate) fn of_session(mut self, session: StoredSession) -> Self {
+        self.data = serde_json::from_str(&session.data).unwrap_or_default();
+        self.source.correlation_id.clone_from(&session.id);
+        self.session = session;
+        self.is_stored = true;
+        self.device = None;
+        self
+    }
+
+    /// The token of the session, if this visit has made it.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Whether the session was found, or has been kept since.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// Lets the session live until then, in milliseconds, instead of the policy's idle time.
+    pub(crate) async fn expire_at(&mut self, expires_at: i64) -> Result<(), Failure> {
+        self.session.expires_at = expires_at;
+        Ok(self.app.database.update_session(&self.session).await?)
+    }
+
     /// The session's id: what challenges belong to. Not the token.
     pub(crate) fn session_id(&self) -> &str {
         &self.session.id
@@ -207,6 +257,7 @@ impl Visit {
             let token = secret::text(&self.app.config.random.bytes::<32>());
             self.app.database.insert_session(&secret::digest(token.as_bytes()), &self.session).await?;
             self.is_stored = true;
+            self.token = Some(token.clone());
             self.set_cookie(
                 session_cookie(&self.app),
                 &token,

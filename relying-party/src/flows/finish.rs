@@ -86,7 +86,12 @@ async fn user_of(visit: &Visit, first: &FirstFactor) -> Result<User, Failure> {
     Ok(user)
 }
 
-async fn needs_second_factor(visit: &Visit, policy: &Policy, first: &FirstFactor) -> Result<bool, Failure> {
+/// Whether this first factor needs a second one, by policy.
+pub(crate) async fn needs_second_factor(
+    visit: &Visit,
+    policy: &Policy,
+    first: &FirstFactor,
+) -> Result<bool, Failure> {
     if policy.mfa.policy == MfaPolicy::Never {
         return Ok(false);
     }

@@ -3,14 +3,14 @@
 mod account;
 mod assets;
 mod enroll;
-mod finish;
+pub(crate) mod finish;
 mod home;
 mod login;
 mod mfa;
 mod recover;
 mod reset_password;
 mod security;
-mod signup;
+pub(crate) mod signup;
 mod step_up;
 mod unblock;
 

@@ -70,7 +70,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Resp
 }
 
 /// Checks the identifiers and keeps them in the session; gives the next screen.
-async fn start(
+pub(crate) async fn start(
     visit: &mut Visit,
     policy: &Policy,
     given: [Option<&str>; 3],
@@ -180,7 +180,7 @@ async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
 }
 
 /// The sign-up of this session, past its code.
-fn ready(visit: &Visit) -> Result<SignUp, Failure> {
+pub(crate) fn ready(visit: &Visit) -> Result<SignUp, Failure> {
     visit
         .data
         .signup
@@ -189,7 +189,7 @@ fn ready(visit: &Visit) -> Result<SignUp, Failure> {
         .ok_or(Failure::OutOfOrder)
 }
 
-fn name_of(signup: &SignUp) -> &str {
+pub(crate) fn name_of(signup: &SignUp) -> &str {
     signup.identifiers.first().map_or("", |identifier| &identifier.value)
 }
 
@@ -220,7 +220,19 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
 
 async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
     let credential = crate::verify::Credential::from_json(body);
-    let finished = ceremony::finish_registration(&visit, Kind::SignUp, &credential).await;
+    let (user, user_verified) = finish_with_passkey(&visit, &credential).await?;
+    let first_factor =
+        FirstFactor { user_verified, just_created: true, ..FirstFactor::of(&user.id, Method::Passkey) };
+    let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
+    Ok(visit.json(json!({ "next": next })))
+}
+
+/// Verifies the new passkey and creates the user; gives the user, and whether the passkey verified it.
+pub(crate) async fn finish_with_passkey(
+    visit: &Visit,
+    credential: &crate::verify::Credential,
+) -> Result<(User, bool), Failure> {
+    let finished = ceremony::finish_registration(visit, Kind::SignUp, credential).await;
     let (_, asked, registration) = match finished {
         Ok(finished) => finished,
         Err(refused) => {
@@ -235,23 +247,17 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
             return Err(refused.failure);
         }
     };
-    let signup = ready(&visit)?;
-    let user = new_user(&visit, asked.handle.clone(), &signup);
-    let passkey = ceremony::new_passkey(&visit, &user.id, &registration);
+    let signup = ready(visit)?;
+    let user = new_user(visit, asked.handle.clone(), &signup);
+    let passkey = ceremony::new_passkey(visit, &user.id, &registration);
     let event = Event::of("ss")
         .user(&user)
         .detail("authentication_methods", json!(["passkey"]))
         .detail("webauthn", ceremony::registration_details(&registration, &asked))
         .transcript(&registration.transcript);
-    create(&visit, &user, Some(&passkey), None, ceremony::orphan(&credential)).await?;
-    let first_factor = FirstFactor {
-        user_verified: registration.user_verified,
-        just_created: true,
-        ..FirstFactor::of(&user.id, Method::Passkey)
-    };
+    create(visit, &user, Some(&passkey), None, ceremony::orphan(credential)).await?;
     visit.log(event).await;
-    let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
-    Ok(visit.json(json!({ "next": next })))
+    Ok((user, registration.user_verified))
 }
 
 fn new_user(visit: &Visit, handle: Vec<u8>, signup: &SignUp) -> User {

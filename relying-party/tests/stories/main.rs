@@ -1,6 +1,7 @@
 //! The relying party as a black box: stories over HTTP, told with a clock that can be moved.
 
 mod account;
+mod api;
 mod bad_input;
 mod ceremonies;
 mod enrollment;

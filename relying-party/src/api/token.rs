@@ -1,0 +1,220 @@
+//! `POST /oauth/token`: the answer of a passkey ceremony, or a second factor, in exchange for tokens.
+
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::jwt;
+use super::{Body, CLIENT_ID, check_client};
+use crate::app::App;
+use crate::ceremony::{self, Kind};
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::flows::{finish, signup};
+use crate::limits;
+use crate::second_factor;
+use crate::session::{FirstFactor, Method, SessionData, Visit};
+use crate::store::User;
+use crate::verify::Credential;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/oauth/token", post(exchange)).route("/.well-known/jwks.json", get(keys))
+}
+
+/// All grants share one body; which members matter depends on `grant_type`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    grant_type: String,
+    client_id: String,
+    #[serde(rename = "realm")]
+    _realm: Option<String>,
+    #[serde(rename = "audience")]
+    _audience: Option<String>,
+    #[serde(default)]
+    scope: String,
+    auth_session: Option<String>,
+    authn_response: Option<Value>,
+    mfa_token: Option<String>,
+    otp: Option<String>,
+    recovery_code: Option<String>,
+}
+
+const PASSKEY: &str = "urn:okta:params:oauth:grant-type:webauthn";
+const OTP: &str = "http://auth0.com/oauth/grant-type/mfa-otp";
+const RECOVERY_CODE: &str = "http://auth0.com/oauth/grant-type/mfa-recovery-code";
+
+/// What a token can allow beyond telling who the user is.
+pub(super) const SCOPES: [&str; 7] = [
+    "openid",
+    "profile",
+    "email",
+    "create:me:authentication_methods",
+    "read:me:authentication_methods",
+    "update:me:authentication_methods",
+    "delete:me:authentication_methods",
+];
+
+/// How long an access token lives, in seconds.
+const LIFETIME_S: i64 = 86_400;
+
+async fn keys(visit: Visit) -> Json<Value> {
+    Json(json!({ "keys": [jwt::public_key(&visit.app)] }))
+}
+
+async fn exchange(visit: Visit, Body(request): Body<Request>) -> Result<Json<Value>, ApiError> {
+    check_client(&request.client_id)?;
+    match request.grant_type.as_str() {
+        PASSKEY => passkey(visit, &request).await,
+        OTP | RECOVERY_CODE => second(visit, &request).await,
+        _ => Err(ApiError::UNKNOWN_GRANT),
+    }
+}
+
+/// The session of an `auth_session` or `mfa_token`.
+async fn reopen(visit: Visit, token: Option<&str>, name: &'static str) -> Result<Visit, ApiError> {
+    let token = token.ok_or_else(|| ApiError::invalid_request(format!("{name} is missing.")))?;
+    let visit = visit.with_token(Some(token)).await?;
+    if visit.is_stored() && visit.user_id().is_none() { Ok(visit) } else { Err(ApiError::UNKNOWN_SESSION) }
+}
+
+async fn passkey(visit: Visit, request: &Request) -> Result<Json<Value>, ApiError> {
+    let mut visit = reopen(visit, request.auth_session.as_deref(), "auth_session").await?;
+    let response = request.authn_response.clone();
+    let response = response.ok_or_else(|| ApiError::invalid_request("authn_response is missing."))?;
+    let credential = Credential::from_json(response);
+    let (user, first) = if credential.response.get("attestationObject").is_some() {
+        sign_up(&visit, &credential).await?
+    } else {
+        log_in(&visit, &credential).await?
+    };
+    let policy = visit.app.policy().await?;
+    if !finish::needs_second_factor(&visit, &policy, &first).await? {
+        return tokens(&mut visit, &user, &first, &["phr"], &request.scope).await;
+    }
+    visit.log(Event::of("gd_start_auth").user(&user)).await;
+    let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
+    visit.data.first_factor = Some(first);
+    visit.save().await?;
+    Err(ApiError::mfa_required(request.auth_session.clone().unwrap_or_default(), is_set_up))
+}
+
+async fn sign_up(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor), ApiError> {
+    let (passkey_user, verified) = signup::finish_with_passkey(visit, credential).await?;
+    let first = FirstFactor {
+        user_verified: verified,
+        just_created: true,
+        ..FirstFactor::of(&passkey_user.id, Method::Passkey)
+    };
+    Ok((passkey_user, first))
+}
+
+async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor), ApiError> {
+    let policy = visit.app.policy().await?;
+    limits::ip_allowed(visit, &policy).await?;
+    let accepted = match ceremony::finish_authentication(visit, Kind::SignIn, credential).await {
+        Ok(accepted) => accepted,
+        Err(refused) => {
+            let mut event = Event::of("f")
+                .error(refused.found.clone())
+                .detail("webauthn", refused.details("authentication"));
+            if let Some(user) = &refused.user {
+                event = event.user(user);
+            }
+            if let Some(transcript) = refused.transcript() {
+                event = event.transcript(transcript);
+            }
+            visit.log(event).await;
+            if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
+                limits::ip_failed(visit, &policy).await?;
+            }
+            return Err(refused.failure.into());
+        }
+    };
+    if accepted.user.blocked {
+        visit.log(Event::of("f").user(&accepted.user).error("the user is blocked")).await;
+        return Err(Failure::UserBlocked.into());
+    }
+    let first = FirstFactor {
+        user_verified: accepted.authentication.user_verified,
+        used: Some(accepted.used),
+        ..FirstFactor::of(&accepted.user.id, Method::Passkey)
+    };
+    Ok((accepted.user, first))
+}
+
+/// The second factor of a login that waits for it.
+async fn second(visit: Visit, request: &Request) -> Result<Json<Value>, ApiError> {
+    let mut visit = reopen(visit, request.mfa_token.as_deref(), "mfa_token").await?;
+    let first = visit.data.first_factor.clone().ok_or(ApiError::UNKNOWN_SESSION)?;
+    let user = visit.app.database.user(&first.user_id).await?.ok_or(ApiError::UNKNOWN_SESSION)?;
+    let missing = |name: &str| ApiError::invalid_request(format!("{name} is missing."));
+    let (is_right, code) = if request.grant_type == OTP {
+        let otp = request.otp.as_deref().ok_or_else(|| missing("otp"))?;
+        (second_factor::check_code(&visit, &user, otp).await?, "sepkotpft")
+    } else {
+        let typed = request.recovery_code.as_deref().ok_or_else(|| missing("recovery_code"))?;
+        (second_factor::check_recovery_code(&visit, &user, typed).await?, "sepkrcft")
+    };
+    if !is_right {
+        let failed = if code == "sepkotpft" { "gd_auth_failed" } else { "gd_recovery_failed" };
+        visit.log(Event::of(failed).user(&user)).await;
+        return Err(ApiError::WRONG_CODE);
+    }
+    second_factor::forget_failures(&visit, &user).await?;
+    visit.log(Event::of(code).user(&user)).await;
+    let mut answer = tokens(&mut visit, &user, &first, &["phr", "otp"], &request.scope).await?;
+    if code == "sepkrcft" {
+        // the one that was typed is used up
+        answer.0["recovery_code"] = second_factor::new_recovery_code(&visit, &user).await?.into();
+    }
+    Ok(answer)
+}
+
+/// Everything has passed: the passkey's record is updated, the tokens' session begins.
+async fn tokens(
+    visit: &mut Visit,
+    user: &User,
+    first: &FirstFactor,
+    amr: &[&str],
+    scope: &str,
+) -> Result<Json<Value>, ApiError> {
+    let now = visit.app.now();
+    if let Some(used) = &first.used
+        && !visit.app.database.use_passkey(used, now).await?
+    {
+        let why = "the signature counter was used by another login meanwhile";
+        visit.log(Event::of("f").user(user).error(why)).await;
+        return Err(Failure::PasskeyRefused { signal: None }.into());
+    }
+    visit.app.database.set_last_login(&user.id, now).await?;
+    let amr: Vec<String> = amr.iter().map(|method| (*method).to_string()).collect();
+    let data = SessionData { authenticated_at: now, amr: amr.clone(), ..SessionData::default() };
+    visit.sign_in(&user.id, data).await?;
+    visit.expire_at(now + LIFETIME_S * 1000).await?;
+    visit.log(Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]))).await;
+
+    let granted: Vec<_> = scope.split_whitespace().filter(|scope| SCOPES.contains(scope)).collect();
+    let granted = granted.join(" ");
+    let issuer = format!("{}/", visit.app.config.own_origin());
+    let (issued, expires) = (now / 1000, now / 1000 + LIFETIME_S);
+    let access = json!({
+        "iss": issuer, "sub": user.id, "aud": format!("{issuer}me/"), "client_id": CLIENT_ID, "iat": issued,
+        "exp": expires, "scope": granted, "sid": visit.session_id(), "jti": visit.app.new_id("jwt"),
+    });
+    let email = user.identifiers.iter().find(|identifier| identifier.kind == "email");
+    let id = json!({
+        "iss": issuer, "sub": user.id, "aud": CLIENT_ID, "iat": issued, "exp": expires, "auth_time": issued,
+        "amr": amr, "name": user.name(), "email": email.map(|email| &email.value),
+        "email_verified": email.map(|email| email.verified), "sid": visit.session_id(),
+    });
+    Ok(Json(json!({
+        "access_token": jwt::sign(&visit.app, jwt::Kind::Access, &access),
+        "id_token": jwt::sign(&visit.app, jwt::Kind::Id, &id),
+        "token_type": "Bearer",
+        "expires_in": LIFETIME_S,
+        "scope": granted,
+    })))
+}
