@@ -80,6 +80,11 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         &self.journal
     }
 
+    /// The journal, for what the host keeps in the same place.
+    pub fn journal_mut(&mut self) -> &mut J {
+        &mut self.journal
+    }
+
     /// Takes one event and carries out what follows from it, until nothing more does.
     ///
     /// An error is the journal's: the record and everything behind it are kept and tried again at the next call.

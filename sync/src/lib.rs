@@ -28,6 +28,8 @@ mod mailbox;
 mod membership;
 mod pairing;
 mod recovery;
+#[cfg(feature = "relay")]
+pub mod relay;
 mod replica;
 #[cfg(any(test, feature = "simulator"))]
 mod seeded;

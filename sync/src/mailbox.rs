@@ -29,6 +29,17 @@ pub enum Misbehaviour {
     Corrupts,
 }
 
+impl core::fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Misbehaviour::RolledBack => "holds less than it once did; what is missing is put again",
+            Misbehaviour::Withholds => "does not show what it acknowledged",
+            Misbehaviour::Forked => "shows another device another history",
+            Misbehaviour::Corrupts => "gives bytes that are not what was put there",
+        })
+    }
+}
+
 /// Whether a mailbox numbers what it holds alike for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {

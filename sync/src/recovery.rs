@@ -10,6 +10,7 @@ use rand_core::CryptoRng;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use crate::crypto::{DeviceKeys, Suite, random};
+use crate::id::hash;
 use crate::journal::OpenError;
 use crate::replica::{Effect, Replica};
 use crate::text;
@@ -46,6 +47,14 @@ impl RecoveryKey {
     /// The keys of the member it derives.
     pub fn keys(&self, suite: Suite) -> DeviceKeys {
         DeviceKeys::from_seed(suite, &self.0)
+    }
+
+    /// What opens the circle at a relay for whoever holds the key: hexadecimal, and tells nothing about the key.
+    pub fn relay_token(&self) -> String {
+        let digest = hash(&[b"recovery/relay", &self.0]);
+        let mut token = String::new();
+        digest.0[..16].iter().for_each(|byte| token.push_str(&alloc::format!("{byte:02x}")));
+        token
     }
 
     /// Begins as the recovery member, with its welcome: one of the letters in a mailbox. Then admit a new device

@@ -154,6 +154,26 @@ pub enum Alarm {
     Unreadable(EpochId),
 }
 
+impl core::fmt::Display for Alarm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Alarm::Mailbox(mailbox, misbehaviour) => write!(f, "mailbox {mailbox} {misbehaviour}"),
+            Alarm::Forked(log) => {
+                write!(
+                    f,
+                    "device {log} was cloned, restored from a backup or stolen: revoke it and let it join anew"
+                )
+            }
+            Alarm::NotAMember => {
+                f.write_str("this device is no member of its circle any more: nothing new is shared")
+            }
+            Alarm::Unreadable(epoch) => {
+                write!(f, "what was sealed for this device in epoch {epoch} cannot be opened")
+            }
+        }
+    }
+}
+
 /// An epoch as far as it is known here.
 pub(crate) struct Epoch {
     pub(crate) generation: u32,

@@ -1,0 +1,185 @@
+//! The device's side of the relay.
+
+use std::format;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::string::{String, ToString as _};
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::carrier::{Listing, Mailbox};
+use crate::entry::ENTRY_MAX;
+use crate::id::{CircleId, Name, hash};
+use crate::mailbox::Order;
+
+use super::{PAGE_MAX, decode_page};
+
+/// No answer is awaited longer: a relay that drips is as one that is down.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where a relay is and what opens it there: `https://host/#TOKEN`. Whoever has it can read nothing, but fill up the
+/// quota.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RelayUrl {
+    base: String,
+    token: String,
+}
+
+impl core::fmt::Debug for RelayUrl {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "RelayUrl({})", self.base)
+    }
+}
+
+impl RelayUrl {
+    /// A relay and a token for it.
+    pub fn new(base: &str, token: &str) -> Self {
+        RelayUrl { base: base.trim_end_matches('/').to_string(), token: token.to_string() }
+    }
+
+    /// Reads `https://host/#TOKEN`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, token) = text.split_once('#')?;
+        let scheme = base.starts_with("https://") || base.starts_with("http://");
+        (scheme && token.len() >= 16).then(|| RelayUrl::new(base, token))
+    }
+
+    /// Where it is, without the token.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// As [`parse`](Self::parse) reads it. Holds the token.
+    pub fn to_text(&self) -> String {
+        format!("{}/#{}", self.base, self.token)
+    }
+}
+
+/// One circle's mailbox at a relay.
+#[derive(Clone, Debug)]
+pub struct RelayClient {
+    agent: ureq::Agent,
+    url: RelayUrl,
+    circle: CircleId,
+}
+
+impl RelayClient {
+    /// Does not connect yet.
+    pub fn new(url: RelayUrl, circle: CircleId) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .build()
+            .into();
+        RelayClient { agent, url, circle }
+    }
+
+    /// Opens the circle there; no error if it is open already.
+    pub fn open(&self) -> io::Result<()> {
+        let answer = self.agent.post(self.at("")).header("Authorization", self.bearer()).send_empty();
+        done(answer).map(drop)
+    }
+
+    /// Lets the holder of another token in, under a label (hexadecimal) by which it can be shut out again.
+    pub fn let_in(&self, label: &str, token: &str) -> io::Result<()> {
+        let digest = hash(&[token.as_bytes()]).to_string();
+        let path = format!("/tokens/{label}");
+        done(self.agent.put(self.at(&path)).header("Authorization", self.bearer()).send(digest)).map(drop)
+    }
+
+    /// Shuts it out.
+    pub fn shut_out(&self, label: &str) -> io::Result<()> {
+        let path = format!("/tokens/{label}");
+        done(self.agent.delete(self.at(&path)).header("Authorization", self.bearer()).call()).map(drop)
+    }
+
+    /// Calls `news` with the number of names, now and whenever it changes, until the connection ends or `news` says
+    /// `false`. Blocks.
+    pub fn watch(&self, mut news: impl FnMut(u64) -> bool) -> io::Result<()> {
+        let request = self.agent.get(self.at("/watch")).header("Authorization", self.bearer());
+        // No time limit for the whole; the relay sends a comment every 15 seconds.
+        let request = request.config().timeout_global(None).timeout_connect(Some(TIMEOUT)).build();
+        let answer = done(request.call())?;
+        let mut lines = BufReader::new(answer.into_body().into_reader());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if lines.by_ref().take(1024).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(&line);
+            let head = text.strip_prefix("data:").and_then(|head| head.trim().parse().ok());
+            if head.is_some_and(|head| !news(head)) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}/c/{}{path}", self.url.base, self.circle)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.url.token)
+    }
+}
+
+impl Mailbox for RelayClient {
+    fn order(&self) -> Order {
+        Order::Shared
+    }
+
+    fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+        let request = self.agent.put(self.at(&format!("/{name}"))).header("Authorization", self.bearer());
+        done(request.send(bytes)).map(drop)
+    }
+
+    fn list(&mut self, since: u64) -> io::Result<Listing> {
+        let request = self.agent.get(self.at(&format!("?since={since}")));
+        let answer = done(request.header("Authorization", self.bearer()).call())?;
+        // A page may end with one entry of the greatest length, and has headers.
+        let page = bounded(answer, PAGE_MAX + 257 * (ENTRY_MAX + 20))?;
+        decode_page(&page)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the relay answers nonsense"))
+    }
+
+    fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        let request = self.agent.get(self.at(&format!("/{name}"))).header("Authorization", self.bearer());
+        let answer = request.call().map_err(io::Error::other)?;
+        if answer.status() == 404 {
+            return Ok(None);
+        }
+        bounded(done(Ok(answer))?, ENTRY_MAX).map(Some)
+    }
+}
+
+type Answer = ureq::http::Response<ureq::Body>;
+
+fn done(answer: Result<Answer, ureq::Error>) -> io::Result<Answer> {
+    let answer = answer.map_err(|error| match error {
+        ureq::Error::Io(error) => error,
+        other => io::Error::other(other),
+    })?;
+    let kind = match answer.status().as_u16() {
+        200..=299 => return Ok(answer),
+        401 => io::ErrorKind::PermissionDenied,
+        507 => io::ErrorKind::QuotaExceeded,
+        _ => io::ErrorKind::Other,
+    };
+    let why = match kind {
+        io::ErrorKind::PermissionDenied => "the relay does not know this device's token",
+        io::ErrorKind::QuotaExceeded => "the circle has used up its quota at the relay",
+        _ => return Err(io::Error::other(format!("the relay answers {}", answer.status()))),
+    };
+    Err(io::Error::new(kind, why))
+}
+
+/// The body, if it is not longer than anything honest.
+fn bounded(answer: Answer, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    answer.into_body().into_reader().take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the relay does not stop answering"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,340 @@
+//! The HTTPS relay: a mailbox for many circles, that can read none of them.
+//!
+//! | request | what |
+//! |---|---|
+//! | `POST /c/{circle}` | opens a circle with the bearer token as its first; 200 if it is open and the token is one of its |
+//! | `PUT /c/{circle}/{name}` | keeps the body under its name; 204, also if it is there already |
+//! | `GET /c/{circle}?since=n` | a [page](encode_page) of what is there beyond the first n names |
+//! | `GET /c/{circle}/{name}` | the bytes |
+//! | `GET /c/{circle}/watch` | server-sent events: `data:` the number of names, at once and at each change |
+//! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
+//! | `DELETE /c/{circle}/tokens/{label}` | ends it |
+//! | `GET /health`, `GET /metrics` | for the operator |
+//!
+//! Circle and name are hexadecimal. Every request about a circle carries `Authorization: Bearer TOKEN`; the relay
+//! keeps tokens' hashes only. It sees no relying party, no user, no author and no device's name: sizes (padded),
+//! times and how many tokens there are is what it learns. It keeps no state in memory but who waits for news, so any
+//! number of relays may serve one PostgreSQL.
+
+mod client;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::format;
+use std::string::{String, ToString as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::vec::Vec;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use tokio::sync::broadcast;
+
+use crate::entry::ENTRY_MAX;
+use crate::id::{CircleId, Name, hash};
+
+pub use client::{RelayClient, RelayUrl};
+pub use store::{Database, RelayError};
+
+/// How long a watcher relies on being told by this process; then it looks for what came in through others.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The most bytes of entries in one page.
+const PAGE_MAX: usize = 4 << 20;
+
+/// What one circle may use of a relay.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Names.
+    pub entries: u64,
+    /// Bytes of entries.
+    pub bytes: u64,
+    /// Tokens.
+    pub tokens: u64,
+}
+
+impl Default for Quota {
+    /// 200,000 entries, 256 MB, 64 tokens.
+    fn default() -> Self {
+        Quota { entries: 200_000, bytes: 256_000_000, tokens: 64 }
+    }
+}
+
+/// What a relay serves.
+#[derive(Clone)]
+pub struct Relay(Arc<Shared>);
+
+struct Shared {
+    database: Database,
+    quota: Quota,
+    /// Told of each circle that got something new through this process.
+    news: broadcast::Sender<CircleId>,
+    puts: AtomicU64,
+    put_bytes: AtomicU64,
+    lists: AtomicU64,
+    refused: AtomicU64,
+    watchers: AtomicU64,
+}
+
+impl Relay {
+    /// A relay on this database.
+    pub fn new(database: Database, quota: Quota) -> Self {
+        let (news, _) = broadcast::channel(1024);
+        Relay(Arc::new(Shared {
+            database,
+            quota,
+            news,
+            puts: AtomicU64::new(0),
+            put_bytes: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            watchers: AtomicU64::new(0),
+        }))
+    }
+
+    /// The routes, to be served.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/c/{circle}", post(open).get(list))
+            .route("/c/{circle}/watch", get(watch))
+            .route("/c/{circle}/{name}", put(keep).get(fetch))
+            .route("/c/{circle}/tokens/{label}", put(let_in).delete(end))
+            .route("/health", get(health))
+            .route("/metrics", get(metrics))
+            .layer(DefaultBodyLimit::max(ENTRY_MAX))
+            .with_state(self.clone())
+    }
+
+    /// The circle of a request and the hash of its token, if the token is one of the circle's.
+    async fn authorized(&self, circle: &str, headers: &HeaderMap) -> Result<CircleId, RelayError> {
+        let circle = CircleId::parse(circle).ok_or(RelayError::NotFound)?;
+        let token = token_hash(headers).ok_or(RelayError::Unauthorized)?;
+        match self.0.database.knows(circle, &token).await? {
+            true => Ok(circle),
+            false => Err(RelayError::Unauthorized),
+        }
+    }
+
+    fn refuse(&self, error: RelayError) -> RelayError {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        error
+    }
+}
+
+/// The hash of the bearer token: what is kept and compared, so that neither a copy of the database nor the time a
+/// comparison takes gives a token away.
+fn token_hash(headers: &HeaderMap) -> Option<String> {
+    let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    (token.len() >= 16).then(|| hash(&[token.as_bytes()]).to_string())
+}
+
+async fn open(
+    State(relay): State<Relay>,
+    Path(circle): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, RelayError> {
+    let circle = CircleId::parse(&circle).ok_or(RelayError::NotFound)?;
+    let token = token_hash(&headers).ok_or(RelayError::Unauthorized)?;
+    match relay.0.database.open_circle(circle, &token).await {
+        Ok(true) => Ok(StatusCode::CREATED),
+        Ok(false) => Ok(StatusCode::OK),
+        Err(error) => Err(relay.refuse(error)),
+    }
+}
+
+async fn keep(
+    State(relay): State<Relay>,
+    Path((circle, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, RelayError> {
+    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let name = Name::parse(&name).ok_or(RelayError::NotFound)?;
+    if Name::of(&body) != name {
+        return Err(relay.refuse(RelayError::NotItsName));
+    }
+    let new = relay.0.database.put(circle, name, &body, relay.0.quota).await;
+    if new.map_err(|error| relay.refuse(error))? {
+        relay.0.puts.fetch_add(1, Ordering::Relaxed);
+        relay.0.put_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+        // Nobody may be waiting.
+        let _ = relay.0.news.send(circle);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    since: u64,
+}
+
+async fn list(
+    State(relay): State<Relay>,
+    Path(circle): Path<String>,
+    Query(Since { since }): Query<Since>,
+    headers: HeaderMap,
+) -> Result<Response, RelayError> {
+    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    relay.0.lists.fetch_add(1, Ordering::Relaxed);
+    let (items, head) = relay.0.database.list(circle, since, PAGE_MAX).await?;
+    let page = encode_page(head, items.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], page).into_response())
+}
+
+async fn fetch(
+    State(relay): State<Relay>,
+    Path((circle, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, RelayError> {
+    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let name = Name::parse(&name).ok_or(RelayError::NotFound)?;
+    let bytes = relay.0.database.get(circle, name).await?.ok_or(RelayError::NotFound)?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+}
+
+async fn let_in(
+    State(relay): State<Relay>,
+    Path((circle, label)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<StatusCode, RelayError> {
+    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+    if body.len() != 64 || !hex(&body) || label.len() > 32 || !hex(&label) {
+        return Err(relay.refuse(RelayError::Malformed));
+    }
+    relay.0.database.add_token(circle, &label, &body, relay.0.quota).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn end(
+    State(relay): State<Relay>,
+    Path((circle, label)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, RelayError> {
+    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    relay.0.database.remove_token(circle, &label).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn watch(
+    State(relay): State<Relay>,
+    Path(circle): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, RelayError> {
+    let id = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let news = relay.0.news.subscribe();
+    let watcher = Watcher::new(relay);
+    let stream = stream::unfold((watcher, news, None, headers), move |(watcher, mut news, told, headers)| {
+        let circle = circle.clone();
+        async move {
+            loop {
+                // A token that was ended meanwhile ends the stream.
+                watcher.0.authorized(&circle, &headers).await.ok()?;
+                let head = watcher.0.0.database.head(id).await.ok()?;
+                if told != Some(head) {
+                    let event = Event::default().data(head.to_string());
+                    return Some((Ok(event), (watcher, news, Some(head), headers)));
+                }
+                let told_here = async { while news.recv().await.is_ok_and(|circle| circle != id) {} };
+                let _ = tokio::time::timeout(LOOK_EVERY, told_here).await;
+            }
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// Counts itself.
+struct Watcher(Relay);
+
+impl Watcher {
+    fn new(relay: Relay) -> Self {
+        relay.0.watchers.fetch_add(1, Ordering::Relaxed);
+        Watcher(relay)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.0.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn health(State(relay): State<Relay>) -> Result<&'static str, RelayError> {
+    relay.0.database.is_there().await?;
+    Ok("ok\n")
+}
+
+async fn metrics(State(relay): State<Relay>) -> String {
+    let shared = &relay.0;
+    let mut text = String::new();
+    for (name, kind, help, value) in [
+        ("puts_total", "counter", "Entries kept.", &shared.puts),
+        ("put_bytes_total", "counter", "Bytes of entries kept.", &shared.put_bytes),
+        ("lists_total", "counter", "Lists answered.", &shared.lists),
+        ("refused_total", "counter", "Requests refused.", &shared.refused),
+        ("watchers", "gauge", "Devices waiting for news.", &shared.watchers),
+    ] {
+        let value = value.load(Ordering::Relaxed);
+        text.push_str(&format!(
+            "# HELP doppelkey_relay_{name} {help}\n# TYPE doppelkey_relay_{name} {kind}\ndoppelkey_relay_{name} {value}\n"
+        ));
+    }
+    text
+}
+
+/// A page of a list.
+///
+/// | offset | length | what |
+/// |---|---|---|
+/// | 0 | 8 | how many names the circle has in all, big-endian |
+/// | 8 | 16 | a name |
+/// | 24 | 4 | the length n of its bytes, big-endian |
+/// | 28 | n | the bytes; then the next name |
+pub(crate) fn encode_page<'a>(head: u64, items: impl Iterator<Item = (Name, &'a [u8])>) -> Vec<u8> {
+    let mut page = head.to_be_bytes().to_vec();
+    for (name, bytes) in items {
+        page.extend_from_slice(&name.0);
+        page.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        page.extend_from_slice(bytes);
+    }
+    page
+}
+
+/// Reads a page; `None` for anything else.
+pub(crate) fn decode_page(page: &[u8]) -> Option<crate::Listing> {
+    let (head, mut rest) = page.split_first_chunk::<8>()?;
+    let mut items = Vec::new();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_first_chunk::<16>()?;
+        let (len, after) = after.split_first_chunk::<4>()?;
+        let (bytes, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        items.push((Name(*name), Some(bytes.to_vec())));
+        rest = after;
+    }
+    Some(crate::Listing { items, head: u64::from_be_bytes(*head) })
+}
+
+impl IntoResponse for RelayError {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            RelayError::Unauthorized => StatusCode::UNAUTHORIZED,
+            RelayError::NotFound => StatusCode::NOT_FOUND,
+            RelayError::NotItsName | RelayError::Malformed => StatusCode::BAD_REQUEST,
+            RelayError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            RelayError::Url(_) | RelayError::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
+}

@@ -1,0 +1,288 @@
+//! Where a relay keeps things: SQLite or PostgreSQL, one SQL text for both.
+//!
+//! Every table begins with the circle, so that a distributed database can divide them by it. Whoever puts into a
+//! circle first raises its head, in one statement: that row orders the puts of a circle and of no other.
+
+use std::fmt;
+use std::format;
+use std::string::{String, ToString as _};
+use std::time::Duration;
+use std::vec::Vec;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor as _};
+
+use super::Quota;
+use crate::id::{CircleId, Name};
+
+/// Why a relay did not do what was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// There is no token, or it is none of this circle's.
+    Unauthorized,
+    /// There is no such thing.
+    NotFound,
+    /// The bytes do not have the name they came with.
+    NotItsName,
+    /// A request that no client of ours makes.
+    Malformed,
+    /// The circle has used up its quota.
+    Full,
+    /// The URL names no database this program can use: the operator's fault.
+    Url(String),
+    /// The database failed, or is not there.
+    Database(sqlx::Error),
+}
+
+impl fmt::Display for RelayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unauthorized => f.write_str("the token is none of this circle's"),
+            Self::NotFound => f.write_str("there is no such thing"),
+            Self::NotItsName => f.write_str("the bytes do not have this name"),
+            Self::Malformed => f.write_str("malformed"),
+            Self::Full => f.write_str("the circle has used up its quota"),
+            Self::Url(url) => write!(f, "{url} is not a database: memory, sqlite:PATH or postgres://…"),
+            // What a database says may name hosts and tables: that is for the operator's log.
+            Self::Database(_) => f.write_str("the database is not there"),
+        }
+    }
+}
+
+impl std::error::Error for RelayError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for RelayError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The database: a pool of connections, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: AnyPool,
+}
+
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+
+const TABLES: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS circles (circle TEXT PRIMARY KEY, head BIGINT NOT NULL, size BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS tokens (circle TEXT NOT NULL, label TEXT NOT NULL, token TEXT NOT NULL, \
+     PRIMARY KEY (circle, label))",
+    "CREATE TABLE IF NOT EXISTS entries (circle TEXT NOT NULL, name TEXT NOT NULL, number BIGINT NOT NULL, \
+     content BYTES NOT NULL, PRIMARY KEY (circle, name))",
+];
+
+impl Database {
+    /// Opens `memory`, `sqlite:PATH` or `postgres://…`, and makes its tables.
+    pub async fn open(url: &str) -> Result<Self, RelayError> {
+        sqlx::any::install_default_drivers();
+        let (url, connections) = match url {
+            // Each connection to `:memory:` is a database of its own. SQLite has one writer in any case.
+            "memory" => ("sqlite::memory:".to_string(), 1),
+            _ if url.starts_with("sqlite:") && url.len() > 7 => {
+                let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+                (format!("sqlite://{path}?mode=rwc"), 1)
+            }
+            _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => (url.to_string(), 10),
+            _ => return Err(RelayError::Url(url.to_string())),
+        };
+        let sqlite = url.starts_with("sqlite:");
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(Duration::from_secs(10))
+            .after_connect(move |connection, _| {
+                std::boxed::Box::pin(async move {
+                    if sqlite {
+                        connection.execute(PRAGMAS).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect(&url)
+            .await?;
+        for table in TABLES {
+            let table = table.replace("BYTES", if sqlite { "BLOB" } else { "BYTEA" });
+            let made = sqlx::query(sqlx::AssertSqlSafe(table)).execute(&pool).await;
+            // Two relays that start at once race for the catalogue in PostgreSQL: one of them has made it.
+            if let Err(error) = made
+                && !matches!(&error, sqlx::Error::Database(inner) if inner.is_unique_violation())
+            {
+                return Err(error.into());
+            }
+        }
+        Ok(Database { pool })
+    }
+
+    pub(super) async fn is_there(&self) -> Result<(), RelayError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Whether the token is one of the circle's.
+    pub(super) async fn knows(&self, circle: CircleId, token: &str) -> Result<bool, RelayError> {
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM tokens WHERE circle = $1 AND token = $2")
+                .bind(circle.to_string())
+                .bind(token)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.is_some())
+    }
+
+    /// Opens a circle with its first token. `false` if it is open and the token is one of its.
+    pub(super) async fn open_circle(&self, circle: CircleId, token: &str) -> Result<bool, RelayError> {
+        let made = sqlx::query(
+            "INSERT INTO circles (circle, head, size) VALUES ($1, 0, 0) ON CONFLICT (circle) DO NOTHING",
+        )
+        .bind(circle.to_string())
+        .execute(&self.pool)
+        .await?;
+        if made.rows_affected() == 1 {
+            self.add_token(circle, "founder", token, Quota::default()).await?;
+            return Ok(true);
+        }
+        if self.knows(circle, token).await? { Ok(false) } else { Err(RelayError::Unauthorized) }
+    }
+
+    pub(super) async fn add_token(
+        &self,
+        circle: CircleId,
+        label: &str,
+        token: &str,
+        quota: Quota,
+    ) -> Result<(), RelayError> {
+        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM tokens WHERE circle = $1")
+            .bind(circle.to_string())
+            .fetch_one(&self.pool)
+            .await?;
+        if count.unsigned_abs() >= quota.tokens {
+            return Err(RelayError::Full);
+        }
+        sqlx::query(
+            "INSERT INTO tokens (circle, label, token) VALUES ($1, $2, $3) \
+             ON CONFLICT (circle, label) DO UPDATE SET token = excluded.token",
+        )
+        .bind(circle.to_string())
+        .bind(label)
+        .bind(token)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_token(&self, circle: CircleId, label: &str) -> Result<(), RelayError> {
+        sqlx::query("DELETE FROM tokens WHERE circle = $1 AND label = $2")
+            .bind(circle.to_string())
+            .bind(label)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps an entry, durably, unless its name is taken; whether it is new.
+    pub(super) async fn put(
+        &self,
+        circle: CircleId,
+        name: Name,
+        bytes: &[u8],
+        quota: Quota,
+    ) -> Result<bool, RelayError> {
+        let mut transaction = self.pool.begin().await?;
+        // Raising the head takes the circle's row, so that numbers have no holes and come in order.
+        let head: Option<(i64,)> = sqlx::query_as(
+            "UPDATE circles SET head = head + 1, size = size + $2 \
+             WHERE circle = $1 AND head < $3 AND size + $2 <= $4 RETURNING head",
+        )
+        .bind(circle.to_string())
+        .bind(bytes.len() as i64)
+        .bind(i64::try_from(quota.entries).unwrap_or(i64::MAX))
+        .bind(i64::try_from(quota.bytes).unwrap_or(i64::MAX))
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some((head,)) = head else {
+            transaction.rollback().await?;
+            return match self.get(circle, name).await? {
+                Some(_) => Ok(false),
+                None => Err(RelayError::Full),
+            };
+        };
+        let put = sqlx::query(
+            "INSERT INTO entries (circle, name, number, content) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (circle, name) DO NOTHING",
+        )
+        .bind(circle.to_string())
+        .bind(name.to_string())
+        .bind(head)
+        .bind(bytes.to_vec())
+        .execute(&mut *transaction)
+        .await?;
+        if put.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {
+        let head: Option<(i64,)> = sqlx::query_as("SELECT head FROM circles WHERE circle = $1")
+            .bind(circle.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(head.map_or(0, |(head,)| head.unsigned_abs()))
+    }
+
+    /// Entries beyond a number, in order, of about so many bytes at most; and how many there are in all.
+    pub(super) async fn list(
+        &self,
+        circle: CircleId,
+        since: u64,
+        most: usize,
+    ) -> Result<(Vec<(Name, Vec<u8>)>, u64), RelayError> {
+        let head = self.head(circle).await?;
+        let mut items: Vec<(Name, Vec<u8>)> = Vec::new();
+        let (mut size, mut since) = (0, i64::try_from(since).unwrap_or(i64::MAX));
+        loop {
+            let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
+                "SELECT number, name, content FROM entries WHERE circle = $1 AND number > $2 AND number <= $3 \
+                 ORDER BY number LIMIT 256",
+            )
+            .bind(circle.to_string())
+            .bind(since)
+            .bind(i64::try_from(head).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
+            let done = rows.len() < 256;
+            for (number, name, content) in rows {
+                since = number;
+                size += content.len();
+                items.extend(Name::parse(&name).map(|name| (name, content)));
+            }
+            if done || size >= most {
+                return Ok((items, head));
+            }
+        }
+    }
+
+    pub(super) async fn get(&self, circle: CircleId, name: Name) -> Result<Option<Vec<u8>>, RelayError> {
+        let row: Option<(Vec<u8>,)> =
+            sqlx::query_as("SELECT content FROM entries WHERE circle = $1 AND name = $2")
+                .bind(circle.to_string())
+                .bind(name.to_string())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|(content,)| content))
+    }
+}

@@ -1,0 +1,282 @@
+//! A real relay on loopback, over real sockets: on SQLite, and on PostgreSQL where there is one.
+
+use std::boxed::Box;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::{env, path};
+
+use super::*;
+use crate::{
+    Driver, Event as SyncEvent, Folder, Mailbox, Op, RecordId, Replica, Report, Seeded, Suite, conformance,
+};
+
+const CIRCLE: CircleId = CircleId([7; 16]);
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// Serves until the process ends.
+fn serve(database: &str, quota: Quota) -> String {
+    let (send, receive) = mpsc::channel();
+    let database = database.to_string();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let relay = Relay::new(Database::open(&database).await.unwrap(), quota);
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            send.send(listener.local_addr().unwrap()).unwrap();
+            axum::serve(listener, relay.router()).await.unwrap();
+        });
+    });
+    let address: SocketAddr = receive.recv().unwrap();
+    format!("http://{address}")
+}
+
+fn client(base: &str) -> RelayClient {
+    let client = RelayClient::new(RelayUrl::new(base, TOKEN), CIRCLE);
+    client.open().unwrap();
+    client
+}
+
+#[test]
+fn a_relay_on_sqlite_conforms_and_remembers() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("relay.db").display());
+    let base = serve(&url, Quota::default());
+    conformance(|| Box::new(client(&base)));
+    let again = serve(&url, Quota::default());
+    assert_eq!(client(&again).list(0).unwrap().head, 5, "another process finds what the first one kept");
+}
+
+#[test]
+fn two_relays_on_one_postgresql_are_one_relay() {
+    let Some(postgres) = Postgres::start() else {
+        std::println!("skipped: needs PostgreSQL (initdb, postgres)");
+        return;
+    };
+    let (one, two) = (serve(&postgres.url, Quota::default()), serve(&postgres.url, Quota::default()));
+    let mut turn = false;
+    conformance(|| {
+        turn = !turn;
+        Box::new(client(if turn { &one } else { &two }))
+    });
+    // Who waits at one hears of what came in through the other.
+    let (send, receive) = mpsc::channel();
+    let watcher = client(&one);
+    thread::spawn(move || watcher.watch(|head| send.send(head).is_ok()));
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(5));
+    client(&two).put(Name::of(b"sixth"), b"sixth").unwrap();
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(6));
+}
+
+#[test]
+fn a_stranger_and_a_device_that_was_shut_out_get_nothing() {
+    let base = serve("memory", Quota::default());
+    let member = client(&base);
+    let other = "fedcba9876543210fedcba9876543210";
+    let mut stranger = RelayClient::new(RelayUrl::new(&base, other), CIRCLE);
+    let denied = |result: std::io::Result<crate::Listing>| {
+        result.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    assert!(denied(stranger.list(0)));
+    assert!(stranger.open().is_err(), "a circle is not opened twice");
+    assert!(stranger.put(Name::of(b"x"), b"x").is_err());
+    member.let_in("ab12", other).unwrap();
+    assert!(stranger.list(0).is_ok());
+    member.shut_out("ab12").unwrap();
+    assert!(denied(stranger.list(0)));
+    let mut elsewhere = RelayClient::new(RelayUrl::new(&base, TOKEN), CircleId([8; 16]));
+    assert!(denied(elsewhere.list(0)), "a token opens one circle");
+}
+
+#[test]
+fn bytes_under_a_name_that_is_not_theirs_are_refused_and_a_full_circle_says_so() {
+    let base = serve("memory", Quota { entries: 2, ..Quota::default() });
+    let mut member = client(&base);
+    assert!(member.put(Name([1; 16]), b"other bytes").is_err());
+    for number in 0..2_u8 {
+        member.put(Name::of(&[number]), &[number]).unwrap();
+    }
+    let full = member.put(Name::of(&[9]), &[9]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::QuotaExceeded);
+    member.put(Name::of(&[1]), &[1]).expect("what is there already is no more");
+    assert_eq!(member.list(0).unwrap().head, 2);
+    let text = ureq::get(&format!("{base}/metrics")).call().unwrap().into_body().read_to_string().unwrap();
+    assert!(
+        text.contains("doppelkey_relay_puts_total 2\n") && text.contains("doppelkey_relay_refused_total 2\n")
+    );
+    assert_eq!(ureq::get(&format!("{base}/health")).call().unwrap().status(), 200);
+}
+
+#[test]
+fn three_devices_converge_through_a_relay_and_news_come_at_once() {
+    let base = serve("memory", Quota::default());
+    let (replica, effects) = Replica::found(Suite::P256, b"one", 1, Seeded::new(1));
+    let (circle, suite) = (replica.circle(), replica.suite());
+    let mailbox = || -> Vec<Box<dyn Mailbox>> {
+        let client = RelayClient::new(RelayUrl::new(&base, TOKEN), circle);
+        client.open().unwrap();
+        std::vec![Box::new(client)]
+    };
+    let mut devices = std::vec![Driver::new(replica, effects, Vec::new(), mailbox())];
+    devices[0].sync(1).unwrap();
+    for number in 2..4 {
+        let keys = crate::DeviceKeys::generate(suite, &mut Seeded::new(number));
+        let (public, log) = (keys.public().clone(), keys.public().log());
+        let admit = SyncEvent::Admit { keys: public, recovery: false, name: b"next".to_vec() };
+        devices[0].handle(number, admit).unwrap();
+        let welcome = devices[0].replica_mut().welcome(log, b"psk").unwrap();
+        let (replica, effects) = Replica::join(keys, &welcome, b"psk", Seeded::new(9 + number)).unwrap();
+        devices.push(Driver::new(replica, effects, Vec::new(), mailbox()));
+    }
+    let (send, receive) = mpsc::channel();
+    let watcher = RelayClient::new(RelayUrl::new(&base, TOKEN), circle);
+    let head = watcher.clone().list(0).unwrap().head;
+    thread::spawn(move || watcher.watch(|head| send.send(head).is_ok()));
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(head));
+    let record = RecordId([3; 16]);
+    devices[0].handle(9, SyncEvent::Local(std::vec![put(record)])).unwrap();
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(head + 1));
+    for device in &mut devices[1..] {
+        device.sync(10).unwrap();
+        assert!(device.replica().record(record).is_some());
+    }
+}
+
+fn put(record: RecordId) -> Op {
+    Op::Put {
+        record,
+        account: crate::AccountId([1; 8]),
+        core: std::vec![1; 100],
+        registers: Vec::new(),
+        shadows: Vec::new(),
+    }
+}
+
+/// A server that says what it likes to whoever connects, once a connection.
+fn hostile(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(answer);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn whatever_a_relay_answers_a_device_reports_it_and_goes_on() {
+    for answer in [
+        &b""[..],
+        b"\xff\xfe garbage",
+        b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ncut off",
+        // A page that promises an entry of 4 GB.
+        b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n\0\0\0\0\0\0\0\x01nnnnnnnnnnnnnnnn\xff\xff\xff\xff",
+    ] {
+        let base = hostile(answer);
+        let (replica, effects) = Replica::found(Suite::P256, b"one", 1, Seeded::new(1));
+        let url = RelayUrl::new(&base, TOKEN);
+        let mailboxes: Vec<Box<dyn Mailbox>> = std::vec![
+            Box::new(RelayClient::new(url, replica.circle())),
+            Box::new(Folder::open(tempfile::tempdir().unwrap().path()).unwrap()),
+        ];
+        let mut device = Driver::new(replica, effects, Vec::new(), mailboxes);
+        let reports = device.sync(1).unwrap();
+        assert!(
+            reports.iter().any(|report| matches!(report, Report::Unreachable(0, _))),
+            "{:?}: {reports:?}",
+            String::from_utf8_lossy(answer)
+        );
+        let record = RecordId([1; 16]);
+        device.handle(2, SyncEvent::Local(std::vec![put(record)])).unwrap();
+        assert!(device.replica().record(record).is_some());
+    }
+}
+
+#[test]
+fn a_relay_url_keeps_its_token_to_itself() {
+    let url = RelayUrl::parse("https://relay.example/#0123456789abcdef").unwrap();
+    assert_eq!(RelayUrl::parse(&url.to_text()), Some(url.clone()));
+    assert!(!format!("{url:?}").contains("0123456789abcdef"));
+    for wrong in ["relay.example#0123456789abcdef", "https://relay.example/", "https://relay.example/#short"]
+    {
+        assert_eq!(RelayUrl::parse(wrong), None, "{wrong}");
+    }
+}
+
+/// A PostgreSQL of this test's own.
+struct Postgres {
+    server: std::process::Child,
+    url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Postgres {
+    fn start() -> Option<Self> {
+        let programs = programs()?;
+        let directory = tempfile::tempdir().ok()?;
+        let data = directory.path().join("data");
+        // PostgreSQL refuses to run as root.
+        let root = Command::new("id").arg("-u").output().ok()?.stdout == b"0\n";
+        let run = |program: &str| {
+            let mut command = Command::new(if root { "setpriv" } else { program });
+            if root {
+                command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+            }
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        if root {
+            Command::new("chown").arg("postgres:postgres").arg(directory.path()).status().ok()?;
+        }
+        let initdb = programs.join("initdb").display().to_string();
+        let made =
+            run(&initdb).arg("-D").arg(&data).args(["-U", "relay", "-A", "trust", "-N"]).status().ok()?;
+        if !made.success() {
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let postgres = programs.join("postgres").display().to_string();
+        let server = run(&postgres)
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-F", "-k"])
+            .arg(directory.path())
+            .spawn()
+            .ok()?;
+        let url = format!("postgres://relay@127.0.0.1:{port}/postgres");
+        let started = Postgres { server, url, _directory: directory };
+        for _ in 0..200 {
+            let answers = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+            if answers {
+                thread::sleep(Duration::from_millis(300));
+                return Some(started);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        None
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg("-INT").arg(self.server.id().to_string()).status();
+        let _ = self.server.wait();
+    }
+}
+
+/// Where `initdb` and `postgres` are: Debian keeps them off the PATH.
+fn programs() -> Option<path::PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = debian.map(|version| version.path().join("bin"));
+    let places =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    debian.chain(places).find(|place| place.join("initdb").exists() && place.join("postgres").exists())
+}
