@@ -10,6 +10,7 @@ pub mod device;
 mod listener;
 pub mod packets;
 pub mod persona;
+pub mod replicate;
 pub mod uhid;
 pub mod usbip;
 pub mod user_interface;

@@ -16,10 +16,12 @@ mod load;
 mod logging;
 mod persona;
 mod pin;
+mod relay;
 mod relying_party;
 mod reset;
 mod run;
 mod simulate;
+mod sync;
 pub mod vault_options;
 mod verify;
 mod visitor;
@@ -64,6 +66,8 @@ subcommands! {
     Reset => reset,
     RelyingParty => relying_party,
     Verify => verify,
+    Sync => sync,
+    Relay => relay,
     Simulate => simulate,
     Completions => completions,
 }

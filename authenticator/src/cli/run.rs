@@ -9,11 +9,13 @@ use doppelkey_core::{Configuration, Faults, OptionId};
 use serde::Serialize;
 
 use super::kernel::KernelOptions;
+use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
 use crate::device::{Clock, SharedStore};
 use crate::persona::{Authority, Persona};
+use crate::replicate::{Observed, Replication, Service};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
 use crate::{packets, usbip};
@@ -119,8 +121,11 @@ impl Arguments {
         let usbip = self.usbip()?;
         let usbip_address = usbip.as_ref().map(|server| server.address().to_string());
         let fleet = Fleet::new(clock(), usbip);
-        for vault in vaults {
-            fleet.add(self.setup(vault, persona.as_ref()));
+        let mut sync = Vec::new();
+        for (number, vault) in (1..).zip(vaults) {
+            let (setup, service) = self.setup(number, vault, persona.as_ref())?;
+            fleet.add(setup);
+            sync.extend(service);
         }
         let packets = self.packets(&fleet)?;
         let control = self.control(&fleet)?;
@@ -145,13 +150,33 @@ impl Arguments {
         Ok(Some(Persona::load(name, &Authority::of_this_user()?)?))
     }
 
-    fn setup(&self, vault: Vault, persona: Option<&Persona>) -> Setup {
-        Setup {
-            configuration: self.configuration(persona),
-            store: SharedStore::new(vault),
+    /// A device, and what keeps its vault in step with other devices, if it takes part in a circle.
+    fn setup(
+        &self,
+        number: u32,
+        mut vault: Vault,
+        persona: Option<&Persona>,
+    ) -> Result<(Setup, Option<Service>), Failure> {
+        let mut configuration = self.configuration(persona);
+        let path = self.vault.place_of(number)?;
+        let (store, service) = if !self.vault.ephemeral && Replication::is_set_up(&path) {
+            let replication = Replication::load(&mut vault, &path)?;
+            // Passkeys of this device may be copied; whether they are, sync says of each.
+            (configuration.backup_eligible, configuration.backup_state) = (true, false);
+            let (tell, changes) = Service::channel();
+            let store = SharedStore::new(Observed::new(vault, tell.clone()));
+            let service = Service::start(replication, store.clone(), (tell, changes), wall_clock());
+            (store, Some(service))
+        } else {
+            (SharedStore::new(vault), None)
+        };
+        let setup = Setup {
+            configuration,
+            store,
             user: self.user(),
             persona: persona.map_or_else(|| "doppelkey".into(), |persona| persona.name.clone()),
-        }
+        };
+        Ok((setup, service))
     }
 
     fn configuration(&self, persona: Option<&Persona>) -> Configuration {

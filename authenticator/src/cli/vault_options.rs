@@ -46,6 +46,11 @@ impl VaultOptions {
         if self.ephemeral { Ok("memory".into()) } else { self.path() }
     }
 
+    /// Where the vault of the `number`-th device is.
+    pub fn place_of(&self, number: u32) -> Result<PathBuf, Failure> {
+        Ok(numbered(&self.place()?, number))
+    }
+
     fn path(&self) -> Result<PathBuf, Failure> {
         match &self.vault {
             Some(path) => Ok(path.clone()),

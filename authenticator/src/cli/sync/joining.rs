@@ -1,0 +1,231 @@
+//! `doppelkey sync invite | join`.
+
+use std::thread::sleep;
+
+use clap::Args;
+use doppelkey_sync::{DeviceKeys, Event, Invitation, JoinRequest, Mailbox, Name, Report, emoji};
+use getrandom::SysRng;
+use getrandom::rand_core::{Rng as _, UnwrapErr};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+
+use super::{LOOK_EVERY, Opened, confirmed, host_name, now_ms, passkeys, place, say, shown};
+use crate::cli::vault_options::VaultOptions;
+use crate::cli::{Failure, print};
+use crate::replicate::{ReplicateError, Replication};
+
+/// Invite another device: shows a QR code and waits for it
+#[derive(Args)]
+pub(super) struct Invite {
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Admit whoever has the invitation without comparing emoji
+    #[arg(long)]
+    yes: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    wait_s: u64,
+    /// Show only the text
+    #[arg(long)]
+    no_qr: bool,
+}
+
+impl Invite {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut opened = Opened::new(&self.vault)?;
+        let mut replication = opened.replication()?;
+        opened.round(&mut replication)?;
+        let (invitation, label) = self.invitation(&replication)?;
+        self.show(&invitation);
+        let request = self.await_request(&mut opened, &mut replication, &invitation)?;
+        let name = shown(&request.name);
+        eprintln!("{name} asks to join, and shows:  {}", request.emoji);
+        if !confirmed("Does it show the same?", self.yes)? {
+            return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
+        }
+        let log = request.keys.log();
+        let admit = Event::Admit { keys: request.keys, recovery: false, name: request.name };
+        say(&replication.tell(now_ms(), admit)?);
+        let welcome = replication.welcome(log, &invitation.secret).ok_or_else(not_a_member)?;
+        say(&replication.tell(now_ms(), Event::Post(welcome))?);
+        opened.round(&mut replication)?;
+        self.await_arrival(&mut opened, &mut replication, log)?;
+        for relay in
+            replication.places().iter().filter_map(|place| place.relay(replication.replica().circle()))
+        {
+            // The newcomer has a token of its own by now.
+            if let Err(error) = relay.shut_out(&label) {
+                log::warn!("the invitation could not be ended at the relay: {error}");
+            }
+        }
+        log::info!("{name} has joined");
+        Ok(())
+    }
+
+    /// An invitation, and what its token is called at a relay.
+    fn invitation(&self, replication: &Replication) -> Result<(Invitation, String), Failure> {
+        let replica = replication.replica();
+        let mut secret = [0; 16];
+        UnwrapErr(SysRng).fill_bytes(&mut secret);
+        let label = Name::of(&secret).to_string();
+        let place = replication.places().first().ok_or_else(not_a_member)?;
+        let invitation = Invitation {
+            suite: replica.suite(),
+            circle: replica.circle(),
+            founder: replica.founder(),
+            secret,
+            expires_s: now_ms() / 1000 + self.wait_s,
+            mailbox: place.for_newcomer(replica.circle(), &label)?,
+        };
+        Ok((invitation, label))
+    }
+
+    fn show(&self, invitation: &Invitation) {
+        let text = invitation.to_text();
+        if !self.no_qr
+            && let Ok(code) = QrCode::new(&text)
+        {
+            let drawn =
+                code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+            eprintln!("{drawn}");
+        }
+        eprintln!("On the new device, within {} minutes:", self.wait_s.div_ceil(60));
+        eprintln!("  doppelkey sync join {text}");
+        // Alone on standard output, for scripts.
+        print(&format!("{text}\n"));
+    }
+
+    fn await_request(
+        &self,
+        opened: &mut Opened,
+        replication: &mut Replication,
+        invitation: &Invitation,
+    ) -> Result<JoinRequest, Failure> {
+        while now_ms() / 1000 < invitation.expires_s {
+            let reports = replication.round(&mut opened.vault, now_ms())?;
+            let asked = reports.iter().find_map(|report| match report {
+                Report::Letter(letter) => invitation.asked(letter),
+                _ => None,
+            });
+            if let Some(request) = asked {
+                return Ok(request);
+            }
+            sleep(LOOK_EVERY);
+        }
+        Err(Failure::new("nobody came", "invite again, and use the invitation while it is shown"))
+    }
+
+    /// Waits until the newcomer has said something as a member.
+    fn await_arrival(
+        &self,
+        opened: &mut Opened,
+        replication: &mut Replication,
+        log: doppelkey_sync::LogId,
+    ) -> Result<(), Failure> {
+        let until = now_ms() + 60_000;
+        while now_ms() < until {
+            if replication.replica().frontier().get(&log).is_some_and(|entries| *entries > 0) {
+                return Ok(());
+            }
+            sleep(LOOK_EVERY);
+            opened.round(replication)?;
+        }
+        log::warn!("it was admitted and has not been heard of yet: it may be off the net");
+        Ok(())
+    }
+}
+
+fn not_a_member() -> Failure {
+    Failure::new(
+        "this device is no member of its circle any more",
+        "join anew: `doppelkey sync leave`, then `doppelkey sync join` with an invitation",
+    )
+}
+
+/// Join the circle that an invitation is for
+#[derive(Args)]
+pub(super) struct Join {
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// What `doppelkey sync invite` shows on the other device
+    #[arg(value_name = "DOPPELKEY:…")]
+    invitation: String,
+    /// What this device is called [default: the machine's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the mailbox is here, if elsewhere than on the other device: folder:PATH
+    #[arg(long, value_name = "PLACE")]
+    mailbox: Option<String>,
+}
+
+impl Join {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let invitation = Invitation::parse(&self.invitation).ok_or_else(|| {
+            Failure::new(
+                "this is no invitation, or a character of it is wrong",
+                "copy all of the text that begins with DOPPELKEY:",
+            )
+        })?;
+        if now_ms() / 1000 >= invitation.expires_s {
+            return Err(Failure::new("the invitation has expired", "run `doppelkey sync invite` again"));
+        }
+        let mut opened = Opened::new(&self.vault)?;
+        if Replication::is_set_up(&opened.path) {
+            return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
+        }
+        let place = place(self.mailbox.as_deref().unwrap_or(&invitation.mailbox))?;
+        let mut mailbox = place.connect(invitation.circle)?;
+        let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
+        let mut random = UnwrapErr(SysRng);
+        let keys = DeviceKeys::generate(invitation.suite, &mut random);
+        let name = self.name.unwrap_or_else(host_name);
+        let letter = invitation.ask(&keys, name.as_bytes(), &mut random);
+        mailbox.put(Name::of(&letter), &letter).map_err(failed)?;
+        eprintln!("Compare with the other device:  {}", emoji(&letter));
+        let mut since = 0;
+        let welcome = loop {
+            if let Some(welcome) = welcomed(&mut *mailbox, &mut since, &invitation, &keys).map_err(failed)? {
+                break welcome;
+            }
+            if now_ms() / 1000 >= invitation.expires_s {
+                return Err(Failure::new("nobody admitted this device", "ask for a new invitation"));
+            }
+            sleep(LOOK_EVERY);
+        };
+        let path = opened.path.clone();
+        let joined =
+            Replication::join(&mut opened.vault, &path, &invitation, keys, &welcome, place.clone(), now_ms());
+        let mut replication = joined?;
+        opened.round(&mut replication)?;
+        // The first word as a member: what it has now, and so what is backed up.
+        sleep(std::time::Duration::from_millis(doppelkey_sync::ACKNOWLEDGE_AFTER_MS));
+        say(&replication.tell(now_ms(), Event::Tick)?);
+        opened.round(&mut replication)?;
+        let count = passkeys(&mut opened.vault)?;
+        log::info!("joined: {count} passkeys in this vault; `doppelkey run` keeps them in step");
+        Ok(())
+    }
+}
+
+/// The welcome that answers, if it has come.
+fn welcomed(
+    mailbox: &mut dyn Mailbox,
+    since: &mut u64,
+    invitation: &Invitation,
+    keys: &DeviceKeys,
+) -> std::io::Result<Option<Vec<u8>>> {
+    let listing = mailbox.list(*since)?;
+    *since += listing.items.len() as u64;
+    for (name, bytes) in listing.items {
+        let bytes = match bytes {
+            Some(bytes) => Some(bytes),
+            None => mailbox.get(name)?,
+        };
+        if let Some(bytes) = bytes
+            && invitation.accept(keys.clone(), &bytes, UnwrapErr(SysRng)).is_ok()
+        {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,188 @@
+//! `doppelkey sync`: the vault's passkeys on other devices too.
+
+mod circle;
+mod joining;
+mod recovery;
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use doppelkey_core::CredentialStore;
+use doppelkey_sync::{LogId, Member, Replica};
+
+use super::Failure;
+use super::credentials::store_failure;
+use super::vault_options::VaultOptions;
+use crate::replicate::{Place, ReplicateError, Replication, WallClock};
+use crate::vault::Vault;
+
+/// Sync passkeys with your other devices, encrypted from end to end
+///
+/// On the first device (the relay may be your own, `doppelkey relay`, or a folder that Syncthing carries):
+///
+///   doppelkey sync init --mailbox https://relay.example.org
+///   doppelkey sync invite
+///
+/// On the next one, with the text or QR code that `invite` shows:
+///
+///   doppelkey sync join DOPPELKEY:…
+///
+/// From then on `doppelkey run` keeps both in step. Stop it while you use these commands: they open the vault.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(circle::Init),
+    Invite(joining::Invite),
+    Join(joining::Join),
+    Status(circle::Status),
+    Devices(circle::Devices),
+    Revoke(circle::Revoke),
+    Exposed(circle::Exposed),
+    Leave(circle::Leave),
+    #[command(subcommand)]
+    Recovery(recovery::Recovery),
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Init(command) => command.run(),
+            Command::Invite(command) => command.run(),
+            Command::Join(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Devices(command) => command.run(),
+            Command::Revoke(command) => command.run(),
+            Command::Exposed(command) => command.run(),
+            Command::Leave(command) => command.run(),
+            Command::Recovery(command) => command.run(),
+        }
+    }
+}
+
+impl From<ReplicateError> for Failure {
+    fn from(error: ReplicateError) -> Self {
+        Failure::new(&error, error.hint())
+    }
+}
+
+/// How often a mailbox is looked into while somebody waits at the screen.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A vault and where it is.
+struct Opened {
+    vault: Vault,
+    path: PathBuf,
+}
+
+impl Opened {
+    fn new(options: &VaultOptions) -> Result<Self, Failure> {
+        if options.ephemeral {
+            return Err(Failure::new(
+                "a vault in memory takes part in no sync circle",
+                "leave --ephemeral out, or name a vault with --vault PATH",
+            ));
+        }
+        let vault = options.open()?;
+        Ok(Opened { vault, path: options.place()? })
+    }
+
+    fn replication(&mut self) -> Result<Replication, Failure> {
+        Ok(Replication::load(&mut self.vault, &self.path)?)
+    }
+
+    /// One round with the mailboxes, with what went wrong in it said.
+    fn round(&mut self, replication: &mut Replication) -> Result<(), Failure> {
+        say(&replication.round(&mut self.vault, now_ms())?);
+        Ok(())
+    }
+}
+
+/// Says what the user should know.
+fn say(reports: &[doppelkey_sync::Report]) {
+    for report in reports {
+        match report {
+            doppelkey_sync::Report::Alarm(alarm) => log::warn!("{alarm}"),
+            doppelkey_sync::Report::Unreachable(mailbox, error) => {
+                log::warn!("mailbox {mailbox} cannot be reached: {error}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The program's wall clock.
+#[expect(clippy::disallowed_methods, reason = "the program is composed here")]
+pub(super) fn wall_clock() -> WallClock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_millis() as u64)
+    })
+}
+
+fn now_ms() -> u64 {
+    wall_clock()()
+}
+
+/// What this machine is called.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name = shown(name.trim().as_bytes());
+    if name.is_empty() { "a device".into() } else { name }
+}
+
+/// A name that a stranger may have chosen, fit for a terminal.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    name.chars().filter(|character| !character.is_control()).take(40).collect()
+}
+
+/// The member whose name or (start of the) log is this.
+fn find<R: rand_core::CryptoRng>(replica: &Replica<R>, text: &str) -> Result<LogId, Failure> {
+    let live = replica.members().all.iter().filter(|(_, member)| member.is_live());
+    let fits = |log: &LogId, member: &Member| {
+        shown(&member.name) == text || text.len() >= 4 && log.to_string().starts_with(text)
+    };
+    let found: Vec<LogId> = live.filter(|(log, member)| fits(log, member)).map(|(log, _)| *log).collect();
+    match *found {
+        [log] => Ok(log),
+        [] => Err(Failure::new(
+            format_args!("there is no device {text:?} in this circle"),
+            "see `doppelkey sync devices`",
+        )),
+        _ => Err(Failure::new(
+            format_args!("there are several devices {text:?}"),
+            "name one by its id, as in `doppelkey sync devices`",
+        )),
+    }
+}
+
+/// Asks the person at the terminal.
+fn confirmed(question: &str, yes: bool) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("nobody is there to confirm", "say --yes"));
+    }
+    eprint!("{question} Type yes: ");
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    Ok(read.is_ok() && line.trim() == "yes")
+}
+
+fn passkeys(vault: &mut Vault) -> Result<u32, Failure> {
+    vault.len().map_err(store_failure)
+}
+
+fn place(text: &str) -> Result<Place, Failure> {
+    Ok(text.parse::<Place>()?)
+}

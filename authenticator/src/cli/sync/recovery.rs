@@ -1,0 +1,208 @@
+//! `doppelkey sync recovery create | restore`.
+
+use clap::{Args, Subcommand};
+use doppelkey_sync::relay::RelayUrl;
+use doppelkey_sync::{
+    DeviceKeys, Event, Mailbox, Op, POLICY_RECOVERY_CONFIRMED, RECOVERY_SECRET, RecoveryKey, Replica, Share,
+    Suite,
+};
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+
+use super::{Opened, host_name, now_ms, passkeys, place, say};
+use crate::cli::vault_options::VaultOptions;
+use crate::cli::{Failure, print};
+use crate::replicate::{Place, ReplicateError, Replication, label_of};
+
+/// A key on paper that brings everything back when every device is lost
+#[derive(Subcommand)]
+pub(super) enum Recovery {
+    Create(Create),
+    Restore(Restore),
+}
+
+impl Recovery {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Recovery::Create(command) => command.run(),
+            Recovery::Restore(command) => command.run(),
+        }
+    }
+}
+
+/// Make a recovery key, whole or in shares, and print it: write it down, it is not kept
+#[derive(Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// Cut it into shares, such as 2-of-3: any two give it back
+    #[arg(long, value_name = "T-of-N")]
+    shares: Option<String>,
+}
+
+impl Create {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut opened = Opened::new(&self.vault)?;
+        let mut replication = opened.replication()?;
+        let mut random = UnwrapErr(SysRng);
+        let key = RecoveryKey::generate(&mut random);
+        let papers = match &self.shares {
+            None => vec![key.to_text()],
+            Some(text) => {
+                let parts = text
+                    .split_once("-of-")
+                    .and_then(|(needed, of)| Some((needed.parse().ok()?, of.parse().ok()?)));
+                let shares = parts.and_then(|(needed, of)| key.split(needed, of, &mut random));
+                let shares = shares.ok_or_else(|| {
+                    Failure::new(format_args!("{text} is no division"), "write 2-of-3, for example")
+                })?;
+                shares.iter().map(Share::to_text).collect()
+            }
+        };
+        opened.round(&mut replication)?;
+        let keys = key.keys(replication.replica().suite()).public().clone();
+        let log = keys.log();
+        say(&replication
+            .tell(now_ms(), Event::Admit { keys, recovery: true, name: b"recovery key".to_vec() })?);
+        let welcome = replication.welcome(log, RECOVERY_SECRET).ok_or_else(|| {
+            Failure::new("this device is no member of its circle any more", "make the key on one that is")
+        })?;
+        say(&replication.tell(now_ms(), Event::Post(welcome))?);
+        let circle = replication.replica().circle();
+        for relay in replication.places().iter().filter_map(|place| place.relay(circle)) {
+            relay
+                .let_in(&label_of(log), &key.relay_token())
+                .map_err(|error| ReplicateError::Mailbox("the relay".into(), error))?;
+        }
+        for paper in &papers {
+            print(&format!("{paper}\n"));
+        }
+        for place in replication.places() {
+            log::info!("write down, too, where its mailbox is: {place}, circle {circle}");
+        }
+        log::info!("from now on the recovery key counts as a backup");
+        let confirmed = Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value: vec![1] };
+        say(&replication.tell(now_ms(), Event::Local(vec![confirmed]))?);
+        opened.round(&mut replication)
+    }
+}
+
+/// Bring everything back on this device with the recovery key, or enough of its shares
+#[derive(Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    vault: VaultOptions,
+    /// The mailbox of the lost circle: folder:PATH, or https://RELAY
+    #[arg(long, value_name = "PLACE")]
+    mailbox: String,
+    /// The circle, where the mailbox is a relay's [see: `doppelkey sync status`]
+    #[arg(long, value_name = "ID")]
+    circle: Option<String>,
+    /// The key, or its shares
+    #[arg(required = true, value_name = "KEY")]
+    papers: Vec<String>,
+    /// What this device is called [default: the machine's name]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Restore {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let key = self.key()?;
+        let mut opened = Opened::new(&self.vault)?;
+        if Replication::is_set_up(&opened.path) {
+            return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
+        }
+        let place = match place(&self.mailbox)? {
+            Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
+            other => other,
+        };
+        let circle = self.circle.as_deref().map_or(Some(Default::default()), doppelkey_sync::CircleId::parse);
+        let circle = circle.ok_or_else(|| {
+            Failure::new("a circle's id has 32 hexadecimal digits", "copy it from `doppelkey sync status`")
+        })?;
+        let mut mailbox = place.connect(circle)?;
+        let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
+        let held = everything(&mut *mailbox).map_err(failed)?;
+        let mut random = UnwrapErr(SysRng);
+        let (mut paper, _) =
+            held.iter().find_map(|bytes| key.open(Suite::P256, bytes, random).ok()).ok_or_else(|| {
+                Failure::new(
+                    "this key opens nothing in this mailbox",
+                    "is it the circle's, and the newest key?",
+                )
+            })?;
+        held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));
+        let lost: Vec<_> = paper.members().live().filter(|log| *log != paper.log()).collect();
+        let keys = DeviceKeys::generate(paper.suite(), &mut random);
+        let name = self.name.clone().unwrap_or_else(host_name).into_bytes();
+        paper.add_mailbox(0, mailbox.order());
+        let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name };
+        put_all(&mut paper, admit, &mut *mailbox).map_err(failed)?;
+        for log in lost {
+            // Whatever is lost may have been found by somebody.
+            put_all(&mut paper, Event::Revoke { log, why: 1 }, &mut *mailbox).map_err(failed)?;
+        }
+        let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
+            Failure::new(
+                "the recovery key was revoked",
+                "use a device of the circle, or the newest recovery key",
+            )
+        })?;
+        let (replica, effects) =
+            Replica::join(keys, &welcome, b"recovered", random).map_err(ReplicateError::Journal)?;
+        let path = opened.path.clone();
+        let mut replication =
+            Replication::adopt(&mut opened.vault, &path, replica, effects, place.clone(), now_ms())?;
+        opened.round(&mut replication)?;
+        let count = passkeys(&mut opened.vault)?;
+        log::info!("{count} passkeys are back; the devices that were lost are out of the circle");
+        Ok(())
+    }
+
+    fn key(&self) -> Result<RecoveryKey, Failure> {
+        let wrong = || {
+            Failure::new(
+                "this is no recovery key and no complete set of shares, or a character of it is wrong",
+                "copy it as it was printed; dashes and case do not matter",
+            )
+        };
+        if let [paper] = &*self.papers
+            && let Some(key) = RecoveryKey::parse(paper)
+        {
+            return Ok(key);
+        }
+        let shares: Option<Vec<Share>> = self.papers.iter().map(|paper| Share::parse(paper)).collect();
+        shares.and_then(|shares| RecoveryKey::combine(&shares)).ok_or_else(wrong)
+    }
+}
+
+fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
+    let (mut held, mut since) = (Vec::new(), 0);
+    loop {
+        let listing = mailbox.list(since)?;
+        if listing.items.is_empty() {
+            return Ok(held);
+        }
+        since += listing.items.len() as u64;
+        for (name, bytes) in listing.items {
+            held.extend(match bytes {
+                Some(bytes) => Some(bytes),
+                None => mailbox.get(name)?,
+            });
+        }
+    }
+}
+
+fn put_all(
+    replica: &mut Replica<UnwrapErr<SysRng>>,
+    event: Event,
+    mailbox: &mut dyn Mailbox,
+) -> std::io::Result<()> {
+    for effect in replica.handle(now_ms(), event) {
+        if let doppelkey_sync::Effect::Put { name, bytes, .. } = effect {
+            mailbox.put(name, &bytes)?;
+        }
+    }
+    Ok(())
+}

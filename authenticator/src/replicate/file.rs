@@ -1,0 +1,139 @@
+//! The sync file: an append-only log of sealed records.
+//!
+//! | offset | size | each record |
+//! |---|---|---|
+//! | 0 | 4 | length *n* of the sealed bytes, little-endian |
+//! | 4 | 12 | nonce, random |
+//! | 16 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
+//!
+//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0).
+//! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
+//! it was written is refused.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use doppelkey_sync::Journal;
+use getrandom::rand_core::Rng as _;
+use zeroize::Zeroizing;
+
+use super::{ReplicateError, random};
+
+const HEADER: usize = 16;
+/// No record is longer: an entry has at most a megabyte.
+const RECORD_MAX: usize = 2 << 20;
+
+/// What a record says.
+pub(super) enum Line {
+    /// The replica's.
+    Journal(Vec<u8>),
+    /// Where the mailboxes are, one a line.
+    Places(String),
+    /// A record id, and whether the vault has it.
+    Applied([u8; 17]),
+}
+
+/// The file, open for more.
+pub(super) struct File {
+    file: fs::File,
+    cipher: Aes256Gcm,
+    records: u64,
+    length: u64,
+}
+
+impl File {
+    pub(super) fn create(path: &Path, key: &[u8; 32]) -> Result<Self, ReplicateError> {
+        let mut options = OpenOptions::new();
+        options.create_new(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(|error| ReplicateError::File(path.to_owned(), error))?;
+        Ok(File { file, cipher: Aes256Gcm::new(key.into()), records: 0, length: 0 })
+    }
+
+    /// The file and what is in it.
+    pub(super) fn open(path: &Path, key: &[u8; 32]) -> Result<(Self, Vec<Line>), ReplicateError> {
+        let failed = |error| ReplicateError::File(path.to_owned(), error);
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let cipher = Aes256Gcm::new(key.into());
+        let (mut lines, mut rest) = (Vec::new(), bytes.as_slice());
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER>() {
+            let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+            let Some((sealed, after)) = after.split_at_checked(length) else { break };
+            let damaged = || ReplicateError::Damaged(path.to_owned(), lines.len());
+            let nonce: [u8; 12] = header[4..].try_into().expect("a header has 16 bytes");
+            let number = (lines.len() as u64).to_le_bytes();
+            let payload = Payload { msg: sealed, aad: &number };
+            let opened = cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
+            lines.push(Line::read(&Zeroizing::new(opened)).ok_or_else(damaged)?);
+            rest = after;
+        }
+        let length = (bytes.len() - rest.len()) as u64;
+        if !rest.is_empty() {
+            log::warn!("{}: dropped {} bytes that a crash left unfinished", path.display(), rest.len());
+            file.set_len(length).map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(length)).map_err(failed)?;
+        Ok((File { file, cipher, records: lines.len() as u64, length }, lines))
+    }
+
+    /// Adds a record, durably.
+    pub(super) fn append(&mut self, line: &Line) -> io::Result<()> {
+        let plaintext = line.write();
+        let mut nonce = [0; 12];
+        random().fill_bytes(&mut nonce);
+        let number = self.records.to_le_bytes();
+        let payload = Payload { msg: &plaintext, aad: &number };
+        let sealed = self
+            .cipher
+            .encrypt(&Nonce::from(nonce), payload)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"))?;
+        if sealed.len() > RECORD_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"));
+        }
+        let length = (sealed.len() as u32).to_le_bytes();
+        let record = [length.as_slice(), &nonce, &sealed].concat();
+        let written = self.file.write_all(&record).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // Half a record in the middle would be damage: take it back, so that the next try begins clean.
+            self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::Start(self.length))?;
+            return written;
+        }
+        self.records += 1;
+        self.length += record.len() as u64;
+        Ok(())
+    }
+}
+
+impl Journal for File {
+    fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        File::append(self, &Line::Journal(record.to_vec()))
+    }
+}
+
+impl Line {
+    fn write(&self) -> Zeroizing<Vec<u8>> {
+        let (kind, content) = match self {
+            Line::Journal(record) => (0, record.as_slice()),
+            Line::Places(text) => (1, text.as_bytes()),
+            Line::Applied(record) => (2, record.as_slice()),
+        };
+        Zeroizing::new([&[kind], content].concat())
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (kind, content) = bytes.split_first()?;
+        Some(match kind {
+            0 => Line::Journal(content.to_vec()),
+            1 => Line::Places(String::from_utf8(content.to_vec()).ok()?),
+            2 => Line::Applied(content.try_into().ok()?),
+            _ => return None,
+        })
+    }
+}

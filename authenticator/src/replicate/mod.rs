@@ -1,0 +1,305 @@
+//! Replication: the vault's passkeys on all of a user's devices.
+//!
+//! This module ties a [`CredentialStore`] to a [`doppelkey_sync::Replica`]. What the authenticator keeps, changes and
+//! forgets becomes entries; what other devices said becomes changes to the store; and BS is set and cleared as the
+//! replica finds that a passkey would survive the loss of a device (never because it was merely sent away).
+//!
+//! * Only credentials with BE = 1 take part; a device-bound one never leaves.
+//! * An authenticatorReset ends this device's membership and deletes nothing elsewhere.
+//! * A passkey that a new one of its account replaced stays at the other devices, hidden: a registration that the
+//!   relying party never heard of locks nobody out.
+//! * Nothing here is waited for by a ceremony: mailboxes are served by a thread of their own.
+//!
+//! Beside the vault `PATH` lies `PATH.sync`: the replica's journal, sealed under a key in the vault's slot for sync.
+
+mod file;
+mod mailboxes;
+mod observed;
+mod reconcile;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use doppelkey_core::{CredentialStore, Slot, StoreError};
+use doppelkey_sync::{DeviceKeys, Driver, Event, Invitation, Mailbox, OpenError, Replica, Report, Suite};
+use getrandom::SysRng;
+use getrandom::rand_core::{Rng as _, UnwrapErr};
+use zeroize::Zeroizing;
+
+pub use mailboxes::{Place, label as label_of};
+pub use observed::{Change, Observed};
+pub use reconcile::Applied;
+pub use service::Service;
+
+use file::{File, Line};
+
+/// The wall clock, in milliseconds since 1970. Read where the program is composed.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+type Random = UnwrapErr<SysRng>;
+
+/// Why this device does not take part.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReplicateError {
+    /// There is no sync file beside this vault.
+    NotSetUp,
+    /// There is one already.
+    AlreadySetUp(PathBuf),
+    /// The file cannot be read or written.
+    File(PathBuf, io::Error),
+    /// The file is not what was written, at this record.
+    Damaged(PathBuf, usize),
+    /// The journal in it makes no replica.
+    Journal(OpenError),
+    /// The vault failed.
+    Store(StoreError),
+    /// A mailbox cannot be had.
+    Mailbox(String, io::Error),
+    /// No address of a mailbox.
+    NoPlace(String),
+}
+
+impl fmt::Display for ReplicateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSetUp => f.write_str("this vault takes part in no sync circle"),
+            Self::AlreadySetUp(path) => {
+                write!(f, "this vault takes part in a sync circle already ({})", path.display())
+            }
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Damaged(path, at) => {
+                write!(f, "{}: record {at} is not what was written, or of another vault", path.display())
+            }
+            Self::Journal(error) => write!(f, "the sync journal cannot be used: {error}"),
+            Self::Store(StoreError::Full) => f.write_str("the vault is full"),
+            Self::Store(StoreError::Fault) => f.write_str("the vault cannot be read or written"),
+            Self::Mailbox(place, error) => write!(f, "{place}: {error}"),
+            Self::NoPlace(text) => write!(f, "{text} is no mailbox"),
+        }
+    }
+}
+
+impl std::error::Error for ReplicateError {}
+
+impl ReplicateError {
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotSetUp => {
+                "begin a circle with `doppelkey sync init`, or join one with `doppelkey sync join`"
+            }
+            Self::AlreadySetUp(_) => {
+                "see `doppelkey sync status`; to leave the circle: `doppelkey sync leave`"
+            }
+            Self::File(..) => "check the folder's permissions and the space left on the disk",
+            Self::Damaged(..) | Self::Journal(_) => {
+                "put the file back from a backup, or move it away and join the circle anew from another device"
+            }
+            Self::Store(_) => "check the disk the vault is on",
+            Self::Mailbox(..) => "check that the relay runs and can be reached, or that the folder is there",
+            Self::NoPlace(_) => "write folder:PATH, or the https:// address of a relay",
+        }
+    }
+}
+
+impl From<StoreError> for ReplicateError {
+    fn from(error: StoreError) -> Self {
+        ReplicateError::Store(error)
+    }
+}
+
+/// This device's part in a circle: replica, journal, mailboxes, and what of it the vault has.
+pub struct Replication {
+    driver: Driver<Random, File>,
+    applied: Applied,
+    places: Vec<Place>,
+    path: PathBuf,
+}
+
+impl Replication {
+    /// Where the sync file of this vault is.
+    pub fn path_of(vault: &Path) -> PathBuf {
+        let mut path = vault.as_os_str().to_owned();
+        path.push(".sync");
+        path.into()
+    }
+
+    /// Whether this vault takes part in a circle.
+    pub fn is_set_up(vault: &Path) -> bool {
+        Self::path_of(vault).exists()
+    }
+
+    /// Founds a circle on this device, with these mailboxes.
+    pub fn found(
+        store: &mut dyn CredentialStore,
+        vault: &Path,
+        name: &str,
+        places: &[Place],
+        now_ms: u64,
+    ) -> Result<Self, ReplicateError> {
+        let file = Self::new_file(store, vault)?;
+        let (replica, effects) = Replica::found(Suite::P256, name.as_bytes(), now_ms, random());
+        let places = mailboxes::open_circle(places, &replica)?;
+        Self::assemble(replica, effects, file, Applied::default(), places, vault, now_ms)
+    }
+
+    /// Joins with an invitation and the welcome letter that answered it.
+    pub fn join(
+        store: &mut dyn CredentialStore,
+        vault: &Path,
+        invitation: &Invitation,
+        keys: DeviceKeys,
+        welcome: &[u8],
+        place: Place,
+        now_ms: u64,
+    ) -> Result<Self, ReplicateError> {
+        let (replica, effects) =
+            invitation.accept(keys, welcome, random()).map_err(ReplicateError::Journal)?;
+        let file = Self::new_file(store, vault)?;
+        let place = mailboxes::settle_in(place, &replica)?;
+        Self::assemble(replica, effects, file, Applied::default(), vec![place], vault, now_ms)
+    }
+
+    /// Begins with a replica that was made elsewhere: the recovery member's, or one it admitted.
+    pub fn adopt(
+        store: &mut dyn CredentialStore,
+        vault: &Path,
+        replica: Replica<Random>,
+        effects: Vec<doppelkey_sync::Effect>,
+        place: Place,
+        now_ms: u64,
+    ) -> Result<Self, ReplicateError> {
+        let file = Self::new_file(store, vault)?;
+        let place = mailboxes::settle_in(place, &replica)?;
+        Self::assemble(replica, effects, file, Applied::default(), vec![place], vault, now_ms)
+    }
+
+    /// Reads back what an earlier run of the program left.
+    pub fn load(store: &mut dyn CredentialStore, vault: &Path) -> Result<Self, ReplicateError> {
+        let path = Self::path_of(vault);
+        let key = read_key(store)?.filter(|_| path.exists()).ok_or(ReplicateError::NotSetUp)?;
+        let (file, lines) = File::open(&path, &key)?;
+        let (mut journal, mut places, mut applied) = (Vec::new(), Vec::new(), Applied::default());
+        for line in lines {
+            match line {
+                Line::Journal(record) => journal.push(record),
+                Line::Places(text) => places = Place::parse_list(&text)?,
+                Line::Applied(record) => applied.note(&record),
+            }
+        }
+        let replica =
+            Replica::open(journal.iter().map(Vec::as_slice), random()).map_err(ReplicateError::Journal)?;
+        let mailboxes = mailboxes::connect(&places, replica.circle())?;
+        applied.remember(replica.state());
+        let driver = Driver::new(replica, Vec::new(), file, mailboxes);
+        Ok(Replication { driver, applied, places, path })
+    }
+
+    fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<File, ReplicateError> {
+        let path = Self::path_of(vault);
+        if path.exists() {
+            return Err(ReplicateError::AlreadySetUp(path));
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        random().fill_bytes(&mut *key);
+        store.write(Slot::Sync, &*key)?;
+        File::create(&path, &key)
+    }
+
+    fn assemble(
+        replica: Replica<Random>,
+        effects: Vec<doppelkey_sync::Effect>,
+        mut file: File,
+        applied: Applied,
+        places: Vec<Place>,
+        vault: &Path,
+        now_ms: u64,
+    ) -> Result<Self, ReplicateError> {
+        let path = Self::path_of(vault);
+        let failed = |error| ReplicateError::File(path.clone(), error);
+        file.append(&Line::Places(Place::list_text(&places))).map_err(failed)?;
+        let mailboxes = mailboxes::connect(&places, replica.circle())?;
+        let driver = Driver::new(replica, effects, file, mailboxes);
+        let mut replication = Replication { driver, applied, places, path: path.clone() };
+        replication.driver.sync(now_ms).map_err(failed)?;
+        Ok(replication)
+    }
+
+    /// The replica, to be asked.
+    pub fn replica(&self) -> &Replica<Random> {
+        self.driver.replica()
+    }
+
+    /// Where its mailboxes are.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Connections to the mailboxes of this circle, beside the driver's own.
+    pub fn mailboxes(&self) -> Result<Vec<Box<dyn Mailbox>>, ReplicateError> {
+        mailboxes::connect(&self.places, self.replica().circle())
+    }
+
+    /// Takes an event of the user's: admit, revoke, post.
+    pub fn tell(&mut self, now_ms: u64, event: Event) -> Result<Vec<Report>, ReplicateError> {
+        self.driver.handle(now_ms, event).map_err(|error| ReplicateError::File(self.path.clone(), error))
+    }
+
+    /// A welcome letter for a member, bound to a secret both sides know.
+    pub fn welcome(&mut self, log: doppelkey_sync::LogId, secret: &[u8]) -> Option<Vec<u8>> {
+        self.driver.replica_mut().welcome(log, secret)
+    }
+
+    /// One round: the store's changes go out, what is new comes in, and the store is made to agree.
+    pub fn round(
+        &mut self,
+        store: &mut dyn CredentialStore,
+        now_ms: u64,
+    ) -> Result<Vec<Report>, ReplicateError> {
+        let mut reports = self.absorb(store, now_ms)?;
+        let failed = |error| ReplicateError::File(self.path.clone(), error);
+        reports.extend(self.driver.sync(now_ms).map_err(failed)?);
+        reports.extend(self.absorb(store, now_ms)?);
+        Ok(reports)
+    }
+
+    /// The credentials of this vault that take part.
+    pub fn credentials(
+        &self,
+        store: &mut dyn CredentialStore,
+    ) -> Result<Vec<(doppelkey_sync::RecordId, doppelkey_core::Credential)>, ReplicateError> {
+        Ok(reconcile::eligible(store)?.into_iter().collect())
+    }
+
+    /// Removes the sync file: what is left is an ordinary vault.
+    pub fn forget(self) -> Result<(), ReplicateError> {
+        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path, error))
+    }
+
+    /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.
+    fn tick(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
+        self.tell(now_ms, Event::Tick)
+    }
+
+    /// Whether a mailbox tells of news by itself, and how to hear it.
+    fn watchers(&self) -> Vec<doppelkey_sync::relay::RelayClient> {
+        let circle = self.replica().circle();
+        self.places.iter().filter_map(|place| place.relay(circle)).collect()
+    }
+}
+
+fn random() -> Random {
+    UnwrapErr(SysRng)
+}
+
+fn read_key(store: &mut dyn CredentialStore) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+    let mut buffer = Zeroizing::new([0; 1024]);
+    let length = store.read(Slot::Sync, &mut *buffer)?;
+    Ok(length.and_then(|length| buffer.get(..length)?.try_into().ok()).map(Zeroizing::new))
+}

@@ -1,0 +1,272 @@
+//! The store and the replica's state, made to agree.
+//!
+//! Of a passkey that one side has and the other has not, what is right depends on what was before: [`Applied`] is the
+//! memory of that. It is written after the store changed, so a crash in between makes a change come twice, never not
+//! at all, and never as its opposite.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
+use doppelkey_sync::{AccountId, Event, Op, Record, RecordId, Report, State};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::file::Line;
+use super::{ReplicateError, Replication};
+
+/// Registers of a record.
+const USER_NAME: u8 = 1;
+const DISPLAY_NAME: u8 = 2;
+const HIDDEN: u8 = 3;
+
+/// What of the replica's state the store has been given.
+#[derive(Default)]
+pub struct Applied {
+    records: BTreeSet<RecordId>,
+    /// The registers as the store and the replica last agreed on them.
+    registers: BTreeMap<RecordId, Registers>,
+}
+
+type Registers = BTreeMap<u8, Vec<u8>>;
+
+impl Applied {
+    pub(super) fn note(&mut self, line: &[u8; 17]) {
+        let (id, here) = line.split_first_chunk::<16>().expect("a line has 17 bytes");
+        if here == [1] {
+            self.records.insert(RecordId(*id));
+        } else {
+            self.records.remove(&RecordId(*id));
+        }
+    }
+
+    /// After a start: the registers were as the journal says.
+    pub(super) fn remember(&mut self, state: &State) {
+        self.registers = state.records.iter().map(|(id, record)| (*id, registers_of(record))).collect();
+    }
+}
+
+impl Replication {
+    /// Whether everything was forgotten behind our back: by `doppelkey reset`, say, while this did not run.
+    pub(super) fn was_reset(&self, store: &mut dyn CredentialStore) -> Result<bool, StoreError> {
+        let identity = store.read(Slot::Identity, &mut [0; 1024])?;
+        Ok(!self.applied.records.is_empty() && store.is_empty()? && identity.is_none())
+    }
+
+    /// Makes replica and store agree.
+    pub(super) fn absorb(
+        &mut self,
+        store: &mut dyn CredentialStore,
+        now_ms: u64,
+    ) -> Result<Vec<Report>, ReplicateError> {
+        let held = eligible(store)?;
+        let ops = self.local_changes(&held);
+        let mut reports = Vec::new();
+        if !ops.is_empty() {
+            for op in &ops {
+                if let Op::Put { record, .. } = op {
+                    self.mark(*record, true)?;
+                }
+            }
+            reports = self.tell(now_ms, Event::Local(ops))?;
+        }
+        self.apply(store, &held)?;
+        Ok(reports)
+    }
+
+    /// What the store says that the replica does not know.
+    fn local_changes(&self, held: &BTreeMap<RecordId, Credential>) -> Vec<Op> {
+        let state = self.replica().state();
+        let mut ops = Vec::new();
+        for (id, credential) in held {
+            match state.records.get(id) {
+                Some(record) => ops.extend(self.register_changes(*id, credential, record)),
+                None if state.deleted.contains(id) => {}
+                None => {
+                    let account = account_of(credential);
+                    let replaced = state.records.iter().filter(|(other, record)| {
+                        record.account == account
+                            && !held.contains_key(other)
+                            && self.applied.records.contains(other)
+                    });
+                    ops.push(Op::Put {
+                        record: *id,
+                        account,
+                        core: core_of(credential),
+                        registers: registers_in(credential).into_iter().collect(),
+                        shadows: replaced.map(|(other, _)| *other).collect(),
+                    });
+                }
+            }
+        }
+        let shadowed: BTreeSet<RecordId> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Put { shadows, .. } => Some(shadows),
+                _ => None,
+            })
+            .chain(state.records.values().map(|record| &record.shadows))
+            .flatten()
+            .copied()
+            .collect();
+        for id in state.records.keys() {
+            if self.applied.records.contains(id) && !held.contains_key(id) && !shadowed.contains(id) {
+                ops.push(Op::Del { record: *id });
+            }
+        }
+        ops
+    }
+
+    fn register_changes(&self, id: RecordId, credential: &Credential, record: &Record) -> Vec<Op> {
+        let known = self.applied.registers.get(&id);
+        let shadow = self.is_shadow(id, record);
+        registers_in(credential)
+            .into_iter()
+            // That a replaced passkey is hidden here is no wish of anybody's.
+            .filter(|(number, _)| !(shadow && *number == HIDDEN))
+            .filter(|(number, value)| known.is_some_and(|known| known.get(number) != Some(value)))
+            .filter(|(number, value)| {
+                record.registers.get(number).is_none_or(|register| register.value != *value)
+            })
+            // Names change by authenticatorCredentialManagement: that is the user, at a settings page.
+            .map(|(number, value)| Op::Set { record: id, number, value, by_user: number != HIDDEN })
+            .collect()
+    }
+
+    /// Whether another live record of the account was meant to replace this one, and has been confirmed no less.
+    fn is_shadow(&self, id: RecordId, record: &Record) -> bool {
+        let of_account =
+            self.replica().state().records.values().filter(|other| other.account == record.account);
+        let mut shadows = of_account.filter(|other| other.shadows.contains(&id));
+        shadows.any(|other| other.used_s >= record.used_s)
+    }
+
+    /// Gives the store what the replica says that it does not have.
+    fn apply(
+        &mut self,
+        store: &mut dyn CredentialStore,
+        held: &BTreeMap<RecordId, Credential>,
+    ) -> Result<(), ReplicateError> {
+        for (id, credential) in held {
+            if self.replica().state().deleted.contains(id) {
+                store.remove(&credential.id)?;
+                self.mark(*id, false)?;
+                self.applied.registers.remove(id);
+            }
+        }
+        let ids: Vec<RecordId> = self.replica().state().records.keys().copied().collect();
+        for id in ids {
+            let Some(record) = self.replica().record(id) else { continue };
+            let known = held.get(&id);
+            if known.is_none() && self.applied.records.contains(&id) {
+                // Replaced here by a newer passkey of its account.
+                continue;
+            }
+            let Some(mut wanted) = credential_of(record) else {
+                log::warn!("a passkey from another device is of a kind that this version does not know");
+                continue;
+            };
+            wanted.hidden |= self.is_shadow(id, record);
+            wanted.backup_state = self.replica().is_backed_up(id);
+            let registers = registers_of(record);
+            if let Some(known) = known {
+                wanted.order = known.order;
+            }
+            if known != Some(&wanted) {
+                store.put(&wanted, None)?;
+            }
+            self.applied.registers.insert(id, registers);
+            if !self.applied.records.contains(&id) {
+                self.mark(id, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers, durably, whether the store has a record.
+    fn mark(&mut self, id: RecordId, here: bool) -> Result<(), ReplicateError> {
+        let mut line = [0; 17];
+        line[..16].copy_from_slice(&id.0);
+        line[16] = here.into();
+        let path = self.path.clone();
+        let written = self.driver.journal_mut().append(&Line::Applied(line));
+        written.map_err(|error| ReplicateError::File(path, error))?;
+        self.applied.note(&line);
+        Ok(())
+    }
+}
+
+/// The credentials that may leave the device, by record.
+pub(super) fn eligible(
+    store: &mut dyn CredentialStore,
+) -> Result<BTreeMap<RecordId, Credential>, StoreError> {
+    let mut held = BTreeMap::new();
+    let mut after = None;
+    while let Some(first) = store.next_rp(after.as_ref())? {
+        after = Some(first.rp_id_hash);
+        let mut next = Some(first);
+        while let Some(credential) = next {
+            next = store.newest_before(&credential.rp_id_hash, credential.order)?;
+            if credential.backup_eligible {
+                held.insert(record_of(&credential.id), credential);
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// The record of a credential: credential ids are random, so the hash of one is.
+pub(super) fn record_of(id: &[u8]) -> RecordId {
+    let digest = Sha256::new_with_prefix(b"doppelkey record").chain_update(id).finalize();
+    RecordId(digest[..16].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+fn account_of(credential: &Credential) -> AccountId {
+    let digest = Sha256::new_with_prefix(b"doppelkey account")
+        .chain_update(credential.rp_id_hash)
+        .chain_update(&credential.user.id)
+        .finalize();
+    AccountId(digest[..8].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// What of a credential never changes.
+fn core_of(credential: &Credential) -> Vec<u8> {
+    let mut core = credential.clone();
+    (core.user.name, core.user.display_name) = (None, None);
+    (core.order, core.backup_state, core.hidden, core.sign_count) = (0, false, false, None);
+    core.encode().to_vec()
+}
+
+fn registers_in(credential: &Credential) -> Registers {
+    let text = |text: &Option<heapless::String<64>>| {
+        text.as_ref().map_or(Vec::new(), |text| text.as_bytes().to_vec())
+    };
+    Registers::from([
+        (USER_NAME, text(&credential.user.name)),
+        (DISPLAY_NAME, text(&credential.user.display_name)),
+        (HIDDEN, vec![credential.hidden.into()]),
+    ])
+}
+
+fn registers_of(record: &Record) -> Registers {
+    record.registers.iter().map(|(number, register)| (*number, register.value.clone())).collect()
+}
+
+/// The credential of a record, not hidden by more than its register.
+fn credential_of(record: &Record) -> Option<Credential> {
+    let core = Zeroizing::new(record.core.clone());
+    let mut credential = Credential::decode(&core)?;
+    let text = |number: u8| {
+        let value = record
+            .registers
+            .get(&number)
+            .map(|register| register.value.clone())
+            .filter(|value| !value.is_empty());
+        value.and_then(|value| heapless::String::try_from(String::from_utf8(value).ok()?.as_str()).ok())
+    };
+    credential.user.name = text(USER_NAME);
+    credential.user.display_name = text(DISPLAY_NAME);
+    credential.hidden = record.registers.get(&HIDDEN).is_some_and(|register| register.value == [1]);
+    // Whatever another device says: what came over the wire is eligible, and counts nothing.
+    (credential.backup_eligible, credential.sign_count) = (true, None);
+    Some(credential)
+}

@@ -1,0 +1,322 @@
+//! Sync as a user has it: three `doppelkey run` with three vaults, one relay, one relying party, real sockets.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use doppelkey::client::Client;
+use doppelkey::usbip::client::UsbIpConnection;
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use serde_json::{Value, json};
+
+/// Long enough for a loaded machine; whatever is waited for comes in a second or two.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// BS in authenticator data's flags (WebAuthn §6.1).
+const BS: u8 = 0x10;
+const BE: u8 = 0x08;
+
+#[test]
+fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
+    let world = World::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| world.vault(name));
+
+    // A circle of three.
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--name", "a"]);
+    let status = world.json(&a, &["sync", "status", "--json"]);
+    for newcomer in [&b, &c] {
+        world.join(&a, newcomer);
+    }
+    let devices = world.ok(&a, &["sync", "devices", "--json"]);
+    assert_eq!(devices.lines().count(), 3, "{devices}");
+
+    // Made on the first, used on all three; BS says when that became true.
+    let (run_a, run_b, run_c) = (world.run(&a), world.run(&b), world.run(&c));
+    let flags = world.sign_up("mona@example.com", &run_a);
+    assert_eq!(flags & (BE | BS), BE, "at first it is on one device only, and says so");
+    for run in [&run_b, &run_c] {
+        world.eventually("the passkey signs in elsewhere", || world.sign_in(run).is_ok());
+    }
+    world.eventually("BS is set once another device has it", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & (BE | BS) == BE | BS)
+    });
+
+    // Deleted on one, gone on all.
+    let spare = world.sign_up("spare@example.com", &run_b);
+    assert_eq!(spare & BE, BE);
+    drop(run_b);
+    let listed = world.json(&b, &["credentials", "list", "--json"]);
+    let id =
+        listed.as_array().unwrap().iter().find(|entry| entry.to_string().contains("spare@")).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    world.ok(&b, &["credentials", "delete", &id]);
+    let run_b = world.run(&b);
+    drop((run_a, run_c));
+    for device in [&a, &c] {
+        let run = world.run(device);
+        sleep(Duration::from_secs(2));
+        drop(run);
+        let listed = world.ok(device, &["credentials", "list", "--json"]);
+        assert!(listed.contains("mona@") && !listed.contains("spare@"), "{listed}");
+    }
+
+    // A revoked device learns nothing new.
+    world.ok(&a, &["sync", "revoke", "c", "--yes"]);
+    let (run_a, run_c) = (world.run(&a), world.run(&c));
+    world.sign_up("later@example.com", &run_a);
+    drop(run_b);
+    world.eventually("the others go on", || {
+        drop(world.run_for(&b, Duration::from_secs(1)));
+        world.ok(&b, &["credentials", "list", "--json"]).contains("later@")
+    });
+    drop(run_c);
+    let listed = world.ok(&c, &["credentials", "list", "--json"]);
+    assert!(listed.contains("mona@") && !listed.contains("later@"), "{listed}");
+    drop(run_a);
+
+    // Every device is lost; the recovery key brings everything back.
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    let circle = status["circle"].as_str().unwrap().to_owned();
+    for lost in [&a, &b, &c] {
+        std::fs::remove_file(lost).unwrap();
+    }
+    let d = world.vault("d");
+    let restore =
+        ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle, key.trim()];
+    world.ok(&d, &restore);
+    let run_d = world.run(&d);
+    world.sign_in(&run_d).expect("a passkey of the lost devices signs in");
+    drop(run_d);
+    let listed = world.ok(&d, &["credentials", "list", "--json"]);
+    assert!(listed.contains("mona@") && listed.contains("later@") && !listed.contains("spare@"), "{listed}");
+}
+
+/// A relay, a relying party, and a folder for vaults.
+struct World {
+    folder: tempfile::TempDir,
+    relay: Server,
+    party: Server,
+}
+
+/// A child of this test with what its ready line said. Ended when dropped.
+struct Server {
+    child: Child,
+    ready: Value,
+    url: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = doppelkey(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{arguments:?} says {line:?}"));
+        let url = ready["url"].as_str().unwrap_or_default().to_owned();
+        Server { child, ready, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        let status = self.child.wait().unwrap();
+        assert!(status.success() || std::thread::panicking(), "it ends with {status}");
+    }
+}
+
+fn doppelkey(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("relay.db").display());
+        World {
+            relay: Server::start(&["relay", "--listen", "127.0.0.1:0", "--db", &database, "--json"]),
+            party: Server::start(&[
+                "relying-party",
+                "--listen",
+                "127.0.0.1:0",
+                "--db",
+                "memory",
+                "--dev",
+                "--json",
+            ]),
+            folder,
+        }
+    }
+
+    fn vault(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, vault: &Path, arguments: &[&str]) -> Command {
+        let mut command = doppelkey(arguments);
+        let custody = format!("file:{}.key", vault.display());
+        command.arg("--vault").arg(vault).args(["--custody", &custody]);
+        command
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    fn ok(&self, vault: &Path, arguments: &[&str]) -> String {
+        let output = self.command(vault, arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, vault: &Path, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(vault, arguments)).unwrap()
+    }
+
+    fn join(&self, by: &Path, newcomer: &Path) {
+        let mut invite = self.command(by, &["sync", "invite", "--yes", "--no-qr"]);
+        let mut invite = invite.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut text = String::new();
+        BufReader::new(invite.stdout.take().unwrap()).read_line(&mut text).unwrap();
+        let name = newcomer.file_name().unwrap().to_str().unwrap();
+        self.ok(newcomer, &["sync", "join", text.trim(), "--name", name]);
+        assert!(invite.wait().unwrap().success());
+    }
+
+    fn run(&self, vault: &Path) -> Server {
+        let custody = format!("file:{}.key", vault.display());
+        let vault = vault.display().to_string();
+        Server::start(&[
+            "run",
+            "--vault",
+            &vault,
+            "--custody",
+            &custody,
+            "--user",
+            "auto",
+            "--sensor",
+            "on",
+            "--usbip",
+            "127.0.0.1:0",
+            "--control",
+            "off",
+            "--json",
+        ])
+    }
+
+    fn run_for(&self, vault: &Path, time: Duration) -> Server {
+        let server = self.run(vault);
+        sleep(time);
+        server
+    }
+
+    /// Signs up with a passkey of this device; the flags it came with.
+    fn sign_up(&self, email: &str, device: &Server) -> u8 {
+        let mut visitor = Visitor::new(&self.party.url);
+        visitor.form("/signup", &[("email", email)]);
+        let options = visitor.json("/signup/passkey/options", &json!({})).unwrap();
+        let response = client(device).create(self.party.url.as_str(), &options).unwrap();
+        visitor.json("/signup/passkey", &response).unwrap();
+        flags(&response)
+    }
+
+    /// Signs in with whatever passkey this device has; the flags it came with.
+    fn sign_in(&self, device: &Server) -> Result<u8, String> {
+        let mut visitor = Visitor::new(&self.party.url);
+        let options = visitor.json("/login/passkey/options", &json!({}))?;
+        let response =
+            client(device).get(self.party.url.as_str(), &options).map_err(|error| error.to_string())?;
+        visitor.json("/login/passkey", &response)?;
+        Ok(flags(&response))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a deadline, so that a failure does not hang")]
+    fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the client is composed here")]
+fn client(device: &Server) -> Client {
+    let address = device.ready["usbip"].as_str().unwrap().parse().unwrap();
+    let busid = device.ready["busids"][0].as_str().unwrap();
+    let connection = UsbIpConnection::attach(address, busid).unwrap();
+    let start = Instant::now();
+    Client::new(connection, Arc::new(move || start.elapsed()), UnwrapErr(SysRng)).unwrap()
+}
+
+/// The flags of a response's authenticator data (WebAuthn §6.1).
+fn flags(response: &Value) -> u8 {
+    let data = response["response"]["authenticatorData"].as_str().unwrap();
+    BASE64_URL_SAFE_NO_PAD.decode(data).unwrap()[32]
+}
+
+/// A browser, as far as the relying party can tell.
+struct Visitor {
+    agent: ureq::Agent,
+    base: String,
+    origin: String,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Visitor {
+    fn new(origin: &str) -> Self {
+        let config = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false);
+        Visitor {
+            agent: config.build().into(),
+            base: origin.replacen("://localhost:", "://127.0.0.1:", 1),
+            origin: origin.to_owned(),
+            cookies: BTreeMap::new(),
+        }
+    }
+
+    fn form(&mut self, path: &str, fields: &[(&str, &str)]) {
+        let request = self.request(path);
+        let response = request.send_form(fields.iter().copied()).unwrap();
+        self.keep_cookies(&response);
+    }
+
+    fn json(&mut self, path: &str, body: &Value) -> Result<Value, String> {
+        let request = self.request(path);
+        let mut response = request.content_type("application/json").send(body.to_string()).unwrap();
+        self.keep_cookies(&response);
+        let text = response.body_mut().read_to_string().unwrap();
+        if !response.status().is_success() {
+            return Err(text);
+        }
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
+    fn request(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let (_, host) = self.origin.split_once("://").unwrap();
+        self.agent
+            .post(format!("{}{path}", self.base))
+            .header("Origin", &self.origin)
+            .header("Sec-Fetch-Site", "same-origin")
+            .header("Host", host)
+            .header("Cookie", cookies.join("; "))
+    }
+
+    fn keep_cookies<B>(&mut self, response: &ureq::http::Response<B>) {
+        for cookie in response.headers().get_all("set-cookie") {
+            let (name, rest) = cookie.to_str().unwrap().split_once('=').unwrap();
+            let value = rest.split(';').next().unwrap_or_default();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
