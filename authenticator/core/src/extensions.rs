@@ -7,7 +7,6 @@ mod cred_blob;
 mod cred_protect;
 pub(crate) mod hmac_secret;
 mod large_blob_key;
-mod pin_policy;
 mod uvm;
 
 use heapless::Vec;
@@ -35,8 +34,10 @@ pub(crate) struct Creation {
     salts: Option<Salts>,
     cred_blob: Option<cred_blob::Blob>,
     large_blob_key: bool,
-    min_pin_length: bool,
-    pin_complexity_policy: bool,
+    /// minPinLength (§12.5): what to tell, if this RP was named by an administrator.
+    min_pin_length: Option<u8>,
+    /// pinComplexityPolicy (§12.9): likewise.
+    pin_complexity_policy: Option<bool>,
     third_party_payment: bool,
     uvm: bool,
 }
@@ -52,8 +53,15 @@ pub(crate) struct Assertion {
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Reads makeCredential's extension inputs; those not offered are ignored.
-    pub(crate) fn creation_extensions(&mut self, inputs: Map<'_>, discoverable: bool) -> Step<Creation> {
+    pub(crate) fn creation_extensions(
+        &mut self,
+        inputs: Map<'_>,
+        discoverable: bool,
+        rp_id_hash: &[u8; 32],
+        settings: &Settings,
+    ) -> Step<Creation> {
         let input = self.inputs(inputs);
+        let told = settings.tells_pin_policy(rp_id_hash);
         let flag = |extension| input(extension).map_or(Ok(false), Item::boolean);
         let mut creation = Creation {
             protection: input(Extension::CredProtect).map(cred_protect::read).transpose()?,
@@ -64,8 +72,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 None => None,
             },
             large_blob_key: large_blob_key::read(input(Extension::LargeBlobKey), discoverable)?,
-            min_pin_length: flag(Extension::MinPinLength)?,
-            pin_complexity_policy: flag(Extension::PinComplexityPolicy)?,
+            min_pin_length: (flag(Extension::MinPinLength)? && told).then_some(settings.min_pin_length),
+            pin_complexity_policy: (flag(Extension::PinComplexityPolicy)? && told)
+                .then_some(settings.pin_complexity),
             third_party_payment: flag(Extension::ThirdPartyPayment)?,
             uvm: flag(Extension::Uvm)?,
         };
@@ -126,11 +135,9 @@ impl Creation {
         &self,
         credential: &Credential,
         configuration: &Configuration,
-        settings: &Settings,
         verification: Verification,
         rng: &mut impl CryptoRng,
     ) -> Step<Outputs> {
-        let told = settings.tells_pin_policy(&credential.rp_id_hash);
         written(&configuration.faults, |outputs| {
             if self.uvm {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
@@ -145,15 +152,15 @@ impl Creation {
             if self.hmac_secret {
                 outputs.text(Extension::HmacSecret.name()).boolean(true);
             }
-            if self.min_pin_length && told {
-                pin_policy::write_min_length(settings, outputs.text(Extension::MinPinLength.name()));
+            if let Some(length) = self.min_pin_length {
+                outputs.text(Extension::MinPinLength.name()).unsigned(u64::from(length));
             }
             if let Some((salts, random)) = self.salts.as_ref().zip(credential.cred_random.as_ref()) {
                 let output = salts.output(random, verification.uv(), rng);
                 outputs.text(Extension::HmacSecretMc.name()).bytes(&output);
             }
-            if self.pin_complexity_policy && told {
-                pin_policy::write_complexity(settings, outputs.text(Extension::PinComplexityPolicy.name()));
+            if let Some(in_force) = self.pin_complexity_policy {
+                outputs.text(Extension::PinComplexityPolicy.name()).boolean(in_force);
             }
             Ok(())
         })

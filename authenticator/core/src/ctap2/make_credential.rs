@@ -92,7 +92,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let attestation = self.chosen_attestation(&request, &settings)?; // steps 9 and 19
         let rp_id_hash = Sha256::digest(request.rp_id.as_bytes()).into();
         self.authorized_to_create(now, verification, token, &request.client_data_hash, &rp_id_hash)?; // step 11
-        let extensions = self.creation_extensions(request.extensions, discoverable)?;
+        let extensions =
+            self.creation_extensions(request.extensions, discoverable, &rp_id_hash, &settings)?;
         let excluded = self.is_excluded(excluded, &rp_id_hash, verification.uv())?; // step 12
         let ready = Ready {
             client_data_hash: request.client_data_hash,
@@ -235,25 +236,30 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             credential.sign_count.unwrap_or(0),
         );
         data.attest(&self.configuration.aaguid, &credential.id, &credential.key, faults)?;
-        data.extend(&self.creation_outputs(ready, &credential)?)?;
+        data.extend(&ready.extensions.outputs(
+            &credential,
+            &self.configuration,
+            ready.verification,
+            &mut self.rng,
+        )?)?;
         let signed = data.signed_with(&ready.client_data_hash)?;
         self.write_attestation_object(ready, &credential, &signed, response)?;
-        if ready.discoverable || self.keeps_undiscoverable(ready.algorithm) {
+        if self.is_stored(ready) {
             self.keep(&credential)?;
         }
         self.pin.spend(); // step 14.3
         Ok(Reply::Done)
     }
 
-    /// Whether a credential that is not discoverable is kept in the store all the same: by configuration, or because
-    /// its key is too long for an id.
-    fn keeps_undiscoverable(&self, algorithm: Algorithm) -> bool {
-        self.configuration.keep_all_credentials || !wrapped::fits(algorithm)
+    /// Whether the credential goes into the store. One that is not discoverable does by configuration, or because its
+    /// key is too long for an id.
+    fn is_stored(&self, ready: &Ready) -> bool {
+        ready.discoverable || self.configuration.keep_all_credentials || !wrapped::fits(ready.algorithm)
     }
 
     /// Steps 16 and 17, but for keeping it.
     fn new_credential(&mut self, ready: &Ready) -> Step<Credential> {
-        let stored = ready.discoverable || self.keeps_undiscoverable(ready.algorithm);
+        let stored = self.is_stored(ready);
         let key = PrivateKey::generate(ready.algorithm, &mut self.rng);
         let backup_eligible = stored && self.configuration.backup_eligible;
         let mut credential = Credential {
@@ -389,22 +395,6 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             2 => Ok(true),
             _ => Err(Status::InvalidOption),
         }
-    }
-
-    /// Step 15: the outputs of extensions.
-    fn creation_outputs(
-        &mut self,
-        ready: &Ready,
-        credential: &Credential,
-    ) -> Step<crate::extensions::Outputs> {
-        let settings = self.settings()?;
-        ready.extensions.outputs(
-            credential,
-            &self.configuration,
-            &settings,
-            ready.verification,
-            &mut self.rng,
-        )
     }
 }
 
