@@ -242,8 +242,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let (protocol, parameter) = self.pin_uv_auth(parameters, PIN_UV_AUTH_PROTOCOL, PIN_UV_AUTH_PARAM)?;
         let raw = raw_subparameters(parameters, subcommand);
         let message = [&[subcommand][..], raw];
-        if self.pin.verify_persistent(&mut self.store, protocol, &message, parameter).is_ok() {
-            return Ok(());
+        match self.pin.verify_persistent(&mut self.store, protocol, &message, parameter) {
+            Err(Status::PinAuthInvalid) => {}
+            settled => return settled,
         }
         self.pin.verify(now, protocol, &message, parameter, Permissions::CREDENTIAL_MANAGEMENT)?;
         match self.pin.bound_to(now) {
