@@ -1,0 +1,166 @@
+//! Nordic nRF52840 dongle (PCA10059). Button: SW1, P1.06 (down is low). LED: LD1, P0.06 (lit is low).
+//!
+//! | flash | what |
+//! |---|---|
+//! | 0x0000_1000 to 0x000B_FFFF | this program; below is the master boot record |
+//! | 0x000C_0000 to 0x000D_FFFF | the store: two banks of 64 kB. Never moves |
+//! | 0x000E_0000 to 0x000F_FFFF | the boot loader |
+//!
+//! The erase of a page takes 85 ms, in which the chip executes nothing.
+#![no_std]
+#![no_main]
+
+use core::mem::MaybeUninit;
+
+use cortex_m_rt::{entry, exception};
+use doppelkey_core::{Authenticator, Configuration, Message, Time};
+use doppelkey_firmware::flash_store::FlashStore;
+use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
+use doppelkey_firmware::rng::{EntropySource, Rng};
+use doppelkey_firmware::worker::{self, Board, Worker};
+use embedded_hal::digital::{InputPin, OutputPin, PinState};
+use nrf52840_hal::clocks::{Clocks, ExternalOscillator, Internal, LfOscStopped};
+use nrf52840_hal::gpio::{Input, Level, Output, Pin, PullUp, PushPull, p0, p1};
+use nrf52840_hal::nvmc::Nvmc;
+use nrf52840_hal::pac::{self, interrupt};
+use nrf52840_hal::usbd::{UsbPeripheral, Usbd};
+use nrf52840_hal::wdt::{Watchdog, WatchdogHandle, count, handles::HdlN};
+use panic_halt as _;
+use usb_device::bus::UsbBusAllocator;
+use zeroize::Zeroizing;
+
+type Bus = Usbd<UsbPeripheral<'static>>;
+
+static PORT: SharedPort<Bus> = SharedPort::new();
+
+#[entry]
+fn main() -> ! {
+    let peripherals = pac::Peripherals::take().expect("taken once");
+    let mut core = pac::CorePeripherals::take().expect("taken once");
+    let clocks = Clocks::new(peripherals.CLOCK).enable_ext_hfosc();
+    let clocks = cortex_m::singleton!(: Clocks<ExternalOscillator, Internal, LfOscStopped> = clocks);
+    let clocks = clocks.expect("taken once");
+    start_counting(&peripherals.TIMER0);
+    let port_0 = p0::Parts::new(peripherals.P0);
+    let port_1 = p1::Parts::new(peripherals.P1);
+    let watchdog = Watchdog::try_new(peripherals.WDT).ok().map(|mut watchdog| {
+        watchdog.set_lfosc_ticks(5 * 32_768);
+        watchdog.activate::<count::One>().handles.0.degrade()
+    });
+    let mut board = Dongle {
+        button: port_1.p1_06.into_pullup_input().degrade(),
+        led: port_0.p0_06.into_push_pull_output(Level::High).degrade(),
+        watchdog,
+    };
+
+    // Whatever a power cut left is put in order before the platform can see the device.
+    let mut entropy = Hardware(nrf52840_hal::Rng::new(peripherals.RNG));
+    let flash = Nvmc::new(peripherals.NVMC, store_memory());
+    let place =
+        cortex_m::singleton!(: MaybeUninit<FlashStore<Nvmc<pac::NVMC>, Rng, 100>> = MaybeUninit::uninit());
+    let (store, rng) =
+        worker::prepare(&mut board, &mut entropy, flash, root_key(), place.expect("taken once"));
+    let authenticator = Authenticator::new(store, rng, Configuration::small());
+    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let mut worker = Worker::new(authenticator, request, response);
+
+    let bus = UsbBusAllocator::new(Usbd::new(UsbPeripheral::new(peripherals.USBD, clocks)));
+    let bus = cortex_m::singleton!(: UsbBusAllocator<Bus> = bus).expect("taken once");
+    PORT.start(cortex_m::singleton!(: UsbPort<'static, Bus> = UsbPort::new(bus)).expect("taken once"));
+    core.SYST.set_reload(64_000 * 5);
+    core.SYST.clear_current();
+    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
+    core.SYST.enable_interrupt();
+    core.SYST.enable_counter();
+    #[expect(unsafe_code, reason = "no critical section depends on this interrupt being off")]
+    // SAFETY: the handler below is ready.
+    unsafe {
+        pac::NVIC::unmask(pac::Interrupt::USBD);
+    }
+    worker.run(&mut board)
+}
+
+#[interrupt]
+fn USBD() {
+    PORT.poll(now());
+}
+
+#[exception]
+fn SysTick() {
+    PORT.poll(now());
+}
+
+/// A timer of 32 bits that counts microseconds: for 71 minutes, after which only a keepalive may come late once.
+fn start_counting(timer: &pac::TIMER0) {
+    timer.bitmode.write(|w| w.bitmode()._32bit());
+    #[expect(unsafe_code, reason = "a field without a name for its values")]
+    // SAFETY: 2⁴ divides the 16 MHz.
+    timer.prescaler.write(|w| unsafe { w.prescaler().bits(4) });
+    timer.tasks_start.write(|w| w.tasks_start().set_bit());
+}
+
+fn now() -> Time {
+    #[expect(unsafe_code, reason = "the timer's counter is read by the thread and by interrupts")]
+    // SAFETY: the timer has no other user.
+    let timer = unsafe { &*pac::TIMER0::ptr() };
+    critical_section::with(|_| {
+        timer.tasks_capture[0].write(|w| w.tasks_capture().set_bit());
+        Time::from_micros(timer.cc[0].read().bits().into())
+    })
+}
+
+struct Dongle {
+    button: Pin<Input<PullUp>>,
+    led: Pin<Output<PushPull>>,
+    watchdog: Option<WatchdogHandle<HdlN>>,
+}
+
+impl Board for Dongle {
+    fn now(&self) -> Time {
+        now()
+    }
+
+    fn with_port<T>(&mut self, work: impl FnOnce(&mut Port) -> T) -> T {
+        PORT.with(work)
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        let Ok(down) = self.button.is_low();
+        down
+    }
+
+    fn light(&mut self, lit: bool) {
+        let Ok(()) = self.led.set_state(PinState::from(!lit));
+    }
+
+    fn feed_watchdog(&mut self) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.pet();
+        }
+    }
+
+    fn wait(&mut self) {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// The chip's random number generator, which corrects its own bias.
+struct Hardware(nrf52840_hal::Rng);
+
+impl EntropySource for Hardware {
+    fn sample(&mut self) -> u8 {
+        self.0.random_u8()
+    }
+}
+
+#[expect(unsafe_code, reason = "the store's part of the flash is memory that the language knows nothing of")]
+fn store_memory() -> &'static mut [u8] {
+    // SAFETY: no section of this program lies there, and this is called once.
+    unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(0xC_0000), 128 * 1024) }
+}
+
+/// APPROTECT is the operator's to set; until then a probe reads this key with the rest.
+fn root_key() -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(*b"an nRF52840 without APPROTECT...")
+}

@@ -1,0 +1,198 @@
+//! STM32F405RG, as on Olimex's STM32-H405: button on PA0 (down is high), LED on PC12 (lit is low), crystal of 8 MHz.
+//!
+//! | flash | what |
+//! |---|---|
+//! | 0x0800_0000 to 0x080B_FFFF | this program |
+//! | 0x080C_0000 to 0x080F_FFFF | the store: two banks, the chip's last two sectors of 128 kB. Never moves |
+//!
+//! A sector's erase takes up to two seconds, in which the chip executes nothing: one at the first start, and one whenever
+//! a bank is full.
+#![no_std]
+#![no_main]
+
+use core::cell::Cell;
+use core::mem::MaybeUninit;
+
+use cortex_m::peripheral::DWT;
+use cortex_m_rt::{entry, exception};
+use critical_section::Mutex;
+use doppelkey_core::{Authenticator, Configuration, Message, Time};
+use doppelkey_firmware::flash_store::FlashStore;
+use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
+use doppelkey_firmware::rng::{EntropySource, Rng};
+use doppelkey_firmware::worker::{self, Board, Worker};
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+use panic_halt as _;
+use stm32f4xx_hal::flash::{FlashExt as _, LockedFlash};
+use stm32f4xx_hal::gpio::{Input, Output, PA0, PC12};
+use stm32f4xx_hal::hal_02::blocking::rng::Read as _;
+use stm32f4xx_hal::otg_fs::{USB, UsbBus, UsbBusType};
+use stm32f4xx_hal::pac::{self, interrupt};
+use stm32f4xx_hal::prelude::*;
+use stm32f4xx_hal::rcc::Config;
+use stm32f4xx_hal::watchdog::IndependentWatchdog;
+use usb_device::bus::UsbBusAllocator;
+use zeroize::Zeroizing;
+
+static PORT: SharedPort<UsbBusType> = SharedPort::new();
+
+#[entry]
+fn main() -> ! {
+    let peripherals = pac::Peripherals::take().expect("taken once");
+    let mut core = cortex_m::Peripherals::take().expect("taken once");
+    let clocks = Config::hse(8.MHz()).sysclk(168.MHz()).require_pll48clk();
+    let mut rcc = peripherals.RCC.freeze(clocks);
+    core.DCB.enable_trace();
+    core.DWT.enable_cycle_counter();
+    let port_a = peripherals.GPIOA.split(&mut rcc);
+    let port_c = peripherals.GPIOC.split(&mut rcc);
+    let mut board = H405 {
+        button: port_a.pa0.into_floating_input(),
+        led: port_c.pc12.into_push_pull_output(),
+        watchdog: IndependentWatchdog::new(peripherals.IWDG),
+    };
+
+    // Whatever a power cut left is put in order before the platform can see the device.
+    let mut entropy = Hardware(peripherals.RNG.constrain(&mut rcc));
+    let flash = Flash(LockedFlash::new(peripherals.FLASH));
+    let place = cortex_m::singleton!(: MaybeUninit<FlashStore<Flash, Rng, 100>> = MaybeUninit::uninit());
+    let (store, rng) =
+        worker::prepare(&mut board, &mut entropy, flash, root_key(), place.expect("taken once"));
+    let authenticator = Authenticator::new(store, rng, Configuration::small());
+    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
+    let mut worker = Worker::new(authenticator, request, response);
+
+    let usb = (peripherals.OTG_FS_GLOBAL, peripherals.OTG_FS_DEVICE, peripherals.OTG_FS_PWRCLK);
+    let usb = USB::new(usb, (port_a.pa11, port_a.pa12), &rcc.clocks);
+    let memory = cortex_m::singleton!(: [u32; 320] = [0; 320]).expect("taken once");
+    let bus =
+        cortex_m::singleton!(: UsbBusAllocator<UsbBusType> = UsbBus::new(usb, memory)).expect("taken once");
+    PORT.start(cortex_m::singleton!(: UsbPort<'static, UsbBusType> = UsbPort::new(bus)).expect("taken once"));
+    core.SYST.set_reload(168_000 * 5);
+    core.SYST.clear_current();
+    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
+    core.SYST.enable_interrupt();
+    core.SYST.enable_counter();
+    #[expect(unsafe_code, reason = "no critical section depends on this interrupt being off")]
+    // SAFETY: the handler below is ready.
+    unsafe {
+        cortex_m::peripheral::NVIC::unmask(pac::Interrupt::OTG_FS);
+    }
+    board.watchdog.start(8000.millis());
+    worker.run(&mut board)
+}
+
+#[interrupt]
+fn OTG_FS() {
+    PORT.poll(now());
+}
+
+#[exception]
+fn SysTick() {
+    PORT.poll(now());
+}
+
+/// The time since power-up, from the cycle counter, which goes round in 25 seconds; SysTick looks at it often enough.
+fn now() -> Time {
+    critical_section::with(|section| {
+        let (last, cycles) = CYCLES.borrow(section).get();
+        let count = DWT::cycle_count();
+        let cycles = cycles + u64::from(count.wrapping_sub(last));
+        CYCLES.borrow(section).set((count, cycles));
+        Time::from_micros(cycles / 168)
+    })
+}
+
+static CYCLES: Mutex<Cell<(u32, u64)>> = Mutex::new(Cell::new((0, 0)));
+
+struct H405 {
+    button: PA0<Input>,
+    led: PC12<Output>,
+    watchdog: IndependentWatchdog,
+}
+
+impl Board for H405 {
+    fn now(&self) -> Time {
+        now()
+    }
+
+    fn with_port<T>(&mut self, work: impl FnOnce(&mut Port) -> T) -> T {
+        PORT.with(work)
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        self.button.is_high()
+    }
+
+    fn light(&mut self, lit: bool) {
+        self.led.set_state((!lit).into());
+    }
+
+    fn feed_watchdog(&mut self) {
+        self.watchdog.feed();
+    }
+
+    fn wait(&mut self) {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// The chip's random number generator, with its own tests. What it refuses to give is read as zeros, which no health test
+/// passes.
+struct Hardware(stm32f4xx_hal::rng::Rng);
+
+impl EntropySource for Hardware {
+    fn sample(&mut self) -> u8 {
+        let mut byte = [0];
+        self.0.read(&mut byte).map_or(0, |()| byte[0])
+    }
+}
+
+/// The store's part of the flash, at its fixed place.
+struct Flash(LockedFlash);
+
+const STORE: u32 = 0xC_0000;
+const STORE_SIZE: usize = 256 * 1024;
+
+impl ErrorType for Flash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Flash {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        within(offset, bytes.len())?;
+        ReadNorFlash::read(&mut self.0, STORE + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
+    }
+
+    fn capacity(&self) -> usize {
+        STORE_SIZE
+    }
+}
+
+impl NorFlash for Flash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 128 * 1024;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
+        within(from, (to - from) as usize)?;
+        NorFlash::erase(&mut self.0.unlocked(), STORE + from, STORE + to)
+            .map_err(|_| NorFlashErrorKind::Other)
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+        within(offset, bytes.len())?;
+        self.0.unlocked().write(STORE + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
+    }
+}
+
+fn within(offset: u32, length: usize) -> Result<(), NorFlashErrorKind> {
+    (offset as usize + length <= STORE_SIZE).then_some(()).ok_or(NorFlashErrorKind::OutOfBounds)
+}
+
+/// Read-out protection is the operator's to set; until then a probe reads this key with the rest.
+fn root_key() -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(*b"an STM32F405 without protection.")
+}
