@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     SignIn,
     /// Confirming before a change.
     StepUp,
+    /// Trying things out, in development mode.
+    Trial,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Recover => "recover",
             Self::SignIn => "sign-in",
             Self::StepUp => "step-up",
+            Self::Trial => "trial",
         }
     }
 }
@@ -174,6 +177,59 @@ pub(crate) async fn begin_registration(
     Ok(answer)
 }
 
+/// Starts a registration with options of the developer's choice: `wanted` replaces members of the policy's options,
+/// and what it asks for is what the answer is verified against.
+pub(crate) async fn try_registration(
+    visit: &mut Visit,
+    subject: &Subject<'_>,
+    wanted: &Map<String, Value>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let mut options = creation_options(visit, &policy, subject, &[]);
+    replace_members(&mut options, wanted);
+    let params = options["pubKeyCredParams"].as_array().into_iter().flatten();
+    let asked = Asked {
+        handle: subject.handle.to_vec(),
+        user_verification: user_verification(&options["authenticatorSelection"]["userVerification"]),
+        algorithms: params.filter_map(|param| param["alg"].as_i64()).collect(),
+        ..Asked::default()
+    };
+    let challenge = keep(visit, &policy, Kind::Trial, None, &asked).await?;
+    options["challenge"] = json!(secret::text(&challenge));
+    Ok(options)
+}
+
+/// Starts an authentication with options of the developer's choice.
+pub(crate) async fn try_authentication(
+    visit: &mut Visit,
+    user: &User,
+    wanted: &Map<String, Value>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let allowed = visit.app.database.passkeys(&user.id).await?;
+    let mut options = request_options(visit, &policy, &allowed, &[]);
+    replace_members(&mut options, wanted);
+    let asked = Asked {
+        user_verification: user_verification(&options["userVerification"]),
+        allow: allowed.iter().map(|passkey| passkey.credential_id.clone()).collect(),
+        identified: true,
+        ..Asked::default()
+    };
+    let challenge = keep(visit, &policy, Kind::Trial, Some(&user.id), &asked).await?;
+    options["challenge"] = json!(secret::text(&challenge));
+    Ok(options)
+}
+
+fn replace_members(options: &mut Value, wanted: &Map<String, Value>) {
+    for (name, value) in wanted {
+        options[name] = value.clone();
+    }
+}
+
+fn user_verification(value: &Value) -> UserVerification {
+    serde_json::from_value(value.clone()).unwrap_or_default()
+}
+
 fn creation_options(visit: &Visit, policy: &Policy, subject: &Subject<'_>, challenge: &[u8]) -> Value {
     let config = &visit.app.config;
     let params: Vec<Value> =
@@ -235,18 +291,22 @@ pub(crate) async fn begin_authentication(
         ..Asked::default()
     };
     let challenge = keep(visit, &policy, kind, user_id, &asked).await?;
-    let mut answer = json!({ "publicKey": {
-        "challenge": secret::text(&challenge),
+    let mut answer = json!({ "publicKey": request_options(visit, &policy, &allowed, &challenge) });
+    if asked.conditional {
+        answer["mediation"] = json!("conditional");
+    }
+    Ok(answer)
+}
+
+fn request_options(visit: &Visit, policy: &Policy, allowed: &[Passkey], challenge: &[u8]) -> Value {
+    json!({
+        "challenge": secret::text(challenge),
         "timeout": policy.passkey.timeout_ms,
         "rpId": visit.app.config.rp_id,
         "allowCredentials": allowed.iter().map(descriptor).collect::<Vec<_>>(),
         "userVerification": policy.passkey.user_verification,
         "hints": policy.passkey.hints,
-    }});
-    if asked.conditional {
-        answer["mediation"] = json!("conditional");
-    }
-    Ok(answer)
+    })
 }
 
 fn decoy(visit: &Visit, name: &str) -> Passkey {

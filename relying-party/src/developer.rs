@@ -6,6 +6,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use crate::app::App;
+use crate::conformance;
 use crate::failure::Failure;
 use crate::pages;
 use crate::session::Visit;
@@ -13,7 +14,14 @@ use crate::session::Visit;
 /// The paths, if the service runs in development mode; none otherwise. The inspector is for operators too.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let inspector = Router::new().route("/inspect", get(inspect_latest)).route("/inspect/{id}", get(inspect));
-    if app.config.dev { inspector.route("/outbox", get(outbox)) } else { inspector }
+    if !app.config.dev {
+        return inspector;
+    }
+    inspector.route("/outbox", get(outbox)).route("/playground", get(playground)).merge(conformance::routes())
+}
+
+async fn playground(visit: Visit) -> Response {
+    visit.page(pages::developer::playground(&visit.app))
 }
 
 async fn outbox(visit: Visit) -> Result<Response, Failure> {

@@ -12,6 +12,7 @@ mod app;
 mod ceremony;
 mod codes;
 mod config;
+mod conformance;
 mod developer;
 mod edge;
 mod enrollment;

@@ -293,6 +293,8 @@ fn for_operators(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&
     look("admin");
     browser.open(&format!("{}/outbox", site.url));
     look("outbox");
+    browser.open(&format!("{}/playground", site.url));
+    look("playground");
     browser.open(&format!("{}/inspect", site.url));
     look("inspect");
     browser.open(&format!("{}{}", site.url, site.latest_verification()));

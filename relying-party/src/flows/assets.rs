@@ -1,4 +1,4 @@
-//! The three files that pages refer to.
+//! The files that pages refer to.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -16,6 +16,10 @@ pub(super) fn routes() -> Router<App> {
         .route(
             "/assets/app.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))),
+        )
+        .route(
+            "/assets/playground.js",
+            get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/playground.js"))),
         )
         .route("/assets/icon.svg", get(async || file("image/svg+xml", include_str!("../../assets/icon.svg"))))
 }

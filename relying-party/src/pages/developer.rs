@@ -30,6 +30,65 @@ pub(crate) fn outbox(app: &App, mails: &[Mailed]) -> Markup {
     wide(app, "Outbox", &content)
 }
 
+/// Any options, raw answers, and a note that only a passkey opens.
+pub(crate) fn playground(app: &App) -> Markup {
+    let content = html! {
+        header.top { (parts::brand(app)) }
+        h1 { "Playground" }
+        p.lead { "Edit the options, run the ceremony, and see the raw answer and every step of its verification." }
+        (parts::error(None))
+        section {
+            h2 { "Create" }
+            (options_field("create-options", CREATE_OPTIONS))
+            button #create .primary type="button" { "Create a passkey" }
+        }
+        section {
+            h2 { "Get" }
+            (options_field("get-options", GET_OPTIONS))
+            button #get .primary type="button" { "Use a passkey" }
+        }
+        section {
+            h2 { "A note that only your passkey opens (PRF)" }
+            p.muted { "The passkey gives a secret that never leaves this page; the note is sealed with it, in this browser." }
+            div.field { label for="note" { "Note" } textarea #note maxlength="2000" {} }
+            div.row {
+                button #seal .secondary type="button" { "Seal the note" }
+                button #unseal .secondary type="button" { "Open the note" }
+            }
+        }
+        section {
+            h2 { "Answer" }
+            pre #answer tabindex="0" aria-live="polite" { "Nothing yet." }
+        }
+        script src="/assets/playground.js" defer {}
+    };
+    wide(app, "Playground", &content)
+}
+
+fn options_field(id: &str, text: &str) -> Markup {
+    html! {
+        div.field {
+            label for=(id) { "Options (JSON); the rest comes from the policy" }
+            textarea id=(id) spellcheck="false" rows="12" { (text) }
+        }
+    }
+}
+
+const CREATE_OPTIONS: &str = r#"{
+  "username": "ada",
+  "displayName": "Ada",
+  "attestation": "none",
+  "hints": [],
+  "authenticatorSelection": { "residentKey": "required", "userVerification": "preferred" },
+  "extensions": { "credProps": true, "prf": {}, "largeBlob": { "support": "preferred" } }
+}"#;
+
+const GET_OPTIONS: &str = r#"{
+  "username": "ada",
+  "userVerification": "preferred",
+  "extensions": { "largeBlob": { "read": true } }
+}"#;
+
 /// The latest events.
 pub(crate) fn events(app: &App, events: &[StoredEvent]) -> Markup {
     let content = html! {

@@ -132,3 +132,97 @@ async fn every_page_is_protected_by_its_headers() {
         assert!(!page.text.contains("style=\"") && !page.text.contains("onclick"), "{path}");
     }
 }
+
+/// A small generator (xorshift): the same seed tells the same story.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).expect("below sides")
+    }
+}
+
+#[tokio::test]
+async fn no_request_however_mangled_is_our_fault() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    let mut phone = Authenticator::platform();
+    browser.sign_up("ada@example.org", &mut phone).await;
+    let paths = [
+        "/signup",
+        "/signup/code",
+        "/signup/passkey",
+        "/signup/passkey/options",
+        "/signup/password",
+        "/login",
+        "/login/password",
+        "/login/passkey",
+        "/login/passkey/options",
+        "/enroll",
+        "/enroll/skip",
+        "/recover",
+        "/recover/code",
+        "/recover/new",
+        "/reset-password",
+        "/reset-password/new?token=%ff",
+        "/mfa/otp",
+        "/mfa/setup",
+        "/account",
+        "/account/lost",
+        "/account/passkeys/%00/rename",
+        "/account/security",
+        "/step-up?then=%0d%0a",
+        "/unblock",
+        "/admin",
+        "/admin/policy",
+        "/api/v2/policy",
+        "/api/v2/logs?take=-1",
+        "/outbox",
+        "/inspect/%27",
+        "/attestation/options",
+        "/attestation/result",
+        "/assertion/options",
+        "/assertion/result",
+        "/.well-known/webauthn",
+    ];
+    let seed = 0x5eed_0001_u64;
+    let mut dice = Dice(seed);
+    for round in 0..1500 {
+        let path = paths[dice.roll(paths.len())];
+        let method = ["GET", "POST", "POST", "PUT", "PATCH"][dice.roll(5)];
+        let options = json!({ "rp": { "id": "localhost" }, "rpId": "localhost", "user": { "id": "AAAA" }, "challenge": "AAAA" });
+        let credential = phone.clone().get(&options, ORIGIN, crate::world::Twist::None);
+        let seeds = [
+            credential.to_string(),
+            json!({ "email": "x@example.org", "mediation": "conditional" }).to_string(),
+            json!({ "username": "x", "authenticatorSelection": 7, "pubKeyCredParams": {} }).to_string(),
+            "email=x%40example.org&password=x&code=123456&identifier=ada&token=x&name=y&lost=z&box=passkey.formats".into(),
+        ];
+        let mut body = seeds[dice.roll(seeds.len())].clone().into_bytes();
+        for _ in 0..dice.roll(6) {
+            let at = dice.roll(body.len().max(1)).min(body.len().saturating_sub(1));
+            match dice.roll(4) {
+                0 => body.truncate(at),
+                1 if !body.is_empty() => body[at] = b"\"{}[],:0&=%x"[dice.roll(12)],
+                2 => body.insert(at, b"\\\"%{["[dice.roll(5)]),
+                _ => body.extend_from_within(at..),
+            }
+            if body.is_empty() {
+                break;
+            }
+        }
+        let content_type =
+            ["application/json", "application/x-www-form-urlencoded", "text/plain", ""][dice.roll(4)];
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let mut visitor = if dice.roll(2) == 0 { browser.clone() } else { world.browser() };
+        let answer = visitor.send(method, path, &[("content-type", content_type)], Some(body.clone())).await;
+        assert!(
+            !answer.status.is_server_error(),
+            "seed {seed:#x}, round {round}: {method} {path} {content_type} gives {}: {body}",
+            answer.status
+        );
+    }
+}

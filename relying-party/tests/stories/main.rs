@@ -4,6 +4,7 @@ mod account;
 mod api;
 mod bad_input;
 mod ceremonies;
+mod developer;
 mod enrollment;
 mod limits;
 mod main_job;

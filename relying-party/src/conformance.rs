@@ -1,0 +1,147 @@
+//! The REST binding of the FIDO conformance tools, in development mode: `/attestation/*` and `/assertion/*`.
+//!
+//! Requests may carry any member of the options (`authenticatorSelection`, `attestation`, `extensions`, `hints`,
+//! `pubKeyCredParams`, …), which is what the playground uses too. Users made here are apart from accounts: their
+//! names begin with `trial:`, which no form can type. Results carry the transcript of the verification.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::ceremony::{self, Kind, Refused, Subject};
+use crate::edge::JsonBody;
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::session::{SignUp, Visit};
+use crate::store::{Identifier, User};
+use crate::verify::Credential;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/attestation/options", post(creation_options))
+        .route("/attestation/result", post(registered))
+        .route("/assertion/options", post(request_options))
+        .route("/assertion/result", post(authenticated))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    username: String,
+    display_name: Option<String>,
+    /// Members of the options.
+    #[serde(flatten)]
+    options: Map<String, Value>,
+}
+
+impl Wanted {
+    fn identifier(&self) -> Identifier {
+        let name: String = self.username.chars().take(64).collect();
+        Identifier { kind: "username".into(), value: format!("trial:{name}"), verified: false }
+    }
+
+    async fn user(&self, visit: &Visit) -> Result<Option<User>, Failure> {
+        let Identifier { kind, value, .. } = self.identifier();
+        Ok(visit.app.database.user_called(&kind, &value).await?)
+    }
+}
+
+async fn creation_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) -> Result<Response, Failure> {
+    let user = wanted.user(&visit).await?;
+    let exclude = match &user {
+        Some(user) => visit.app.database.passkeys(&user.id).await?,
+        None => Vec::new(),
+    };
+    let handle = user.map_or_else(|| visit.app.config.random.bytes::<64>().to_vec(), |user| user.handle);
+    visit.data.signup = Some(SignUp { identifiers: vec![wanted.identifier()], ..SignUp::default() });
+    let subject = Subject { user_id: None, handle: &handle, name: &wanted.username, exclude: &exclude };
+    let mut options = ceremony::try_registration(&mut visit, &subject, &wanted.options).await?;
+    if let Some(name) = wanted.display_name {
+        options["user"]["displayName"] = json!(name);
+    }
+    Ok(ok(&visit, options))
+}
+
+async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
+    let credential = Credential::from_json(body);
+    let (_, asked, registration) = match ceremony::finish_registration(&visit, Kind::Trial, &credential).await
+    {
+        Ok(finished) => finished,
+        Err(refused) => {
+            return Ok(failed(&visit, "gd_webauthn_enrollment_failed", "registration", refused).await);
+        }
+    };
+    let identifiers =
+        visit.data.signup.clone().map(|signup| signup.identifiers).ok_or(Failure::OutOfOrder)?;
+    let user = match visit.app.database.user_of_handle(&asked.handle).await? {
+        Some(user) => user,
+        None => {
+            let (id, created_at) = (visit.app.new_id("usr"), visit.app.now());
+            let user = User { id, handle: asked.handle.clone(), created_at, blocked: false, identifiers };
+            visit.app.database.create_user(&user, None, None).await?;
+            user
+        }
+    };
+    let passkey = ceremony::new_passkey(&visit, &user.id, &registration);
+    visit.app.database.add_passkey(&passkey, u32::MAX).await?;
+    let event = Event::of("gd_enrollment_complete")
+        .user(&user)
+        .detail("webauthn", ceremony::registration_details(&registration, &asked))
+        .transcript(&registration.transcript);
+    visit.log(event).await;
+    Ok(ok(&visit, json!({ "transcript": registration.transcript })))
+}
+
+async fn request_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) -> Result<Response, Failure> {
+    let Some(user) = wanted.user(&visit).await? else {
+        return Ok(told_failed("there is no such user", Value::Null));
+    };
+    let options = ceremony::try_authentication(&mut visit, &user, &wanted.options).await?;
+    Ok(ok(&visit, options))
+}
+
+async fn authenticated(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
+    let credential = Credential::from_json(body);
+    let accepted = match ceremony::finish_authentication(&visit, Kind::Trial, &credential).await {
+        Ok(accepted) => accepted,
+        Err(refused) => {
+            return Ok(failed(&visit, "gd_webauthn_challenge_failed", "authentication", refused).await);
+        }
+    };
+    if !visit.app.database.use_passkey(&accepted.used, visit.app.now()).await? {
+        return Ok(told_failed("the signature counter was used meanwhile", Value::Null));
+    }
+    let event = Event::of("gd_auth_succeed")
+        .user(&accepted.user)
+        .detail("webauthn", ceremony::authentication_details(&accepted))
+        .transcript(&accepted.authentication.transcript);
+    visit.log(event).await;
+    Ok(ok(&visit, json!({ "transcript": accepted.authentication.transcript })))
+}
+
+fn ok(visit: &Visit, mut value: Value) -> Response {
+    value["status"] = json!("ok");
+    value["errorMessage"] = json!("");
+    visit.json(value)
+}
+
+async fn failed(visit: &Visit, code: &'static str, ceremony: &str, refused: Refused) -> Response {
+    let mut event =
+        Event::of(code).error(refused.found.clone()).detail("webauthn", refused.details(ceremony));
+    let mut transcript = Value::Null;
+    if let Some(known) = refused.transcript() {
+        event = event.transcript(known);
+        transcript = json!(known);
+    }
+    visit.log(event).await;
+    told_failed(&refused.found, transcript)
+}
+
+fn told_failed(message: &str, transcript: Value) -> Response {
+    let body = json!({ "status": "failed", "errorMessage": message, "transcript": transcript });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
