@@ -2,6 +2,7 @@
 
 mod port;
 mod store;
+mod wire;
 mod worker;
 
 use std::io;
@@ -18,6 +19,7 @@ pub use doppelkey_ctaphid::Packet;
 pub use port::LocalConnection;
 pub(crate) use port::Port;
 pub use store::SharedStore;
+pub use wire::{PacketFault, PacketFaults, PacketSeen};
 pub use worker::Observation;
 
 /// The time since some fixed moment, monotonic. Read where the program is composed, told everywhere else.
@@ -95,6 +97,19 @@ impl Device {
     /// It is called on the thread it happens on: it should be quick, and must not call the device.
     pub fn observe(&self, observer: impl Fn(&Observation) + Send + Sync + 'static) {
         self.shared.observe(Arc::new(observer));
+    }
+}
+
+impl Device {
+    /// Has this function told of every packet from now on; the one before is told no more. It must be quick and must
+    /// not call the device.
+    pub fn observe_packets(&self, observer: impl Fn(&PacketSeen) + Send + Sync + 'static) {
+        self.shared.observe_packets(Arc::new(observer));
+    }
+
+    /// How this device's packets go wrong.
+    pub fn packet_faults(&self) -> &PacketFaults {
+        self.shared.packet_faults()
     }
 }
 

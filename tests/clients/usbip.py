@@ -210,7 +210,8 @@ class UsbIpConnection(CtapHidConnection):
         return answer.get(timeout=30)[0]
 
     def close(self):
-        if not self.closing:
+        # A device that was unplugged answers no more.
+        if not self.closing and self.reader.is_alive():
             try:
                 self.unlink()
             except OSError:

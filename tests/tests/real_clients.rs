@@ -38,3 +38,13 @@ fn relying_parties_of_other_people_accept_every_persona() {
     }
     end_to_end::pytest("test_personas.py");
 }
+
+#[test]
+fn every_fault_is_seen_on_the_wire() {
+    end_to_end::pytest("test_faults.py");
+}
+
+#[test]
+fn webdriver_and_the_other_routes_of_the_control_port() {
+    end_to_end::pytest("test_control.py");
+}

@@ -168,6 +168,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if request.len() > usize::from(self.configuration.limits.max_message_size) {
             return Err(Status::RequestTooLarge);
         }
+        if self.configuration.versions.as_slice() == [crate::Version::U2fV2] {
+            // A U2F key knows no CTAP2 at all.
+            return Err(Status::InvalidCommand);
+        }
         if let Some(status) = self.configuration.faults.status(*command) {
             let _ = response.push(status);
             return Ok(Reply::Done);

@@ -122,6 +122,11 @@ impl CredentialStore for MemoryStore {
         Ok(*count)
     }
 
+    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
+        let has_one = self.get(id)?.is_some_and(|credential| credential.sign_count.is_some());
+        Ok(self.ids.get(id).filter(|_| has_one).map(|(_, count)| *count))
+    }
+
     fn len(&mut self) -> Result<u32, StoreError> {
         u32::try_from(self.ids.len()).map_err(|_| StoreError::Fault)
     }

@@ -91,6 +91,13 @@ pub trait CredentialStore {
     /// Starts above the credential's [`sign_count`](Credential::sign_count). [`StoreError::Fault`] for an unknown id.
     fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError>;
 
+    /// The signature counter this credential gave last, or starts above; `None` if it has none. Only reads.
+    ///
+    /// A store that does not keep it answers with what the credential started above.
+    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
+        Ok(self.get(id)?.and_then(|credential| credential.sign_count))
+    }
+
     /// How many credentials are here.
     fn len(&mut self) -> Result<u32, StoreError>;
 

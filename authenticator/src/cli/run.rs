@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use doppelkey_core::{Configuration, Faults, OptionId};
+use doppelkey_core::{Configuration, Faults};
 use serde::Serialize;
 
 use super::kernel::KernelOptions;
@@ -191,7 +191,7 @@ impl Arguments {
         };
         if !has_sensor {
             // Verification that is not set up is worse than none for many clients: they refuse, or ask for a PIN.
-            configuration.options.retain(|option| !SENSOR.contains(option));
+            control::without_sensor(&mut configuration);
         }
         configuration
     }
@@ -281,10 +281,6 @@ impl Arguments {
         log::info!("ready; end with Ctrl-C");
     }
 }
-
-/// What only a device with a sensor offers.
-const SENSOR: [OptionId; 3] =
-    [OptionId::BioEnroll, OptionId::UvBioEnroll, OptionId::UserVerificationMgmtPreview];
 
 /// The one clock of the program.
 #[expect(clippy::disallowed_methods, reason = "the program is composed here")]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::fleet::Fleet;
-use crate::device::{Clock, Device, Observation};
+use crate::device::{Clock, Device, Observation, PacketSeen};
 
 /// The events of a fleet. Clones are the same.
 #[derive(Clone)]
@@ -44,20 +44,26 @@ impl Events {
     pub(super) fn watch(&self, number: u32, device: &Device) {
         // Weak, or a device and the fleet's events would hold each other.
         let events: Weak<Shared> = Arc::downgrade(&self.shared);
+        let packets = events.clone();
         device.observe(move |observation| {
             if let Some(shared) = events.upgrade() {
-                shared.tell(number, observation);
+                shared.tell(number, || described(observation));
+            }
+        });
+        device.observe_packets(move |packet| {
+            if let Some(shared) = packets.upgrade() {
+                shared.tell(number, || ("packet", described_packet(packet)));
             }
         });
     }
 }
 
 impl Shared {
-    fn tell(&self, device: u32, observation: &Observation) {
+    fn tell(&self, device: u32, event: impl FnOnce() -> (&'static str, Value)) {
         if self.sender.receiver_count() == 0 {
             return;
         }
-        let (kind, details) = described(observation);
+        let (kind, details) = event();
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let mut data = json!({ "device": device, "at_ms": (self.clock)().as_millis() as u64, "event": kind });
         if let (Value::Object(data), Value::Object(details)) = (&mut data, details) {
@@ -103,6 +109,36 @@ fn described(observation: &Observation) -> (&'static str, Value) {
         Observation::Cancelled => ("cancelled", json!({})),
         Observation::Responded { status } => ("responded", json!({ "status": status })),
         Observation::Winked => ("winked", json!({})),
+    }
+}
+
+fn described_packet(packet: &PacketSeen) -> Value {
+    let PacketSeen { from_device, channel, command, length, sequence } = packet;
+    let from = if *from_device { "device" } else { "platform" };
+    let mut described = json!({ "from": from, "channel": format!("{channel:08x}") });
+    if let (Some(command), Some(length)) = (command, length) {
+        described["command"] = json!(hid_command_name(*command));
+        described["length"] = json!(length);
+    }
+    if let Some(sequence) = sequence {
+        described["sequence"] = json!(sequence);
+    }
+    described
+}
+
+/// The specification's name of a CTAPHID command (CTAP §11.2.9).
+fn hid_command_name(command: u8) -> &'static str {
+    match command {
+        0x01 => "PING",
+        0x03 => "MSG",
+        0x04 => "LOCK",
+        0x06 => "INIT",
+        0x08 => "WINK",
+        0x10 => "CBOR",
+        0x11 => "CANCEL",
+        0x3B => "KEEPALIVE",
+        0x3F => "ERROR",
+        _ => "unknown",
     }
 }
 

@@ -1,15 +1,16 @@
 //! The devices of this process, and what the control port can do to each.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doppelkey_core::{Authenticator, Configuration, StoreError};
+use doppelkey_core::{Authenticator, Configuration, Faults, OptionId, StoreError};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
 use super::events::Events;
 use super::reply::Failure;
 use super::user::ControlledUser;
-use crate::device::{Clock, Device, Engine, SharedStore};
+use crate::device::{Clock, Device, Engine, Observation, SharedStore};
 use crate::usbip;
 
 /// Devices under one roof: made, plugged in, unplugged and removed while the program runs. Clones are the same fleet.
@@ -52,6 +53,7 @@ pub struct Member {
     model: Arc<Mutex<Model>>,
     plug: Mutex<Plug>,
     fleet: Arc<Shared>,
+    unplug_when_prompted: AtomicBool,
 }
 
 /// What a device is, from its next power-up.
@@ -95,8 +97,11 @@ impl Fleet {
         let number = members.last_number;
         self.shared.events.watch(number, &device);
         let plug = Mutex::new(Plug { powered: true, busid });
-        let member = Member { number, device, store, user, model, plug, fleet: self.shared.clone() };
+        let fleet = self.shared.clone();
+        let unplug_when_prompted = AtomicBool::new(false);
+        let member = Member { number, device, store, user, model, plug, fleet, unplug_when_prompted };
         let member = Arc::new(member);
+        member.watch_prompts();
         members.list.push(member.clone());
         member
     }
@@ -162,6 +167,35 @@ impl Member {
         self.replug();
     }
 
+    /// How it misbehaves.
+    pub fn faults(&self) -> Faults {
+        lock(&self.model).configuration.faults.clone()
+    }
+
+    /// Whether it is unplugged while the user is asked.
+    pub fn unplugs_when_prompted(&self) -> bool {
+        self.unplug_when_prompted.load(Ordering::Relaxed)
+    }
+
+    /// From now on, it is unplugged while the user is asked, or no longer.
+    pub fn unplug_when_prompted(&self, unplug: bool) {
+        self.unplug_when_prompted.store(unplug, Ordering::Relaxed);
+    }
+
+    fn watch_prompts(self: &Arc<Self>) {
+        let member = Arc::downgrade(self);
+        self.device.observe(move |observation| {
+            let unplugs = |member: &Arc<Self>| member.unplugs_when_prompted();
+            if *observation == Observation::Prompted
+                && let Some(member) = member.upgrade().filter(unplugs)
+            {
+                // From another thread: an observer must not call its device.
+                let unplug = move || member.set_power(false);
+                let _ = std::thread::Builder::new().name("doppelkey-unplug".into()).spawn(unplug);
+            }
+        });
+    }
+
     /// Where USB/IP clients find it, while it is plugged in there.
     pub fn busid(&self) -> Option<String> {
         lock(&self.plug).busid.clone()
@@ -201,6 +235,13 @@ impl Member {
         self.replug();
         Ok(())
     }
+}
+
+/// Takes the fingerprint sensor away: built-in verification is then always set up, and needs nobody to enrol.
+pub fn without_sensor(configuration: &mut Configuration) {
+    const SENSOR: [OptionId; 3] =
+        [OptionId::BioEnroll, OptionId::UvBioEnroll, OptionId::UserVerificationMgmtPreview];
+    configuration.options.retain(|option| !SENSOR.contains(option));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

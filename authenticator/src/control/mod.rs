@@ -13,6 +13,7 @@ mod reply;
 mod tests;
 mod user;
 mod v1;
+mod webdriver;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +26,7 @@ use tokio::sync::oneshot;
 use self::reply::Failure;
 
 pub use access::Token;
-pub use fleet::{Fleet, Member, Model, Setup};
+pub use fleet::{Fleet, Member, Model, Setup, without_sensor};
 pub use user::{ControlledUser, Deed, Done, Habits, Manner};
 
 /// A listening control port. Closes, with every connection, when dropped.
@@ -95,7 +96,8 @@ fn routes(fleet: Fleet) -> Router {
         .fallback(async || {
             Failure::not_found("there is no such route", "the routes are in authenticator/README.md")
         })
-        .with_state(fleet)
+        .with_state(fleet.clone())
+        .merge(webdriver::routes(fleet))
 }
 
 /// Does what may wait for a device or a disk on a thread that may wait.

@@ -54,6 +54,10 @@ impl CredentialStore for SharedStore {
         self.lock().next_sign_count(id)
     }
 
+    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
+        self.lock().last_sign_count(id)
+    }
+
     fn len(&mut self) -> Result<u32, StoreError> {
         self.lock().len()
     }

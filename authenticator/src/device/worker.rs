@@ -15,6 +15,7 @@ use doppelkey_ctaphid::{
     BROADCAST, Capabilities, Ctaphid, ErrorCode, Event, Packet, Transaction, allocated_channel, refusal,
 };
 
+use super::wire::{Disturbed, PacketFaults, PacketSeen};
 use super::{Clock, Engine};
 use crate::user_interface::{Reply, UserInterface};
 
@@ -47,6 +48,8 @@ pub enum Observation {
 /// A function that makes an engine at power-up.
 pub(super) type PowerUp = Box<dyn FnMut() -> Box<dyn Engine> + Send>;
 type Observer = Arc<dyn Fn(&Observation) + Send + Sync>;
+/// Told of every packet, under the lock.
+pub(super) type PacketObserver = Arc<dyn Fn(&PacketSeen) + Send + Sync>;
 
 /// What all clones of a device, its ports and its timer share.
 pub(super) struct Shared {
@@ -54,6 +57,7 @@ pub(super) struct Shared {
     alarm: Condvar,
     clock: Clock,
     this: Weak<Shared>,
+    packet_faults: PacketFaults,
 }
 
 struct State {
@@ -69,6 +73,8 @@ struct State {
     prompts: u64,
     powered_up: Duration,
     observers: Arc<[Observer]>,
+    packet_observer: Option<PacketObserver>,
+    packet_faults: PacketFaults,
     timer: TimerState,
 }
 
@@ -107,6 +113,7 @@ struct PortState {
     waiters: usize,
     wake: Arc<Condvar>,
     closed: bool,
+    disturbed: Disturbed,
 }
 
 /// When the timer's thread wakes next.
@@ -131,6 +138,7 @@ impl Shared {
         let response = Box::new(Message::new());
         let hid = Ctaphid::new(capabilities(&*engine), DEVICE_VERSION);
         let brain = Box::new(Brain { engine, user, power_up, request: Vec::new(), response });
+        let packet_faults = PacketFaults::default();
         let state = State {
             hid,
             ports: HashMap::new(),
@@ -142,6 +150,8 @@ impl Shared {
             prompts: 0,
             powered_up: clock(),
             observers: Arc::new([]),
+            packet_observer: None,
+            packet_faults: packet_faults.clone(),
             timer: TimerState { at: None, used: false, stopped: false },
         };
         Arc::new_cyclic(|this| Shared {
@@ -149,6 +159,7 @@ impl Shared {
             alarm: Condvar::new(),
             clock,
             this: this.clone(),
+            packet_faults,
         })
     }
 
@@ -161,6 +172,14 @@ impl Shared {
         let mut observers = state.observers.to_vec();
         observers.push(observer);
         state.observers = observers.into();
+    }
+
+    pub(super) fn observe_packets(&self, observer: PacketObserver) {
+        self.lock().packet_observer = Some(observer);
+    }
+
+    pub(super) fn packet_faults(&self) -> &PacketFaults {
+        &self.packet_faults
     }
 
     pub(super) fn replug(&self) {
@@ -188,6 +207,7 @@ impl Shared {
             waiters: 0,
             wake: Arc::default(),
             closed: false,
+            disturbed: Disturbed::default(),
         };
         state.ports.insert(number, port);
         number
@@ -211,6 +231,9 @@ impl Shared {
         let has_room = state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room);
         if !has_room || !state.hid.ready() {
             return false;
+        }
+        if let Some(observer) = &state.packet_observer {
+            observer(&PacketSeen::new(false, packet));
         }
         let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
         if channel != BROADCAST && state.owners.get(&channel) != Some(&port) {
@@ -540,9 +563,14 @@ impl State {
 
     fn deliver(&mut self, number: u64, packet: Packet, taker: Option<u64>) {
         let Some(port) = self.ports.get_mut(&number) else { return };
-        // What does not fit is a keepalive or the end of a timeout, to someone who does not listen.
-        if port.outgoing.len() < port.room + REPLIES_ABOVE {
-            port.outgoing.push_back(packet);
+        for packet in port.disturbed.pass(&self.packet_faults, packet).into_iter().flatten() {
+            if let Some(observer) = &self.packet_observer {
+                observer(&PacketSeen::new(true, &packet));
+            }
+            // What does not fit is a keepalive or the end of a timeout, to someone who does not listen.
+            if port.outgoing.len() < port.room + REPLIES_ABOVE {
+                port.outgoing.push_back(packet);
+            }
         }
         if port.waiters > 0 && taker != Some(number) {
             port.wake.notify_all();

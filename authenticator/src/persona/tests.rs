@@ -69,6 +69,13 @@ fn every_metadata_statement_has_its_root_and_its_get_info() {
     for persona in Persona::built_in(&authority()) {
         let statement = metadata_statement(&persona);
         let name = &persona.name;
+        if name == "yubikey-4-u2f" {
+            assert_eq!(
+                (&statement["protocolFamily"], &statement["authenticatorGetInfo"]),
+                (&json!("u2f"), &Value::Null)
+            );
+            continue;
+        }
         assert_eq!(statement["description"], json!(persona.profile.description), "{name}");
         assert!(statement["authenticatorGetInfo"]["versions"].is_array(), "{name}: {statement}");
         let has_root = statement["attestationRootCertificates"].as_array().map(|roots| !roots.is_empty());

@@ -384,6 +384,11 @@ impl CredentialStore for Vault {
         Ok(next)
     }
 
+    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
+        let has_one = self.get(id)?.is_some_and(|credential| credential.sign_count.is_some());
+        Ok(self.index.counter_mut(id).filter(|_| has_one).map(|counter| counter.given))
+    }
+
     fn len(&mut self) -> Result<u32, StoreError> {
         u32::try_from(self.index.len()).map_err(|_| StoreError::Fault)
     }

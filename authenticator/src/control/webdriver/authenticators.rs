@@ -1,0 +1,143 @@
+//! Sessions and authenticators.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use doppelkey_core::{Extension, Fault, MemoryStore};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::options::Options;
+use super::response::{Answer, Error, ErrorCode, Success, parse};
+use super::{Virtual, WebDriver};
+use crate::control::access::Token;
+use crate::control::fleet::Setup;
+use crate::control::user::{ControlledUser, Manner};
+use crate::device::SharedStore;
+use crate::vault::exchange::base64url;
+
+/// `GET /status`.
+pub(super) async fn status() -> Success {
+    Success(json!({ "ready": true, "message": "virtual authenticators only: no pages" }))
+}
+
+/// `POST /session`.
+pub(super) async fn new_session() -> Answer {
+    let capabilities = json!({
+        "webauthn:virtualAuthenticators": true,
+        "webauthn:extension:largeBlob": true,
+        "webauthn:extension:prf": true,
+        "webauthn:extension:credBlob": true,
+    });
+    Ok(Success(json!({ "sessionId": identifier()?, "capabilities": capabilities })))
+}
+
+/// `DELETE /session/SID`: with every authenticator in it.
+pub(super) async fn delete_session(State(driver): State<WebDriver>, Path(session): Path<String>) -> Answer {
+    let mut authenticators = driver.lock();
+    let gone =
+        Vec::from_iter(authenticators.extract_if(.., |_, authenticator| authenticator.session == session));
+    drop(authenticators);
+    for (_, authenticator) in gone {
+        driver.fleet.remove(authenticator.member.number());
+    }
+    Ok(Success(Value::Null))
+}
+
+/// Add Virtual Authenticator (§11.3.1).
+pub(super) async fn add(State(driver): State<WebDriver>, Path(session): Path<String>, body: Bytes) -> Answer {
+    let options: Options = parse(&body)?;
+    let configuration = options.configuration()?;
+    let hmac_secret = configuration.extensions.contains(&Extension::HmacSecret);
+    let member = driver.fleet.add(Setup {
+        configuration,
+        store: SharedStore::new(MemoryStore::new()),
+        user: ControlledUser::new(options.habits(), None),
+        persona: "webdriver".into(),
+    });
+    let id = identifier()?;
+    let resident_keys = options.has_resident_key;
+    driver.lock().insert(id.clone(), Virtual { session, member, resident_keys, hmac_secret });
+    Ok(Success(Value::String(id)))
+}
+
+/// Remove Virtual Authenticator (§11.3.2).
+pub(super) async fn remove(
+    State(driver): State<WebDriver>,
+    Path((session, id)): Path<(String, String)>,
+) -> Answer {
+    let authenticator = driver.find(&session, &id)?;
+    driver.lock().remove(&id);
+    driver.fleet.remove(authenticator.member.number());
+    Ok(Success(Value::Null))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Verified {
+    is_user_verified: bool,
+}
+
+/// Set User Verified (§11.3.7).
+pub(super) async fn set_user_verified(
+    State(driver): State<WebDriver>,
+    Path((session, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let user = driver.find(&session, &id)?.member.user().clone();
+    let Verified { is_user_verified } = parse(&body)?;
+    let mut habits = user.habits();
+    habits.verified = is_user_verified;
+    user.set_habits(habits);
+    Ok(Success(Value::Null))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Presence {
+    enabled: bool,
+}
+
+/// DevTools' setAutomaticPresenceSimulation.
+pub(super) async fn set_presence(
+    State(driver): State<WebDriver>,
+    Path((session, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let user = driver.find(&session, &id)?.member.user().clone();
+    let Presence { enabled } = parse(&body)?;
+    let mut habits = user.habits();
+    habits.manner = if enabled { Manner::Auto } else { Manner::Control };
+    user.set_habits(habits);
+    Ok(Success(Value::Null))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Overrides {
+    #[serde(default)]
+    is_bogus_signature: bool,
+    #[serde(default, rename = "isBadUV")]
+    is_bad_uv: bool,
+    #[serde(default, rename = "isBadUP")]
+    is_bad_up: bool,
+}
+
+/// DevTools' setResponseOverrideBits.
+pub(super) async fn set_overrides(
+    State(driver): State<WebDriver>,
+    Path((session, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let faults = driver.find(&session, &id)?.member.faults();
+    let Overrides { is_bogus_signature, is_bad_uv, is_bad_up } = parse(&body)?;
+    faults.set(Fault::SignatureWrong, is_bogus_signature);
+    faults.set(Fault::UserVerifiedLie, is_bad_uv);
+    faults.set(Fault::UserPresentLie, is_bad_up);
+    Ok(Success(Value::Null))
+}
+
+/// A random id of 43 unreserved characters.
+fn identifier() -> Result<String, Error> {
+    let none = || Error::new(ErrorCode::UnknownError, "the operating system gave no random bytes");
+    Ok(base64url(Token::random().ok_or_else(none)?.as_str().get(..32).ok_or_else(none)?.as_bytes()))
+}
