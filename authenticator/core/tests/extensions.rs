@@ -304,6 +304,20 @@ fn section_12_7_bad_input_is_refused() {
 }
 
 #[test]
+fn section_12_7_without_a_protocol_the_first_is_meant() {
+    let mut world = world();
+    Make::new("alice").extension("hmac-secret", true.into()).send(&mut world).unwrap();
+    let platform = Salted::new(&mut world, 1);
+    let mut input = platform.input(&[[1; 32]]);
+    input.as_map_mut().unwrap().pop();
+    let get = || Get::new().extension("hmac-secret", input.clone());
+    let got = get().send(&mut world).unwrap();
+    assert_eq!(platform.decrypted(got.data.extension("hmac-secret").unwrap()).len(), 32);
+    world.authenticator().configuration_mut().pin_uv_auth_protocols = doppelkey_core::list(&[2]);
+    assert_eq!(get().send(&mut world), status(Status::MissingParameter));
+}
+
+#[test]
 fn section_12_7_the_next_assertions_have_their_own_secrets() {
     let mut world = world();
     for user in ["alice", "bob"] {

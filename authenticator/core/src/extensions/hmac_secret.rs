@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::authenticator::Authenticator;
 use crate::cbor::Item;
 use crate::credential::CredRandom;
-use crate::pin_protocol::{CIPHERTEXT_MAX, PLAINTEXT_MAX, Plaintext, SharedSecret};
+use crate::pin_protocol::{CIPHERTEXT_MAX, PLAINTEXT_MAX, Plaintext, Protocol, SharedSecret};
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 
@@ -30,7 +30,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let salt_auth = input.required(3)?.bytes()?;
         let protocol = match input.get(4) {
             Some(number) => self.pin_uv_protocol(number)?,
-            None => crate::pin_protocol::Protocol::One,
+            // A platform that knows of no other protocol names none.
+            None if self.configuration.pin_uv_auth_protocols.contains(&1) => Protocol::One,
+            None => return Err(Status::MissingParameter),
         };
         let salt_enc = input.required(2)?.bytes()?;
         let key_agreement = self.pin.key_agreement(&mut self.rng);
