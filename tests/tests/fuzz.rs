@@ -3,7 +3,7 @@
 //! `FUZZ_SEED` sets another seed, `FUZZ_MUTANTS` their number; with `FUZZ_CORPUS=FOLDER` the corpus is written there
 //! for cargo-fuzz. A failure prints the seed and the story that makes it.
 
-use end_to_end::fuzz::{Mutator, commands, corpus, packets};
+use end_to_end::fuzz::{Mutator, commands, corpus, packets, requests, verification};
 
 #[test]
 fn no_story_of_commands_takes_the_device_down() {
@@ -17,6 +17,24 @@ fn no_story_of_commands_takes_the_device_down() {
 #[test]
 fn no_story_of_packets_takes_ctaphid_down() {
     tell("packets", &corpus::packets(), 20_000, packets);
+}
+
+#[test]
+fn no_response_takes_the_verifier_down() {
+    let corpus = corpus::responses();
+    assert!(corpus.iter().all(|story| verification(story)), "the corpus is right");
+    tell("verification", &corpus, 3000, |story| {
+        verification(story);
+    });
+}
+
+#[test]
+fn no_story_of_requests_is_the_relying_partys_fault() {
+    let successes: u32 = corpus::requests().iter().map(|story| requests(story)).sum();
+    assert!(successes > 20, "only {successes} requests of the corpus are right: the rest is not reached");
+    tell("requests", &corpus::requests(), 600, |story| {
+        requests(story);
+    });
 }
 
 fn tell(name: &str, corpus: &[Vec<u8>], mutants: u64, harness: fn(&[u8])) {

@@ -1,5 +1,6 @@
 //! Stories that go well: what mutants are made from, and what a fuzzer starts with.
 
+use base64::Engine as _;
 use ciborium::Value;
 use doppelkey_core::testing::platform::{ACFG, BE, CM, GA, LBW, MC};
 use doppelkey_core::testing::wire::{bytes, encode, map, named};
@@ -233,3 +234,68 @@ const GENERATOR_Y: [u8; 32] = [
     0x4F, 0xE3, 0x42, 0xE2, 0xFE, 0x1A, 0x7F, 0x9B, 0x8E, 0xE7, 0xEB, 0x4A, 0x7C, 0x0F, 0x9E, 0x16, 0x2B,
     0xCE, 0x33, 0x57, 0x6B, 0x31, 0x5E, 0xCE, 0xCB, 0xB6, 0x40, 0x68, 0x37, 0xBF, 0x51, 0xF5,
 ];
+
+/// Every right case of `tests/vectors`, with its own bytes.
+pub fn responses() -> Vec<Vec<u8>> {
+    use super::verification::{MEMBERS, RIGHT};
+    let story = |(which, case): (usize, &serde_json::Value)| {
+        let bytes = |member: &str| {
+            let text = case["credential"]["response"][member].as_str()?;
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
+        };
+        let members = (0..).zip(MEMBERS).filter_map(|(kind, member)| Some(step(kind, &bytes(member)?)));
+        [vec![which as u8], members.flatten().collect()].concat()
+    };
+    RIGHT.iter().enumerate().take(256).map(story).collect()
+}
+
+/// Visitors of the relying party: pages, a sign-up with a password, a native app, an operator.
+pub fn requests() -> Vec<Vec<u8>> {
+    use super::requests::{FORM, JSON, PAGE, PATHS};
+    let to = |path: &str, how: u8, body: &str| {
+        let kind = PATHS.iter().position(|known| *known == path).expect("a path of the list");
+        step(kind as u8, &[&[how], body.as_bytes()].concat())
+    };
+    let operator = 24;
+    let pages = PATHS.iter().map(|path| to(path, PAGE, "")).collect::<Vec<_>>().concat();
+    vec![
+        pages[..pages.len() / 2].to_vec(),
+        pages[pages.len() / 2..].to_vec(),
+        [
+            to("/signup", FORM, "email=ada%40example.org"),
+            to("/signup/passkey", PAGE, ""),
+            to("/signup/password", FORM, "password=correct+horse+battery"),
+            to("/account", PAGE, ""),
+            to("/account/passkeys/options", JSON, "{}"),
+            to("/account/passkeys", JSON, r#"{"id":"AA","rawId":"AA","type":"public-key","response":{}}"#),
+            to("/account/security/otp", PAGE, ""),
+            to("/account/security/otp", FORM, "code=000000"),
+            to("/logout", FORM, ""),
+        ]
+        .concat(),
+        [
+            to("/login", FORM, "identifier=ada%40example.org"),
+            to("/login/passkey/options", JSON, r#"{"mediation":"conditional","platformAuthenticator":true}"#),
+            to("/login/passkey", JSON, r#"{"id":"AA","rawId":"AA","type":"public-key","response":{"clientDataJSON":"e30"}}"#),
+            to("/login/password", FORM, "password=wrong"),
+            to("/recover", FORM, "email=ada%40example.org"),
+            to("/recover/code", FORM, "code=123456"),
+            to("/reset-password", FORM, "email=ada%40example.org"),
+        ]
+        .concat(),
+        [
+            to("/passkey/register", JSON, r#"{"client_id":"doppelkey","user_profile":{"email":"bob@example.org"}}"#),
+            to("/passkey/challenge", JSON, r#"{"client_id":"doppelkey"}"#),
+            to("/oauth/token", JSON, r#"{"grant_type":"urn:okta:params:oauth:grant-type:webauthn","client_id":"doppelkey","auth_session":"AA","authn_response":{}}"#),
+        ]
+        .concat(),
+        [
+            to("/api/v2/logs", operator + PAGE, ""),
+            to("/api/v2/policy", operator + PAGE, ""),
+            to("/api/v2/policy", operator + 3, r#"{"passkey":{"max_per_user":3}}"#),
+            to("/admin/token", FORM, "token=operator"),
+            to("/admin", PAGE, ""),
+        ]
+        .concat(),
+    ]
+}

@@ -1,16 +1,20 @@
-//! Bad input: what is thrown at the core and at CTAPHID, and what must hold whatever it is.
+//! Bad input: what is thrown at the core, CTAPHID and the relying party, and what must hold whatever it is.
 //!
-//! [`commands`] and [`packets`] take any bytes and panic if something is wrong: they are what `tests/fuzz` gives to
+//! [`commands`], [`packets`], [`verification`] and [`requests`] take any bytes and panic if something is wrong: they are what `tests/fuzz` gives to
 //! cargo-fuzz, and what the ordinary tests feed with the [`corpus`] and with mutants of it, from a seed and in bounds.
 
 mod commands;
 pub mod corpus;
 mod mutation;
 mod packets;
+mod requests;
+mod verification;
 
 pub use commands::commands;
 pub use mutation::Mutator;
 pub use packets::packets;
+pub use requests::requests;
+pub use verification::verification;
 
 /// A story as steps, each a kind, a length in two bytes, and so many bytes; a length too large takes what is there.
 fn steps(mut story: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {

@@ -1,0 +1,6 @@
+//! Stories of HTTP requests, for the relying party.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|story: &[u8]| {
+    end_to_end::fuzz::requests(story);
+});

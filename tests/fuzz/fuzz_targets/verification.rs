@@ -1,0 +1,6 @@
+//! Responses of clients, for the verifier.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|story: &[u8]| {
+    end_to_end::fuzz::verification(story);
+});

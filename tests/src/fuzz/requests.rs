@@ -1,0 +1,162 @@
+//! Stories of HTTP requests: one browser, one relying party, any bytes as bodies.
+
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use doppelkey_relying_party::{Clock, Config, app};
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+
+use super::steps;
+
+const STEPS_MAX: usize = 40;
+
+/// Where requests go; a step's kind modulo their number chooses one. The stream of events is not here: it has no end.
+pub(super) const PATHS: [&str; 66] = [
+    "/",
+    "/signup",
+    "/signup/code",
+    "/signup/code/resend",
+    "/signup/passkey",
+    "/signup/passkey/options",
+    "/signup/password",
+    "/login",
+    "/login/passkey",
+    "/login/passkey/options",
+    "/login/password",
+    "/logout",
+    "/mfa/otp",
+    "/mfa/recovery-code",
+    "/mfa/setup",
+    "/mfa/setup/done",
+    "/enroll",
+    "/enroll/options",
+    "/enroll/local",
+    "/enroll/local/options",
+    "/enroll/skip",
+    "/recover",
+    "/recover/code",
+    "/recover/new",
+    "/recover/passkey",
+    "/recover/passkey/options",
+    "/recover/password",
+    "/reset-password",
+    "/reset-password/new",
+    "/step-up",
+    "/step-up/options",
+    "/step-up/password",
+    "/unblock",
+    "/account",
+    "/account/delete",
+    "/account/lost",
+    "/account/passkeys",
+    "/account/passkeys/options",
+    "/account/passkeys/{id}/remove",
+    "/account/passkeys/{id}/rename",
+    "/account/security",
+    "/account/security/otp",
+    "/account/security/otp/remove",
+    "/account/security/password",
+    "/account/security/password/remove",
+    "/account/security/recorded",
+    "/account/security/recovery-code",
+    "/account/sessions/end-others",
+    "/account/sessions/{id}/end",
+    "/admin",
+    "/admin/policy",
+    "/admin/token",
+    "/api/v2/logs",
+    "/api/v2/logs/{id}",
+    "/api/v2/policy",
+    "/inspect",
+    "/inspect/{id}",
+    "/outbox",
+    "/passkey/register",
+    "/passkey/challenge",
+    "/oauth/token",
+    "/me/v1/authentication-methods",
+    "/me/v1/authentication-methods/{id}",
+    "/me/v1/authentication-methods/{id}/verify",
+    "/.well-known/jwks.json",
+    "/no/such/path?{id}",
+];
+
+const METHODS: [&str; 6] = ["GET", "POST", "POST", "PATCH", "DELETE", "PUT"];
+const CONTENT_TYPES: [&str; 4] = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "application/json; charset=utf-16",
+];
+
+/// The first byte of a payload that makes it a form, as a page posts it.
+pub(super) const FORM: u8 = 1 + 6;
+/// The first byte of a payload that makes it JSON, as a script posts it.
+pub(super) const JSON: u8 = 1;
+/// The first byte of a payload that asks for a page.
+pub(super) const PAGE: u8 = 0;
+
+struct World {
+    runtime: Runtime,
+    router: Router,
+}
+
+/// One for all stories: what one leaves behind, the next one meets. A minute passes with each request, or limits on
+/// guessing would keep the rest out.
+static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+    let now = AtomicI64::new(1_750_000_000_000);
+    let config = Config {
+        admin_token: "operator".into(),
+        clock: Clock::new(move || now.fetch_add(61_000, Ordering::Relaxed)),
+        ..Config::localhost(8080)
+    };
+    let router = runtime.block_on(app(config)).expect("a relying party in memory starts");
+    Mutex::new(World { runtime, router })
+});
+
+/// Sends a story's requests: each step a path, then a byte for method, content type and who asks, then the body.
+///
+/// How many were carried out.
+///
+/// # Panics
+/// If an answer is the fault of the service (500 and above).
+pub fn requests(story: &[u8]) -> u32 {
+    let world = WORLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut cookie = String::new();
+    let mut carried_out = 0;
+    for (kind, payload) in steps(story).take(STEPS_MAX) {
+        let Some(request) = request(kind, payload, &cookie) else { continue };
+        let told = format!("{} {}", request.method(), request.uri());
+        let response =
+            world.runtime.block_on(world.router.clone().oneshot(request)).expect("a router never fails");
+        assert!(response.status() < StatusCode::INTERNAL_SERVER_ERROR, "{told}: {}", response.status());
+        carried_out += u32::from(response.status().is_success() || response.status().is_redirection());
+        for line in response.headers().get_all("set-cookie") {
+            let pair = line.to_str().expect("cookies are ASCII").split(';').next().unwrap_or_default();
+            cookie = pair.to_string();
+        }
+    }
+    carried_out
+}
+
+fn request(kind: u8, payload: &[u8], cookie: &str) -> Option<Request<Body>> {
+    let (how, body) = payload.split_first()?;
+    let how = usize::from(*how);
+    let id: String = body.iter().take(12).map(|byte| format!("%{byte:02X}")).collect();
+    let path = PATHS[usize::from(kind) % PATHS.len()].replace("{id}", &id);
+    let mut request = Request::builder().method(METHODS[how % 6]).uri(path);
+    request = request.header("content-type", CONTENT_TYPES[how / 6 % 4]).header("cookie", cookie);
+    match how / 24 % 4 {
+        0 => {}
+        1 => request = request.header("authorization", "Bearer operator"),
+        2 => request = request.header("authorization", format!("Bearer {id}")),
+        _ => request = request.header("origin", "https://elsewhere.example"),
+    }
+    request.body(Body::from(body.to_vec())).ok()
+}
