@@ -97,6 +97,11 @@ impl Invitation {
             expires_s: reader.unsigned()?,
             mailbox: String::from_utf8(reader.vec()?).ok()?,
         };
+        #[cfg(feature = "simulator")]
+        if invitation.suite == Suite::Ideal {
+            // Checksums are for simulations; no text from outside leads there.
+            return None;
+        }
         reader.0.is_empty().then_some(invitation)
     }
 

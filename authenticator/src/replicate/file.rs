@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | 0 | 4 | length *n* of the sealed bytes, little-endian |
 //! | 4 | 12 | nonce, random |
-//! | 16 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
+//! | 16 | 4 | start of the SHA-256 of what precedes and the record's number: tells damage from an unfinished record |
+//! | 20 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
 //!
 //! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0).
 //! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
@@ -18,11 +19,12 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use doppelkey_sync::Journal;
 use getrandom::rand_core::Rng as _;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{ReplicateError, random};
 
-const HEADER: usize = 16;
+const HEADER: usize = 20;
 /// No record is longer: an entry has at most a megabyte.
 const RECORD_MAX: usize = 2 << 20;
 
@@ -64,10 +66,14 @@ impl File {
         let (mut lines, mut rest) = (Vec::new(), bytes.as_slice());
         while let Some((header, after)) = rest.split_first_chunk::<HEADER>() {
             let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-            let Some((sealed, after)) = after.split_at_checked(length) else { break };
             let damaged = || ReplicateError::Damaged(path.to_owned(), lines.len());
-            let nonce: [u8; 12] = header[4..].try_into().expect("a header has 16 bytes");
             let number = (lines.len() as u64).to_le_bytes();
+            let (front, check) = header.split_at(16);
+            if check != check_of(front, &number) {
+                return Err(damaged());
+            }
+            let Some((sealed, after)) = after.split_at_checked(length) else { break };
+            let nonce: [u8; 12] = front[4..].try_into().expect("16 bytes less 4");
             let payload = Payload { msg: sealed, aad: &number };
             let opened = cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
             lines.push(Line::read(&Zeroizing::new(opened)).ok_or_else(damaged)?);
@@ -97,7 +103,8 @@ impl File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"));
         }
         let length = (sealed.len() as u32).to_le_bytes();
-        let record = [length.as_slice(), &nonce, &sealed].concat();
+        let front = [length.as_slice(), &nonce].concat();
+        let record = [front.as_slice(), &check_of(&front, &number), &sealed].concat();
         let written = self.file.write_all(&record).and_then(|()| self.file.sync_data());
         if written.is_err() {
             // Half a record in the middle would be damage: take it back, so that the next try begins clean.
@@ -109,6 +116,11 @@ impl File {
         self.length += record.len() as u64;
         Ok(())
     }
+}
+
+fn check_of(front: &[u8], number: &[u8; 8]) -> [u8; 4] {
+    let digest = Sha256::new_with_prefix(front).chain_update(number).finalize();
+    [digest[0], digest[1], digest[2], digest[3]]
 }
 
 impl Journal for File {

@@ -1,1 +1,217 @@
+//! Two vaults and a folder between them, in this process; over real sockets: `tests/sync.rs`.
 
+use std::path::{Path, PathBuf};
+
+use doppelkey_core::{Algorithm, Credential, CredentialProtection, CredentialStore, PrivateKey, User};
+use doppelkey_sync::{DeviceKeys, Event, Invitation, Suite};
+
+use super::*;
+use crate::vault::{Custody, Vault};
+
+struct Device {
+    vault: Vault,
+    path: PathBuf,
+    replication: Replication,
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    now_ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        World { folder: tempfile::tempdir().unwrap(), now_ms: 1_767_225_600_000 }
+    }
+
+    fn vault(&self, name: &str) -> (Vault, PathBuf) {
+        let path = self.folder.path().join(name);
+        (open(&path), path)
+    }
+
+    fn place(&self) -> Place {
+        Place::Folder(self.folder.path().join("mailbox"))
+    }
+
+    /// Two devices of one circle.
+    fn pair(&mut self) -> (Device, Device) {
+        let (mut vault, path) = self.vault("a");
+        let mut replication =
+            Replication::found(&mut vault, &path, "a", &[self.place()], self.now_ms).unwrap();
+        let keys = DeviceKeys::generate(Suite::P256, &mut random());
+        let replica = replication.replica();
+        let invitation = Invitation {
+            suite: Suite::P256,
+            circle: replica.circle(),
+            founder: replica.founder(),
+            secret: [1; 16],
+            expires_s: 0,
+            mailbox: String::new(),
+        };
+        let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"b".to_vec() };
+        replication.tell(self.now_ms, admit).unwrap();
+        let welcome = replication.welcome(keys.public().log(), &[1; 16]).unwrap();
+        let one = Device { vault, path, replication };
+        let (mut vault, path) = self.vault("b");
+        let place = self.place();
+        let joined = Replication::join(&mut vault, &path, &invitation, keys, &welcome, place, self.now_ms);
+        let other = Device { vault, path, replication: joined.unwrap() };
+        (one, other)
+    }
+
+    fn settle(&mut self, devices: &mut [&mut Device]) {
+        for _ in 0..4 {
+            for device in devices.iter_mut() {
+                device.replication.round(&mut device.vault, self.now_ms).unwrap();
+            }
+            self.now_ms += 3_000;
+            for device in devices.iter_mut() {
+                device.replication.tick(self.now_ms).unwrap();
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Vault {
+    Vault::open(path, Some(Custody::File(path.with_extension("key")))).unwrap()
+}
+
+/// As the program comes back after it ended or was killed.
+fn restart(device: Device) -> Device {
+    let Device { vault, path, replication } = device;
+    drop((vault, replication));
+    let mut vault = open(&path);
+    let replication = Replication::load(&mut vault, &path).unwrap();
+    Device { vault, path, replication }
+}
+
+fn credential(id: u8, account: u8) -> Credential {
+    let text = |text: &str| Some(heapless::String::try_from(text).unwrap());
+    Credential {
+        id: heapless::Vec::from_slice(&[id; 32]).unwrap(),
+        rp_id_hash: [9; 32],
+        rp_id: heapless::String::try_from("example.org").unwrap(),
+        user: User {
+            id: heapless::Vec::from_slice(&[account; 8]).unwrap(),
+            name: text("mona"),
+            display_name: None,
+        },
+        key: PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap(),
+        order: 0,
+        sign_count: None,
+        backup_eligible: true,
+        backup_state: false,
+        protection: CredentialProtection::Optional,
+        cred_random: None,
+        large_blob_key: Some([5; 32]),
+        cred_blob: None,
+        third_party_payment: false,
+        hidden: false,
+    }
+}
+
+fn get(device: &mut Device, id: u8) -> Option<Credential> {
+    device.vault.get(&[id; 32]).unwrap()
+}
+
+#[test]
+fn a_passkey_arrives_whole_and_bs_tells_the_truth_on_both() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    a.replication.round(&mut a.vault, world.now_ms).unwrap();
+    assert!(!get(&mut a, 1).unwrap().backup_state, "nobody else has said that it has it");
+    world.settle(&mut [&mut a, &mut b]);
+    let (here, there) = (get(&mut a, 1).unwrap(), get(&mut b, 1).unwrap());
+    assert!(here.backup_state && there.backup_state);
+    assert_eq!(Credential { order: here.order, ..there }, here);
+}
+
+#[test]
+fn what_is_device_bound_never_leaves() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    let bound = Credential { backup_eligible: false, sign_count: Some(0), ..credential(2, 1) };
+    a.vault.put(&bound, None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 2).is_none() && a.replication.replica().state().records.is_empty());
+}
+
+#[test]
+fn a_delete_and_a_new_name_go_both_ways_also_across_a_restart() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    a.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut renamed = get(&mut b, 1).unwrap();
+    renamed.user.name = Some(heapless::String::try_from("lisa").unwrap());
+    b.vault.put(&renamed, None).unwrap();
+    a.vault.remove(&[2; 32]).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(get(&mut a, 1).unwrap().user.name.as_deref(), Some("lisa"));
+    assert!(get(&mut b, 2).is_none(), "what was deleted while nothing ran is deleted everywhere");
+    let mut b = restart(b);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 1).is_some(), "a restart is no change");
+}
+
+#[test]
+fn a_replaced_passkey_stays_elsewhere_hidden() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 1).is_none(), "the device that replaced it has done so");
+    assert!(get(&mut b, 1).unwrap().hidden, "the relying party may not have heard of the new one");
+    assert!(!get(&mut b, 3).unwrap().hidden);
+}
+
+#[test]
+fn a_reset_deletes_nothing_elsewhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.reset().unwrap();
+    let mut a = restart(a);
+    assert!(a.replication.was_reset(&mut a.vault).unwrap());
+    assert!(!b.replication.was_reset(&mut b.vault).unwrap());
+    world.settle(&mut [&mut b]);
+    assert!(get(&mut b, 1).is_some());
+}
+
+#[test]
+fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missing() {
+    let mut world = World::new();
+    let (mut a, b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    a.replication.round(&mut a.vault, world.now_ms).unwrap();
+    drop(b);
+    let Device { mut vault, path, replication } = a;
+    drop(replication);
+    let file = Replication::path_of(&path);
+    let whole = std::fs::read(&file).unwrap();
+    for index in (0..whole.len()).step_by(37).chain(0..24) {
+        let mut wrong = whole.clone();
+        wrong[index] ^= 1;
+        std::fs::write(&file, &wrong).unwrap();
+        let refused = matches!(Replication::load(&mut vault, &path), Err(ReplicateError::Damaged(..)));
+        assert!(refused, "byte {index}");
+        assert_eq!(std::fs::read(&file).unwrap(), wrong, "the file is left as it was");
+    }
+    std::fs::write(&file, &whole[..whole.len() - 5]).unwrap();
+    let mut mended = Replication::load(&mut vault, &path).unwrap();
+    mended.round(&mut vault, world.now_ms).unwrap();
+    assert_eq!(mended.replica().state().records.len(), 1);
+    drop(mended);
+    let key = [0; 32];
+    vault.write(doppelkey_core::Slot::Sync, &key).unwrap();
+    assert!(
+        matches!(Replication::load(&mut vault, &path), Err(ReplicateError::Damaged(_, 0))),
+        "another vault's"
+    );
+}

@@ -3,8 +3,11 @@
 mod carriers;
 mod codec;
 mod convergence;
+#[cfg(feature = "simulator")]
+mod exhaustive;
 mod membership;
 mod merge;
+mod vectors;
 
 use alloc::boxed::Box;
 use alloc::format;
