@@ -8,6 +8,11 @@ fn python_fido2_over_usbip() {
 }
 
 #[test]
+fn python_fido2_speaks_u2f_over_usbip() {
+    end_to_end::pytest("test_u2f.py");
+}
+
+#[test]
 fn libfido2_over_packets() {
     let found = end_to_end::python_with("fido2, pytest").is_some_and(|python| {
         Command::new(python)

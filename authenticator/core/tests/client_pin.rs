@@ -7,7 +7,7 @@ use core::time::Duration;
 use ciborium::Value;
 use doppelkey_core::testing::platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform, Token};
 use doppelkey_core::testing::{Does, World};
-use doppelkey_core::{Action, Answer, Configuration, OptionId, Status};
+use doppelkey_core::{Action, Answer, Configuration, OptionId, Status, pin_status, remove_pin};
 use wire::{bytes, get, map, send, status};
 
 const PIN: &str = "a1b2c3d4";
@@ -370,4 +370,33 @@ fn section_6_5_6_a_platform_key_that_is_not_on_the_curve_is_an_invalid_parameter
     assert_eq!(Platform(2).client_pin(&mut world, 5, &secret, members), status(Status::InvalidParameter));
     assert_eq!(Platform(2).pin_retries(&mut world), Ok((8, false)));
     assert!(get(&secret.platform_key, -2).is_some());
+}
+
+#[test]
+fn section_6_5_5_what_is_not_offered_has_no_subcommands() {
+    let cases: [(OptionId, &[u8]); 3] = [
+        (OptionId::ClientPin, &[1, 3, 4, 5, 9]),
+        (OptionId::Uv, &[6, 7]),
+        (OptionId::PinUvAuthToken, &[6, 9]),
+    ];
+    for (option, subcommands) in cases {
+        let mut world = world();
+        world.authenticator().configuration_mut().set_option(option, false);
+        for subcommand in subcommands {
+            let parameters = map([(1, 2.into()), (2, (*subcommand).into())]);
+            assert_eq!(send(&mut world, 0x06, &parameters), status(Status::InvalidSubcommand), "{option:?}");
+        }
+    }
+}
+
+#[test]
+fn the_host_sees_the_state_of_the_pin_and_can_take_it_away() {
+    let mut world = world_with_pin();
+    assert!(BOTH[1].pin_token(&mut world, "wrong").is_err());
+    let status = pin_status(world.authenticator().store_mut()).unwrap();
+    assert_eq!((status.is_set, status.wrong_pins, status.failed_verifications), (true, 1, 0));
+    remove_pin(world.authenticator().store_mut()).unwrap();
+    let status = pin_status(world.authenticator().store_mut()).unwrap();
+    assert_eq!((status.is_set, status.wrong_pins, status.failed_verifications), (false, 0, 0));
+    assert!(BOTH[1].set_pin(&mut world, "another pin").is_ok());
 }

@@ -226,3 +226,19 @@ fn section_6_11_subcommands_that_are_not_offered_are_invalid_parameters() {
         assert_eq!(configure_with_pin(&mut world, PIN, subcommand, None), status(Status::InvalidParameter));
     }
 }
+
+#[test]
+fn section_6_11_4_without_parameters_nothing_changes() {
+    let mut world = world_with_pin();
+    let before = raw(&mut world, &[0x04]).unwrap();
+    assert!(configure_with_pin(&mut world, PIN, 3, None).is_ok());
+    assert_eq!(raw(&mut world, &[0x04]).unwrap(), before);
+}
+
+#[test]
+fn section_6_11_without_the_option_there_is_no_such_command() {
+    let mut world = world();
+    world.authenticator().configuration_mut().set_option(OptionId::AuthnrCfg, false);
+    assert_eq!(send(&mut world, 0x0D, &map([(1, 1.into())])), status(Status::InvalidCommand));
+    assert_eq!(info(&mut world, 0x1F), None);
+}

@@ -143,3 +143,18 @@ fn section_6_4_an_older_key_does_not_know_newer_members() {
     assert!(get(&older, 0x14).is_some());
     assert!((0x16..=0x1F).all(|key| get(&older, key).is_none()));
 }
+
+#[test]
+fn section_6_4_tells_what_a_model_has_beyond_the_usual() {
+    let mut configuration = Configuration::default();
+    configuration.limits.max_credential_count_in_list = 8;
+    configuration.certifications.push(("FIDO".try_into().unwrap(), 2)).unwrap();
+    configuration.vendor_prototype_config_commands.push(0x1234).unwrap();
+    configuration.pin_complexity_url = Some("https://example.com/pin".try_into().unwrap());
+    let info = raw(&mut World::new(configuration), &[0x04]).unwrap();
+    assert_eq!(get(&info, 0x07), Some(&Value::from(8)));
+    assert_eq!(get_named(get(&info, 0x13).unwrap(), "FIDO"), Some(&Value::from(2)));
+    assert_eq!(get(&info, 0x15), Some(&Value::Array(vec![0x1234.into()])));
+    assert_eq!(get(&info, 0x1C), Some(&Value::Bytes(b"https://example.com/pin".to_vec())));
+    assert_eq!(get(&info, 0x1F), Some(&Value::Array([1, 2, 3, 4, 0xFF].map(Value::from).to_vec())));
+}

@@ -8,7 +8,9 @@ use core::time::Duration;
 use ciborium::Value;
 use doppelkey_core::testing::platform::{CM, Platform};
 use doppelkey_core::testing::{Does, World};
-use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, Status, Transport, list};
+use doppelkey_core::{
+    Action, Answer, Configuration, CredentialStore as _, Input, Message, Output, Status, Transport, list,
+};
 use kept::credential;
 use wire::{map, raw, send, status};
 
@@ -78,4 +80,43 @@ fn section_6_9_a_touch_selects_and_nothing_else_does() {
         world.user = Box::new(move |_| does);
         assert_eq!(raw(&mut world, &[0x0B]), status(expected));
     }
+}
+
+#[test]
+fn nothing_is_answered_that_was_not_asked() {
+    let mut world = world();
+    let now = world.now;
+    let mut response = Message::new();
+    for input in [Input::Tick, Input::Cancel, Input::Answer(Answer::Deny)] {
+        assert_eq!(world.authenticator().handle(now, input, &mut response), Output::Idle);
+        assert!(response.is_empty());
+    }
+}
+
+#[test]
+fn a_request_waits_until_its_time_is_over_and_not_longer() {
+    let mut world = world();
+    let (now, authenticator) = (world.now, world.authenticator());
+    let mut response = Message::new();
+    let asking = authenticator.handle(now, Input::Cbor(&[0x0B]), &mut response);
+    let Output::AskUser { until } = asking else { panic!("{asking:?}") };
+    assert_eq!(until, now + Duration::from_secs(30));
+    let early = until - Duration::from_millis(1);
+    assert_eq!(authenticator.handle(early, Input::Tick, &mut response), asking);
+    assert!(authenticator.prompt().is_some());
+    assert_eq!(authenticator.handle(until, Input::Tick, &mut response), Output::Respond);
+    assert_eq!(response[..], [Status::UserActionTimeout as u8]);
+    assert!(authenticator.prompt().is_none());
+}
+
+#[test]
+fn another_request_takes_the_place_of_one_that_waits() {
+    let mut world = world();
+    let (now, authenticator) = (world.now, world.authenticator());
+    let mut response = Message::new();
+    assert!(matches!(authenticator.handle(now, Input::Cbor(&[0x07]), &mut response), Output::AskUser { .. }));
+    assert_eq!(authenticator.handle(now, Input::Cbor(&[0x04]), &mut response), Output::Respond);
+    let late = Input::Answer(Answer::Approve { verified: true, account: None });
+    assert_eq!(authenticator.handle(now, late, &mut response), Output::Idle);
+    assert_eq!(authenticator.store_mut().len(), Ok(1), "nothing was reset");
 }

@@ -2,9 +2,14 @@
 
 mod wire;
 
+use std::sync::Arc;
+
 use doppelkey_core::testing::platform::{GA, Platform};
 use doppelkey_core::testing::{Does, World};
-use doppelkey_core::{Action, Answer, Configuration, Version, list};
+use doppelkey_core::{
+    Action, Algorithm, Answer, Attestation, AttestationRequest, Attester, Configuration, Members, PrivateKey,
+    Statement, Version, list,
+};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
@@ -18,6 +23,7 @@ const COMMAND_NOT_ALLOWED: u16 = 0x6986;
 const WRONG_DATA: u16 = 0x6A80;
 const INSTRUCTION_NOT_SUPPORTED: u16 = 0x6D00;
 const CLASS_NOT_SUPPORTED: u16 = 0x6E00;
+const UNKNOWN: u16 = 0x6F00;
 
 const CHALLENGE: [u8; 32] = [0xC4; 32];
 
@@ -223,6 +229,48 @@ fn section_6_6_a_reset_makes_every_handle_foreign() {
     assert!(raw(&mut world, &[0x07]).is_ok());
     let answer = authenticate(&mut world, 0x07, &application(), &registration.handle);
     assert_eq!(answer, (vec![], WRONG_DATA));
+}
+
+/// A vendor's batch key; its certificate is anything at all, and missing where it is empty.
+#[derive(Debug)]
+struct Batch(Vec<u8>);
+
+impl Attester for Batch {
+    fn format(&self) -> &str {
+        "fido-u2f"
+    }
+
+    fn attest(&self, request: &AttestationRequest<'_>) -> Option<Statement> {
+        let key = PrivateKey::from_bytes(Algorithm::Es256, &[7; 32])?;
+        let cose: ciborium::Value = ciborium::from_reader(request.public_key).ok()?;
+        let coordinate = |key| get(&cose, key).and_then(|value| value.as_bytes()).cloned();
+        let point = [vec![4], coordinate(-2)?, coordinate(-3)?].concat();
+        let message =
+            [&[0][..], request.rp_id_hash, request.client_data_hash, request.credential_id, &point].concat();
+        let sig = Some(key.sign(&message)?.to_vec());
+        let x5c = Vec::from_iter(Some(self.0.clone()).filter(|certificate| !certificate.is_empty()));
+        Some(Statement::Members(Members { sig, x5c, ..Members::default() }))
+    }
+}
+
+#[test]
+fn u2f_4_3_a_vendor_s_attestation_takes_the_place_of_our_own() {
+    let mut configuration = Configuration::default();
+    configuration.attestation.insert(0, Attestation::By(Arc::new(Batch(b"certificate".to_vec())))).unwrap();
+    let mut world = World::new(configuration);
+    let request = apdu(1, 0, &[&CHALLENGE[..], &application()].concat());
+    let (data, word) = world.msg(&request);
+    assert_eq!(word, NO_ERROR);
+    let (point, rest) = data[1..].split_at(65);
+    let (handle, rest) = rest[1..].split_at(usize::from(rest[0]));
+    let (certificate, signature) = rest.split_at(11);
+    assert_eq!(certificate, b"certificate");
+    let batch = p256::SecretKey::from_slice(&[7; 32]).unwrap().public_key();
+    let signed = [&[0][..], &application(), &CHALLENGE, handle, point].concat();
+    VerifyingKey::from(batch).verify(&signed, &Signature::from_der(signature).unwrap()).unwrap();
+    let without = Attestation::By(Arc::new(Batch(vec![])));
+    world.authenticator().configuration_mut().attestation[0] = without;
+    assert_eq!(world.msg(&request), (vec![], UNKNOWN), "U2F cannot do without a certificate");
 }
 
 #[test]
