@@ -63,7 +63,7 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<
     type Rejection = Failure;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
-        let hint = "send a JSON object with the members that authenticator/README.md lists";
+        let hint = "send a JSON object with the members that authenticator/src/control/README.md lists";
         let bytes = axum::body::Bytes::from_request(request, state)
             .await
             .map_err(|error| Failure::bad_request(error.to_string(), hint))?;
