@@ -94,7 +94,10 @@ fn routes(fleet: Fleet) -> Router {
         .merge(events::routes())
         .merge(v1::routes())
         .fallback(async || {
-            Failure::not_found("there is no such route", "the routes are in authenticator/src/control/README.md")
+            Failure::not_found(
+                "there is no such route",
+                "the routes are in authenticator/src/control/README.md",
+            )
         })
         .with_state(fleet.clone())
         .merge(webdriver::routes(fleet))

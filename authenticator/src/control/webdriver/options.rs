@@ -84,12 +84,12 @@ impl Options {
             return Err(Error::invalid("U2F has neither resident keys nor user verification"));
         }
         let is_2_1 = self.protocol == Protocol::Ctap2_1 || self.ctap2_version == Some(Ctap2Version::Ctap2_1);
-        let mut configuration = Configuration::default();
-        configuration.versions = list(match (is_u2f, is_2_1) {
+        let versions = list(match (is_u2f, is_2_1) {
             (true, _) => &[Version::U2fV2],
             (false, false) => &[Version::U2fV2, Version::Fido2_0],
             (false, true) => &[Version::U2fV2, Version::Fido2_0, Version::Fido2_1],
         });
+        let mut configuration = Configuration { versions, ..Configuration::default() };
         let transport = Transport::from_name(&self.transport)
             .ok_or_else(|| Error::invalid(format!("{:?} is no transport", self.transport)))?;
         configuration.transports = list(&[transport]);

@@ -70,7 +70,7 @@ fn rsa_private(primes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     use rsa::pkcs1::EncodeRsaPrivateKey as _;
     let (p, q) = primes.split_at(primes.len() / 2);
     let prime = |bytes: &[u8]| rsa::BoxedUint::from_be_slice(bytes, 8 * bytes.len() as u32).ok();
-    let key = rsa::RsaPrivateKey::from_p_q(prime(p)?, prime(q)?, rsa::BoxedUint::from(65537_u64)).ok()?;
+    let key = rsa::PrivateKey::from_p_q(prime(p)?, prime(q)?, rsa::BoxedUint::from(65537_u64)).ok()?;
     Some(Zeroizing::new(key.to_pkcs1_der().ok()?.as_bytes().to_vec()))
 }
 
