@@ -175,8 +175,10 @@ fn log_in(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&str)) {
     let key = browser.add_authenticator("usb");
     browser.add_credential(&key, &credential);
     let empty = browser.add_authenticator("internal");
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "button" } }));
     browser.open(&format!("{}/login", site.url));
-    browser.try_click("[data-ceremony=get]");
+    browser.click("[data-ceremony=get]");
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "both" } }));
     browser.wait_for_path("/enroll/local");
     look("passkey-enrollment-local");
     browser.click("form .plain");

@@ -12,7 +12,7 @@ use crate::ceremony::{self, Kind, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::session::{FirstFactor, Method, Visit};
+use crate::session::{FirstFactor, Method, SessionData, Visit};
 use crate::store::{Identifier, User};
 use crate::verify::Credential;
 use crate::{identifiers, limits, pages, passwords};
@@ -31,6 +31,11 @@ async fn show(mut visit: Visit) -> Result<Response, Failure> {
     }
     let policy = visit.app.policy().await?;
     let notice = visit.take_notice().await?;
+    if policy.offers_autofill() && visit.data == SessionData::default() {
+        // The script asks for options at once, and the visitor may click meanwhile: two requests without a cookie
+        // would begin two sessions, and the challenge of one of them would be lost.
+        visit.save().await?;
+    }
     let kept = visit.data.login.as_ref().map_or("", |identifier| identifier.value.as_str());
     Ok(visit.page(pages::login::identifier(&visit.app, &policy, kept, None, notice.as_deref())))
 }

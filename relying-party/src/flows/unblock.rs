@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<App> {
 
 #[derive(Debug, Deserialize)]
 struct Token {
+    #[serde(default)]
     token: String,
 }
 

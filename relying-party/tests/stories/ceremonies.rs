@@ -264,3 +264,22 @@ async fn a_passkey_signs_for_this_origin_only() {
     let transcript = world.admin("GET", &path, None).await.json()["transcript"].clone();
     assert_eq!(transcript.as_array().map(Vec::len), Some(25));
 }
+
+#[tokio::test]
+async fn the_policy_says_which_attestation_formats_are_accepted() {
+    let world =
+        World::with_policy("[passkey]\nattestation = \"direct\"\nformats = [\"packed\", \"tpm\"]").await;
+    let mut browser = world.browser();
+    let options =
+        browser.json("/signup/passkey/options", &json!({ "email": "ada@example.org" })).await.json();
+    assert_eq!(options["publicKey"]["attestation"], "direct");
+    let credential = Authenticator::platform().create(&options["publicKey"], ORIGIN, Twist::None);
+    let refused = browser.json("/signup/passkey", &credential).await;
+    assert_eq!(refused.error(), "passkey-enrollment-failure");
+    let (code, event) = world.events().await.pop().expect("an event");
+    assert_eq!(code, "fs");
+    assert_eq!(
+        event["details"]["error"]["message"],
+        "the policy does not accept the attestation format none"
+    );
+}

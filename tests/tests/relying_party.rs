@@ -1,0 +1,65 @@
+//! `doppelkey relying-party` as a program: what it says when it cannot start, and how it ends.
+
+use std::io::Read as _;
+use std::process::Command;
+use std::time::Duration;
+
+use end_to_end::{Server, doppelkey};
+
+/// Runs the subcommand, which must fail, and gives what it says.
+fn refusal(arguments: &[&str]) -> String {
+    let output = Command::new(doppelkey()).arg("relying-party").args(arguments).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    assert!(text.contains("error: ") && text.contains("hint: "), "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn every_failure_to_start_says_what_and_what_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    assert!(refusal(&["--db", "memory", "--listen", &address]).contains("--listen 127.0.0.1:0"));
+
+    let free = ["--listen", "127.0.0.1:0", "--db"];
+    let with = |more: &[&str]| refusal(&[&free[..], more].concat());
+    assert!(with(&["mysql://x"]).contains("memory, sqlite:PATH or postgres://"));
+    let missing = format!("sqlite:{}", folder.path().join("missing/accounts.db").display());
+    assert!(with(&[&missing]).contains("does the folder exist"));
+    assert!(with(&["memory", "--origin", "http://example.org"]).contains("neither https nor localhost"));
+    assert!(with(&["memory", "--rp-id", "example.org"]).contains("is not the host"));
+    assert!(with(&["memory", "--policy", "/nowhere.toml"]).contains("cannot read"));
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, "[passkey]\nchalenge_ui = \"both\"\n").expect("written");
+    assert!(with(&["memory", "--policy", &policy.display().to_string()]).contains("chalenge_ui"));
+
+    let remote = ["--listen", "0.0.0.0:0", "--db", "memory"];
+    assert!(refusal(&remote).contains("--allow-remote"));
+    let remote_dev = ["--listen", "0.0.0.0:0", "--db", "memory", "--dev", "--allow-remote"];
+    assert!(refusal(&remote_dev).contains("--dev"));
+}
+
+#[test]
+fn it_ends_with_0_although_somebody_follows_the_events() {
+    let server = Server::start(&["relying-party", "--listen", "127.0.0.1:0", "--db", "memory"]);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
+    let url = format!("{}/api/v2/logs/stream", server.text("url"));
+    let token = format!("Bearer {}", server.text("admin_token"));
+    let mut stream = agent.get(&url).header("authorization", &token).call().expect("the stream opens");
+    // Something happens, and the stream says so.
+    let policy = format!("{}/api/v2/policy", server.text("url"));
+    let patch =
+        agent.patch(&policy).header("authorization", &token).header("content-type", "application/json");
+    patch.send("{\"log_retention_days\": 7}").expect("the policy holds");
+    let mut text = String::new();
+    let mut reader = stream.body_mut().as_reader();
+    while !text.contains("event: sapi") {
+        let mut bytes = [0; 1024];
+        let count = reader.read(&mut bytes).expect("the stream goes on");
+        assert_ne!(count, 0, "the stream ended: {text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    assert_eq!(server.stop(), Some(0));
+}
