@@ -299,3 +299,49 @@ fn observers_are_told_what_happens_and_nothing_that_is_secret() {
         ]
     );
 }
+
+#[test]
+fn ninety_thousand_pings_of_mixed_sizes_come_back_unchanged() {
+    let mut channel = Channel::open(&device(Auto));
+    pings(&mut channel.connection, channel.id, 90_000);
+}
+
+/// A packet that starts with these bytes.
+pub(crate) fn packet(parts: &[&[u8]]) -> Packet {
+    let mut packet = [0; 64];
+    let mut end = 0;
+    for part in parts {
+        packet[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    packet
+}
+
+pub(crate) fn receive(connection: &mut impl Connection) -> Packet {
+    connection.receive(Some(Duration::from_secs(20))).expect("the device is there").expect("it answers")
+}
+
+/// Sends so many PINGs, and holds the device to their coming back unchanged; the last is of the greatest size.
+pub(crate) fn pings(connection: &mut impl Connection, channel: [u8; 4], count: u32) {
+    let mut state = 1_u64;
+    for number in 1..=count {
+        // A small generator (Knuth's constants) with a fixed seed: sizes near every packet boundary and anywhere,
+        // small ones more often.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let any = (state >> 33) as usize % 7610 >> ((state >> 60) as usize % 14);
+        let length = if number == count { 7609 } else { any };
+        let payload: Vec<u8> = (0..length).map(|index| (index as u8) ^ (state >> 24) as u8).collect();
+        let (first, rest) = payload.split_at(length.min(57));
+        let head = [0x81, (length >> 8) as u8, length as u8];
+        let chunks = rest.chunks(59).zip(0..);
+        let sent: Vec<_> = std::iter::once(packet(&[&channel, &head, first]))
+            .chain(chunks.map(|(chunk, sequence)| packet(&[&channel, &[sequence], chunk])))
+            .collect();
+        for packet in &sent {
+            connection.send(packet).expect("it takes a packet");
+        }
+        for packet in &sent {
+            assert_eq!(receive(connection), *packet, "PING {number}, of {length} bytes");
+        }
+    }
+}

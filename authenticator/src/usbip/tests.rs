@@ -7,8 +7,8 @@ use doppelkey_ctaphid::command;
 use super::client::{UsbIpConnection, devices, import};
 use super::protocol::{ECONNRESET, EPIPE, HEADER_LENGTH, Submit};
 use super::*;
-use crate::device::tests::{APPROVED, ASK, ECHO, device};
-use crate::device::{Connection, Packet};
+use crate::device::Connection;
+use crate::device::tests::{APPROVED, ASK, ECHO, device, packet, pings, receive};
 use crate::user_interface::{Auto, External};
 
 fn serve() -> Server {
@@ -19,17 +19,6 @@ fn serve() -> Server {
 
 fn attach(server: &Server) -> UsbIpConnection {
     UsbIpConnection::attach(server.address(), "1-1").expect("it is free")
-}
-
-fn packet(parts: &[&[u8]]) -> Packet {
-    let mut packet = [0; 64];
-    let bytes = parts.concat();
-    packet[..bytes.len()].copy_from_slice(&bytes);
-    packet
-}
-
-fn receive(connection: &mut impl Connection) -> Packet {
-    connection.receive(Some(Duration::from_secs(20))).expect("the device is there").expect("it answers")
 }
 
 fn open(connection: &mut impl Connection) -> [u8; 4] {
@@ -350,30 +339,9 @@ fn a_thousand_attachments_leave_nothing_behind() {
 }
 
 #[test]
-fn pings_of_mixed_sizes_come_back_unchanged() {
+fn ten_thousand_pings_of_mixed_sizes_come_back_unchanged() {
     let server = serve();
     let mut connection = attach(&server);
     let channel = open(&mut connection);
-    let mut state = 1_u64;
-    for _ in 0..2000 {
-        // A small generator (Knuth's constants) with a fixed seed: sizes near every packet boundary and anywhere.
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let length = (state >> 33) as usize % 7610 >> ((state >> 60) as usize % 8);
-        ping(&mut connection, channel, length, (state >> 24) as u8);
-    }
-    ping(&mut connection, channel, 7609, 7);
-}
-
-fn ping(connection: &mut impl Connection, channel: [u8; 4], length: usize, fill: u8) {
-    let payload: Vec<u8> = (0..length).map(|index| (index as u8).wrapping_mul(31) ^ fill).collect();
-    let (first, rest) = payload.split_at(length.min(57));
-    let head = [0x81, (length >> 8) as u8, length as u8];
-    let mut sent = vec![packet(&[&channel, &head, first])];
-    sent.extend(rest.chunks(59).zip(0..).map(|(chunk, sequence)| packet(&[&channel, &[sequence], chunk])));
-    for packet in &sent {
-        connection.send(packet).expect("it takes a packet");
-    }
-    for packet in &sent {
-        assert_eq!(receive(connection), *packet, "a PING of {length} bytes");
-    }
+    pings(&mut connection, channel, 10_000);
 }
