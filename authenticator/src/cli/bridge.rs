@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use doppelkey_core::{Authenticator, Configuration};
+use doppelkey_core::Authenticator;
 use rand_core::UnwrapErr;
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::run::{Signals, clock};
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::bridge::{Folders, Server, Source};
+use crate::client::without_sensor;
 use crate::device::{Clock, Device, SharedStore};
 use crate::user_interface::{Ask, Auto, Deny, UserInterface};
 use crate::vault::Vault;
@@ -37,9 +38,8 @@ pub(super) struct Arguments {
     /// Who answers when the user is asked
     #[arg(long, value_enum, default_value_t = User::Ask)]
     user: User,
-    /// Where to write the extensions [default: browser/ beside the vault]
-    #[arg(long, value_name = "DIR")]
-    extensions: Option<PathBuf>,
+    #[command(flatten)]
+    extensions: ExtensionOptions,
     /// Print one line of JSON once it listens
     #[arg(long)]
     json: bool,
@@ -54,6 +54,30 @@ enum User {
     Auto,
     /// Somebody who refuses everything at once
     Deny,
+}
+
+/// Where the extensions go: the same for every command with a bridge.
+#[derive(Args, Debug)]
+pub(super) struct ExtensionOptions {
+    /// Where to write the browser extensions [default: browser/ beside the vault]
+    #[arg(long, value_name = "DIR")]
+    extensions: Option<PathBuf>,
+}
+
+impl ExtensionOptions {
+    /// Writes the extensions, for this bridge.
+    pub(super) fn write(&self, server: &Server) -> Result<Folders, Failure> {
+        let under = match &self.extensions {
+            Some(folder) => folder.clone(),
+            None => Vault::default_path()?.with_file_name("browser"),
+        };
+        Folders::write(&under, server).map_err(|error| {
+            Failure::new(
+                format_args!("cannot write the extensions to {}: {error}", under.display()),
+                "name a folder that you may write to with --extensions DIR",
+            )
+        })
+    }
 }
 
 /// What a script reads to know that it can begin, and where.
@@ -78,16 +102,7 @@ impl Arguments {
         let source = self.source(&clock())?;
         let server = Server::bind(self.listen, source)
             .map_err(|error| Failure::listen("the bridge", self.listen, "--listen", &error))?;
-        let under = match &self.extensions {
-            Some(folder) => folder.clone(),
-            None => Vault::default_path()?.with_file_name("browser"),
-        };
-        let folders = Folders::write(&under, &server).map_err(|error| {
-            Failure::new(
-                format_args!("cannot write the extensions to {}: {error}", under.display()),
-                "name a folder that you may write to with --extensions DIR",
-            )
-        })?;
+        let folders = self.extensions.write(&server)?;
         self.announce(&server, &folders);
         signals.wait();
         Ok(())
@@ -121,8 +136,7 @@ impl Arguments {
         };
         let powered = store.clone();
         let device = Device::new(clock.clone(), user, move || {
-            let configuration = Configuration::default();
-            Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), configuration))
+            Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), without_sensor()))
         });
         Ok(Source::here(clock.clone(), device, store))
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::Args;
-use doppelkey_core::Configuration;
 use doppelkey_relying_party as relying_party;
 use rand_core::UnwrapErr;
 use serde_json::Value;
@@ -15,7 +14,7 @@ use serde_json::Value;
 use super::run::{Signals, clock};
 use super::visitor::{VisitError, Visitor};
 use super::{Failure, print};
-use crate::client::{Client, ephemeral_device};
+use crate::client::{Client, ephemeral_device, without_sensor};
 use crate::device::Clock;
 use crate::usbip;
 use crate::usbip::client::UsbIpConnection;
@@ -76,7 +75,7 @@ impl Arguments {
     fn plug_in(&self, clock: &Clock) -> Result<usbip::Server, Failure> {
         let server = bind(self.usbip, USBIP_PORT, usbip::Server::bind)
             .map_err(|(at, error)| Failure::listen("USB/IP", at, "--usbip", &error))?;
-        server.plug(ephemeral_device(Configuration::default(), Box::new(Auto), clock.clone()));
+        server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock.clone()));
         Ok(server)
     }
 }

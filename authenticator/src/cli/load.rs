@@ -11,13 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use doppelkey_core::Configuration;
 use rand_core::UnwrapErr;
 
 use super::run::clock;
 use super::visitor::{VisitError, Visitor};
 use super::{Failure, print};
-use crate::client::{Client, Origin, ephemeral_device};
+use crate::client::{Client, Origin, ephemeral_device, without_sensor};
 use crate::device::Clock;
 use crate::usbip;
 use crate::usbip::client::UsbIpConnection;
@@ -108,7 +107,7 @@ impl Arguments {
             return Ok(vec![client]);
         }
         let client = |_| {
-            let device = ephemeral_device(Configuration::default(), Box::new(Auto), clock.clone());
+            let device = ephemeral_device(without_sensor(), Box::new(Auto), clock.clone());
             Client::new(device.connect(), clock.clone(), rng()).map_err(|error| unreachable(&error))
         };
         (0..self.at_a_time.min(self.users)).map(client).collect()

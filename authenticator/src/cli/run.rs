@@ -1,6 +1,7 @@
 //! `doppelkey run`: the authenticator.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use clap::{Args, ValueEnum};
 use doppelkey_core::{Configuration, Faults};
 use serde::Serialize;
 
+use super::bridge::ExtensionOptions;
 use super::kernel::KernelOptions;
 use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
@@ -18,7 +20,7 @@ use crate::persona::{Authority, Persona};
 use crate::replicate::{Observed, Replication, Service};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
-use crate::{packets, usbip};
+use crate::{bridge, packets, usbip};
 
 /// Run an authenticator: plug it in with `doppelkey attach`, over USB/IP, or through another door
 ///
@@ -36,6 +38,11 @@ pub(super) struct Arguments {
     control: OrOff<SocketAddr>,
     #[command(flatten)]
     kernel: KernelOptions,
+    /// Where browsers' extensions find the first device, without USB: an address, or off
+    #[arg(long, value_name = "ADDR", default_value = "off")]
+    bridge: OrOff<SocketAddr>,
+    #[command(flatten)]
+    extensions: ExtensionOptions,
     /// How many devices; each has a vault of its own (PATH, PATH.2, …)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     devices: u32,
@@ -107,6 +114,12 @@ struct Ready {
     token: Option<String>,
     vault: String,
     custody: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bridge: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chromium: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firefox: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -130,6 +143,8 @@ impl Arguments {
         let packets = self.packets(&fleet)?;
         let control = self.control(&fleet)?;
         let _kernel = self.kernel.open(&fleet)?;
+        let bridge = self.bridge(&fleet)?;
+        let folders = bridge.as_ref().map(|server| self.extensions.write(server)).transpose()?;
         let ready = Ready {
             ready: true,
             usbip: usbip_address,
@@ -139,6 +154,9 @@ impl Arguments {
             token: control.as_ref().map(|server| server.token().as_str().to_owned()),
             vault: self.vault.place()?.display().to_string(),
             custody: custody.to_string(),
+            bridge: bridge.as_ref().map(|server| format!("http://{}", server.address())),
+            chromium: folders.as_ref().map(|folders| folders.chromium.clone()),
+            firefox: folders.as_ref().map(|folders| folders.firefox.clone()),
         };
         self.announce(&ready);
         signals.wait();
@@ -229,6 +247,15 @@ impl Arguments {
         Ok(Some(server))
     }
 
+    fn bridge(&self, fleet: &Fleet) -> Result<Option<bridge::Server>, Failure> {
+        let members = fleet.members();
+        let (OrOff::On(address), [first, ..]) = (&self.bridge, &*members) else { return Ok(None) };
+        let source = bridge::Source::here(clock(), first.device().clone(), first.store().clone());
+        let server = bridge::Server::bind(*address, source)
+            .map_err(|error| Failure::listen("the bridge", address, "--bridge", &error))?;
+        Ok(Some(server))
+    }
+
     /// Whoever reaches a door can use the passkeys behind it.
     fn refuse_remote(&self) -> Result<(), Failure> {
         let usbip = match &self.usbip {
@@ -243,7 +270,12 @@ impl Arguments {
             OrOff::On(address) => Some(*address),
             OrOff::Off => None,
         };
-        let Some(remote) = [usbip, packets, control].into_iter().flatten().find(|at| !at.ip().is_loopback())
+        let bridge = match &self.bridge {
+            OrOff::On(address) => Some(*address),
+            OrOff::Off => None,
+        };
+        let Some(remote) =
+            [usbip, packets, control, bridge].into_iter().flatten().find(|at| !at.ip().is_loopback())
         else {
             return Ok(());
         };
@@ -277,6 +309,9 @@ impl Arguments {
         }
         if let (Some(control), Some(token)) = (&ready.control, &ready.token) {
             log::info!("control: {control}/t/{token}/");
+        }
+        if let (Some(chromium), Some(firefox)) = (&ready.chromium, &ready.firefox) {
+            log::info!("browser extensions: {} and {}", chromium.display(), firefox.display());
         }
         log::info!("ready; end with Ctrl-C");
     }

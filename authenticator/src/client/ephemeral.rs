@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use doppelkey_core::{Authenticator, Configuration, MemoryStore};
+use doppelkey_core::{Authenticator, Configuration, MemoryStore, OptionId};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use std::sync::Arc;
@@ -18,10 +18,18 @@ impl Client {
     /// If the operating system gives no thread or no randomness.
     pub fn ephemeral() -> Self {
         let clock = system_clock();
-        let device = ephemeral_device(Configuration::default(), Box::new(Auto), clock.clone());
+        let device = ephemeral_device(without_sensor(), Box::new(Auto), clock.clone());
         Client::new(device.connect(), clock, UnwrapErr(SysRng))
             .expect("a device of this process gives a channel")
     }
+}
+
+/// Doppelkey as it is without a fingerprint sensor: whoever approves is verified, with nothing to enrol before.
+pub fn without_sensor() -> Configuration {
+    let mut configuration = Configuration::default();
+    let of_sensors = [OptionId::BioEnroll, OptionId::UvBioEnroll, OptionId::UserVerificationMgmtPreview];
+    configuration.options.retain(|option| !of_sensors.contains(option));
+    configuration
 }
 
 /// A fresh device with its credentials in memory: they outlive a replug, and are gone when it is dropped.

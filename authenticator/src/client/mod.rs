@@ -54,7 +54,7 @@ use channel::{Channel, Limit};
 use ctap::Info;
 
 pub use dialogs::{Account, Dialogs, KnownPin, PinRequest, Unattended};
-pub use ephemeral::{ephemeral_device, system_clock};
+pub use ephemeral::{ephemeral_device, system_clock, without_sensor};
 pub use error::{Error, NotVerified};
 pub use origin::{FetchRelatedOrigins, Origin};
 

@@ -1,6 +1,7 @@
 //! The client against the core, over a connection of this process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use base64::Engine as _;
@@ -269,6 +270,57 @@ fn required_verification_sets_a_pin_and_uses_it() {
     assert_eq!(flags(&assertion) & UV, UV);
     let discouraged = client.get(ORIGIN, &request(json!({"userVerification": "discouraged"}))).unwrap();
     assert_eq!(flags(&discouraged) & UV, 0);
+}
+
+#[test]
+fn built_in_verification_is_tried_again_after_a_wrong_finger() {
+    let user = External::default();
+    let (device, clock) = device(without_sensor(), user.clone());
+    let mut client = client_of(&device, &clock);
+    let done = Arc::new(AtomicBool::new(false));
+    let hand = thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            let mut wrong = 0;
+            while !done.load(Ordering::Relaxed) {
+                let right = Answer::Approve { verified: true, account: None };
+                let answered = user.answer(if wrong < 2 { Answer::NotVerified } else { right });
+                wrong += u32::from(answered);
+                thread::yield_now();
+            }
+        }
+    });
+    let required =
+        json!({"authenticatorSelection": {"residentKey": "required", "userVerification": "required"}});
+    let made = client.create(ORIGIN, &creation("mona", required));
+    done.store(true, Ordering::Relaxed);
+    hand.join().unwrap();
+    assert_eq!(flags(&made.unwrap()) & UV, UV);
+}
+
+#[test]
+fn built_in_verification_that_fails_too_often_is_blocked() {
+    let (device, clock) = device(without_sensor(), WrongFinger);
+    let blocked = client_of(&device, &clock).create(ORIGIN, &creation("mona", json!({})));
+    assert!(matches!(blocked, Err(Error::NotVerified(NotVerified::RecognitionBlocked))), "{blocked:?}");
+    let mut client = client_of(&device, &clock).with_dialogs(KnownPin::new("2580"));
+    client.set_pin("2580").unwrap();
+    let by_pin = client.create(ORIGIN, &creation("mona", json!({})));
+    assert!(
+        matches!(by_pin, Err(Error::Refused)),
+        "the PIN verifies, and the touch is still somebody else's: {by_pin:?}"
+    );
+}
+
+/// A finger that no sensor knows, of somebody who means no.
+struct WrongFinger;
+
+impl UserInterface for WrongFinger {
+    fn show(&mut self, prompt: &doppelkey_core::Prompt<'_>, reply: crate::user_interface::Reply) {
+        reply.answer(if prompt.verification { Answer::NotVerified } else { Answer::Deny });
+    }
+
+    fn clear(&mut self) {}
 }
 
 #[test]
