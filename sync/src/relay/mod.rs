@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `POST /c/{circle}` | opens a circle with the bearer token as its first; 200 if it is open and the token is one of its |
 //! | `PUT /c/{circle}/{name}` | keeps the body under its name; 204, also if it is there already |
-//! | `GET /c/{circle}?since=n` | a [page](encode_page) of what is there beyond the first n names |
+//! | `GET /c/{circle}?since=n` | a page (below) of what is there beyond the first n names |
 //! | `GET /c/{circle}/{name}` | the bytes |
 //! | `GET /c/{circle}/watch` | server-sent events: `data:` the number of names, at once and at each change |
 //! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it |
 //! | `GET /health`, `GET /metrics` | for the operator |
+//!
+//! A page is how many names the circle has in all (8 bytes, big-endian), then for each entry its name (16), the length
+//! of its bytes (4, big-endian) and its bytes.
 //!
 //! Circle and name are hexadecimal. Every request about a circle carries `Authorization: Bearer TOKEN`; the relay
 //! keeps tokens' hashes only. It sees no relying party, no user, no author and no device's name: sizes (padded),
