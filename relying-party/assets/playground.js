@@ -9,6 +9,8 @@
     const options = await post(`/${name}/options`, wanted);
     const credential = await navigator.credentials[call]({ publicKey: parse(options, call) });
     const answer = toJSON(credential);
+    // The outputs of PRF are secrets: they stay in this page.
+    delete answer.clientExtensionResults?.prf?.results;
     const headers = { "content-type": "application/json", accept: "application/json" };
     const result = await fetch(`/${name}/result`, { method: "POST", headers, body: JSON.stringify(answer) });
     show({ options, answer, result: await result.json() });
