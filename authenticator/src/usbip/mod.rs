@@ -156,7 +156,7 @@ impl Places {
             match code {
                 OP_REQ_DEVLIST => (&*stream).write_all(&self.list())?,
                 OP_REQ_IMPORT => {
-                    let busid = protocol::read::<BUSID_LENGTH>(&*stream)?;
+                    let busid = protocol::read::<BUSID_LENGTH>(stream)?;
                     if let Some(claim) = self.import(stream, &busid)? {
                         return attachment::serve(stream, claim.device_id(), &claim.identity, &claim.device);
                     }
