@@ -328,7 +328,7 @@ pub(crate) fn pings(connection: &mut impl Connection, channel: [u8; 4], count: u
         // A small generator (Knuth's constants) with a fixed seed: sizes near every packet boundary and anywhere,
         // small ones more often.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let any = (state >> 33) as usize % 7610 >> ((state >> 60) as usize % 14);
+        let any = ((state >> 33) as usize % 7610) >> ((state >> 60) as usize % 14);
         let length = if number == count { 7609 } else { any };
         let payload: Vec<u8> = (0..length).map(|index| (index as u8) ^ (state >> 24) as u8).collect();
         let (first, rest) = payload.split_at(length.min(57));

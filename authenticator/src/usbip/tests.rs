@@ -79,7 +79,7 @@ impl Raw {
     }
 
     /// Sends bytes that no host would send; the server must end this connection.
-    fn is_ended_by(mut self, bytes: &[u8]) {
+    fn ends_after(mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("it takes bytes");
         assert!(matches!(self.stream.read(&mut [0; 1]), Ok(0) | Err(_)));
     }
@@ -175,7 +175,7 @@ fn keepalives_and_late_answers_come_by_themselves() {
 
 #[test]
 fn an_unlinked_transfer_has_no_answer_but_that_of_the_unlink() {
-    let mut raw = Raw::import(&serve_forever());
+    let mut raw = Raw::import(serve_forever());
     raw.submit(20, true, 1, 64, [0; 8], &[]);
     let unlink = protocol::unlink(raw.device, 21, 20);
     raw.stream.write_all(&unlink).expect("it takes a command");
@@ -290,7 +290,7 @@ fn whoever_does_not_speak_usbip_is_let_go_and_nobody_else() {
         command(24, 65_536),
         command(24, u32::MAX),
     ] {
-        Raw::import(&server).is_ended_by(&hostile);
+        Raw::import(&server).ends_after(&hostile);
     }
     for operation in
         [&b"\x01\x10\x80\x05\0\0\0\0"[..], b"\x01\x11\x12\x34\0\0\0\0", b"GET / HTTP/1.1\r\n\r\n"]
