@@ -72,6 +72,8 @@ pub(crate) struct OpLog {
     nonces: BTreeSet<[u8; 20]>,
     nonce_repeated: bool,
     broken_replays: u64,
+    /// Whether a device crashed since the user last did something.
+    crashed: bool,
 }
 
 impl OpLog {
@@ -162,6 +164,7 @@ impl OpLog {
 
     /// I11: what comes back is what the journal says, and the rest is fetched again.
     fn crash(&mut self, cx: &mut Context<'_, Message>, device: usize) {
+        self.crashed = true;
         self.reopen(device);
         self.handle(cx, device, Event::Poll { mailbox: 0 });
     }
@@ -270,6 +273,7 @@ impl Fabric for OpLog {
             nonces: BTreeSet::new(),
             nonce_repeated: false,
             broken_replays: 0,
+            crashed: false,
         };
         let extra = scenario.events.iter().filter(|event| event.join.is_some() || event.burn).count();
         for _ in 0..scenario.devices.len() + extra {
@@ -335,7 +339,14 @@ impl Fabric for OpLog {
                 return true;
             }
         };
-        self.handle(cx, device, event);
+        self.crashed = false;
+        self.handle(cx, device, event.clone());
+        if self.crashed && matches!(event, Event::Local(_)) {
+            // The vault had it durably before anyone was answered, and says it again after the crash.
+            let crash = std::mem::replace(&mut cx.crash, 0.0);
+            self.handle(cx, device, event);
+            cx.crash = crash;
+        }
         true
     }
 
