@@ -53,7 +53,8 @@ impl FromStr for Address {
 /// A listening packets door. Closes when dropped.
 pub struct Server {
     address: Address,
-    _acceptor: Acceptor,
+    /// Always there, but in `drop`.
+    acceptor: Option<Acceptor>,
 }
 
 impl Server {
@@ -69,7 +70,7 @@ impl Server {
                 log::debug!("packets: a connection ended: {error}");
             }
         })?;
-        Ok(Server { address, _acceptor: acceptor })
+        Ok(Server { address, acceptor: Some(acceptor) })
     }
 
     /// Where it listens, with the port it was given.
@@ -80,6 +81,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // First: it wakes its thread by connecting to the path.
+        self.acceptor = None;
         if let Address::Unix(path) = &self.address {
             // Somebody may have removed it before; nobody can connect then either.
             let _ = std::fs::remove_file(path);
