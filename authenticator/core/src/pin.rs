@@ -34,6 +34,9 @@ pub(crate) struct PinUv {
     token: Option<Token>,
     /// Wrong PINs in a row since power-up.
     mismatches: u8,
+    /// Built-in verifications that succeeded and are in no record yet: a sign-in must not wait for the store only to
+    /// count itself. They are lost with the power, unless a record is written before.
+    uncounted: u32,
 }
 
 /// What a token is issued for.
@@ -50,7 +53,14 @@ pub(crate) struct Grant {
 impl PinUv {
     /// The state at power-up, of an authenticator that allows this many wrong PINs and failed verifications.
     pub(crate) const fn new(pin_retries_max: u8, uv_retries_max: u8) -> Self {
-        PinUv { pin_retries_max, uv_retries_max, key_agreement: None, token: None, mismatches: 0 }
+        PinUv {
+            pin_retries_max,
+            uv_retries_max,
+            key_agreement: None,
+            token: None,
+            mismatches: 0,
+            uncounted: 0,
+        }
     }
 
     /// `verify(pinUvAuthToken, message, pinUvAuthParam)` and the checks of a permission that go with it.
@@ -148,7 +158,7 @@ impl PinUv {
 
     /// getInfo's uvCountSinceLastPinEntry: built-in verifications, failed ones too, since the last correct PIN.
     pub(crate) fn uv_count(&self, store: &mut impl CredentialStore) -> Step<u32> {
-        Ok(PinRecord::load(store)?.uv_count)
+        Ok(PinRecord::load(store)?.uv_count.saturating_add(self.uncounted))
     }
 
     /// The persistent pinUvAuthToken, if one was issued since the PIN was last changed.
@@ -182,9 +192,14 @@ impl PinUv {
     ///
     /// # Errors
     /// For one that failed: [`Status::UvInvalid`], or [`Status::UvBlocked`] if it was the last retry.
-    pub(crate) fn verified_built_in(&self, store: &mut impl CredentialStore, success: bool) -> Step {
+    pub(crate) fn verified_built_in(&mut self, store: &mut impl CredentialStore, success: bool) -> Step {
+        self.uncounted = self.uncounted.saturating_add(1);
+        if success && PinRecord::load(store)?.failed_verifications == 0 {
+            return Ok(());
+        }
+        let uncounted = core::mem::take(&mut self.uncounted);
         let record = change(store, |record| {
-            record.uv_count = record.uv_count.saturating_add(1);
+            record.uv_count = record.uv_count.saturating_add(uncounted);
             record.failed_verifications =
                 if success { 0 } else { record.failed_verifications.saturating_add(1) };
         })?;
@@ -242,7 +257,7 @@ impl PinUv {
                 _ => Status::PinInvalid,
             });
         }
-        self.mismatches = 0;
+        (self.mismatches, self.uncounted) = (0, 0);
         change(store, |record| {
             record.wrong_pins = 0;
             // A PIN is the way out of blocked built-in verification.

@@ -127,14 +127,26 @@ fn section_6_5_5_7_a_retry_that_cannot_be_spent_buys_no_guess() {
 }
 
 #[test]
-fn section_6_5_3_1_a_verification_that_cannot_be_counted_is_none() {
+fn section_6_5_3_1_a_retry_that_cannot_be_spent_or_given_back_buys_no_verification() {
     let mut configuration = Configuration::default();
     configuration.set_option(OptionId::BioEnroll, false);
     let (mut world, refuses) = world(configuration);
     refuses.set(Some(Slot::Pin));
+    assert!(
+        Platform(2).uv_token(&mut world, CM, None).is_ok(),
+        "a success spends nothing, and writes nothing"
+    );
+    let recognised = core::mem::replace(&mut world.user, Box::new(|_| Does::Says(Answer::NotVerified)));
     assert_eq!(Platform(2).uv_token(&mut world, CM, None), status(Status::Other));
-    world.user = Box::new(|_| Does::Says(Answer::NotVerified));
-    assert_eq!(Platform(2).uv_token(&mut world, CM, None), status(Status::Other));
+    refuses.set(None);
+    assert_eq!(Platform(2).uv_token(&mut world, CM, None), status(Status::UvInvalid));
+    refuses.set(Some(Slot::Pin));
+    world.user = recognised;
+    assert_eq!(
+        Platform(2).uv_token(&mut world, CM, None),
+        status(Status::Other),
+        "a success gives retries back"
+    );
 }
 
 #[test]
