@@ -12,7 +12,14 @@ use super::medium::{beside, create_private};
 /// It is a file beside the vault's (`.lock` added to the name), because compaction puts a new file in the vault's
 /// place. It stays when the lock is let go: to remove it would let two processes lock two files of one name.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not left to closing the file: a program that another thread is just starting holds it open for a moment.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -28,7 +35,7 @@ impl Lock {
         }
         .map_err(refused)?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => Err(VaultError::InUse { file: vault.to_owned() }),
             Err(TryLockError::Error(error)) => Err(refused(error)),
         }
