@@ -14,7 +14,6 @@ use core::mem::MaybeUninit;
 
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m_semihosting::nr;
 use critical_section::Mutex;
 use doppelkey_core::{Authenticator, Configuration, Message, Time};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
@@ -367,9 +366,7 @@ fn halt(why: &str) -> ! {
 /// Semihosting: the files and the command line of the emulator's host.
 #[expect(unsafe_code, reason = "semihosting calls are told addresses")]
 mod host {
-    use cortex_m_semihosting::syscall;
-
-    use super::nr;
+    use cortex_m_semihosting::{nr, syscall};
 
     pub(super) const READ: usize = 1;
     pub(super) const READ_AND_WRITE: usize = 3;
@@ -403,7 +400,7 @@ mod host {
         let mut block = [buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: a block with the buffer and its length, which the call replaces by the text's.
         let failed =
-            unsafe { cortex_m_semihosting::syscall1(super::nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
+            unsafe { cortex_m_semihosting::syscall1(nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
         let length = if failed == 0 { block[1].min(buffer.len()) } else { 0 };
         &buffer[..length]
     }
