@@ -399,8 +399,7 @@ mod host {
     pub(super) fn command_line(buffer: &'static mut [u8]) -> &'static [u8] {
         let mut block = [buffer.as_mut_ptr() as usize, buffer.len()];
         // SAFETY: a block with the buffer and its length, which the call replaces by the text's.
-        let failed =
-            unsafe { cortex_m_semihosting::syscall1(nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
+        let failed = unsafe { cortex_m_semihosting::syscall1(nr::GET_CMDLINE, block.as_mut_ptr() as usize) };
         let length = if failed == 0 { block[1].min(buffer.len()) } else { 0 };
         &buffer[..length]
     }
