@@ -16,7 +16,16 @@ test("sign up, autofill, a user who cancels", async (t) => {
   const service = new chrome.ServiceBuilder(process.env.CHROMEDRIVER ?? "/usr/bin/chromedriver");
   const driver = await new Builder().forBrowser("chrome").setChromeOptions(options).setChromeService(service).build();
   t.after(() => driver.quit());
-  const click = async (selector) => (await driver.wait(until.elementLocated(By.css(selector)), 20_000)).click();
+  // Again, if the page drew the element anew between finding and clicking it.
+  const click = (selector) =>
+    driver.wait(async () => {
+      try {
+        await driver.findElement(By.css(selector)).click();
+        return true;
+      } catch ({ name }) {
+        return !["NoSuchElementError", "StaleElementReferenceError", "ElementNotInteractableError"].includes(name);
+      }
+    }, 20_000);
   const arrived = () => driver.wait(until.urlContains("/account"), 20_000);
 
   await driver.get(`${site.url}/signup`);

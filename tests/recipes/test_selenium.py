@@ -4,6 +4,7 @@ import os
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.wait import WebDriverWait
@@ -24,7 +25,10 @@ def test_sign_up_button_and_a_user_who_cancels(driver, authenticator, site):
     wait = WebDriverWait(driver, 20)
 
     def click(selector):
-        wait.until(expected.element_to_be_clickable((By.CSS_SELECTOR, selector))).click()
+        # Again, if the page drew the element anew between finding and clicking it.
+        drawing = [StaleElementReferenceException, ElementNotInteractableException]
+        again = WebDriverWait(driver, 20, ignored_exceptions=drawing)
+        again.until(lambda page: page.find_element(By.CSS_SELECTOR, selector).click() is None)
 
     driver.get(f"{site}/signup")
     driver.find_element(By.NAME, "email").send_keys("selenium@example.com")
