@@ -22,8 +22,9 @@ test("sign up, autofill, a user who cancels", async (t) => {
       try {
         await driver.findElement(By.css(selector)).click();
         return true;
-      } catch ({ name }) {
-        return !["NoSuchElementError", "StaleElementReferenceError", "ElementNotInteractableError"].includes(name);
+      } catch (error) {
+        if (/NoSuchElement|StaleElement|NotInteractable/.test(error.name)) return false;
+        throw error;
       }
     }, 20_000);
   const arrived = () => driver.wait(until.urlContains("/account"), 20_000);
