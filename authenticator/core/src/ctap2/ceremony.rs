@@ -10,9 +10,11 @@ use crate::cbor::{Item, Map};
 use crate::configuration::OptionId;
 use crate::credential::{CREDENTIAL_ID_MAX, Credential, RP_ID_MAX};
 use crate::pending::Pending;
+use crate::pin::Permissions;
 use crate::pin_protocol::Protocol;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
+use crate::time::Time;
 use crate::user::Answer;
 use crate::wrapped;
 
@@ -146,8 +148,30 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         Ok(self.pin_could_serve_ceremonies() && self.pin.is_pin_set(&mut self.store)?)
     }
 
+    /// Step 11, 6 in getAssertion: a token must be good for this; built-in verification must not be blocked.
+    ///
+    /// # Errors
+    /// [`PinUv::authorize`](crate::pin::PinUv::authorize)'s, and those of built-in verification that is blocked.
+    pub(crate) fn authorize(
+        &mut self,
+        now: Time,
+        permission: Permissions,
+        verification: Verification,
+        token: Option<PinUvAuth<'_>>,
+        client_data_hash: &[u8; 32],
+        rp_id_hash: &[u8; 32],
+    ) -> Step {
+        match (verification, token) {
+            (Verification::Token, Some(PinUvAuth { protocol, parameter })) => {
+                self.pin.authorize(now, protocol, client_data_hash, parameter, permission, rp_id_hash)
+            }
+            (Verification::BuiltIn, _) => self.may_verify(),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses built-in verification after too many failures (step 11.2, 6.2 in getAssertion).
-    pub(crate) fn may_verify(&mut self) -> Step {
+    fn may_verify(&mut self) -> Step {
         match self.pin.require_uv_unblocked(&mut self.store) {
             Err(Status::UvBlocked) => Err(self.verification_failed()?),
             other => other,

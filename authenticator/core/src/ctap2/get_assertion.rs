@@ -9,8 +9,7 @@ use crate::authenticator_data::{AuthenticatorData, Signed, flags};
 use crate::cbor::{Item, Map, Writer};
 use crate::credential::{Credential, CredentialProtection, RP_ID_MAX, User};
 use crate::ctap2::ceremony::{
-    self, Consent, CredentialId, DescriptorList, Found, Options, PUBLIC_KEY, PinUvAuth, UV_ATTEMPTS,
-    Verification,
+    self, Consent, CredentialId, DescriptorList, Found, Options, PUBLIC_KEY, UV_ATTEMPTS, Verification,
 };
 use crate::ctap2::get_next_assertion::RemainingAssertions;
 use crate::extensions::Assertion;
@@ -110,7 +109,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             verification = self.always_verified(verification)?; // step 5
         }
         let rp_id_hash = Sha256::digest(request.rp_id.as_bytes()).into();
-        self.authorized_to_use(now, verification, token, &request.client_data_hash, &rp_id_hash)?; // step 6
+        let permission = Permissions::GET_ASSERTION;
+        self.authorize(now, permission, verification, token, &request.client_data_hash, &rp_id_hash)?; // step 6
         let extensions = self.assertion_extensions(request.extensions, up)?;
         let (candidates, user) = self.candidates(&rp_id_hash, allowed, verification.uv())?; // step 7
         let ceremony =
@@ -146,29 +146,6 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 ready.candidates.exist()?;
                 self.choose(now, ready, account, response)
             }
-        }
-    }
-
-    /// Step 6: a token must be good for this; built-in verification must not be blocked.
-    fn authorized_to_use(
-        &mut self,
-        now: Time,
-        verification: Verification,
-        token: Option<PinUvAuth<'_>>,
-        client_data_hash: &[u8; 32],
-        rp_id_hash: &[u8; 32],
-    ) -> Step {
-        match (verification, token) {
-            (Verification::Token, Some(PinUvAuth { protocol, parameter })) => self.pin.authorize(
-                now,
-                protocol,
-                client_data_hash,
-                parameter,
-                Permissions::GET_ASSERTION,
-                rp_id_hash,
-            ),
-            (Verification::BuiltIn, _) => self.may_verify(),
-            _ => Ok(()),
         }
     }
 

@@ -10,9 +10,7 @@ use crate::authenticator_data::{AuthenticatorData, Signed, flags};
 use crate::cbor::{Item, Map, Writer};
 use crate::configuration::OptionId;
 use crate::credential::{Credential, NAME_MAX, RP_ID_MAX, USER_ID_MAX, User, truncated};
-use crate::ctap2::ceremony::{
-    self, Consent, DescriptorList, Options, PUBLIC_KEY, PinUvAuth, UV_ATTEMPTS, Verification,
-};
+use crate::ctap2::ceremony::{self, Consent, DescriptorList, Options, PUBLIC_KEY, UV_ATTEMPTS, Verification};
 use crate::extensions::Creation;
 use crate::key::{Algorithm, PrivateKey};
 use crate::pending::Pending;
@@ -91,7 +89,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let verification = self.verification_to_create(&settings, asked, discoverable)?; // steps 6 to 10
         let attestation = self.chosen_attestation(&request, &settings)?; // steps 9 and 19
         let rp_id_hash = Sha256::digest(request.rp_id.as_bytes()).into();
-        self.authorized_to_create(now, verification, token, &request.client_data_hash, &rp_id_hash)?; // step 11
+        let permission = Permissions::MAKE_CREDENTIAL;
+        self.authorize(now, permission, verification, token, &request.client_data_hash, &rp_id_hash)?; // step 11
         let extensions =
             self.creation_extensions(request.extensions, discoverable, &rp_id_hash, &settings)?;
         let excluded = self.is_excluded(excluded, &rp_id_hash, verification.uv())?; // step 12
@@ -185,29 +184,6 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             return Err(if pin { Status::PuatRequired } else { Status::OperationDenied });
         }
         Ok(asked)
-    }
-
-    /// Step 11: a token must be good for this; built-in verification must not be blocked.
-    fn authorized_to_create(
-        &mut self,
-        now: Time,
-        verification: Verification,
-        token: Option<PinUvAuth<'_>>,
-        client_data_hash: &[u8; 32],
-        rp_id_hash: &[u8; 32],
-    ) -> Step {
-        match (verification, token) {
-            (Verification::Token, Some(PinUvAuth { protocol, parameter })) => self.pin.authorize(
-                now,
-                protocol,
-                client_data_hash,
-                parameter,
-                Permissions::MAKE_CREDENTIAL,
-                rp_id_hash,
-            ),
-            (Verification::BuiltIn, _) => self.may_verify(),
-            _ => Ok(()),
-        }
     }
 
     /// Step 12: whether a credential of the list is here. One that only a verified user may know of is not, without.
