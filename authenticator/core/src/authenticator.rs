@@ -4,7 +4,12 @@ use rand_core::CryptoRng;
 
 use crate::configuration::Configuration;
 use crate::ctap2::get_next_assertion::RemainingAssertions;
-use crate::ctap2::{self, Command, Enumeration, LargeBlobWrite};
+#[cfg(feature = "credential-management")]
+use crate::ctap2::Enumeration;
+#[cfg(feature = "large-blobs")]
+use crate::ctap2::LargeBlobWrite;
+use crate::ctap2::{self, Command};
+#[cfg(feature = "built-in-verification")]
 use crate::fingerprint::Enrolment;
 use crate::pending::Pending;
 use crate::pin::PinUv;
@@ -70,10 +75,13 @@ pub struct Authenticator<S, R> {
     pub(crate) configuration: Configuration,
     pub(crate) pin: PinUv,
     /// An enumeration of authenticatorCredentialManagement that may go on.
+    #[cfg(feature = "credential-management")]
     pub(crate) enumeration: Option<Enumeration>,
     /// A fingerprint that is being enrolled.
+    #[cfg(feature = "built-in-verification")]
     pub(crate) enrolment: Option<Enrolment>,
     /// A large-blob array that is being written.
+    #[cfg(feature = "large-blobs")]
     pub(crate) large_blob_write: Option<LargeBlobWrite>,
     /// What getNextAssertion goes on with.
     pub(crate) assertions: Option<RemainingAssertions>,
@@ -100,8 +108,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             configuration,
             pin,
             assertions: None,
+            #[cfg(feature = "credential-management")]
             enumeration: None,
+            #[cfg(feature = "built-in-verification")]
             enrolment: None,
+            #[cfg(feature = "large-blobs")]
             large_blob_write: None,
             waiting: None,
         }
@@ -120,7 +131,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             Input::Msg(apdu) => {
                 self.waiting = None;
-                self.u2f_message(apdu, response)
+                self.message(apdu, response)
             }
             Input::Answer(answer) => match self.waiting.take() {
                 Some((pending, _)) => self.answered(now, pending, answer, response),
@@ -161,6 +172,18 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// The store.
     pub fn store_mut(&mut self) -> &mut S {
         &mut self.store
+    }
+
+    #[cfg(feature = "u2f")]
+    fn message(&mut self, apdu: &[u8], response: &mut Message) -> Step<Reply> {
+        self.u2f_message(apdu, response)
+    }
+
+    /// What a key without U2F answers to any APDU: ISO 7816-4's "instruction not supported".
+    #[cfg(not(feature = "u2f"))]
+    fn message(&mut self, _: &[u8], response: &mut Message) -> Step<Reply> {
+        let _ = response.extend_from_slice(&[0x6D, 0x00]);
+        Ok(Reply::Done)
     }
 
     fn command(&mut self, now: Time, request: &[u8], response: &mut Message) -> Step<Reply> {

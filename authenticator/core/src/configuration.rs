@@ -10,8 +10,12 @@ use crate::faults::Faults;
 use crate::key::Algorithm;
 
 /// Defines an enumeration whose variants have the specification's names.
+///
+/// `if` names the feature that a variant needs; without it the variant is there and cannot be offered.
 macro_rules! names {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(if $feature:literal)?,)+
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -30,6 +34,11 @@ macro_rules! names {
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.name() == name)
             }
+
+            /// Whether this build can do it: a feature of this crate may leave it out.
+            pub const fn is_built(self) -> bool {
+                match self { $($name::$variant => true $(&& cfg!(feature = $feature))?,)+ }
+            }
         }
     };
 }
@@ -39,7 +48,7 @@ pub(crate) use names;
 names! {
     /// What getInfo's `versions` can name (CTAP §6.4). 2.2 has no name of its own.
     Version {
-        U2fV2 = "U2F_V2",
+        U2fV2 = "U2F_V2" if "u2f",
         Fido2_0 = "FIDO_2_0",
         Fido2_1 = "FIDO_2_1",
         Fido2_3 = "FIDO_2_3",
@@ -51,15 +60,15 @@ names! {
 names! {
     /// Extensions (CTAP §12).
     Extension {
-        Uvm = "uvm",
-        CredBlob = "credBlob",
+        Uvm = "uvm" if "further-extensions",
+        CredBlob = "credBlob" if "further-extensions",
         CredProtect = "credProtect",
         HmacSecret = "hmac-secret",
-        LargeBlobKey = "largeBlobKey",
-        MinPinLength = "minPinLength",
-        HmacSecretMc = "hmac-secret-mc",
-        ThirdPartyPayment = "thirdPartyPayment",
-        PinComplexityPolicy = "pinComplexityPolicy",
+        LargeBlobKey = "largeBlobKey" if "large-blobs",
+        MinPinLength = "minPinLength" if "authenticator-config",
+        HmacSecretMc = "hmac-secret-mc" if "further-extensions",
+        ThirdPartyPayment = "thirdPartyPayment" if "further-extensions",
+        PinComplexityPolicy = "pinComplexityPolicy" if "authenticator-config",
     }
 }
 
@@ -67,43 +76,43 @@ names! {
     /// Options of getInfo (CTAP §6.4). One that is offered is listed; its value is what is true at that moment.
     OptionId {
         /// Enterprise attestation.
-        Ep = "ep",
+        Ep = "ep" if "alloc",
         /// Discoverable credentials.
         Rk = "rk",
         /// User presence.
         Up = "up",
         /// Built-in user verification; true once it is set up.
-        Uv = "uv",
+        Uv = "uv" if "built-in-verification",
         /// Attached to its platform, and not to be plugged elsewhere.
         Plat = "plat",
         /// authenticatorConfig by a token from built-in verification.
-        UvAcfg = "uvAcfg",
+        UvAcfg = "uvAcfg" if "built-in-verification",
         /// Nothing is done without verification; its initial value is [`Configuration::always_uv`].
         AlwaysUv = "alwaysUv",
         /// authenticatorCredentialManagement.
-        CredMgmt = "credMgmt",
+        CredMgmt = "credMgmt" if "credential-management",
         /// authenticatorConfig.
-        AuthnrCfg = "authnrCfg",
+        AuthnrCfg = "authnrCfg" if "authenticator-config",
         /// authenticatorBioEnrollment; true once a fingerprint is enrolled.
-        BioEnroll = "bioEnroll",
+        BioEnroll = "bioEnroll" if "built-in-verification",
         /// authenticatorClientPIN with PINs; true once one is set.
         ClientPin = "clientPin",
         /// authenticatorLargeBlobs.
-        LargeBlobs = "largeBlobs",
+        LargeBlobs = "largeBlobs" if "large-blobs",
         /// authenticatorBioEnrollment by a token from built-in verification.
-        UvBioEnroll = "uvBioEnroll",
+        UvBioEnroll = "uvBioEnroll" if "built-in-verification",
         /// The persistent token permission `pcmr`.
-        PerCredMgmtRo = "perCredMgmtRO",
+        PerCredMgmtRo = "perCredMgmtRO" if "persistent-token",
         /// Token permissions and getPinUvAuthTokenUsing…WithPermissions.
         PinUvAuthToken = "pinUvAuthToken",
         /// authenticatorConfig's setMinPINLength.
-        SetMinPinLength = "setMinPINLength",
+        SetMinPinLength = "setMinPINLength" if "authenticator-config",
         /// A credential that is not discoverable can be made without verification.
         MakeCredUvNotRqd = "makeCredUvNotRqd",
         /// The prototype of credMgmt, which older keys have (command 0x41).
-        CredentialMgmtPreview = "credentialMgmtPreview",
+        CredentialMgmtPreview = "credentialMgmtPreview" if "credential-management",
         /// The prototype of bioEnroll, which older keys have (command 0x40).
-        UserVerificationMgmtPreview = "userVerificationMgmtPreview",
+        UserVerificationMgmtPreview = "userVerificationMgmtPreview" if "built-in-verification",
         /// A token from a PIN does not serve to make or use credentials.
         NoMcGaPermissionsWithClientPin = "noMcGaPermissionsWithClientPin",
     }
@@ -327,19 +336,19 @@ impl Configuration {
         }
     }
 
-    /// Whether this option is offered.
+    /// Whether this option is offered. One that this build cannot do never is.
     pub fn offers(&self, option: OptionId) -> bool {
-        self.options.contains(&option)
+        option.is_built() && self.options.contains(&option)
     }
 
-    /// Whether this extension is processed.
+    /// Whether this extension is processed. One that this build cannot do never is.
     pub fn extends(&self, extension: Extension) -> bool {
-        self.extensions.contains(&extension)
+        extension.is_built() && self.extensions.contains(&extension)
     }
 
-    /// Whether this version is advertised.
+    /// Whether this version is advertised. One that this build cannot do never is.
     pub fn speaks(&self, version: Version) -> bool {
-        self.versions.contains(&version)
+        version.is_built() && self.versions.contains(&version)
     }
 
     /// Takes an option out, or puts it in.

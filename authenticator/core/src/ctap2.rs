@@ -1,21 +1,29 @@
 //! CTAP2 commands (CTAP §6): one file each.
 
+#[cfg(feature = "built-in-verification")]
 mod bio_enrollment;
 pub(crate) mod ceremony;
 mod client_pin;
+#[cfg(feature = "authenticator-config")]
 mod config;
+#[cfg(feature = "credential-management")]
 mod credential_management;
 pub(crate) mod get_assertion;
 mod get_info;
 pub(crate) mod get_next_assertion;
+#[cfg(feature = "large-blobs")]
 mod large_blobs;
 pub(crate) mod make_credential;
 mod reset;
 mod selection;
 
+#[cfg(feature = "built-in-verification")]
 pub(crate) use bio_enrollment::{GOOD_SAMPLE, NO_USER_ACTIVITY, SampleRequest};
+#[cfg(feature = "built-in-verification")]
 pub(crate) use client_pin::UvTokenRequest;
+#[cfg(feature = "credential-management")]
 pub(crate) use credential_management::Enumeration;
+#[cfg(feature = "large-blobs")]
 pub(crate) use large_blobs::LargeBlobWrite;
 
 use rand_core::CryptoRng;
@@ -36,34 +44,47 @@ pub(crate) enum Command {
     ClientPin = 0x06,
     Reset = 0x07,
     GetNextAssertion = 0x08,
+    #[cfg(feature = "built-in-verification")]
     BioEnrollment = 0x09,
+    #[cfg(feature = "credential-management")]
     CredentialManagement = 0x0A,
     Selection = 0x0B,
+    #[cfg(feature = "large-blobs")]
     LargeBlobs = 0x0C,
+    #[cfg(feature = "authenticator-config")]
     Config = 0x0D,
+    #[cfg(feature = "built-in-verification")]
     BioEnrollmentPreview = 0x40,
+    #[cfg(feature = "credential-management")]
     CredentialManagementPreview = 0x41,
 }
 
 impl Command {
-    const ALL: [Command; 13] = [
+    /// Those that this build has.
+    const ALL: &'static [Command] = &[
         Command::MakeCredential,
         Command::GetAssertion,
         Command::GetInfo,
         Command::ClientPin,
         Command::Reset,
         Command::GetNextAssertion,
+        #[cfg(feature = "built-in-verification")]
         Command::BioEnrollment,
+        #[cfg(feature = "credential-management")]
         Command::CredentialManagement,
         Command::Selection,
+        #[cfg(feature = "large-blobs")]
         Command::LargeBlobs,
+        #[cfg(feature = "authenticator-config")]
         Command::Config,
+        #[cfg(feature = "built-in-verification")]
         Command::BioEnrollmentPreview,
+        #[cfg(feature = "credential-management")]
         Command::CredentialManagementPreview,
     ];
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|command| *command as u8 == byte)
+        Self::ALL.iter().copied().find(|command| *command as u8 == byte)
     }
 }
 
@@ -76,6 +97,7 @@ pub(crate) fn dispatch<S: CredentialStore, R: CryptoRng>(
     response: &mut Message,
 ) -> Step<Reply> {
     let parameters = Map::parameters(parameters)?;
+    #[cfg(feature = "credential-management")]
     if !matches!(command, Command::CredentialManagement | Command::CredentialManagementPreview) {
         authenticator.enumeration = None;
     }
@@ -91,13 +113,17 @@ pub(crate) fn dispatch<S: CredentialStore, R: CryptoRng>(
         Command::ClientPin => authenticator.client_pin(now, parameters, response),
         Command::Reset => authenticator.reset(now),
         Command::Selection => authenticator.selection(),
+        #[cfg(feature = "built-in-verification")]
         Command::BioEnrollment | Command::BioEnrollmentPreview => {
             authenticator.bio_enrollment(now, command, parameters, response)
         }
+        #[cfg(feature = "credential-management")]
         Command::CredentialManagement | Command::CredentialManagementPreview => {
             authenticator.credential_management(now, command, parameters, response)
         }
+        #[cfg(feature = "large-blobs")]
         Command::LargeBlobs => authenticator.large_blobs(now, parameters, response),
+        #[cfg(feature = "authenticator-config")]
         Command::Config => authenticator.config(now, parameters),
     }
 }

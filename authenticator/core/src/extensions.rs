@@ -79,8 +79,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             uvm: flag(Extension::Uvm)?,
         };
         // §12.8: hmac-secret-mc goes with hmac-secret.
-        let salts = input(Extension::HmacSecretMc).filter(|_| creation.hmac_secret);
-        creation.salts = salts.map(|salts| self.read_salts(salts)).transpose()?;
+        if cfg!(feature = "further-extensions") && creation.hmac_secret {
+            let salts = input(Extension::HmacSecretMc);
+            creation.salts = salts.map(|salts| self.read_salts(salts)).transpose()?;
+        }
         Ok(creation)
     }
 
@@ -105,7 +107,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Looks up the inputs of the extensions that are offered.
     fn inputs<'a>(&self, inputs: Map<'a>) -> impl Fn(Extension) -> Option<Item<'a>> + use<'a, S, R> {
         let offered = self.configuration.extensions.clone();
-        move |extension| inputs.named(extension.name()).filter(|_| offered.contains(&extension))
+        move |extension| {
+            inputs.named(extension.name()).filter(|_| extension.is_built() && offered.contains(&extension))
+        }
     }
 }
 
@@ -139,7 +143,7 @@ impl Creation {
         rng: &mut impl CryptoRng,
     ) -> Step<Outputs> {
         written(&configuration.faults, |outputs| {
-            if self.uvm {
+            if cfg!(feature = "further-extensions") && self.uvm {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
             }
             if let Some(blob) = &self.cred_blob {
@@ -155,7 +159,9 @@ impl Creation {
             if let Some(length) = self.min_pin_length {
                 outputs.text(Extension::MinPinLength.name()).unsigned(u64::from(length));
             }
-            if let Some((salts, random)) = self.salts.as_ref().zip(credential.cred_random.as_ref()) {
+            if cfg!(feature = "further-extensions")
+                && let Some((salts, random)) = self.salts.as_ref().zip(credential.cred_random.as_ref())
+            {
                 let output = salts.output(random, verification.uv(), rng);
                 outputs.text(Extension::HmacSecretMc.name()).bytes(&output);
             }
@@ -182,7 +188,7 @@ impl Assertion {
         rng: &mut impl CryptoRng,
     ) -> Step<Outputs> {
         written(&configuration.faults, |outputs| {
-            if self.uvm {
+            if cfg!(feature = "further-extensions") && self.uvm {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
             }
             if self.cred_blob {

@@ -1,12 +1,20 @@
 //! CTAP2 and U2F as a state machine without I/O.
 //!
 //! # Features
+//! * `full`, the default: everything of CTAP 2.3. It consists of `authenticator-config`, `built-in-verification`,
+//!   `credential-management`, `further-extensions`, `large-blobs`, `persistent-token` and `u2f`, so that a
+//!   microcontroller can leave out what it has no room for; what is left out is not advertised either, whatever a
+//!   [`Configuration`] says.
 //! * `alloc`: `MemoryStore`, and attestation formats that the host makes.
 //! * `precomputed-tables`: faster ES256, for memory. For computers.
 //! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
 //! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.
 //! * `faults`: an authenticator that misbehaves on request. Never in firmware.
 #![no_std]
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, unused_variables, reason = "what only commands that are left out have a use for")
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -20,6 +28,7 @@ mod credential;
 mod ctap2;
 mod extensions;
 mod faults;
+#[cfg(feature = "built-in-verification")]
 mod fingerprint;
 mod identity;
 mod key;
@@ -34,6 +43,7 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+#[cfg(feature = "u2f")]
 mod u2f;
 mod user;
 mod verification;

@@ -3,11 +3,13 @@
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
+#[cfg(feature = "built-in-verification")]
 use crate::ctap2::{GOOD_SAMPLE, NO_USER_ACTIVITY, SampleRequest, UvTokenRequest};
 use crate::ctap2::{get_assertion, make_credential};
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
+#[cfg(feature = "u2f")]
 use crate::u2f::U2fRequest;
 use crate::user::{Action, Answer, Prompt};
 
@@ -18,14 +20,17 @@ pub(crate) enum Pending {
     /// the touch the answer is this status.
     Choice(Status),
     /// getPinUvAuthTokenUsingUvWithPermissions.
+    #[cfg(feature = "built-in-verification")]
     UvToken(UvTokenRequest),
     /// authenticatorReset.
     Reset {
         long: bool,
     },
     /// authenticatorBioEnrollment's enrollBegin and enrollCaptureNextSample.
+    #[cfg(feature = "built-in-verification")]
     FingerprintSample(SampleRequest),
     /// U2F_REGISTER and U2F_AUTHENTICATE.
+    #[cfg(feature = "u2f")]
     U2f(U2fRequest),
     MakeCredential(make_credential::Ready),
     GetAssertion(get_assertion::Ready),
@@ -36,11 +41,14 @@ impl Pending {
     pub(crate) fn prompt(&self) -> Prompt<'_> {
         match self {
             Pending::Choice(_) => Prompt::about(Action::Select),
+            #[cfg(feature = "built-in-verification")]
             Pending::UvToken(_) => Prompt { verification: true, ..Prompt::about(Action::Verify) },
             Pending::Reset { long } => Prompt::about(Action::Reset { long: *long }),
             Pending::MakeCredential(ready) => ready.prompt(),
             Pending::GetAssertion(ready) => ready.prompt(),
+            #[cfg(feature = "built-in-verification")]
             Pending::FingerprintSample(_) => Prompt::about(Action::FingerprintSample),
+            #[cfg(feature = "u2f")]
             Pending::U2f(_) => Prompt::about(Action::U2f),
         }
     }
@@ -48,6 +56,7 @@ impl Pending {
     /// How long the user has, where the request says so itself.
     pub(crate) fn timeout(&self) -> Option<Time> {
         match self {
+            #[cfg(feature = "built-in-verification")]
             Pending::FingerprintSample(request) => request.timeout,
             _ => None,
         }
@@ -66,17 +75,22 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let _ = response.push(Status::Ok as u8);
         match (pending, answer) {
             (Pending::Choice(status), Answer::Approve { .. }) => Err(status),
+            #[cfg(feature = "built-in-verification")]
             (Pending::UvToken(request), Answer::Approve { verified, .. }) => {
                 self.verified_for_token(now, &request, verified, response)
             }
+            #[cfg(feature = "built-in-verification")]
             (Pending::UvToken(request), Answer::NotVerified) => {
                 self.verified_for_token(now, &request, false, response)
             }
             (Pending::Reset { .. }, Answer::Approve { .. }) => self.confirmed_reset(),
+            #[cfg(feature = "u2f")]
             (Pending::U2f(request), answer) => self.u2f_answered(&request, answer, response),
+            #[cfg(feature = "built-in-verification")]
             (Pending::FingerprintSample(request), Answer::Approve { .. }) => {
                 self.sampled(request, GOOD_SAMPLE, response)
             }
+            #[cfg(feature = "built-in-verification")]
             (Pending::FingerprintSample(request), Answer::Sample { status }) => {
                 self.sampled(request, status, response)
             }
@@ -93,11 +107,13 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Ends a request without the user's consent: refused, cancelled or out of time.
     pub(crate) fn ended(&mut self, pending: Pending, why: Status, response: &mut Message) -> Step<Reply> {
         match (pending, why) {
+            #[cfg(feature = "built-in-verification")]
             // A sensor that nobody touches has something to say about it.
             (Pending::FingerprintSample(request), Status::UserActionTimeout) => {
                 let _ = response.push(Status::Ok as u8);
                 self.sampled(request, NO_USER_ACTIVITY, response)
             }
+            #[cfg(feature = "u2f")]
             (Pending::U2f(request), _) => self.u2f_answered(&request, Answer::Deny, response),
             // An empty pinUvAuthParam is no authenticatorSelection, which has a status for this.
             (Pending::Choice(Status::PinNotSet | Status::PinInvalid), Status::UserActionTimeout) => {

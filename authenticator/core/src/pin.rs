@@ -166,6 +166,9 @@ impl PinUv {
         &self,
         store: &mut impl CredentialStore,
     ) -> Step<Option<Zeroizing<[u8; 32]>>> {
+        if !cfg!(feature = "persistent-token") {
+            return Ok(None);
+        }
         Ok(PinRecord::load(store)?.persistent_token.map(Zeroizing::new))
     }
 

@@ -5,6 +5,7 @@ use rand_core::CryptoRng;
 use crate::authenticator::Authenticator;
 use crate::cbor::{Item, Map};
 use crate::configuration::OptionId;
+#[cfg(feature = "built-in-verification")]
 use crate::fingerprint::Fingerprints;
 use crate::pin_protocol::Protocol;
 use crate::status::{Status, Step};
@@ -14,6 +15,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Built-in user verification: `None` if there is none, else whether it is set up (getInfo's option uv).
     ///
     /// A sensor is set up once a fingerprint is enrolled; a built-in method that is no sensor always is.
+    #[cfg(feature = "built-in-verification")]
     pub(crate) fn built_in_uv(&mut self) -> Step<Option<bool>> {
         if !self.configuration.offers(OptionId::Uv) {
             return Ok(None);
@@ -24,7 +26,14 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         Ok(Some(!Fingerprints::load(&mut self.store)?.is_empty()))
     }
 
+    /// This build has none.
+    #[cfg(not(feature = "built-in-verification"))]
+    pub(crate) fn built_in_uv(&mut self) -> Step<Option<bool>> {
+        Ok(None)
+    }
+
     /// Whether fingerprints can be enrolled.
+    #[cfg(feature = "built-in-verification")]
     pub(crate) fn has_sensor(&self) -> bool {
         self.configuration.offers(OptionId::BioEnroll)
             || self.configuration.offers(OptionId::UserVerificationMgmtPreview)

@@ -206,6 +206,7 @@ fn section_6_2_2_step_11_an_account_that_the_user_chose_is_said_to_be() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_2_2_step_12_names_are_for_verified_users_who_named_no_credential() {
     let mut world = verifying();
     let made = Make::new("alice").option("uv", true).send(&mut world).unwrap();
@@ -225,6 +226,7 @@ fn section_6_2_2_step_12_names_are_for_verified_users_who_named_no_credential() 
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_2_2_step_6_a_verification_that_does_not_come_is_a_time_out() {
     let mut world = verifying();
     Make::new("alice").option("uv", true).send(&mut world).unwrap();
@@ -233,6 +235,7 @@ fn section_6_2_2_step_6_a_verification_that_does_not_come_is_a_time_out() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_2_2_step_5_always_uv_verifies_unless_up_is_false() {
     let mut world = verifying();
     let made = Make::new("alice").option("uv", true).send(&mut world).unwrap();
@@ -245,6 +248,7 @@ fn section_6_2_2_step_5_always_uv_verifies_unless_up_is_false() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_2_2_step_6_a_failed_verification_signs_nothing() {
     let mut world = verifying();
     Make::new("alice").option("uv", true).send(&mut world).unwrap();

@@ -324,6 +324,7 @@ fn verifying() -> World {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_1_2_step_11_built_in_verification_takes_one_touch() {
     let mut world = verifying();
     let made = Make::new("a").option("uv", true).send(&mut world).unwrap();
@@ -336,6 +337,7 @@ fn section_6_1_2_step_11_built_in_verification_takes_one_touch() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_1_2_step_11_built_in_verification_is_tried_thrice() {
     let mut world = verifying();
     let mut fingers = [false, false, true].into_iter();
@@ -356,6 +358,7 @@ fn section_6_1_2_step_11_built_in_verification_is_tried_thrice() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_1_2_step_11_a_verification_that_does_not_come_is_a_time_out() {
     let mut world = verifying();
     world.user = Box::new(|_| Does::Nothing);
@@ -363,6 +366,7 @@ fn section_6_1_2_step_11_a_verification_that_does_not_come_is_a_time_out() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_1_2_step_6_always_uv_verifies_whoever_did_not_ask() {
     let mut world = verifying();
     world.authenticator().configuration_mut().always_uv = true;
@@ -371,6 +375,7 @@ fn section_6_1_2_step_6_always_uv_verifies_whoever_did_not_ask() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "built-in-verification"), ignore = "needs the feature built-in-verification")]
 fn section_6_1_2_step_12_verification_comes_before_the_exclude_list() {
     let mut world = verifying();
     let made = Make::new("a").option("uv", true).send(&mut world).unwrap();

@@ -28,6 +28,7 @@ fn world() -> World {
 }
 
 #[test]
+#[cfg_attr(not(feature = "full"), ignore = "needs the feature full")]
 fn section_6_6_a_reset_forgets_credentials_pin_and_tokens() {
     let mut world = world();
     let token = Platform(2).token(&mut world, "1234", CM, None).unwrap();

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::authenticator::{Authenticator, Message, Reply};
 use crate::cbor::{Map, Writer};
 use crate::configuration::OptionId;
+#[cfg(feature = "built-in-verification")]
 use crate::pending::Pending;
 use crate::pin::{Grant, Permissions};
 use crate::pin_protocol::SharedSecret;
@@ -52,7 +53,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             SET_PIN => self.set_pin(parameters),
             CHANGE_PIN => self.change_pin(parameters),
             GET_PIN_TOKEN => self.get_pin_token(now, parameters, response),
+            #[cfg(feature = "built-in-verification")]
             GET_TOKEN_USING_UV => self.get_token_using_uv(parameters),
+            #[cfg(feature = "built-in-verification")]
             GET_UV_RETRIES => self.get_uv_retries(response),
             GET_TOKEN_USING_PIN => self.get_token_using_pin(now, parameters, response),
             _ => Err(Status::InvalidSubcommand),
@@ -75,6 +78,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// getUVRetries (§6.5.5.3).
+    #[cfg(feature = "built-in-verification")]
     fn get_uv_retries(&mut self, response: &mut Message) -> Step<Reply> {
         let retries = self.pin.uv_retries(&mut self.store)?;
         let mut writer = Writer::new(response);
@@ -151,6 +155,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// getPinUvAuthTokenUsingUvWithPermissions (§6.5.5.7.3), up to the user.
+    #[cfg(feature = "built-in-verification")]
     fn get_token_using_uv(&mut self, parameters: Map<'_>) -> Step<Reply> {
         let (permissions, rp_id_hash) = self.wanted(parameters, true)?;
         let secret = self.shared_secret(parameters, |this| {
@@ -164,6 +169,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// getPinUvAuthTokenUsingUvWithPermissions, from the user on.
+    #[cfg(feature = "built-in-verification")]
     pub(crate) fn verified_for_token(
         &mut self,
         now: Time,
@@ -306,4 +312,5 @@ const KEY_AGREEMENT: i32 = 1;
 const PIN_UV_AUTH_TOKEN: i32 = 2;
 const PIN_RETRIES: i32 = 3;
 const POWER_CYCLE_STATE: i32 = 4;
+#[cfg(feature = "built-in-verification")]
 const UV_RETRIES: i32 = 5;

@@ -49,6 +49,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if let Some([_, state]) = &moment.encrypted {
             members.int(0x1E).bytes(state);
         }
+        #[cfg(feature = "authenticator-config")]
         if self.configuration.offers(OptionId::AuthnrCfg) {
             let commands = members.int(0x1F).array(self.config_commands().count());
             for command in self.config_commands() {
@@ -66,16 +67,20 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
 /// 0x01 to 0x03: versions, extensions, aaguid. U2F cannot verify anyone, so alwaysUv takes it back (§7.2.4).
 fn write_identity(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) {
-    let offered = |version: &&Version| **version != Version::U2fV2 || !moment.settings.always_uv;
+    let offered = |version: &&Version| {
+        configuration.speaks(**version) && (**version != Version::U2fV2 || !moment.settings.always_uv)
+    };
     let versions = || configuration.versions.iter().filter(offered);
     let list = members.int(0x01).array(versions().count());
     for version in versions() {
         list.text(version.name());
     }
-    if !configuration.extensions.is_empty() {
-        let extensions = members.int(0x02).array(configuration.extensions.len());
-        for extension in &configuration.extensions {
-            extensions.text(extension.name());
+    let extensions = || configuration.extensions.iter().filter(|extension| extension.is_built());
+    let count = extensions().count();
+    if count > 0 {
+        let list = members.int(0x02).array(count);
+        for extension in extensions() {
+            list.text(extension.name());
         }
     }
     members.int(0x03).bytes(&configuration.aaguid);
@@ -162,7 +167,7 @@ fn write_since_2_1(configuration: &Configuration, moment: &Moment, members: &mut
     if configuration.offers(OptionId::Rk) {
         members.int(0x14).unsigned(u64::from(moment.remaining));
     }
-    if !configuration.vendor_prototype_config_commands.is_empty() {
+    if cfg!(feature = "authenticator-config") && !configuration.vendor_prototype_config_commands.is_empty() {
         let commands = members.int(0x15).array(configuration.vendor_prototype_config_commands.len());
         for command in &configuration.vendor_prototype_config_commands {
             commands.unsigned(*command);

@@ -32,9 +32,14 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     pub(crate) fn confirmed_reset(&mut self) -> Step<Reply> {
         self.store.reset()?;
         self.pin.reset();
-        self.enumeration = None;
-        self.enrolment = None;
-        self.large_blob_write = None;
+        #[cfg(feature = "built-in-verification")]
+        {
+            self.enrolment = None;
+        }
+        #[cfg(feature = "large-blobs")]
+        {
+            self.large_blob_write = None;
+        }
         Ok(Reply::Done)
     }
 }

@@ -1,8 +1,11 @@
 //! What getInfo says that can be another at the next time: options that are set up, counters, encrypted identifiers.
 
+#[cfg(feature = "persistent-token")]
 use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
 use rand_core::CryptoRng;
+#[cfg(feature = "persistent-token")]
 use sha2::{Digest as _, Sha256};
+#[cfg(feature = "persistent-token")]
 use zeroize::Zeroizing;
 
 use crate::authenticator::Authenticator;
@@ -53,8 +56,15 @@ impl Moment {
     }
 }
 
+/// Without a persistent token nobody could decrypt them.
+#[cfg(not(feature = "persistent-token"))]
+fn encrypted_identifiers<S, R>(_: &mut Authenticator<S, R>) -> Step<Option<[Encrypted; 2]>> {
+    Ok(None)
+}
+
 /// encIdentifier and encCredStoreState. The state is a digest of the store's revision: it tells that something
 /// changed, and nothing else.
+#[cfg(feature = "persistent-token")]
 fn encrypted_identifiers<S: CredentialStore, R: CryptoRng>(
     authenticator: &mut Authenticator<S, R>,
 ) -> Step<Option<[Encrypted; 2]>> {
@@ -76,6 +86,7 @@ fn encrypted_identifiers<S: CredentialStore, R: CryptoRng>(
 }
 
 /// AES-128-CBC under a key that the persistent token gives, with a new initialisation vector each time.
+#[cfg(feature = "persistent-token")]
 fn encrypt(token: &[u8; 32], info: &[u8], block: [u8; 16], rng: &mut impl CryptoRng) -> Encrypted {
     let mut key = Zeroizing::new([0; 16]);
     hkdf::Hkdf::<Sha256>::new(Some(&[0; 32]), token)
