@@ -3,11 +3,11 @@
 use rand_core::CryptoRng;
 
 use crate::configuration::Configuration;
-use crate::ctap2::get_next_assertion::RemainingAssertions;
 #[cfg(feature = "credential-management")]
 use crate::ctap2::Enumeration;
 #[cfg(feature = "large-blobs")]
 use crate::ctap2::LargeBlobWrite;
+use crate::ctap2::get_next_assertion::RemainingAssertions;
 use crate::ctap2::{self, Command};
 #[cfg(feature = "built-in-verification")]
 use crate::fingerprint::Enrolment;
