@@ -17,8 +17,7 @@ use doppelkey::user_interface::Auto;
 use doppelkey::vault::{Custody, Vault};
 use doppelkey::{packets, usbip};
 use doppelkey_core::{
-    Algorithm, Authenticator, Configuration, Credential, CredentialProtection, CredentialStore as _,
-    OptionId, PrivateKey, User,
+    Algorithm, Authenticator, Configuration, Credential, CredentialStore as _, OptionId, PrivateKey, User,
 };
 use rand_core::UnwrapErr;
 use sha2::{Digest as _, Sha256};
@@ -227,24 +226,15 @@ fn vault_of(path: &Path, size: u32) -> Vault {
 fn credential(rp_id: &str, number: u32, key: PrivateKey) -> Credential {
     Credential {
         id: [&[7; 28][..], &number.to_be_bytes()].concat().as_slice().try_into().expect("32 bytes fit"),
-        rp_id_hash: Sha256::digest(rp_id).into(),
         rp_id: rp_id.try_into().expect("it is short"),
         user: User {
             id: number.to_be_bytes().as_slice().try_into().expect("4 bytes fit"),
             name: Some("alice".try_into().expect("it is short")),
             display_name: None,
         },
-        key,
-        order: 0,
-        sign_count: None,
         backup_eligible: true,
         backup_state: true,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(Sha256::digest(rp_id).into(), key)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use doppelkey::vault::{Custody, Vault};
-use doppelkey_core::{Algorithm, Credential, CredentialProtection, CredentialStore as _, PrivateKey, User};
+use doppelkey_core::{Algorithm, Credential, CredentialStore as _, PrivateKey, User};
 
 /// A folder with a vault of three passkeys.
 struct Folder(tempfile::TempDir);
@@ -185,23 +185,17 @@ fn a_vault_in_use_is_left_alone() {
 fn credential(number: u8, rp_id: &str, name: &str) -> Credential {
     Credential {
         id: heapless::Vec::from_slice(&[number; 16]).expect("16 bytes fit"),
-        rp_id_hash: doppelkey::vault::exchange::rp_id_hash(rp_id),
         rp_id: heapless::String::try_from(rp_id).expect("it fits"),
         user: User {
             id: heapless::Vec::from_slice(&[number]).expect("it fits"),
             name: heapless::String::try_from(name).ok(),
             display_name: None,
         },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[number; 32]).expect("a small scalar is a key"),
-        order: 0,
-        sign_count: None,
         backup_eligible: true,
         backup_state: true,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(
+            doppelkey::vault::exchange::rp_id_hash(rp_id),
+            PrivateKey::from_bytes(Algorithm::Es256, &[number; 32]).expect("a small scalar is a key"),
+        )
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use doppelkey::vault::{Custody, CustodyKind, Notice, Vault, VaultError};
-use doppelkey_core::{Algorithm, Credential, CredentialProtection, CredentialStore as _, PrivateKey, User};
+use doppelkey_core::{Algorithm, Credential, CredentialStore as _, PrivateKey, User};
 use zeroize::Zeroizing;
 
 #[test]
@@ -312,22 +312,15 @@ fn skipped(needs: &str) {
 fn credential(number: u32) -> Credential {
     Credential {
         id: heapless::Vec::from_slice(&number.to_le_bytes()).expect("four bytes fit"),
-        rp_id_hash: [1; 32],
         rp_id: heapless::String::try_from("example.test").expect("it fits"),
         user: User {
             id: heapless::Vec::from_slice(&number.to_le_bytes()).expect("it fits"),
             ..User::default()
         },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).expect("a small scalar is a key"),
-        order: 0,
-        sign_count: None,
         backup_eligible: true,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(
+            [1; 32],
+            PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).expect("a small scalar is a key"),
+        )
     }
 }

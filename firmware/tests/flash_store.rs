@@ -5,9 +5,7 @@ mod nor;
 use std::collections::BTreeMap;
 
 use doppelkey_core::testing::{PowerCut, Subject, conformance};
-use doppelkey_core::{
-    Algorithm, Credential, CredentialProtection, CredentialStore, PrivateKey, Slot, StoreError, User,
-};
+use doppelkey_core::{Algorithm, Credential, CredentialStore, PrivateKey, Slot, StoreError, User};
 use doppelkey_firmware::flash_store::{COUNTER_BLOCK, FlashStore};
 use nor::{Nor, SECTOR, TEARS, Tear};
 use zeroize::Zeroizing;
@@ -365,20 +363,12 @@ fn try_open(mut nor: Nor) -> Result<Nor, (StoreError, Nor)> {
 fn credential(id: u8, rp: u8, user: u8) -> Credential {
     Credential {
         id: heapless::Vec::from_slice(&[&[id], &[0x5A; 31][..]].concat()).expect("32 bytes fit"),
-        rp_id_hash: [rp; 32],
         rp_id: "example.com".try_into().expect("it fits"),
         user: User { id: heapless::Vec::from_slice(&[user; 16]).expect("it fits"), ..User::default() },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[id | 1; 32]).expect("it is a scalar"),
-        order: 0,
-        sign_count: None,
-        backup_eligible: false,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(
+            [rp; 32],
+            PrivateKey::from_bytes(Algorithm::Es256, &[id | 1; 32]).expect("it is a scalar"),
+        )
     }
 }
 

@@ -57,6 +57,28 @@ pub struct Credential {
 pub const CREDENTIAL_ENCODED_MAX: usize = 992 + PRIVATE_KEY_MAX;
 
 impl Credential {
+    /// A credential with nothing but its key: discoverable, device-bound, without a counter, an extension, or protection.
+    /// Its id, RP ID and user are empty, for the caller to fill in.
+    pub fn new(rp_id_hash: [u8; 32], key: PrivateKey) -> Self {
+        Self {
+            id: Vec::new(),
+            rp_id_hash,
+            rp_id: String::new(),
+            user: User::default(),
+            key,
+            order: 0,
+            sign_count: None,
+            backup_eligible: false,
+            backup_state: false,
+            protection: CredentialProtection::default(),
+            cred_random: None,
+            large_blob_key: None,
+            cred_blob: None,
+            third_party_payment: false,
+            hidden: false,
+        }
+    }
+
     /// The credential as bytes, for a store to seal and keep. Holds secrets.
     ///
     /// A canonical CBOR map with these keys; members at their default are left out, and unknown ones are ignored

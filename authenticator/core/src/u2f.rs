@@ -13,7 +13,7 @@ use rand_core::CryptoRng;
 use crate::authenticator::{Authenticator, Message, Reply};
 use crate::cbor::{Item, Writer};
 use crate::configuration::Version;
-use crate::credential::{CREDENTIAL_ID_MAX, Credential, CredentialProtection, User};
+use crate::credential::{CREDENTIAL_ID_MAX, Credential, CredentialProtection};
 use crate::key::{Algorithm, PrivateKey};
 use crate::pending::Pending;
 use crate::status::Step;
@@ -254,21 +254,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 /// A new credential for an application, but for its id.
 fn u2f_credential(application: &[u8; 32], rng: &mut impl CryptoRng) -> Credential {
     Credential {
-        id: Vec::new(),
-        rp_id_hash: *application,
-        rp_id: heapless::String::new(),
-        user: User::default(),
-        key: PrivateKey::generate(Algorithm::Es256, rng),
-        order: 0,
         sign_count: Some(0),
-        backup_eligible: false,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(*application, PrivateKey::generate(Algorithm::Es256, rng))
     }
 }
 

@@ -20,7 +20,7 @@ use rand_core::CryptoRng;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::credential::{CREDENTIAL_ID_MAX, CredRandom, Credential, CredentialProtection, User};
+use crate::credential::{CREDENTIAL_ID_MAX, CredRandom, Credential, CredentialProtection};
 use crate::key::{Algorithm, PrivateKey};
 use crate::status::{Status, Step};
 
@@ -78,20 +78,12 @@ pub(crate) fn unwrap(wrapping_key: &[u8; 32], rp_id_hash: &[u8; 32], id: &[u8]) 
     let key = PrivateKey::from_bytes(algorithm, key)?;
     Some(Credential {
         id: Id::from_slice(id).ok()?,
-        rp_id_hash: *rp_id_hash,
-        rp_id: heapless::String::new(),
-        user: User::default(),
         cred_random: (flags & HMAC_SECRET != 0).then(|| cred_random(&key)),
-        key,
-        order: 0,
         sign_count: Some(0),
-        backup_eligible: false,
-        backup_state: false,
         protection: CredentialProtection::from_number(u64::from(flags & PROTECTION))?,
-        large_blob_key: None,
-        cred_blob: None,
         third_party_payment: flags & THIRD_PARTY_PAYMENT != 0,
         hidden: true,
+        ..Credential::new(*rp_id_hash, key)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use doppelkey_core::{Algorithm, Credential, CredentialProtection, CredentialStore, PrivateKey, User};
+use doppelkey_core::{Algorithm, Credential, CredentialStore, PrivateKey, User};
 use doppelkey_sync::{DeviceKeys, Event, Invitation, Suite};
 
 use super::*;
@@ -89,24 +89,15 @@ fn credential(id: u8, account: u8) -> Credential {
     let text = |text: &str| Some(heapless::String::try_from(text).unwrap());
     Credential {
         id: heapless::Vec::from_slice(&[id; 32]).unwrap(),
-        rp_id_hash: [9; 32],
         rp_id: heapless::String::try_from("example.org").unwrap(),
         user: User {
             id: heapless::Vec::from_slice(&[account; 8]).unwrap(),
             name: text("mona"),
             display_name: None,
         },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap(),
-        order: 0,
-        sign_count: None,
         backup_eligible: true,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
         large_blob_key: Some([5; 32]),
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new([9; 32], PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap())
     }
 }
 

@@ -239,22 +239,15 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let key = PrivateKey::generate(ready.algorithm, &mut self.rng);
         let backup_eligible = stored && self.configuration.backup_eligible;
         let mut credential = Credential {
-            id: heapless::Vec::new(),
-            rp_id_hash: ready.rp_id_hash,
             rp_id: ready.rp_id.clone(),
             user: ready.user.clone(),
-            key,
-            order: 0,
             // Copies of a credential cannot share a counter: those that may be copied have none.
             sign_count: (!backup_eligible).then_some(0),
             backup_eligible,
             backup_state: backup_eligible && self.configuration.backup_state,
             protection: self.configuration.default_protection,
-            cred_random: None,
-            large_blob_key: None,
-            cred_blob: None,
-            third_party_payment: false,
             hidden: !ready.discoverable,
+            ..Credential::new(ready.rp_id_hash, key)
         };
         ready.extensions.apply(&mut credential, stored, &mut self.rng);
         if stored {

@@ -322,7 +322,6 @@ fn shortest(number: u8) -> Credential {
     let rp = number % 4;
     Credential {
         id: heapless::Vec::from_slice(&[number; 16]).expect("16 bytes fit"),
-        rp_id_hash: [rp.reverse_bits(); 32],
         rp_id: heapless::String::try_from(["a.test", "b.test", "c.test", "d.test"][usize::from(rp)])
             .expect("it fits"),
         user: User {
@@ -330,17 +329,10 @@ fn shortest(number: u8) -> Credential {
             name: None,
             display_name: None,
         },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[number.max(1); 32]).expect("a small scalar is a key"),
-        order: 0,
-        sign_count: None,
-        backup_eligible: false,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(
+            [rp.reverse_bits(); 32],
+            PrivateKey::from_bytes(Algorithm::Es256, &[number.max(1); 32]).expect("a small scalar is a key"),
+        )
     }
 }
 

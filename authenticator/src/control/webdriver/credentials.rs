@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use doppelkey_core::{CredRandom, Credential, CredentialProtection, User};
+use doppelkey_core::{CredRandom, Credential, User};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -84,25 +84,22 @@ impl Parameters {
                 .ok()
                 .filter(|id| !id.is_empty())
                 .ok_or_else(|| wrong("credentialId"))?,
-            rp_id_hash: rp_id_hash(&self.rp_id),
             rp_id: heapless::String::try_from(self.rp_id.as_str()).map_err(|_| wrong("rpId"))?,
             user: User {
                 id: heapless::Vec::from_slice(&user_id).map_err(|_| wrong("userHandle"))?,
                 name: name(&self.user_name),
                 display_name: name(&self.user_display_name),
             },
-            key: private_key_from_pkcs8(&bytes("privateKey", &self.private_key)?)
-                .ok_or_else(|| wrong("privateKey"))?,
-            order: 0,
             sign_count: counter(self.sign_count)?,
             backup_eligible: self.backup_eligibility.unwrap_or(model.backup_eligible),
             backup_state: self.backup_state.unwrap_or(model.backup_state),
-            protection: CredentialProtection::Optional,
             cred_random: authenticator.hmac_secret.then(random).flatten(),
-            large_blob_key: None,
-            cred_blob: None,
-            third_party_payment: false,
             hidden: !self.is_resident_credential,
+            ..Credential::new(
+                rp_id_hash(&self.rp_id),
+                private_key_from_pkcs8(&bytes("privateKey", &self.private_key)?)
+                    .ok_or_else(|| wrong("privateKey"))?,
+            )
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading takes the passkeys out and counts what else there was; writing gives each passkey an item of its own.
 
-use doppelkey_core::{CredRandom, Credential, CredentialProtection, User};
+use doppelkey_core::{CredRandom, Credential, User};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -205,24 +205,21 @@ impl Passkey {
         };
         Ok(Credential {
             id: sized(&bytes("credentialId", &self.credential_id)?).ok_or_else(|| wrong("credentialId"))?,
-            rp_id_hash: rp_id_hash(&self.rp_id),
             rp_id: heapless::String::try_from(self.rp_id.as_str()).map_err(|_| wrong("rpId"))?,
             user: User {
                 id: sized(&bytes("userHandle", &self.user_handle)?).ok_or_else(|| wrong("userHandle"))?,
                 name: name(&self.username),
                 display_name: name(&self.user_display_name),
             },
-            key: private_key_from_pkcs8(&bytes("key", &self.key)?).ok_or_else(|| wrong("key"))?,
-            order: 0,
-            sign_count: None,
             backup_eligible: true,
             backup_state: true,
-            protection: CredentialProtection::Optional,
             cred_random,
-            large_blob_key: None,
             cred_blob,
             third_party_payment: extensions.and_then(|extensions| extensions.payments).unwrap_or(false),
-            hidden: false,
+            ..Credential::new(
+                rp_id_hash(&self.rp_id),
+                private_key_from_pkcs8(&bytes("key", &self.key)?).ok_or_else(|| wrong("key"))?,
+            )
         })
     }
 }

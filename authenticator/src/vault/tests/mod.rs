@@ -213,22 +213,15 @@ fn open(platter: &Platter) -> Result<Vault, VaultError> {
 }
 
 fn credential(number: u8) -> Credential {
-    use doppelkey_core::{Algorithm, CredentialProtection, PrivateKey, User};
+    use doppelkey_core::{Algorithm, PrivateKey, User};
     Credential {
         id: heapless::Vec::from_slice(&[number; 16]).expect("16 bytes fit"),
-        rp_id_hash: [number % 3; 32],
         rp_id: heapless::String::try_from("example.test").expect("it fits"),
         user: User { id: heapless::Vec::from_slice(&[number]).expect("it fits"), ..User::default() },
-        key: PrivateKey::from_bytes(Algorithm::Es256, &[number.max(1); 32]).expect("a small scalar is a key"),
-        order: 0,
         sign_count: Some(0),
-        backup_eligible: false,
-        backup_state: false,
-        protection: CredentialProtection::Optional,
-        cred_random: None,
-        large_blob_key: None,
-        cred_blob: None,
-        third_party_payment: false,
-        hidden: false,
+        ..Credential::new(
+            [number % 3; 32],
+            PrivateKey::from_bytes(Algorithm::Es256, &[number.max(1); 32]).expect("a small scalar is a key"),
+        )
     }
 }
