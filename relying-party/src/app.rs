@@ -113,7 +113,7 @@ pub(crate) struct Shared {
     /// What providers are called.
     pub(crate) providers: Providers,
     /// Wakes the streams of events.
-    pub(crate) event_written: Notify,
+    pub(crate) new_events: Notify,
     policy: RwLock<KnownPolicy>,
     event_counter: AtomicU32,
 }
@@ -150,7 +150,7 @@ impl App {
             secret,
             metadata,
             providers,
-            event_written: Notify::new(),
+            new_events: Notify::new(),
             policy: RwLock::new(known),
             event_counter: AtomicU32::new(0),
         }));

@@ -11,7 +11,7 @@ use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{Counter, MetadataRule, Policy};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Challenge, Passkey, PasskeyUse, User};
+use crate::store::{Challenge, Changes, Passkey, PasskeyUse, User};
 use crate::verify::{
     AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, Mediation,
     Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
@@ -337,8 +337,6 @@ async fn keep(
     user_id: Option<&str>,
     asked: &Asked,
 ) -> Result<Vec<u8>, Failure> {
-    // A challenge belongs to a session that exists.
-    visit.save().await?;
     let challenge = Challenge {
         challenge: visit.app.config.random.bytes::<32>().to_vec(),
         kind: kind.name().into(),
@@ -347,7 +345,8 @@ async fn keep(
         data: serde_json::to_string(asked).map_err(|_| Failure::Broken("what was asked is JSON"))?,
         expires_at: visit.app.now() + i64::from(policy.passkey.timeout_ms),
     };
-    visit.app.database.put_challenge(&challenge).await?;
+    // A challenge belongs to a session that exists.
+    visit.save_with(Changes::default().put_challenge(&challenge)).await?;
     Ok(challenge.challenge)
 }
 

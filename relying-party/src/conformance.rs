@@ -17,7 +17,7 @@ use crate::edge::JsonBody;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::{SignUp, Visit};
-use crate::store::{Identifier, User};
+use crate::store::{Changes, Identifier, User};
 use crate::verify::Credential;
 
 pub(crate) fn routes() -> Router<App> {
@@ -82,12 +82,12 @@ async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
         None => {
             let (id, created_at) = (visit.app.new_id("usr"), visit.app.now());
             let user = User { id, handle: asked.handle.clone(), created_at, blocked: false, identifiers };
-            visit.app.database.create_user(&user, None, None).await?;
+            visit.app.database.make(Changes::default().create_user(&user, None, None)).await?;
             user
         }
     };
     let passkey = ceremony::new_passkey(&visit, &user.id, &registration);
-    visit.app.database.add_passkey(&passkey, u32::MAX).await?;
+    visit.app.database.make(Changes::default().add_passkey(&passkey, u32::MAX)).await?;
     let event = Event::of("gd_enrollment_complete")
         .user(&user)
         .detail("webauthn", ceremony::registration_details(&registration, &asked))
@@ -112,7 +112,8 @@ async fn authenticated(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<
             return Ok(failed(&visit, "gd_webauthn_challenge_failed", "authentication", refused).await);
         }
     };
-    if !visit.app.database.use_passkey(&accepted.used, visit.app.now()).await? {
+    let used = Changes::default().use_passkey(&accepted.used, visit.app.now());
+    if !visit.app.database.make(used).await? {
         return Ok(told_failed("the signature counter was used meanwhile", Value::Null));
     }
     let event = Event::of("gd_auth_succeed")

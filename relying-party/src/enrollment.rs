@@ -6,7 +6,7 @@ use crate::ceremony::{self, Kind};
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
-use crate::store::{Passkey, StoreError, User};
+use crate::store::{Changes, Passkey, StoreError, User};
 use crate::verify::Credential;
 
 /// The user's passkeys, to be excluded from the next one, if there may be one more.
@@ -47,7 +47,12 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     };
     let passkey = ceremony::new_passkey(visit, &user.id, &registration);
     let most = visit.app.policy().await?.passkey.max_per_user;
-    match visit.app.database.add_passkey(&passkey, most).await {
+    let event = Event::of("gd_enrollment_complete")
+        .user(user)
+        .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
+        .detail("webauthn", ceremony::registration_details(&registration, &asked))
+        .transcript(&registration.transcript);
+    match visit.make(Changes::default().add_passkey(&passkey, most), event).await {
         Ok(true) => {}
         Ok(false) => return Err(too_many(visit, user, most).await),
         Err(StoreError::Taken) => {
@@ -56,12 +61,6 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         }
         Err(error) => return Err(error.into()),
     }
-    let event = Event::of("gd_enrollment_complete")
-        .user(user)
-        .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
-        .detail("webauthn", ceremony::registration_details(&registration, &asked))
-        .transcript(&registration.transcript);
-    visit.log(event).await;
     Ok(passkey)
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::store::{StoredEvent, User};
+use crate::store::{Changes, StoredEvent, User};
 use crate::verify::Transcript;
 
 /// An event to be written.
@@ -58,8 +58,23 @@ impl Event {
 }
 
 impl App {
-    /// Writes an event. A log that cannot be written stops nobody from signing in: it is told on standard error.
+    /// Writes an event. A log that cannot be written stops nobody: it is told on standard error.
     pub(crate) async fn log(&self, source: &Source, event: Event) {
+        let code = event.r#type;
+        let stored = self.event(source, event);
+        if let Err(error) = self.database.make(Changes::default().put_event(&stored)).await {
+            eprintln!("error: the event {code} could not be written: {error}");
+        }
+        self.event_written();
+    }
+
+    /// Wakes the streams of events: one has been written.
+    pub(crate) fn event_written(&self) {
+        self.new_events.notify_waiters();
+    }
+
+    /// An event as it is stored.
+    pub(crate) fn event(&self, source: &Source, event: Event) -> StoredEvent {
         let now = self.now();
         let id = self.next_event_id(now);
         let (user_id, user_name) = event.user.unzip();
@@ -83,18 +98,14 @@ impl App {
         if event.transcript.is_some() {
             data["details"]["inspect"] = json!(format!("/inspect/{id}"));
         }
-        let stored = StoredEvent {
+        StoredEvent {
             id,
             date: now,
             r#type: event.r#type.to_string(),
             user_id,
             data: data.to_string(),
             transcript: event.transcript,
-        };
-        if let Err(error) = self.database.put_event(&stored).await {
-            eprintln!("error: the event {} could not be written: {error}", event.r#type);
         }
-        self.event_written.notify_waiters();
     }
 }
 

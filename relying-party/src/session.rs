@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::events::{Event, Source};
 use crate::failure::Failure;
 use crate::secret;
-use crate::store::{Identifier, PasskeyUse, StoredSession, User};
+use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, StoredSession, User};
 
 /// What a session remembers between two requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +140,8 @@ pub(crate) struct Visit {
     cookies: Vec<String>,
     /// The token of the session, if this visit has made it.
     token: Option<String>,
+    /// When the session ends, in milliseconds, if not by the policy.
+    pub(crate) ends_at: Option<i64>,
     /// The digest of the token that remembers this device, if the browser sent one.
     pub(crate) device: Option<Vec<u8>>,
 }
@@ -178,7 +180,8 @@ impl Visit {
             correlation_id: session.id.clone(),
         };
         let (cookies, token) = (Vec::new(), None);
-        Ok(Self { app: app.clone(), source, data, session, is_stored, cookies, token, device })
+        let app = app.clone();
+        Ok(Self { app, source, data, session, is_stored, cookies, token, ends_at: None, device })
     }
 
     /// The same request with the session of a token instead of a cookie's; a new session without one. For programs
@@ -205,12 +208,6 @@ impl Visit {
     /// Whether the session was found, or has been kept since.
     pub(crate) fn is_stored(&self) -> bool {
         self.is_stored
-    }
-
-    /// Lets the session live until then, in milliseconds, instead of the policy's idle time.
-    pub(crate) async fn expire_at(&mut self, expires_at: i64) -> Result<(), Failure> {
-        self.session.expires_at = expires_at;
-        Ok(self.app.database.update_session(&self.session).await?)
     }
 
     /// The session's id: what challenges belong to. Not the token.
@@ -243,28 +240,32 @@ impl Visit {
 
     /// Keeps what this visit changed in the session.
     pub(crate) async fn save(&mut self) -> Result<(), Failure> {
-        let now = self.app.now();
+        self.save_with(Changes::default()).await.map(drop)
+    }
+
+    /// The same together with other changes: false if a condition among them was not met, and nothing was kept then.
+    pub(crate) async fn save_with(&mut self, others: Changes) -> Result<bool, Failure> {
         let policy = self.app.policy().await?;
+        let now = self.app.now();
         let idle_end = now + i64::from(policy.session.idle_hours) * 3_600_000;
         let absolute_end = self.session.created_at + i64::from(policy.session.absolute_days) * 86_400_000;
-        self.session.expires_at = idle_end.min(absolute_end);
+        self.session.expires_at = self.ends_at.unwrap_or_else(|| idle_end.min(absolute_end));
         self.session.seen_at = now;
         self.session.data =
             serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
         if self.is_stored {
-            self.app.database.update_session(&self.session).await?;
-        } else {
-            let token = secret::text(&self.app.config.random.bytes::<32>());
-            self.app.database.insert_session(&secret::digest(token.as_bytes()), &self.session).await?;
-            self.is_stored = true;
-            self.token = Some(token.clone());
-            self.set_cookie(
-                session_cookie(&self.app),
-                &token,
-                i64::from(policy.session.absolute_days) * 86_400,
-            );
+            return Ok(self.app.database.make(others.update_session(&self.session)).await?);
         }
-        Ok(())
+        let token = secret::text(&self.app.config.random.bytes::<32>());
+        let changes = others.insert_session(&secret::digest(token.as_bytes()), &self.session);
+        let is_kept = self.app.database.make(changes).await?;
+        if is_kept {
+            self.is_stored = true;
+            let max_age_s = i64::from(policy.session.absolute_days) * 86_400;
+            self.set_cookie(session_cookie(&self.app), &token, max_age_s);
+            self.token = Some(token);
+        }
+        Ok(is_kept)
     }
 
     /// Keeps the session alive: writes at most once a minute.
@@ -275,22 +276,26 @@ impl Visit {
         Ok(())
     }
 
-    /// Signs a user in: the old session ends, a new one with a new token begins.
-    pub(crate) async fn sign_in(&mut self, user_id: &str, data: SessionData) -> Result<(), Failure> {
-        if self.is_stored {
-            self.app.database.end_session(&self.session.id).await?;
-        }
+    /// Signs a user in, together with other changes: the old session ends, a new one with a new token begins. False
+    /// if a condition among the others was not met: then everything is as it was.
+    pub(crate) async fn sign_in(
+        &mut self,
+        user_id: &str,
+        data: SessionData,
+        others: Changes,
+    ) -> Result<bool, Failure> {
+        let others = if self.is_stored { others.end_session(&self.session.id) } else { others };
         let now = self.app.now();
         self.session = fresh(&self.app, now, &self.source.ip, &self.source.user_agent);
         self.session.user_id = Some(user_id.to_string());
         self.is_stored = false;
         self.data = data;
-        self.save().await
+        self.save_with(others).await
     }
 
     /// Ends the session.
     pub(crate) async fn sign_out(&mut self) -> Result<(), Failure> {
-        self.app.database.end_session(&self.session.id).await?;
+        self.app.database.make(Changes::default().end_session(&self.session.id)).await?;
         self.is_stored = false;
         self.data = SessionData::default();
         self.set_cookie(session_cookie(&self.app), "", 0);
@@ -315,6 +320,19 @@ impl Visit {
     /// Writes an event about this visit.
     pub(crate) async fn log(&self, event: Event) {
         self.app.log(&self.source, event).await;
+    }
+
+    /// An event about this visit, to be written together with what it tells of; see [`App::event_written`].
+    pub(crate) fn event(&self, event: Event) -> StoredEvent {
+        self.app.event(&self.source, event)
+    }
+
+    /// Makes changes and writes the event that tells of them: false if a condition among them was not met, and then
+    /// neither has happened.
+    pub(crate) async fn make(&self, changes: Changes, event: Event) -> Result<bool, StoreError> {
+        let is_made = self.app.database.make(changes.put_event(&self.event(event))).await?;
+        self.app.event_written();
+        Ok(is_made)
     }
 
     /// The message that the last request left for this page; it is shown once.

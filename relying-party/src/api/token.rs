@@ -182,19 +182,11 @@ async fn tokens(
     scope: &str,
 ) -> Result<Json<Value>, ApiError> {
     let now = visit.app.now();
-    if let Some(used) = &first.used
-        && !visit.app.database.use_passkey(used, now).await?
-    {
-        let why = "the signature counter was used by another login meanwhile";
-        visit.log(Event::of("f").user(user).error(why)).await;
-        return Err(Failure::PasskeyRefused { signal: None }.into());
-    }
-    visit.app.database.set_last_login(&user.id, now).await?;
     let amr: Vec<String> = amr.iter().map(|method| (*method).to_string()).collect();
     let data = SessionData { authenticated_at: now, amr: amr.clone(), ..SessionData::default() };
-    visit.sign_in(&user.id, data).await?;
-    visit.expire_at(now + LIFETIME_S * 1000).await?;
-    visit.log(Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]))).await;
+    visit.ends_at = Some(now + LIFETIME_S * 1000);
+    let event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
+    finish::begin_session(visit, user, first.used.as_ref(), data, event).await?;
 
     let granted: Vec<_> = scope.split_whitespace().filter(|scope| SCOPES.contains(scope)).collect();
     let granted = granted.join(" ");

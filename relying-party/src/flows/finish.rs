@@ -6,7 +6,7 @@ use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::{AfterPasskey, MfaPolicy, Policy};
 use crate::session::{FirstFactor, Method, Prompt, SessionData, Visit};
-use crate::store::User;
+use crate::store::{Changes, PasskeyUse, User};
 use crate::verify::Transcript;
 
 /// What the log should know about how the first factor passed.
@@ -122,20 +122,10 @@ async fn complete(
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
     let now = visit.app.now();
-    if let Some(used) = &first.used
-        && !visit.app.database.use_passkey(used, now).await?
-    {
-        let event =
-            Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
-        visit.log(event).await;
-        return Err(Failure::PasskeyRefused { signal: None });
-    }
     let mut amr: Vec<String> = vec![amr_of(first.method).into()];
     amr.extend(second.map(String::from));
     let prompt = prompt_for(visit, policy, user, &first).await?;
     let data = SessionData { authenticated_at: now, amr: amr.clone(), prompt, ..SessionData::default() };
-    visit.app.database.set_last_login(&user.id, now).await?;
-    visit.sign_in(&user.id, data).await?;
     let mut event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
     if let Some(webauthn) = outcome.webauthn {
         event = event.detail("webauthn", webauthn);
@@ -143,12 +133,32 @@ async fn complete(
     if let Some(transcript) = &outcome.transcript {
         event = event.transcript(transcript);
     }
-    visit.log(event).await;
+    begin_session(visit, user, first.used.as_ref(), data, event).await?;
     Ok(match prompt {
         Some(Prompt::Progressive) => "/enroll",
         Some(Prompt::Local) => "/enroll/local",
         None => "/account",
     })
+}
+
+/// In one piece: notes the passkey's use, ends the old session, begins the new one, and writes the event.
+pub(crate) async fn begin_session(
+    visit: &mut Visit,
+    user: &User,
+    used: Option<&PasskeyUse>,
+    data: SessionData,
+    event: Event,
+) -> Result<(), Failure> {
+    let used = used.map(|used| Changes::default().use_passkey(used, visit.app.now()));
+    let changes = used.unwrap_or_default().put_event(&visit.event(event));
+    let is_begun = visit.sign_in(&user.id, data, changes).await?;
+    visit.app.event_written();
+    if is_begun {
+        return Ok(());
+    }
+    let event = Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
+    visit.log(event).await;
+    Err(Failure::PasskeyRefused { signal: None })
 }
 
 /// RFC 8176 for the common ones; `phr` (phishing-resistant) as Auth0 logs it for passkeys.

@@ -17,7 +17,7 @@ use crate::pages;
 use crate::passwords;
 use crate::policy::Policy;
 use crate::session::{FirstFactor, Method, SignUp, Visit};
-use crate::store::{CodeCheck, Identifier, Passkey, StoreError, User};
+use crate::store::{Changes, CodeCheck, Identifier, Passkey, StoreError, User};
 use crate::{codes, identifiers, limits};
 
 pub(super) fn routes() -> Router<App> {
@@ -255,8 +255,7 @@ pub(crate) async fn finish_with_passkey(
         .detail("authentication_methods", json!(["passkey"]))
         .detail("webauthn", ceremony::registration_details(&registration, &asked))
         .transcript(&registration.transcript);
-    create(visit, &user, Some(&passkey), None, ceremony::orphan(credential)).await?;
-    visit.log(event).await;
+    create(visit, &user, Some(&passkey), None, ceremony::orphan(credential), event).await?;
     Ok((user, registration.user_verified))
 }
 
@@ -277,9 +276,10 @@ async fn create(
     passkey: Option<&Passkey>,
     password: Option<&str>,
     orphan: Option<String>,
+    event: Event,
 ) -> Result<(), Failure> {
-    let failure = match visit.app.database.create_user(user, passkey, password).await {
-        Ok(()) => return Ok(()),
+    let failure = match visit.make(Changes::default().create_user(user, passkey, password), event).await {
+        Ok(_) => return Ok(()),
         Err(StoreError::Taken) => {
             let registered = match passkey {
                 Some(passkey) => visit.app.database.passkey(&passkey.credential_id).await?.is_some(),
@@ -326,8 +326,8 @@ async fn submit_password(
     }
     let hash = passwords::hash(&visit.app.config.random, &form.password).await?;
     let user = new_user(&visit, visit.app.config.random.bytes::<64>().to_vec(), &signup);
-    create(&visit, &user, None, Some(&hash), None).await?;
-    visit.log(Event::of("ss").user(&user).detail("authentication_methods", json!(["pwd"]))).await;
+    let event = Event::of("ss").user(&user).detail("authentication_methods", json!(["pwd"]));
+    create(&visit, &user, None, Some(&hash), None, event).await?;
     let first_factor = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Password) };
     let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
     Ok(visit.see_other(next))

@@ -14,6 +14,7 @@ use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
+use crate::store::Changes;
 use crate::verify::Credential;
 use crate::{limits, pages};
 
@@ -74,16 +75,16 @@ async fn finish_passkey(
             return Err(refused.failure);
         }
     };
-    if !visit.app.database.use_passkey(&accepted.used, visit.app.now()).await? {
+    let used = Changes::default().use_passkey(&accepted.used, visit.app.now());
+    if !confirmed(&mut visit, used).await? {
         return Err(Failure::PasskeyRefused { signal: None });
     }
-    confirmed(&mut visit).await?;
     Ok(visit.json(json!({ "next": safe(query.then.as_deref()) })))
 }
 
-async fn confirmed(visit: &mut Visit) -> Result<(), Failure> {
+async fn confirmed(visit: &mut Visit, others: Changes) -> Result<bool, Failure> {
     visit.data.authenticated_at = visit.app.now();
-    visit.save().await
+    visit.save_with(others).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,7 +103,7 @@ async fn submit_password(
     match login::check_password(&visit, &identifier, &form.password).await {
         Ok(_) => {
             limits::login_succeeded(&visit, &identifier).await?;
-            confirmed(&mut visit).await?;
+            confirmed(&mut visit, Changes::default()).await?;
             Ok(visit.see_other(then))
         }
         Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => Err(failure),

@@ -115,7 +115,7 @@ fn events(app: App, filter: Filter, from: String) -> impl Stream<Item = Result<s
             }
             // Registered before reading: an event written meanwhile is not missed. Events of other processes are
             // seen when this one writes its next, or after a second.
-            let written = app.event_written.notified();
+            let written = app.new_events.notified();
             let page = app.database.events_after(&from, 100).await.unwrap_or_default();
             match page.last() {
                 Some(last) => {

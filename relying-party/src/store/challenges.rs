@@ -1,6 +1,7 @@
 //! Challenges: each serves one ceremony, once.
 
-use super::{Database, Result};
+use super::sql::sql;
+use super::{Changes, Database, Result};
 
 /// A ceremony that has been started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,24 +18,25 @@ pub(crate) struct Challenge {
     pub(crate) expires_at: i64,
 }
 
-impl Database {
+impl Changes {
     /// Keeps a challenge until it is taken or expires.
-    pub(crate) async fn put_challenge(&self, challenge: &Challenge) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO challenges (challenge, kind, session_id, user_id, data, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+    pub(crate) fn put_challenge(self, challenge: &Challenge) -> Self {
+        let statement =
+            sql("INSERT INTO challenges (challenge, kind, session_id, user_id, data, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)");
+        self.and(
+            statement
+                .bind(&challenge.challenge)
+                .bind(&challenge.kind)
+                .bind(&challenge.session_id)
+                .bind(challenge.user_id.as_deref())
+                .bind(&challenge.data)
+                .bind(challenge.expires_at),
         )
-        .bind(&challenge.challenge)
-        .bind(&challenge.kind)
-        .bind(&challenge.session_id)
-        .bind(challenge.user_id.as_deref())
-        .bind(&challenge.data)
-        .bind(challenge.expires_at)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
+}
 
+impl Database {
     /// Takes a challenge: whoever asks first gets it, nobody else ever does.
     ///
     /// `None` if it never was, has been taken, has expired, or is another session's.
@@ -44,14 +46,9 @@ impl Database {
         session_id: &str,
         now: i64,
     ) -> Result<Option<Challenge>> {
-        let row: Option<(String, Option<String>, String, i64)> = sqlx::query_as(
-            "DELETE FROM challenges WHERE challenge = $1 AND session_id = $2 \
-             RETURNING kind, user_id, data, expires_at",
-        )
-        .bind(challenge)
-        .bind(session_id)
-        .fetch_optional(&self.pool)
-        .await?;
+        let statement = sql("DELETE FROM challenges WHERE challenge = $1 AND session_id = $2 \
+             RETURNING kind, user_id, data, expires_at");
+        let row = self.take(statement.bind(challenge).bind(session_id)).await?;
         let taken = row.map(|(kind, user_id, data, expires_at)| Challenge {
             challenge: challenge.to_vec(),
             kind,

@@ -1,5 +1,6 @@
 //! Codes and links that were mailed, and the outbox.
 
+use super::sql::sql;
 use super::{Database, Result};
 
 /// What became of a typed code.
@@ -34,7 +35,7 @@ impl Database {
         digest: &[u8],
         expires_at: i64,
     ) -> Result<()> {
-        sqlx::query(
+        self.write(sql(
             "INSERT INTO codes (id, purpose, target, digest, tries, expires_at) VALUES ($1, $2, $3, $4, 0, $5) \
              ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, target = excluded.target, \
              digest = excluded.digest, tries = 0, expires_at = excluded.expires_at",
@@ -43,8 +44,7 @@ impl Database {
         .bind(purpose)
         .bind(target)
         .bind(digest)
-        .bind(expires_at)
-        .execute(&self.pool)
+        .bind(expires_at))
         .await?;
         Ok(())
     }
@@ -58,15 +58,15 @@ impl Database {
         at_most: u32,
         now: i64,
     ) -> Result<CodeCheck> {
-        let row: Option<(Vec<u8>, i64)> = sqlx::query_as(
-            "UPDATE codes SET tries = tries + 1 WHERE id = $1 AND purpose = $2 AND expires_at > $3 \
-             RETURNING digest, tries",
-        )
-        .bind(id)
-        .bind(purpose)
-        .bind(now)
-        .fetch_optional(&self.pool)
-        .await?;
+        let row: Option<(Vec<u8>, i64)> = self
+            .take(
+                sql("UPDATE codes SET tries = tries + 1 WHERE id = $1 AND purpose = $2 AND expires_at > $3 \
+             RETURNING digest, tries")
+                .bind(id)
+                .bind(purpose)
+                .bind(now),
+            )
+            .await?;
         let Some((expected, tries)) = row else { return Ok(CodeCheck::Gone) };
         if tries > i64::from(at_most) {
             return Ok(CodeCheck::TooOften);
@@ -74,57 +74,58 @@ impl Database {
         if !crate::secret::equal(&expected, digest) {
             return Ok(if tries == i64::from(at_most) { CodeCheck::TooOften } else { CodeCheck::Wrong });
         }
-        let used = sqlx::query("DELETE FROM codes WHERE id = $1 AND digest = $2")
-            .bind(id)
-            .bind(digest)
-            .execute(&self.pool)
-            .await?;
-        Ok(if used.rows_affected() == 1 { CodeCheck::Right } else { CodeCheck::Gone })
+        let used =
+            self.write(sql("DELETE FROM codes WHERE id = $1 AND digest = $2").bind(id).bind(digest)).await?;
+        Ok(if used == 1 { CodeCheck::Right } else { CodeCheck::Gone })
     }
 
     /// The target of a link's code, without using it up.
     pub(crate) async fn peek_link(&self, id: &str, purpose: &str, now: i64) -> Result<Option<String>> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT target FROM codes WHERE id = $1 AND purpose = $2 AND expires_at > $3")
-                .bind(id)
-                .bind(purpose)
-                .bind(now)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row: Option<(String,)> = self
+            .one(
+                sql("SELECT target FROM codes WHERE id = $1 AND purpose = $2 AND expires_at > $3")
+                    .bind(id)
+                    .bind(purpose)
+                    .bind(now),
+            )
+            .await?;
         Ok(row.map(|(target,)| target))
     }
 
     /// Uses a link's code up and gives its target; once.
     pub(crate) async fn take_link(&self, id: &str, purpose: &str, now: i64) -> Result<Option<String>> {
-        let row: Option<(String, i64)> =
-            sqlx::query_as("DELETE FROM codes WHERE id = $1 AND purpose = $2 RETURNING target, expires_at")
-                .bind(id)
-                .bind(purpose)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row: Option<(String, i64)> = self
+            .take(
+                sql("DELETE FROM codes WHERE id = $1 AND purpose = $2 RETURNING target, expires_at")
+                    .bind(id)
+                    .bind(purpose),
+            )
+            .await?;
         Ok(row.filter(|(_, expires_at)| *expires_at > now).map(|(target, _)| target))
     }
 
     /// Keeps a mail for the outbox page.
     pub(crate) async fn put_mail(&self, id: &str, mail: &Mailed) -> Result<()> {
-        sqlx::query("INSERT INTO outbox (id, sent_at, recipient, subject, body) VALUES ($1, $2, $3, $4, $5)")
-            .bind(id)
-            .bind(mail.sent_at)
-            .bind(&mail.recipient)
-            .bind(&mail.subject)
-            .bind(&mail.body)
-            .execute(&self.pool)
-            .await?;
+        self.write(
+            sql("INSERT INTO outbox (id, sent_at, recipient, subject, body) VALUES ($1, $2, $3, $4, $5)")
+                .bind(id)
+                .bind(mail.sent_at)
+                .bind(&mail.recipient)
+                .bind(&mail.subject)
+                .bind(&mail.body),
+        )
+        .await?;
         Ok(())
     }
 
     /// The latest mails of the outbox, the latest first.
     pub(crate) async fn outbox(&self, at_most: i64) -> Result<Vec<Mailed>> {
-        let rows: Vec<(i64, String, String, String)> =
-            sqlx::query_as("SELECT sent_at, recipient, subject, body FROM outbox ORDER BY id DESC LIMIT $1")
-                .bind(at_most)
-                .fetch_all(&self.pool)
-                .await?;
+        let rows: Vec<(i64, String, String, String)> = self
+            .all(
+                sql("SELECT sent_at, recipient, subject, body FROM outbox ORDER BY id DESC LIMIT $1")
+                    .bind(at_most),
+            )
+            .await?;
         let mails = rows.into_iter();
         Ok(mails
             .map(|(sent_at, recipient, subject, body)| Mailed { sent_at, recipient, subject, body })

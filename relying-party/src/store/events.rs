@@ -1,8 +1,7 @@
 //! The tenant log.
 
-use sqlx::Row as _;
-
-use super::{Database, Result};
+use super::sql::{FromRow, Row, sql};
+use super::{Changes, Database, Result};
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,67 +17,56 @@ pub(crate) struct StoredEvent {
     pub(crate) transcript: Option<String>,
 }
 
-type Row = (String, i64, String, Option<String>, String);
+impl FromRow for StoredEvent {
+    fn from_row(row: &mut Row) -> Result<Self> {
+        Ok(Self {
+            id: row.next()?,
+            date: row.next()?,
+            r#type: row.next()?,
+            user_id: row.next()?,
+            data: row.next()?,
+            transcript: row.next()?,
+        })
+    }
+}
+
+impl Changes {
+    /// Writes an event.
+    pub(crate) fn put_event(self, event: &StoredEvent) -> Self {
+        let statement = sql(
+            "INSERT INTO events (id, date, type, user_id, data, transcript) VALUES ($1, $2, $3, $4, $5, $6)",
+        );
+        self.and(
+            statement
+                .bind(&event.id)
+                .bind(event.date)
+                .bind(&event.r#type)
+                .bind(event.user_id.as_deref())
+                .bind(&event.data)
+                .bind(event.transcript.as_deref()),
+        )
+    }
+}
 
 impl Database {
-    /// Writes an event.
-    pub(crate) async fn put_event(&self, event: &StoredEvent) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO events (id, date, type, user_id, data, transcript) VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(&event.id)
-        .bind(event.date)
-        .bind(&event.r#type)
-        .bind(event.user_id.as_deref())
-        .bind(&event.data)
-        .bind(event.transcript.as_deref())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Events after an id, the oldest first: a checkpoint to read on from.
+    /// Events after an id, the oldest first, without transcripts: a checkpoint to read on from.
     pub(crate) async fn events_after(&self, id: &str, at_most: i64) -> Result<Vec<StoredEvent>> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, date, type, user_id, data FROM events WHERE id > $1 ORDER BY id LIMIT $2",
-        )
-        .bind(id)
-        .bind(at_most)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(without_transcript).collect())
+        let query =
+            sql("SELECT id, date, type, user_id, data, NULL FROM events WHERE id > $1 ORDER BY id LIMIT $2");
+        self.all(query.bind(id).bind(at_most)).await
     }
 
-    /// The latest events before an id, the latest first.
+    /// The latest events before an id, the latest first, without transcripts.
     pub(crate) async fn events_before(&self, id: &str, at_most: i64) -> Result<Vec<StoredEvent>> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, date, type, user_id, data FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2",
-        )
-        .bind(id)
-        .bind(at_most)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(without_transcript).collect())
+        let query = sql(
+            "SELECT id, date, type, user_id, data, NULL FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2",
+        );
+        self.all(query.bind(id).bind(at_most)).await
     }
 
     /// One event with its transcript.
     pub(crate) async fn event(&self, id: &str) -> Result<Option<StoredEvent>> {
-        let row = sqlx::query("SELECT id, date, type, user_id, data, transcript FROM events WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(StoredEvent {
-            id: row.try_get("id")?,
-            date: row.try_get("date")?,
-            r#type: row.try_get("type")?,
-            user_id: row.try_get("user_id")?,
-            data: row.try_get("data")?,
-            transcript: row.try_get("transcript")?,
-        }))
+        let query = sql("SELECT id, date, type, user_id, data, transcript FROM events WHERE id = $1");
+        self.one(query.bind(id)).await
     }
-}
-
-fn without_transcript((id, date, r#type, user_id, data): Row) -> StoredEvent {
-    StoredEvent { id, date, r#type, user_id, data, transcript: None }
 }

@@ -1,45 +1,66 @@
 //! The tables, as a list of steps; a database says how many of them it has been through.
 
-use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::{Result, StoreError};
 
-/// Brings the database to the newest version; a newer one is refused before anything is written.
-pub(super) async fn run(pool: &AnyPool, is_sqlite: bool) -> Result<()> {
-    let mut transaction = pool.begin().await?;
-    if !is_sqlite {
-        // Two processes that start together take turns; the number is this program's own.
-        transaction.execute("SELECT pg_advisory_xact_lock(7140329)").await?;
+/// Brings a SQLite database to the newest version; a newer one is refused before anything is written.
+pub(super) fn run_on_sqlite(connection: &mut Connection) -> Result<()> {
+    // Immediate: two processes that start together take turns.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(VERSION_TABLE)?;
+    let found = transaction.query_row(VERSION, [], |row| row.get(0)).optional()?.unwrap_or(0);
+    let steps = steps_after(found)?;
+    for step in steps {
+        transaction.execute_batch(&step.replace("BYTES", "BLOB"))?;
     }
-    transaction.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").await?;
-    let found: Option<(i64,)> =
-        sqlx::query_as("SELECT version FROM schema_version").fetch_optional(&mut *transaction).await?;
-    let version = found.map_or(0, |(version,)| version);
-    let known = i64::try_from(STEPS.len()).expect("a handful of steps");
-    if version > known {
-        return Err(StoreError::Newer { found: version, known });
+    if !steps.is_empty() {
+        transaction.execute_batch(&format!("{NO_VERSION}; {}", new_version()))?;
     }
-    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        let bytes = if is_sqlite { "BLOB" } else { "BYTEA" };
-        for statement in
-            step.replace("BYTES", bytes).split(';').map(str::trim).filter(|text| !text.is_empty())
-        {
-            transaction.execute(AssertSqlSafe(statement.to_string())).await?;
-        }
-    }
-    if version < known {
-        transaction.execute("DELETE FROM schema_version").await?;
-        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
-            .bind(known)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await?;
-    Ok(())
+    Ok(transaction.commit()?)
 }
 
+/// Brings a PostgreSQL database to the newest version; a newer one is refused before anything is written.
+pub(super) async fn run_on_postgres(pool: &PgPool) -> Result<()> {
+    let mut transaction = pool.begin().await?;
+    // Two processes that start together take turns; the number is this program's own.
+    transaction.execute("SELECT pg_advisory_xact_lock(7140329)").await?;
+    transaction.execute(VERSION_TABLE).await?;
+    let found: Option<(i64,)> = sqlx::query_as(VERSION).fetch_optional(&mut *transaction).await?;
+    let steps = steps_after(found.map_or(0, |(version,)| version))?;
+    for step in steps {
+        transaction.execute(AssertSqlSafe(step.replace("BYTES", "BYTEA"))).await?;
+    }
+    if !steps.is_empty() {
+        transaction.execute(NO_VERSION).await?;
+        transaction.execute(AssertSqlSafe(new_version())).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// What a database of a version has yet to go through.
+fn steps_after(found: i64) -> Result<&'static [&'static str]> {
+    let newer = StoreError::Newer { found, known: known() };
+    usize::try_from(found).ok().and_then(|done| STEPS.get(done..)).ok_or(newer)
+}
+
+fn known() -> i64 {
+    i64::try_from(STEPS.len()).expect("a handful of steps")
+}
+
+fn new_version() -> String {
+    format!("INSERT INTO schema_version (version) VALUES ({})", known())
+}
+
+const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
+const VERSION: &str = "SELECT version FROM schema_version";
+const NO_VERSION: &str = "DELETE FROM schema_version";
+
 /// Every step, oldest first. A step that has been released is never edited; the next one amends it.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 CREATE TABLE users (
@@ -167,4 +188,9 @@ CREATE TABLE outbox (
     subject TEXT NOT NULL,
     body TEXT NOT NULL
 );
-"];
+",
+    "
+ALTER TABLE users DROP COLUMN last_login_at;
+DROP INDEX events_by_type;
+",
+];

@@ -1,8 +1,8 @@
 //! Everything that is kept, in one database: SQLite for one machine, PostgreSQL for many processes.
 //!
 //! One SQL text serves both: columns are `TEXT`, `BIGINT` (numbers, milliseconds, 0 or 1) and bytes. What must happen
-//! once happens in one statement (`DELETE … RETURNING`, `UPDATE … WHERE`), because that is atomic on both.
-//! Tokens and codes are stored as digests; nothing in here can be used to sign in.
+//! once happens in one statement (`DELETE … RETURNING`, `UPDATE … WHERE`), because that is atomic on both; what must
+//! happen together is [`Changes`]. Tokens and codes are stored as digests; nothing in here can be used to sign in.
 
 mod challenges;
 mod codes;
@@ -10,15 +10,19 @@ mod credentials;
 mod events;
 mod limits;
 mod migrations;
+mod postgres;
 mod second_factors;
 mod sessions;
+mod sql;
+mod sqlite;
 mod users;
 
 use std::fmt;
-use std::time::Duration;
+use std::path::Path;
 
-use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Executor as _};
+use postgres::Postgres;
+use sql::{FromRow, Statement, Written, sql};
+use sqlite::Sqlite;
 
 pub(crate) use challenges::Challenge;
 pub(crate) use codes::{CodeCheck, Mailed};
@@ -44,7 +48,7 @@ pub enum StoreError {
     /// Something unique exists already (an address, a credential id).
     Taken,
     /// The database failed, or is not there.
-    Database(sqlx::Error),
+    Database(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl fmt::Display for StoreError {
@@ -62,91 +66,114 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Taken,
-            _ => Self::Database(error),
-        }
-    }
-}
-
 /// A result of the store.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
-/// The database: a pool of connections, cheap to clone.
+/// The database, cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Database {
-    pool: AnyPool,
+pub(crate) struct Database(Engine);
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+/// Changes that happen together, or not at all.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing has changed yet"]
+pub(crate) struct Changes(Vec<Statement>);
+
+impl Changes {
+    fn and(mut self, statement: Statement) -> Self {
+        self.0.push(statement);
+        self
+    }
 }
 
 impl Database {
     /// Opens `memory`, `sqlite:PATH` or `postgres://…`, creating and upgrading its tables.
     pub(crate) async fn open(url: &str) -> Result<Self> {
-        sqlx::any::install_default_drivers();
-        let (url, connections) = match url {
-            // Each connection to `:memory:` is a database of its own, so there is one connection, kept for ever.
-            "memory" => ("sqlite::memory:".to_string(), 1),
+        let engine = match url {
+            "memory" => Engine::Sqlite(Sqlite::open(None)?),
             _ if url.starts_with("sqlite:") && url.len() > 7 => {
-                (format!("sqlite://{}?mode=rwc", sqlite_path(url)), 4)
+                Engine::Sqlite(Sqlite::open(Some(Path::new(sqlite_path(url))))?)
             }
-            _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => (url.to_string(), 10),
+            _ if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                Engine::Postgres(Postgres::open(url).await?)
+            }
             _ => {
                 return Err(StoreError::Url(format!(
                     "{url} is not a database: memory, sqlite:PATH or postgres://…"
                 )));
             }
         };
-        let is_sqlite = url.starts_with("sqlite:");
-        let pool = AnyPoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .acquire_timeout(Duration::from_secs(10))
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if is_sqlite {
-                        connection.execute(SQLITE_PRAGMAS).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect(&url)
-            .await?;
-        migrations::run(&pool, is_sqlite).await?;
-        Ok(Self { pool })
+        Ok(Self(engine))
+    }
+
+    /// Makes changes together: false if a condition among them was not met, and then nothing has changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if something unique exists already; nothing has changed then, either.
+    pub(crate) async fn make(&self, changes: Changes) -> Result<bool> {
+        Ok(self.write_all(changes.0).await?.is_some())
+    }
+
+    /// Every row of a query.
+    async fn all<T: FromRow>(&self, query: Statement) -> Result<Vec<T>> {
+        let rows = match &self.0 {
+            Engine::Sqlite(sqlite) => sqlite.rows(query).await?,
+            Engine::Postgres(postgres) => postgres.rows(query).await?,
+        };
+        rows.into_iter().map(|mut row| T::from_row(&mut row)).collect()
+    }
+
+    /// The first row of a query.
+    async fn one<T: FromRow>(&self, query: Statement) -> Result<Option<T>> {
+        Ok(self.all(query).await?.into_iter().next())
+    }
+
+    /// Does one statement: how many rows it changed.
+    async fn write(&self, statement: Statement) -> Result<u64> {
+        Ok(self.written(statement).await?.changed)
+    }
+
+    /// Does one statement: the first row that it returns.
+    async fn take<T: FromRow>(&self, statement: Statement) -> Result<Option<T>> {
+        let mut rows = self.written(statement).await?.rows.into_iter();
+        rows.next().map(|mut row| T::from_row(&mut row)).transpose()
+    }
+
+    async fn written(&self, statement: Statement) -> Result<Written> {
+        Ok(self.write_all(vec![statement]).await?.and_then(|mut all| all.pop()).unwrap_or_default())
+    }
+
+    async fn write_all(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
+        match &self.0 {
+            Engine::Sqlite(sqlite) => sqlite.write(batch).await,
+            Engine::Postgres(postgres) => postgres.write(batch).await,
+        }
     }
 
     /// One setting, by its key.
     pub(crate) async fn setting(&self, key: &str) -> Result<Option<String>> {
-        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = $1")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = self.one(sql("SELECT value FROM settings WHERE name = $1").bind(key)).await?;
         Ok(row.map(|(value,)| value))
     }
 
     /// Writes a setting.
     pub(crate) async fn set_setting(&self, key: &str, value: &str) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO settings (name, value) VALUES ($1, $2) \
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        )
-        .bind(key)
-        .bind(value)
-        .execute(&self.pool)
-        .await?;
+        let statement = sql("INSERT INTO settings (name, value) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+        self.write(statement.bind(key).bind(value)).await?;
         Ok(())
     }
 
     /// A setting that every process must agree on: the first to ask writes it.
     pub(crate) async fn agree_on(&self, key: &str, proposal: &str) -> Result<String> {
-        sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(key)
-            .bind(proposal)
-            .execute(&self.pool)
-            .await?;
+        let statement =
+            sql("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+        self.write(statement.bind(key).bind(proposal)).await?;
         Ok(self.setting(key).await?.unwrap_or_else(|| proposal.to_string()))
     }
 
@@ -159,9 +186,9 @@ impl Database {
             "DELETE FROM remembered_devices WHERE expires_at < $1",
             "DELETE FROM limits WHERE expires_at < $1",
         ] {
-            sqlx::query(statement).bind(now).execute(&self.pool).await?;
+            self.write(sql(statement).bind(now)).await?;
         }
-        sqlx::query("DELETE FROM events WHERE date < $1").bind(events_before).execute(&self.pool).await?;
+        self.write(sql("DELETE FROM events WHERE date < $1").bind(events_before)).await?;
         Ok(())
     }
 }
@@ -170,7 +197,3 @@ fn sqlite_path(url: &str) -> &str {
     let path = url.trim_start_matches("sqlite:");
     path.strip_prefix("//").unwrap_or(path)
 }
-
-/// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
-const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
-                              PRAGMA foreign_keys = ON;";

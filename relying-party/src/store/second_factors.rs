@@ -1,5 +1,6 @@
 //! Second factors: authenticator app, recovery code, remembered devices.
 
+use super::sql::sql;
 use super::{Database, Result};
 
 /// An authenticator app's shared secret.
@@ -14,111 +15,103 @@ pub(crate) struct Totp {
 impl Database {
     /// The user's authenticator app, confirmed or not.
     pub(crate) async fn totp(&self, user_id: &str) -> Result<Option<Totp>> {
-        let row: Option<(Vec<u8>, i64, i64)> =
-            sqlx::query_as("SELECT secret, confirmed, created_at FROM totp WHERE user_id = $1")
-                .bind(user_id)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row: Option<(Vec<u8>, i64, i64)> = self
+            .one(sql("SELECT secret, confirmed, created_at FROM totp WHERE user_id = $1").bind(user_id))
+            .await?;
         Ok(row.map(|(secret, confirmed, created_at)| Totp { secret, confirmed: confirmed != 0, created_at }))
     }
 
     /// Starts to set an authenticator app up; one that is confirmed stays as it is.
     pub(crate) async fn put_totp(&self, user_id: &str, secret: &[u8], now: i64) -> Result<()> {
-        sqlx::query(
+        self.write(sql(
             "INSERT INTO totp (user_id, secret, confirmed, last_step, created_at) VALUES ($1, $2, 0, 0, $3) \
              ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created_at = excluded.created_at \
              WHERE totp.confirmed = 0",
         )
         .bind(user_id)
         .bind(secret)
-        .bind(now)
-        .execute(&self.pool)
+        .bind(now))
         .await?;
         Ok(())
     }
 
     /// Uses a time step up: false if this one or a later one has been used.
     pub(crate) async fn use_totp_step(&self, user_id: &str, step: i64) -> Result<bool> {
-        let done = sqlx::query(
-            "UPDATE totp SET last_step = $2, confirmed = 1 WHERE user_id = $1 AND last_step < $2",
-        )
-        .bind(user_id)
-        .bind(step)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        let done = self
+            .write(
+                sql("UPDATE totp SET last_step = $2, confirmed = 1 WHERE user_id = $1 AND last_step < $2")
+                    .bind(user_id)
+                    .bind(step),
+            )
+            .await?;
+        Ok(done == 1)
     }
 
     /// Removes the authenticator app.
     pub(crate) async fn remove_totp(&self, user_id: &str) -> Result<bool> {
-        let done =
-            sqlx::query("DELETE FROM totp WHERE user_id = $1").bind(user_id).execute(&self.pool).await?;
-        Ok(done.rows_affected() == 1)
+        let done = self.write(sql("DELETE FROM totp WHERE user_id = $1").bind(user_id)).await?;
+        Ok(done == 1)
     }
 
     /// Sets the recovery code; an earlier one is void.
     pub(crate) async fn put_recovery_code(&self, user_id: &str, digest: &[u8], now: i64) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at",
+        self.write(
+            sql("INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at")
+            .bind(user_id)
+            .bind(digest)
+            .bind(now),
         )
-        .bind(user_id)
-        .bind(digest)
-        .bind(now)
-        .execute(&self.pool)
         .await?;
         Ok(())
     }
 
     /// When the user's recovery code was made, if there is one.
     pub(crate) async fn recovery_code_made_at(&self, user_id: &str) -> Result<Option<i64>> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT created_at FROM recovery_codes WHERE user_id = $1")
-            .bind(user_id)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row: Option<(i64,)> =
+            self.one(sql("SELECT created_at FROM recovery_codes WHERE user_id = $1").bind(user_id)).await?;
         Ok(row.map(|(created_at,)| created_at))
     }
 
     /// Uses the recovery code up; false if it is another.
     pub(crate) async fn take_recovery_code(&self, user_id: &str, digest: &[u8]) -> Result<bool> {
-        let done = sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1 AND digest = $2")
-            .bind(user_id)
-            .bind(digest)
-            .execute(&self.pool)
+        let done = self
+            .write(
+                sql("DELETE FROM recovery_codes WHERE user_id = $1 AND digest = $2")
+                    .bind(user_id)
+                    .bind(digest),
+            )
             .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     /// Remembers a device that passed the second factor.
     pub(crate) async fn remember_device(&self, digest: &[u8], user_id: &str, expires_at: i64) -> Result<()> {
-        sqlx::query("INSERT INTO remembered_devices (digest, user_id, expires_at) VALUES ($1, $2, $3)")
-            .bind(digest)
-            .bind(user_id)
-            .bind(expires_at)
-            .execute(&self.pool)
-            .await?;
+        self.write(
+            sql("INSERT INTO remembered_devices (digest, user_id, expires_at) VALUES ($1, $2, $3)")
+                .bind(digest)
+                .bind(user_id)
+                .bind(expires_at),
+        )
+        .await?;
         Ok(())
     }
 
     /// Whether a device is remembered for a user.
     pub(crate) async fn is_remembered(&self, digest: &[u8], user_id: &str, now: i64) -> Result<bool> {
-        let row: Option<(i64,)> = sqlx::query_as(
+        let row: Option<(i64,)> = self.one(sql(
             "SELECT expires_at FROM remembered_devices WHERE digest = $1 AND user_id = $2 AND expires_at > $3",
         )
         .bind(digest)
         .bind(user_id)
-        .bind(now)
-        .fetch_optional(&self.pool)
+        .bind(now))
         .await?;
         Ok(row.is_some())
     }
 
     /// Forgets every remembered device of a user.
     pub(crate) async fn forget_devices(&self, user_id: &str) -> Result<()> {
-        sqlx::query("DELETE FROM remembered_devices WHERE user_id = $1")
-            .bind(user_id)
-            .execute(&self.pool)
-            .await?;
+        self.write(sql("DELETE FROM remembered_devices WHERE user_id = $1").bind(user_id)).await?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Users, what they are called, and their passwords.
 
-use super::{Database, Passkey, Result};
+use super::sql::sql;
+use super::{Changes, Database, Passkey, Result};
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,89 +44,77 @@ impl User {
     }
 }
 
-impl Database {
-    /// Creates a user with everything that the sign-up gave, or nothing at all.
-    ///
-    /// # Errors
-    /// [`Taken`](super::StoreError::Taken) if an identifier or the credential exists.
-    pub(crate) async fn create_user(
-        &self,
-        user: &User,
-        passkey: Option<&Passkey>,
-        password: Option<&str>,
-    ) -> Result<()> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query("INSERT INTO users (id, handle, created_at, blocked) VALUES ($1, $2, $3, 0)")
-            .bind(&user.id)
-            .bind(&user.handle)
-            .bind(user.created_at)
-            .execute(&mut *transaction)
-            .await?;
-        for identifier in &user.identifiers {
-            sqlx::query("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
-                .bind(&identifier.kind)
-                .bind(&identifier.value)
+impl Changes {
+    /// Creates a user with everything that the sign-up gave.
+    pub(crate) fn create_user(self, user: &User, passkey: Option<&Passkey>, password: Option<&str>) -> Self {
+        let mut changes = self.and(
+            sql("INSERT INTO users (id, handle, created_at, blocked) VALUES ($1, $2, $3, 0)")
                 .bind(&user.id)
-                .bind(i64::from(identifier.verified))
-                .execute(&mut *transaction)
-                .await?;
+                .bind(&user.handle)
+                .bind(user.created_at),
+        );
+        for identifier in &user.identifiers {
+            changes = changes.and(
+                sql("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
+                    .bind(&identifier.kind)
+                    .bind(&identifier.value)
+                    .bind(&user.id)
+                    .bind(identifier.verified),
+            );
         }
         if let Some(passkey) = passkey {
-            passkey.insert(&mut transaction).await?;
+            changes = changes.add_passkey(passkey, u32::MAX);
         }
         if let Some(hash) = password {
-            sqlx::query("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3)")
-                .bind(&user.id)
-                .bind(user.created_at)
-                .bind(hash)
-                .execute(&mut *transaction)
-                .await?;
+            changes = changes.and(
+                sql("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3)")
+                    .bind(&user.id)
+                    .bind(user.created_at)
+                    .bind(hash),
+            );
         }
-        transaction.commit().await?;
-        Ok(())
+        changes
     }
+}
 
+impl Database {
     /// The user of an id.
     pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
         let row: Option<(String, Vec<u8>, i64, i64)> =
-            sqlx::query_as("SELECT id, handle, created_at, blocked FROM users WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.pool)
-                .await?;
+            self.one(sql("SELECT id, handle, created_at, blocked FROM users WHERE id = $1").bind(id)).await?;
         self.with_identifiers(row).await
     }
 
     /// The user of a WebAuthn user handle.
     pub(crate) async fn user_of_handle(&self, handle: &[u8]) -> Result<Option<User>> {
-        let row: Option<(String, Vec<u8>, i64, i64)> =
-            sqlx::query_as("SELECT id, handle, created_at, blocked FROM users WHERE handle = $1")
-                .bind(handle)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row: Option<(String, Vec<u8>, i64, i64)> = self
+            .one(sql("SELECT id, handle, created_at, blocked FROM users WHERE handle = $1").bind(handle))
+            .await?;
         self.with_identifiers(row).await
     }
 
     /// The user that an identifier in its normal form names.
     pub(crate) async fn user_called(&self, kind: &str, value: &str) -> Result<Option<User>> {
-        let row: Option<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
-            "SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
-             JOIN identifiers i ON i.user_id = u.id WHERE i.kind = $1 AND i.value = $2",
-        )
-        .bind(kind)
-        .bind(value)
-        .fetch_optional(&self.pool)
-        .await?;
+        let row: Option<(String, Vec<u8>, i64, i64)> = self
+            .one(
+                sql("SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
+             JOIN identifiers i ON i.user_id = u.id WHERE i.kind = $1 AND i.value = $2")
+                .bind(kind)
+                .bind(value),
+            )
+            .await?;
         self.with_identifiers(row).await
     }
 
     async fn with_identifiers(&self, row: Option<(String, Vec<u8>, i64, i64)>) -> Result<Option<User>> {
         let Some((id, handle, created_at, blocked)) = row else { return Ok(None) };
         // `email` < `phone` < `username` in the alphabet too.
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT kind, value, verified FROM identifiers WHERE user_id = $1 ORDER BY kind")
-                .bind(&id)
-                .fetch_all(&self.pool)
-                .await?;
+        let rows: Vec<(String, String, i64)> = self
+            .all(
+                sql("SELECT kind, value, verified FROM identifiers WHERE user_id = $1 ORDER BY kind")
+                    .bind(&id),
+            )
+            .await?;
         let identifiers = rows
             .into_iter()
             .map(|(kind, value, verified)| Identifier { kind, value, verified: verified != 0 })
@@ -135,38 +124,28 @@ impl Database {
 
     /// Notes that an identifier has been proved by a code.
     pub(crate) async fn set_verified(&self, kind: &str, value: &str) -> Result<()> {
-        sqlx::query("UPDATE identifiers SET verified = 1 WHERE kind = $1 AND value = $2")
-            .bind(kind)
-            .bind(value)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// Notes a sign-in.
-    pub(crate) async fn set_last_login(&self, user_id: &str, now: i64) -> Result<()> {
-        sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1")
-            .bind(user_id)
-            .bind(now)
-            .execute(&self.pool)
-            .await?;
+        self.write(
+            sql("UPDATE identifiers SET verified = 1 WHERE kind = $1 AND value = $2").bind(kind).bind(value),
+        )
+        .await?;
         Ok(())
     }
 
     /// Removes a user and everything that belongs to it.
     pub(crate) async fn remove_user(&self, user_id: &str) -> Result<()> {
-        sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id).execute(&self.pool).await?;
+        self.write(sql("DELETE FROM users WHERE id = $1").bind(user_id)).await?;
         Ok(())
     }
 
     /// The newest password hashes of a user, the one in force first. An empty hash means "removed".
     pub(crate) async fn password_hashes(&self, user_id: &str, at_most: i64) -> Result<Vec<String>> {
-        let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT $2")
-                .bind(user_id)
-                .bind(at_most)
-                .fetch_all(&self.pool)
-                .await?;
+        let rows: Vec<(String,)> = self
+            .all(
+                sql("SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT $2")
+                    .bind(user_id)
+                    .bind(at_most),
+            )
+            .await?;
         Ok(rows.into_iter().map(|(hash,)| hash).collect())
     }
 
@@ -177,48 +156,37 @@ impl Database {
 
     /// Sets a password; an empty hash removes it. Earlier ones stay as history, 25 in all.
     pub(crate) async fn set_password(&self, user_id: &str, hash: &str, now: i64) -> Result<()> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query(
-            "INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash",
-        )
-        .bind(user_id)
-        .bind(now)
-        .bind(hash)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query(
-            "DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
-             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)",
-        )
-        .bind(user_id)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
+        let set = sql("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
+        let forget = sql("DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
+             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)");
+        let changes =
+            Changes::default().and(set.bind(user_id).bind(now).bind(hash)).and(forget.bind(user_id));
+        self.make(changes).await?;
         Ok(())
     }
 
     /// Until when a prompt is put off for a user.
     pub(crate) async fn put_off_until(&self, user_id: &str, prompt: &str) -> Result<i64> {
-        let row: Option<(i64,)> =
-            sqlx::query_as("SELECT until FROM put_off WHERE user_id = $1 AND prompt = $2")
-                .bind(user_id)
-                .bind(prompt)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row: Option<(i64,)> = self
+            .one(
+                sql("SELECT until FROM put_off WHERE user_id = $1 AND prompt = $2")
+                    .bind(user_id)
+                    .bind(prompt),
+            )
+            .await?;
         Ok(row.map_or(0, |(until,)| until))
     }
 
     /// Puts a prompt off.
     pub(crate) async fn put_off(&self, user_id: &str, prompt: &str, until: i64) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO put_off (user_id, prompt, until) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id, prompt) DO UPDATE SET until = excluded.until",
+        self.write(
+            sql("INSERT INTO put_off (user_id, prompt, until) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, prompt) DO UPDATE SET until = excluded.until")
+            .bind(user_id)
+            .bind(prompt)
+            .bind(until),
         )
-        .bind(user_id)
-        .bind(prompt)
-        .bind(until)
-        .execute(&self.pool)
         .await?;
         Ok(())
     }

@@ -43,10 +43,9 @@ async fn a_newer_database_is_refused_and_left_alone() {
     let path = folder.path().join("accounts.db");
     let url = format!("sqlite:{}", path.display());
     drop(World::start(&url, "").await);
-    sqlx::any::install_default_drivers();
-    let pool = sqlx::AnyPool::connect(&format!("sqlite://{}", path.display())).await.expect("the database");
-    sqlx::query("UPDATE schema_version SET version = 99").execute(&pool).await.expect("an update");
-    pool.close().await;
+    let connection = rusqlite::Connection::open(&path).expect("the database");
+    connection.execute("UPDATE schema_version SET version = 99", []).expect("an update");
+    drop(connection);
     let refused = app(Config { database: url, ..Config::localhost(8080) }).await.unwrap_err();
     assert!(matches!(refused, StartError::Database(StoreError::Newer { found: 99, .. })), "{refused}");
     assert!(refused.hint().contains("newer"));

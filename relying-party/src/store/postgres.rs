@@ -1,0 +1,98 @@
+//! PostgreSQL: a pool of connections; every process that shares the database has its own.
+
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{Column as _, Either, Executor, Postgres as Driver, Row as _, TypeInfo as _};
+use std::time::Duration;
+
+use super::sql::{Row, Statement, Value, Written};
+use super::{Result, StoreError, migrations};
+
+/// A server's database.
+#[derive(Clone, Debug)]
+pub(super) struct Postgres {
+    pool: PgPool,
+}
+
+impl Postgres {
+    /// Connects, creating the tables and bringing them up to date.
+    pub(super) async fn open(url: &str) -> Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(10)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect(url)
+            .await?;
+        migrations::run_on_postgres(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// The rows of a query.
+    pub(super) async fn rows(&self, query: Statement) -> Result<Vec<Row>> {
+        let rows = bound(&query).fetch_all(&self.pool).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Does all statements or none: `None` if one of them is a condition that was not met.
+    pub(super) async fn write(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
+        if let [alone] = batch.as_slice() {
+            let written = execute(&self.pool, alone).await?;
+            return Ok(alone.is_met(&written).then(|| vec![written]));
+        }
+        let mut transaction = self.pool.begin().await?;
+        let mut all = Vec::with_capacity(batch.len());
+        for statement in &batch {
+            let written = execute(&mut *transaction, statement).await?;
+            if !statement.is_met(&written) {
+                transaction.rollback().await?;
+                return Ok(None);
+            }
+            all.push(written);
+        }
+        transaction.commit().await?;
+        Ok(Some(all))
+    }
+}
+
+async fn execute<'c>(
+    executor: impl Executor<'c, Database = Driver>,
+    statement: &Statement,
+) -> Result<Written> {
+    let mut written = Written::default();
+    let mut heard = executor.fetch_many(bound(statement));
+    while let Some(heard) = heard.try_next().await? {
+        match heard {
+            Either::Left(done) => written.changed += done.rows_affected(),
+            Either::Right(row) => written.rows.push(read(&row)?),
+        }
+    }
+    Ok(written)
+}
+
+fn bound(statement: &Statement) -> Query<'static, Driver, PgArguments> {
+    statement.values.iter().fold(sqlx::query(statement.text), |query, value| match value.clone() {
+        Value::Text(text) => query.bind(text),
+        Value::Number(number) => query.bind(number),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+fn read(row: &PgRow) -> Result<Row> {
+    let columns = row.columns().iter().enumerate();
+    let values = columns.map(|(index, column)| match column.type_info().name() {
+        "INT8" => row.try_get(index).map(Value::Number),
+        "BYTEA" => row.try_get(index).map(Value::Bytes),
+        _ => row.try_get(index).map(Value::Text),
+    });
+    Ok(Row::new(values.collect::<sqlx::Result<_>>()?))
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Taken,
+            _ => Self::Database(error.into()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the store says to a database, and hears from it: the seam that SQLite and PostgreSQL stand behind.
+
+use super::{Result, StoreError};
+
+/// One SQL statement with the values of `$1`, `$2`, …
+///
+/// The text serves both databases. Values are text, bytes and 64-bit numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Statement {
+    pub(super) text: &'static str,
+    pub(super) values: Vec<Value>,
+    /// It must change exactly one row, or nothing of its batch happens.
+    pub(super) is_condition: bool,
+}
+
+/// A statement without values yet.
+pub(super) fn sql(text: &'static str) -> Statement {
+    Statement { text, values: Vec::new(), is_condition: false }
+}
+
+impl Statement {
+    /// The next value.
+    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Makes the whole batch depend on this statement's changing exactly one row.
+    pub(super) fn or_nothing(mut self) -> Self {
+        self.is_condition = true;
+        self
+    }
+
+    /// Whether it changed what it had to.
+    pub(super) fn is_met(&self, written: &Written) -> bool {
+        !self.is_condition || written.changed == 1
+    }
+}
+
+/// A value of a statement or row. `None` is `NULL`; PostgreSQL wants to know of what type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(Option<String>),
+    Number(Option<i64>),
+    Bytes(Option<Vec<u8>>),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_string()))
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(Some(text.clone()))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(String::from))
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(Some(number))
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Number(Some(i64::from(flag)))
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(Some(bytes.to_vec()))
+    }
+}
+
+impl From<&Vec<u8>> for Value {
+    fn from(bytes: &Vec<u8>) -> Self {
+        Self::Bytes(Some(bytes.clone()))
+    }
+}
+
+/// What a statement did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    /// How many rows it changed.
+    pub(super) changed: u64,
+    /// What its `RETURNING` returned.
+    pub(super) rows: Vec<Row>,
+}
+
+/// A row, read from the left to the right.
+#[derive(Clone, Debug)]
+pub(super) struct Row(std::vec::IntoIter<Value>);
+
+impl Row {
+    /// A row of values.
+    pub(super) fn new(values: Vec<Value>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// The next column.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if the column is of another type, or missing: the tables are not this program's.
+    pub(super) fn next<T: Column>(&mut self) -> Result<T> {
+        let value = self.0.next().and_then(T::of);
+        value.ok_or_else(|| StoreError::Database("a column is not of the type it should be".into()))
+    }
+}
+
+/// What a row can be read as: a structure that names its columns, or a tuple of them.
+pub(super) trait FromRow: Sized {
+    /// Reads the columns in their order.
+    ///
+    /// # Errors
+    /// As [`Row::next`].
+    fn from_row(row: &mut Row) -> Result<Self>;
+}
+
+macro_rules! tuples_from_rows {
+    ($(($($column:ident),+))+) => {$(
+        impl<$($column: Column),+> FromRow for ($($column,)+) {
+            fn from_row(row: &mut Row) -> Result<Self> {
+                Ok(($(row.next::<$column>()?,)+))
+            }
+        }
+    )+};
+}
+
+tuples_from_rows!((A)(A, B)(A, B, C)(A, B, C, D));
+
+/// What a column can be read as.
+pub(super) trait Column: Sized {
+    /// The value, if it is of this type.
+    fn of(value: Value) -> Option<Self>;
+}
+
+impl Column for String {
+    fn of(value: Value) -> Option<Self> {
+        if let Value::Text(text) = value { text } else { None }
+    }
+}
+
+impl Column for i64 {
+    fn of(value: Value) -> Option<Self> {
+        if let Value::Number(number) = value { number } else { None }
+    }
+}
+
+impl Column for bool {
+    fn of(value: Value) -> Option<Self> {
+        i64::of(value).map(|number| number != 0)
+    }
+}
+
+impl Column for Vec<u8> {
+    fn of(value: Value) -> Option<Self> {
+        if let Value::Bytes(bytes) = value { bytes } else { None }
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Text(None) | Value::Number(None) | Value::Bytes(None) => Some(None),
+            value => T::of(value).map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_from_the_left_and_by_type() {
+        let values = vec!["ada".into(), 7.into(), None.into(), Value::Bytes(Some(vec![1]))];
+        let mut row = Row::new(values);
+        assert_eq!(row.next::<String>().unwrap(), "ada");
+        assert!(row.next::<bool>().unwrap());
+        assert_eq!(row.next::<Option<i64>>().unwrap(), None);
+        assert!(row.next::<String>().is_err(), "bytes are no text");
+        assert!(row.next::<Option<String>>().is_err(), "there is no such column");
+    }
+}

@@ -1,0 +1,276 @@
+//! SQLite: one thread writes, in groups; reads happen where they are asked for.
+//!
+//! A commit costs about as much as the statements of a sign-in, so the writer takes everything that waits and commits
+//! it at once. Nobody is answered before the commit. What belongs together is a savepoint in the group: of it, all or
+//! nothing happens, whatever the others do.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, ffi, types};
+use tokio::sync::oneshot;
+
+use super::sql::{Row, Statement, Value, Written};
+use super::{Result, StoreError, migrations};
+
+/// A database file, or memory.
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    writer: Sender<Job>,
+    /// None for a database in memory, which belongs to the one connection that writes.
+    readers: Arc<[Mutex<Connection>]>,
+}
+
+/// Statements that belong together, and who wants to know.
+struct Job {
+    batch: Vec<Statement>,
+    reply: oneshot::Sender<Result<Option<Vec<Written>>>>,
+}
+
+impl Sqlite {
+    /// Opens a file, creating it and bringing its tables up to date; or memory, for `None`.
+    pub(super) fn open(path: Option<&Path>) -> Result<Self> {
+        let mut connection = match path {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        prepare(&connection)?;
+        migrations::run_on_sqlite(&mut connection)?;
+        let mut readers = Vec::new();
+        if let Some(path) = path {
+            for _ in 0..READERS {
+                let reader = Connection::open(path)?;
+                prepare(&reader)?;
+                reader.execute_batch("PRAGMA query_only = ON")?;
+                readers.push(Mutex::new(reader));
+            }
+        }
+        let (writer, jobs) = channel();
+        std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || write(&connection, &jobs))
+            .map_err(|error| StoreError::Database(error.into()))?;
+        Ok(Self { writer, readers: readers.into() })
+    }
+
+    /// The rows of a query.
+    ///
+    /// A few microseconds of the calling thread, for the pages that matter are in memory; handing a query to another
+    /// thread and waiting for it costs more.
+    pub(super) async fn rows(&self, query: Statement) -> Result<Vec<Row>> {
+        if let Some(reader) = self.idle_reader() {
+            let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(execute(&connection, &query)?.rows);
+        }
+        let written = self.write(vec![query]).await?;
+        Ok(written.into_iter().flatten().flat_map(|written| written.rows).collect())
+    }
+
+    /// Some reader, if possible one that nobody uses.
+    fn idle_reader(&self) -> Option<&Mutex<Connection>> {
+        self.readers.iter().find(|reader| reader.try_lock().is_ok()).or_else(|| self.readers.first())
+    }
+
+    /// Does all statements or none: `None` if one of them is a condition that was not met.
+    pub(super) async fn write(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || StoreError::Database("the thread that writes is gone".into());
+        self.writer.send(Job { batch, reply }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
+fn prepare(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// The writer's life: until nobody can send any more.
+fn write(connection: &Connection, jobs: &Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let mut group = vec![first];
+        group.extend(jobs.try_iter().take(GROUP_LIMIT - 1));
+        let done = write_group(connection, &group);
+        // Whoever is gone has given up waiting: nobody is left to be told.
+        match done {
+            Ok(answers) => {
+                for (job, answer) in group.into_iter().zip(answers) {
+                    let _ = job.reply.send(answer);
+                }
+            }
+            Err(error) => {
+                let _ = connection.execute_batch("ROLLBACK");
+                let what = error.to_string();
+                for job in group {
+                    let _ = job.reply.send(Err(StoreError::Database(what.clone().into())));
+                }
+            }
+        }
+    }
+}
+
+/// One transaction for all. An error is the transaction's: nothing has happened.
+fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Option<Vec<Written>>>>> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut answers = Vec::with_capacity(group.len());
+    for job in group {
+        answers.push(write_batch(connection, &job.batch)?);
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(answers)
+}
+
+/// One savepoint for a batch. The outer error is the transaction's, the inner one the batch's own.
+fn write_batch(connection: &Connection, batch: &[Statement]) -> Result<Result<Option<Vec<Written>>>> {
+    if let [alone] = batch {
+        // A statement that fails has changed nothing, and needs no savepoint to say so.
+        return Ok(execute(connection, alone).map(|written| alone.is_met(&written).then(|| vec![written])));
+    }
+    connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+    let mut all = Vec::with_capacity(batch.len());
+    let mut outcome = Ok(true);
+    for statement in batch {
+        match execute(connection, statement) {
+            Ok(written) if statement.is_met(&written) => all.push(written),
+            Ok(_) => outcome = Ok(false),
+            Err(error) => outcome = Err(error),
+        }
+        if !matches!(outcome, Ok(true)) {
+            connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+            break;
+        }
+    }
+    connection.prepare_cached("RELEASE batch")?.execute([])?;
+    Ok(outcome.map(|is_met| is_met.then_some(all)))
+}
+
+fn execute(connection: &Connection, statement: &Statement) -> Result<Written> {
+    let mut prepared = connection.prepare_cached(statement.text)?;
+    bind(&mut prepared, &statement.values)?;
+    let columns = prepared.column_count();
+    let mut found = Vec::new();
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next()? {
+        let values = (0..columns).map(|index| row.get_ref(index).map(read));
+        found.push(Row::new(values.collect::<rusqlite::Result<_>>()?));
+    }
+    drop(rows);
+    Ok(Written { changed: connection.changes(), rows: found })
+}
+
+/// `$1` is a name to SQLite, not a number: the same one may stand in several places, in any order.
+fn bind(prepared: &mut CachedStatement<'_>, values: &[Value]) -> Result<()> {
+    for index in 1..=prepared.parameter_count() {
+        let name = prepared.parameter_name(index).unwrap_or_default();
+        let number = name.trim_start_matches('$').parse::<usize>().unwrap_or(index);
+        let value = number.checked_sub(1).and_then(|number| values.get(number));
+        let value = value.ok_or_else(|| StoreError::Database("a statement lacks a value".into()))?;
+        prepared.raw_bind_parameter(index, value)?;
+    }
+    Ok(())
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<types::ToSqlOutput<'_>> {
+        Ok(types::ToSqlOutput::Borrowed(match self {
+            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Number(Some(number)) => ValueRef::Integer(*number),
+            Self::Bytes(Some(bytes)) => ValueRef::Blob(bytes),
+            Self::Text(None) | Self::Number(None) | Self::Bytes(None) => ValueRef::Null,
+        }))
+    }
+}
+
+/// Text that is no UTF-8 was not written by this program; it is read as far as it can be.
+fn read(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Text(None),
+        ValueRef::Integer(number) => Value::Number(Some(number)),
+        ValueRef::Real(number) => Value::Text(Some(number.to_string())),
+        ValueRef::Text(bytes) => Value::Text(Some(String::from_utf8_lossy(bytes).into_owned())),
+        ValueRef::Blob(bytes) => Value::Bytes(Some(bytes.to_vec())),
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error();
+        let is_taken = code.is_some_and(|code| {
+            code.code == ErrorCode::ConstraintViolation
+                && [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY]
+                    .contains(&code.extended_code)
+        });
+        if is_taken { Self::Taken } else { Self::Database(error.into()) }
+    }
+}
+
+/// How many may read at a time; more wait for the first.
+const READERS: usize = 4;
+
+/// The most that one commit answers: so that the first of a group does not wait for ever.
+const GROUP_LIMIT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::super::sql::sql;
+    use super::*;
+
+    async fn count(sqlite: &Sqlite, query: &'static str) -> i64 {
+        sqlite.rows(sql(query)).await.unwrap().remove(0).next().unwrap()
+    }
+
+    fn setting(name: &str) -> Statement {
+        sql("INSERT INTO settings (name, value) VALUES ($1, $1)").bind(name)
+    }
+
+    #[tokio::test]
+    async fn of_a_batch_whose_condition_is_not_met_nothing_happens() {
+        let sqlite = Sqlite::open(None).unwrap();
+        let unmet = sql("UPDATE settings SET value = 'x' WHERE name = $1").bind("nobody").or_nothing();
+        assert!(sqlite.write(vec![setting("a"), unmet]).await.unwrap().is_none());
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_fails_leaves_the_others_of_its_group_alone() {
+        let sqlite = Sqlite::open(None).unwrap();
+        let batches = (0..100).map(|number| {
+            let name = format!("{}", number / 2);
+            let sqlite = sqlite.clone();
+            tokio::spawn(
+                async move { sqlite.write(vec![setting(&format!("of {number}")), setting(&name)]).await },
+            )
+        });
+        let mut taken = 0;
+        for batch in batches.collect::<Vec<_>>() {
+            match batch.await.unwrap() {
+                Ok(written) => assert_eq!(written.unwrap().len(), 2),
+                Err(StoreError::Taken) => taken += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(taken, 50, "of each two with one name, one");
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, 100);
+    }
+
+    #[tokio::test]
+    async fn what_has_been_answered_can_be_read_and_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let sqlite = Sqlite::open(Some(&path)).unwrap();
+        for number in 0..50 {
+            sqlite.write(vec![setting(&number.to_string())]).await.unwrap();
+            assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, number + 1);
+        }
+        let other = Sqlite::open(Some(&path)).unwrap();
+        assert_eq!(count(&other, "SELECT COUNT(*) FROM settings").await, 50);
+    }
+}
