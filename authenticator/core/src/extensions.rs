@@ -78,10 +78,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             third_party_payment: flag(Extension::ThirdPartyPayment)?,
             uvm: flag(Extension::Uvm)?,
         };
-        // §12.8: hmac-secret-mc goes with hmac-secret.
-        if cfg!(feature = "further-extensions") && creation.hmac_secret {
-            let salts = input(Extension::HmacSecretMc);
-            creation.salts = salts.map(|salts| self.read_salts(salts)).transpose()?;
+        if cfg!(feature = "further-extensions")
+            && let Some(salts) = input(Extension::HmacSecretMc)
+        {
+            hmac_secret::goes_with_hmac_secret(creation.hmac_secret)?;
+            creation.salts = Some(self.read_salts(salts)?);
         }
         Ok(creation)
     }

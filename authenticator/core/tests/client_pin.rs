@@ -99,6 +99,101 @@ fn section_6_5_5_6_changing_a_pin_takes_the_old_one() {
 }
 
 #[test]
+fn section_6_5_5_5_the_longest_pin_is_the_model_s() {
+    for platform in BOTH {
+        let mut world = World::new(Configuration { max_pin_length: 20, ..Configuration::default() });
+        assert_eq!(platform.set_pin(&mut world, &"1".repeat(21)), status(Status::PinPolicyViolation));
+        assert!(platform.set_pin(&mut world, &"1".repeat(20)).is_ok());
+        assert_eq!(
+            platform.change_pin(&mut world, &"1".repeat(20), "123"),
+            status(Status::PinPolicyViolation)
+        );
+        assert!(platform.change_pin(&mut world, &"1".repeat(20), "12345").is_ok());
+    }
+}
+
+#[test]
+fn section_6_5_5_5_a_pin_of_64_bytes_has_no_room_for_its_end() {
+    for platform in BOTH {
+        let mut world = world();
+        let secret = platform.agree(&mut world);
+        for length in [64, 80, 128] {
+            let new_pin = secret.encrypt(&vec![b'1'; length]);
+            let members = [(4, secret.authenticate(&new_pin)), (5, bytes(new_pin))];
+            let refused = platform.client_pin(&mut world, 3, &secret, members);
+            assert_eq!(refused, status(Status::PinPolicyViolation), "{length}");
+        }
+    }
+}
+
+#[test]
+fn section_6_5_5_4_key_agreement_is_a_p_256_key_and_nothing_else() {
+    for platform in BOTH {
+        let response = send(&mut world(), 0x06, &map([(1, platform.0.into()), (2, 2.into())])).unwrap();
+        let key = get(&response, 1).unwrap().as_map().unwrap();
+        let members: Vec<i128> = key.iter().map(|(key, _)| key.as_integer().unwrap().into()).collect();
+        assert_eq!(members, [1, 3, -1, -2, -3]);
+        let number = |index: usize| i128::from(key[index].1.as_integer().unwrap());
+        assert_eq!((number(0), number(1), number(2)), (2, -25, 1), "EC2, ECDH-ES + HKDF-256, P-256");
+        assert!(key[3..].iter().all(|(_, coordinate)| coordinate.as_bytes().map(Vec::len) == Some(32)));
+    }
+}
+
+#[test]
+fn section_6_5_5_7_a_forced_change_refuses_tokens_until_it_is_made_by_both_protocols() {
+    for platform in BOTH {
+        let mut world = world_with_pin();
+        let token = platform.token(&mut world, PIN, ACFG, None).unwrap();
+        let parameters = map([(3, true.into())]);
+        let mut message = [&[0xFF; 32][..], &[0x0D, 3]].concat();
+        ciborium::into_writer(&parameters, &mut message).unwrap();
+        let members =
+            [(1, 3.into()), (2, parameters), (3, token.protocol()), (4, token.authenticate(&message))];
+        assert!(send(&mut world, 0x0D, &map(members)).is_ok());
+        let forced = |world: &mut World| get(&wire::raw(world, &[0x04]).unwrap(), 0x0C).cloned();
+        assert_eq!(forced(&mut world), Some(Value::Bool(true)));
+        assert_eq!(platform.pin_token(&mut world, PIN), status(Status::PinInvalid));
+        assert_eq!(platform.token(&mut world, PIN, CM, None), status(Status::PinPolicyViolation));
+        assert!(platform.change_pin(&mut world, PIN, "another pin").is_ok());
+        assert_eq!(forced(&mut world), Some(Value::Bool(false)));
+        assert!(platform.pin_token(&mut world, "another pin").is_ok());
+        assert!(platform.token(&mut world, "another pin", CM, None).is_ok());
+    }
+}
+
+#[test]
+fn section_6_5_5_7_wrong_pins_are_counted_by_both_protocols() {
+    for platform in BOTH {
+        let mut world = world_with_pin();
+        assert_eq!(platform.pin_retries(&mut world), Ok((8, false)));
+        for _ in 0..2 {
+            assert_eq!(platform.pin_token(&mut world, "wrong"), status(Status::PinInvalid));
+        }
+        assert_eq!(platform.pin_retries(&mut world), Ok((6, false)));
+        assert!(platform.pin_token(&mut world, PIN).is_ok());
+        assert_eq!(platform.pin_retries(&mut world), Ok((8, false)));
+        for expected in [Status::PinInvalid, Status::PinInvalid, Status::PinAuthBlocked] {
+            assert_eq!(platform.pin_token(&mut world, "wrong"), status(expected));
+        }
+        while platform.pin_retries(&mut world).unwrap().0 > 0 {
+            world.replug();
+            assert!(platform.pin_token(&mut world, "wrong").is_err());
+        }
+        assert_eq!(platform.pin_token(&mut world, PIN), status(Status::PinBlocked));
+    }
+}
+
+#[test]
+fn section_6_5_5_7_3_the_persistent_token_and_retries_come_from_built_in_verification_too() {
+    for platform in BOTH {
+        let mut world = world_with_uv();
+        let token = platform.uv_token(&mut world, PCMR, None).unwrap();
+        assert!(manages(&mut world, &token).is_ok());
+        assert!((1..=25).contains(&platform.uv_retries(&mut world).unwrap()));
+    }
+}
+
+#[test]
 fn section_6_5_5_6_a_new_pin_that_breaks_the_policy_leaves_the_old_one() {
     let mut world = world_with_pin();
     assert_eq!(BOTH[1].change_pin(&mut world, PIN, "123"), status(Status::PinPolicyViolation));

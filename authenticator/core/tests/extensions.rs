@@ -4,7 +4,7 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
-use doppelkey_core::testing::platform::{ACFG, MC, Platform, Secret};
+use doppelkey_core::testing::platform::{ACFG, MC, Platform, Secret, Token};
 use doppelkey_core::{Configuration, CredentialStore as _, Extension, OptionId, Status};
 use wire::ceremony::{CLIENT_DATA_HASH, Get, Got, Made, Make, descriptors};
 use wire::{bytes, get, map, send, status};
@@ -137,15 +137,41 @@ fn section_12_5_pin_policies_are_told_to_whom_an_administrator_named() {
     let token = platform.token(&mut world, "123456", ACFG | MC, Some("example.com")).unwrap();
     // setMinPINLength: 6, told to example.com.
     let parameters = map([(1, 6.into()), (2, Value::Array(vec!["example.com".into()]))]);
+    assert_eq!(told(&mut world, &token, parameters), (6.into(), false.into()));
+}
+
+#[test]
+fn section_12_9_a_complexity_policy_in_force_is_told_to_whom_an_administrator_named() {
+    let mut world = world();
+    let platform = Platform(2);
+    platform.set_pin(&mut world, "8 bananas").unwrap();
+    let token = platform.token(&mut world, "8 bananas", ACFG, None).unwrap();
+    let parameters = map([(2, Value::Array(vec!["example.com".into()])), (4, true.into())]);
+    set_min_pin_length(&mut world, &token, parameters);
+    platform.change_pin(&mut world, "8 bananas", "9 bananas").unwrap();
+    let token = platform.token(&mut world, "9 bananas", MC, Some("example.com")).unwrap();
+    assert_eq!(policies(&mut world, &token), (4.into(), true.into()));
+}
+
+fn set_min_pin_length(world: &mut World, token: &Token, parameters: Value) {
     let mut message = [vec![0xFF; 32], vec![0x0D, 3]].concat();
     ciborium::into_writer(&parameters, &mut message).unwrap();
     let request = map([(1, 3.into()), (2, parameters), (3, 2.into()), (4, token.authenticate(&message))]);
-    send(&mut world, 0x0D, &request).unwrap();
+    send(world, 0x0D, &request).unwrap();
+}
+
+fn told(world: &mut World, token: &Token, parameters: Value) -> (Value, Value) {
+    set_min_pin_length(world, token, parameters);
+    policies(world, token)
+}
+
+/// What minPinLength and pinComplexityPolicy say to example.com.
+fn policies(world: &mut World, token: &Token) -> (Value, Value) {
     let make = Make::new("a").with(8, token.authenticate(&CLIENT_DATA_HASH)).with(9, 2.into());
     let make = make.extension("minPinLength", true.into()).extension("pinComplexityPolicy", true.into());
-    let made = make.send(&mut world).unwrap();
-    assert_eq!(made.data.extension("minPinLength"), Some(&Value::from(6)));
-    assert_eq!(made.data.extension("pinComplexityPolicy"), Some(&Value::Bool(false)));
+    let made = make.send(world).unwrap();
+    let output = |name| made.data.extension(name).unwrap().clone();
+    (output("minPinLength"), output("pinComplexityPolicy"))
 }
 
 #[test]
@@ -275,9 +301,15 @@ fn section_12_7_without_hmac_secret_at_creation_there_is_none() {
 
 #[test]
 fn section_12_7_bad_input_is_refused() {
+    for protocol in [1, 2] {
+        refuses_bad_salts(protocol);
+    }
+}
+
+fn refuses_bad_salts(protocol: u8) {
     let mut world = world();
     Make::new("alice").extension("hmac-secret", true.into()).send(&mut world).unwrap();
-    let platform = Salted::new(&mut world, 2);
+    let platform = Salted::new(&mut world, protocol);
     let salt_enc = platform.secret.encrypt(&[1; 32]);
     let salt_auth = platform.secret.authenticate(&salt_enc).into_bytes().unwrap();
     let mut ask = |input: Value| Get::new().extension("hmac-secret", input).send(&mut world);
@@ -345,9 +377,82 @@ fn section_12_8_hmac_secret_mc_gives_at_creation_what_hmac_secret_gives_later() 
 
 #[test]
 fn section_12_8_hmac_secret_mc_goes_with_hmac_secret() {
+    for protocol in [1, 2] {
+        let mut world = world();
+        let platform = Salted::new(&mut world, protocol);
+        let make = || Make::new("alice").extension("hmac-secret-mc", platform.input(&[[1; 32]]));
+        assert_eq!(make().send(&mut world), status(Status::MissingParameter));
+        let refused = make().extension("hmac-secret", false.into());
+        assert_eq!(refused.send(&mut world), status(Status::MissingParameter));
+        assert_eq!(world.authenticator().store_mut().len(), Ok(0));
+        assert!(world.asked.is_empty(), "a bad request costs no touch");
+    }
+}
+
+#[test]
+fn section_12_8_one_salt_or_two_by_both_protocols_and_apart_from_the_unverified_ones() {
+    for protocol in [1, 2] {
+        for salts in [&[[1; 32]][..], &[[1; 32], [2; 32]]] {
+            let mut world = verifying();
+            let platform = Salted::new(&mut world, protocol);
+            let request = Make::new("alice").extension("hmac-secret", true.into());
+            let made = request.extension("hmac-secret-mc", platform.input(salts)).send(&mut world);
+            assert_eq!(
+                made,
+                status(Status::OperationDenied),
+                "a discoverable credential needs verification here"
+            );
+            let request = Make::not_discoverable("alice").extension("hmac-secret", true.into());
+            let made = request.extension("hmac-secret-mc", platform.input(salts)).send(&mut world).unwrap();
+            let unverified = platform.decrypted(made.data.extension("hmac-secret-mc").unwrap());
+            assert_eq!(platform.secrets(&mut world, &made, salts, false), unverified);
+            let verified = platform.secrets(&mut world, &made, salts, true);
+            assert_eq!(verified.len(), unverified.len());
+            assert!(verified.chunks(32).zip(unverified.chunks(32)).all(|(with, without)| with != without));
+        }
+    }
+}
+
+#[test]
+fn section_12_8_bad_input_is_refused() {
+    for protocol in [1, 2] {
+        let mut world = world();
+        let platform = Salted::new(&mut world, protocol);
+        let mut ask = |input: Value| {
+            let make = Make::new("alice").extension("hmac-secret", true.into());
+            make.extension("hmac-secret-mc", input).send(&mut world)
+        };
+        for size in [0, 16, 48, 96] {
+            let salt_enc = platform.secret.encrypt(&vec![1; size]);
+            let input = platform.input_of(&salt_enc, platform.secret.authenticate(&salt_enc));
+            assert_eq!(ask(input), status(Status::InvalidLength), "{size}");
+        }
+        for input in [Value::Bool(true), "salt".into(), bytes([1; 32]), Value::Array(vec![]), 1.into()] {
+            assert_eq!(ask(input), status(Status::CborUnexpectedType));
+        }
+    }
+}
+
+#[test]
+fn section_12_7_at_creation_hmac_secret_is_a_boolean() {
+    for input in [Value::from(1), "true".into(), bytes([1]), map([]), Value::Null] {
+        let make = Make::new("alice").extension("hmac-secret", input);
+        assert_eq!(make.send(&mut world()), status(Status::CborUnexpectedType));
+    }
+}
+
+#[test]
+fn section_12_3_large_blob_keys_are_random_and_the_input_is_a_boolean() {
     let mut world = world();
-    let platform = Salted::new(&mut world, 2);
-    let make = Make::new("alice").extension("hmac-secret-mc", platform.input(&[[1; 32]]));
-    assert_eq!(make.send(&mut world).unwrap().data.extensions, None);
-    assert_eq!(world.authenticator().store_mut().len(), Ok(1));
+    let key = |world: &mut World, user: &str| {
+        let made = Make::new(user).extension("largeBlobKey", true.into()).send(world).unwrap();
+        get(&made.response, 5).unwrap().clone()
+    };
+    assert_ne!(key(&mut world, "alice"), key(&mut world, "bob"));
+    for input in [Value::from(1), "true".into(), Value::Null] {
+        let make = Make::new("carol").extension("largeBlobKey", input.clone());
+        assert_eq!(make.send(&mut world), status(Status::CborUnexpectedType));
+        let get = Get::new().extension("largeBlobKey", input);
+        assert_eq!(get.send(&mut world), status(Status::CborUnexpectedType));
+    }
 }

@@ -152,6 +152,46 @@ fn section_6_2_1_parameters_are_required_and_have_their_types() {
 }
 
 #[test]
+fn section_6_2_1_a_malformed_entry_of_the_allow_list_is_an_error_wherever_it_stands() {
+    let good = named([("id", bytes([1; 16])), ("type", "public-key".into())]);
+    for (bad, expected) in [
+        (Value::from(1), Status::CborUnexpectedType),
+        (named([("id", bytes([1; 16]))]), Status::MissingParameter),
+        (named([("id", bytes([1; 16])), ("type", 1.into())]), Status::CborUnexpectedType),
+        (named([("type", "public-key".into())]), Status::MissingParameter),
+        (named([("id", "text".into()), ("type", "public-key".into())]), Status::CborUnexpectedType),
+    ] {
+        let request = Get::new().with(3, Value::Array(vec![good.clone(), bad]));
+        assert_eq!(request.send(&mut world()), status(expected));
+    }
+}
+
+#[test]
+fn section_6_2_2_step_7_an_entry_of_another_type_does_not_hide_the_next() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    let entry = |kind: &str| named([("id", bytes(made.id())), ("type", kind.into())]);
+    let list = Value::Array(vec![entry("private-key"), entry("public-key")]);
+    assert!(Get::new().with(3, list).send(&mut world).unwrap().verifies(&made));
+}
+
+#[test]
+fn section_6_2_3_the_response_has_what_it_must_and_nothing_else() {
+    let mut world = world();
+    let made = Make::not_discoverable("alice").send(&mut world).unwrap();
+    let got = Get::allowing([made.id()]).option("future", true).send(&mut world).unwrap();
+    let keys: Vec<i128> =
+        got.response.as_map().unwrap().iter().map(|(key, _)| key.as_integer().unwrap().into()).collect();
+    assert_eq!(keys, [1, 2, 3], "no user, no number, no unsigned extension outputs");
+    let credential = get(&got.response, 1).unwrap();
+    assert_eq!(get_named(credential, "type"), Some(&Value::from("public-key")));
+    assert_eq!(got.id(), made.id());
+    assert_eq!(got.data.raw.len(), 37);
+    assert_eq!(got.data.raw[32], 0x01, "the user was present, and no more is said");
+    assert!(got.verifies(&made));
+}
+
+#[test]
 fn section_6_2_2_step_1_an_empty_pin_uv_auth_param_asks_for_a_touch_only() {
     let mut world = world();
     assert_eq!(Get::new().with(6, bytes([])).send(&mut world), status(Status::PinNotSet));

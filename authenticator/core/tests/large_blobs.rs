@@ -50,6 +50,7 @@ fn array(content: &[u8]) -> Vec<u8> {
 fn section_6_10_3_a_new_device_has_an_empty_array() {
     let mut world = world();
     assert_eq!(read(&mut world, 0, 1024), Ok(array(&[0x80])));
+    assert_eq!(read(&mut world, 0, 0), Ok(vec![]), "nothing was asked for");
     assert_eq!(read(&mut world, 1, 3), Ok(array(&[0x80])[1..4].to_vec()));
     assert_eq!(read(&mut world, 17, 10), Ok(vec![]), "at the end there is nothing more");
     assert_eq!(read(&mut world, 18, 10), status(Status::InvalidParameter));

@@ -106,7 +106,7 @@ fn section_6_1_1_every_required_parameter_is_required() {
 
 #[test]
 fn section_6_1_1_every_parameter_has_its_type() {
-    for key in 1..=11 {
+    for key in 1..=10 {
         let make = Make::new("alice").with(key, Value::Null);
         assert_eq!(make.send(&mut world()), status(Status::CborUnexpectedType), "{key}");
     }
@@ -115,11 +115,64 @@ fn section_6_1_1_every_parameter_has_its_type() {
         (2, named([("id", "example.com".into()), ("name", 1.into())])),
         (3, named([("id", "text".into())])),
         (3, named([("id", bytes([1])), ("name", 1.into())])),
+        (3, named([("id", bytes([1])), ("displayName", 1.into())])),
         (5, Value::Array(vec![Value::from(1)])),
         (7, named([("rk", 1.into())])),
     ] {
         let make = Make::new("alice").with(key, value);
         assert_eq!(make.send(&mut world()), status(Status::CborUnexpectedType), "{key}");
+    }
+}
+
+#[test]
+fn section_6_1_1_a_malformed_entry_of_the_exclude_list_is_an_error_wherever_it_stands() {
+    let good = named([("id", bytes([1; 16])), ("type", "public-key".into())]);
+    for (bad, expected) in [
+        (Value::from(1), Status::CborUnexpectedType),
+        (named([("id", bytes([1; 16]))]), Status::MissingParameter),
+        (named([("id", bytes([1; 16])), ("type", 1.into())]), Status::CborUnexpectedType),
+        (named([("type", "public-key".into())]), Status::MissingParameter),
+        (named([("id", "text".into()), ("type", "public-key".into())]), Status::CborUnexpectedType),
+    ] {
+        let make = Make::new("alice").with(5, Value::Array(vec![good.clone(), bad]));
+        assert_eq!(make.send(&mut world()), status(expected));
+    }
+}
+
+#[test]
+fn section_6_1_2_step_12_an_entry_of_another_type_excludes_nothing() {
+    let mut world = world();
+    let made = Make::new("alice").send(&mut world).unwrap();
+    let list = Value::Array(vec![named([("id", bytes(made.id())), ("type", "private-key".into())])]);
+    assert!(Make::new("bob").with(5, list).send(&mut world).is_ok());
+}
+
+#[test]
+fn section_6_1_2_step_19_a_preference_that_is_no_list_of_formats_is_none() {
+    for preference in [Value::Null, Value::from("none"), Value::Array(vec![1.into(), "packed".into()])] {
+        let made = Make::new("alice").with(11, preference).send(&mut world()).unwrap();
+        assert!(made.is_self_attested());
+    }
+}
+
+#[test]
+fn section_6_1_3_the_response_has_what_it_must_and_nothing_else() {
+    for (algorithm, members) in [(-7, vec![1, 3, -1, -2, -3]), (-8, vec![1, 3, -1, -2])] {
+        let made = Make::new("alice").with(4, algorithms(&[algorithm])).send(&mut world()).unwrap();
+        let keys = |map: &Value| -> Vec<i128> {
+            let members = map.as_map().unwrap().iter();
+            members.map(|(key, _)| key.as_integer().unwrap().into()).collect()
+        };
+        assert_eq!(keys(&made.response), [1, 2, 3], "no unsigned extension outputs, no epAtt");
+        assert_eq!(made.format(), "packed");
+        assert_eq!(keys(made.public_key()), members, "and no other coefficient");
+        for coordinate in members.iter().filter(|key| **key <= -2) {
+            let bytes = get(made.public_key(), i32::try_from(*coordinate).unwrap()).unwrap();
+            assert_eq!(bytes.as_bytes().map(Vec::len), Some(32));
+        }
+        assert_eq!(made.data.raw[32] & 0xC0, 0x40, "attested credential data and no extensions");
+        assert!(made.id().len() >= 16);
+        assert!(made.is_self_attested());
     }
 }
 

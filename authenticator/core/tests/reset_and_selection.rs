@@ -12,6 +12,7 @@ use doppelkey_core::{
     Action, Answer, Configuration, CredentialStore as _, Input, Message, Output, Status, Transport, list,
 };
 use kept::credential;
+use wire::ceremony::{Get, Make};
 use wire::{map, raw, send, status};
 
 const REFUSALS: [(Does, Status); 3] = [
@@ -38,6 +39,18 @@ fn section_6_6_a_reset_forgets_credentials_pin_and_tokens() {
     assert_eq!(Platform(2).pin_retries(&mut world), status(Status::PinNotSet));
     let metadata = map([(1, 1.into()), (3, token.protocol()), (4, token.authenticate(&[1]))]);
     assert_eq!(send(&mut world, 0x0A, &metadata), status(Status::PinAuthInvalid));
+}
+
+#[test]
+fn section_6_6_what_signed_in_before_a_reset_does_not_afterwards() {
+    for make in [Make::new("alice"), Make::not_discoverable("alice")] {
+        let mut world = World::new(Configuration::default());
+        let made = make.send(&mut world).unwrap();
+        let get = Get::allowing([made.id()]);
+        assert!(get.send(&mut world).unwrap().verifies(&made));
+        assert!(raw(&mut world, &[0x07]).is_ok());
+        assert_eq!(get.send(&mut world), status(Status::NoCredentials));
+    }
 }
 
 #[test]

@@ -266,6 +266,20 @@ fn a_packet_out_of_sequence_ends_the_message() {
 }
 
 #[test]
+fn nothing_is_said_to_silence_or_to_a_packet_that_continues_nothing() {
+    let mut world = World::new();
+    let channel = world.open();
+    for _ in 0..30 {
+        world.wait(Duration::from_millis(100));
+        assert!(world.packets().is_empty());
+    }
+    for channel in [channel, channel + 1, 0, BROADCAST] {
+        assert_eq!(world.give(packet::continuation(channel, 0, &[7; 59])), None);
+        assert!(world.packets().is_empty());
+    }
+}
+
+#[test]
 fn continuations_of_other_channels_do_not_disturb_a_message() {
     let mut world = World::new();
     let (first, second) = (world.open(), world.open());

@@ -271,7 +271,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Sets a PIN that keeps the rules (§6.5.5.5 steps 6 to 9, §6.5.5.6 steps 12 to 17).
     fn keep_new_pin(&mut self, secret: &SharedSecret, new_pin_enc: &[u8]) -> Step {
-        let padded = secret.decrypt(new_pin_enc).ok_or(Status::PinAuthInvalid)?;
+        let padded = secret.decrypt(new_pin_enc).ok_or(match new_pin_enc.len() {
+            // More than the 64 bytes there are: a PIN that is too long, as the certification's own tool has it.
+            new_pin::PADDED.. => Status::PinPolicyViolation,
+            _ => Status::PinAuthInvalid,
+        })?;
         let mut settings = self.settings()?;
         let pin = NewPin::from_padded(&padded, &settings, &self.configuration)?;
         if settings.force_pin_change {

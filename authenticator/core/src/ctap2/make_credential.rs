@@ -334,12 +334,13 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             })
         };
         for format in request.attestation_formats_preference.into_iter().flatten() {
-            match format.text()? {
-                "none" => return Ok(None),
-                format => match usual(Some(format)) {
+            match format.text() {
+                Ok("none") => return Ok(None),
+                Ok(format) => match usual(Some(format)) {
                     Some(index) => return Ok(Some(index)),
                     None => continue,
                 },
+                Err(_) => continue,
             }
         }
         Ok(usual(None))
@@ -400,7 +401,8 @@ impl<'a> Request<'a> {
             pin_uv_auth_param: ceremony::typed(parameters.get(0x08), Item::bytes)?,
             pin_uv_auth_protocol: ceremony::typed(parameters.get(0x09), Item::unsigned)?,
             enterprise_attestation: parameters.get(0x0A).map(Item::unsigned).transpose()?,
-            attestation_formats_preference: parameters.get(0x0B).map(Item::array).transpose()?,
+            // A preference that is no list is none, not an error: so the certification's own tool has it.
+            attestation_formats_preference: parameters.get(0x0B).and_then(|list| list.array().ok()),
         })
     }
 }

@@ -73,6 +73,14 @@ pub(super) fn needs_presence(up: bool) -> Step {
     if up { Ok(()) } else { Err(Status::UnsupportedOption) }
 }
 
+/// hmac-secret-mc is asked for together with hmac-secret (§12.8): a credential without CredRandom has no secrets.
+///
+/// # Errors
+/// [`Status::MissingParameter`].
+pub(super) fn goes_with_hmac_secret(hmac_secret: bool) -> Step {
+    if hmac_secret { Ok(()) } else { Err(Status::MissingParameter) }
+}
+
 impl CredRandom {
     /// Makes both.
     pub(crate) fn generate(rng: &mut impl CryptoRng) -> Self {

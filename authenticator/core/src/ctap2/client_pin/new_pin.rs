@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::status::{Status, Step};
 
 /// The length in bytes to which the platform pads a PIN.
-const PADDED: usize = 64;
+pub(super) const PADDED: usize = 64;
 
 /// A PIN that keeps the rules: what will be kept of it.
 pub(super) struct NewPin {
