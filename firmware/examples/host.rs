@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use doppelkey_core::{Authenticator, Configuration, Message};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
-use doppelkey_firmware::flash_store::FlashStore;
 use doppelkey_firmware::port::Port;
 use doppelkey_firmware::rng::{EntropySource, Rng};
+use doppelkey_firmware::start::open_store;
 use doppelkey_firmware::worker::{Board, Worker};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
-use zeroize::Zeroizing;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -26,13 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     line.set_nodelay(true)?;
     line.set_read_timeout(Some(Duration::from_millis(5)))?;
     // Each as the board it is compared with.
-    let (mut rng, root) = if seed == "rosc" {
-        let rng = Rng::from_source(&mut Xorshift(0x2545_F491)).map_err(|_| "the source failed its tests")?;
-        (rng, *b"the RP2040 cannot keep a secret.")
+    let mut rng = if seed == "rosc" {
+        Rng::from_source(&mut Xorshift(0x2545_F491)).map_err(|_| "the source failed its tests")?
     } else {
-        (Rng::from_seed([seed.as_bytes()[0]; 32]), [0x51; 32])
+        Rng::from_seed([seed.as_bytes()[0]; 32])
     };
-    let store = FlashStore::<_, _, 100>::open(FileFlash::open(flash)?, Zeroizing::new(root), rng.fork());
+    let store = open_store(FileFlash::open(flash)?, None, &mut rng);
     let store = store.map_err(|error| format!("the flash cannot be opened: {error:?}"))?;
     let authenticator = Authenticator::new(store, rng, Configuration::small());
     let [request, response] = [(); 2].map(|()| Box::leak(Box::new(Message::new())));
@@ -163,4 +161,5 @@ impl NorFlash for FileFlash {
     }
 }
 
-const SIZE: usize = 128 * 1024;
+/// A sector for the root key, and two banks of 64 kB.
+const SIZE: usize = 132 * 1024;

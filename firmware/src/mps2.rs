@@ -18,12 +18,11 @@ use critical_section::Mutex;
 use doppelkey_core::{Authenticator, Configuration, Message, Time};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use zeroize::Zeroizing;
 
-use crate::flash_store::FlashStore;
 use crate::port::Port;
 use crate::rng::Rng;
 use crate::stack;
+use crate::start::{Store, open_store};
 use crate::worker::{Board, Worker};
 
 /// What the two machines differ in.
@@ -50,7 +49,7 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
         let line = cortex_m::singleton!(: Line = line).expect("taken once");
         LINE.borrow_ref_mut(section).replace(line);
     });
-    let (store, rng) = open_store(&options);
+    let (store, rng) = open(&options);
     let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let mut worker = Worker::new(Authenticator::new(store, rng, Configuration::small()), request, response);
@@ -66,21 +65,18 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
 
 /// Not inlined: what opening takes of the stack is free again afterwards.
 #[inline(never)]
-fn open_store(options: &Options) -> (&'static mut Store, Rng) {
+fn open(options: &Options) -> (&'static mut Store<FileFlash>, Rng) {
     let mut rng = match options.seed {
         Some(seed) => Rng::from_seed([seed; 32]),
         None => Rng::from_seed(host_randomness()),
     };
-    // A board that exists would have a root key of its own.
-    let root = Zeroizing::new([0x51; 32]);
-    let place = cortex_m::singleton!(: MaybeUninit<Store> = MaybeUninit::uninit()).expect("taken once");
-    match FlashStore::open(FileFlash::open(options.flash), root, rng.fork()) {
+    let place =
+        cortex_m::singleton!(: MaybeUninit<Store<FileFlash>> = MaybeUninit::uninit()).expect("taken once");
+    match open_store(FileFlash::open(options.flash), None, &mut rng) {
         Ok(store) => (place.write(store), rng),
         Err(_) => halt("the flash cannot be opened"),
     }
 }
-
-type Store = FlashStore<FileFlash, Rng, 100>;
 
 /// What SysTick's exception does: a millisecond has passed.
 pub fn tick() {
@@ -408,4 +404,5 @@ mod host {
 static LINE: Mutex<RefCell<Option<&'static mut Line>>> = Mutex::new(RefCell::new(None));
 static MILLISECONDS: Mutex<RefCell<u64>> = Mutex::new(RefCell::new(0));
 const TICKS_PER_MS: u32 = 25_000;
-const FLASH_SIZE: usize = 128 * 1024;
+/// A sector for the root key, and two banks of 64 kB.
+const FLASH_SIZE: usize = 132 * 1024;

@@ -1,17 +1,12 @@
 //! The thread of a board: takes requests from the port, asks the user by button and LED, answers.
 
-use core::mem::MaybeUninit;
 use core::time::Duration;
 
 use doppelkey_core::{Action, Answer, Authenticator, CredentialStore, Input, Message, Output, Time};
 use doppelkey_ctaphid::Transaction;
-use embedded_storage::nor_flash::NorFlash;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
-use crate::flash_store::FlashStore;
 use crate::port::{Kind, Port};
-use crate::rng::{EntropySource, Rng};
 
 /// What a board gives the worker. Everything else of a board is in interrupts.
 pub trait Board {
@@ -37,34 +32,6 @@ pub trait Board {
 
     /// Waits for the next interrupt; for ten milliseconds at most.
     fn wait(&mut self);
-}
-
-/// Opens the store and seeds the randomness: everything that can fail, before the platform can see the device.
-///
-/// The store stays in `place`, which is static memory. If something fails the LED says so until power goes; see
-/// [`Led::Error`].
-#[inline(never)]
-pub fn prepare<F: NorFlash, const N: usize>(
-    board: &mut impl Board,
-    entropy: &mut impl EntropySource,
-    flash: F,
-    root: Zeroizing<[u8; 32]>,
-    place: &'static mut MaybeUninit<FlashStore<F, Rng, N>>,
-) -> (&'static mut FlashStore<F, Rng, N>, Rng) {
-    let Ok(mut rng) = Rng::from_source(entropy) else { fail(board) };
-    match FlashStore::open(flash, root, rng.fork()) {
-        Ok(store) => (place.write(store), rng),
-        Err(_) => fail(board),
-    }
-}
-
-/// Says by the LED that this board must not be used, until power goes.
-pub fn fail(board: &mut impl Board) -> ! {
-    loop {
-        board.feed_watchdog();
-        let now = board.now();
-        board.light(Led::Error.is_lit(now));
-    }
 }
 
 /// The worker.

@@ -14,8 +14,9 @@ const { RP2040 } = await import(`${modules}/rp2040js/dist/esm/index.js`);
 const { ConsoleLogger, LogLevel } = await import(`${modules}/rp2040js/dist/esm/utils/logging.js`);
 const [image, flashFile, linePort, buttonPort, ...options] = process.argv.slice(2);
 
-const STORE = 0x1e0000;
-const STORE_SIZE = 0x20000;
+// A sector for the root key, and the store.
+const STORE = 0x1df000;
+const STORE_SIZE = 0x21000;
 const chip = new RP2040();
 chip.peripherals[0x40058].onWatchdogTrigger = () => {
   throw new Error("the watchdog was not fed");

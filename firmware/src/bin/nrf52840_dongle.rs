@@ -2,7 +2,8 @@
 //!
 //! | flash | what |
 //! |---|---|
-//! | 0x0000_1000 to 0x000B_FFFF | this program; below is the master boot record |
+//! | 0x0000_1000 to 0x000B_EFFF | this program; below is the master boot record |
+//! | 0x000B_F000 to 0x000B_FFFF | the root key, made at the first start. Never moves |
 //! | 0x000C_0000 to 0x000D_FFFF | the store: two banks of 64 kB. Never moves |
 //! | 0x000E_0000 to 0x000F_FFFF | the boot loader |
 //!
@@ -10,14 +11,12 @@
 #![no_std]
 #![no_main]
 
-use core::mem::MaybeUninit;
-
 use cortex_m_rt::{entry, exception};
-use doppelkey_core::{Authenticator, Configuration, Message, Time};
-use doppelkey_firmware::flash_store::FlashStore;
-use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
-use doppelkey_firmware::rng::{EntropySource, Rng};
-use doppelkey_firmware::worker::{self, Board, Worker};
+use doppelkey_core::Time;
+use doppelkey_firmware::port::{Port, SharedPort};
+use doppelkey_firmware::rng::EntropySource;
+use doppelkey_firmware::start::{self, Memory, Start};
+use doppelkey_firmware::worker::Board;
 use embedded_hal::digital::{InputPin, OutputPin, PinState};
 use nrf52840_hal::clocks::{Clocks, ExternalOscillator, Internal, LfOscStopped};
 use nrf52840_hal::gpio::{Input, Level, Output, Pin, PullUp, PushPull, p0, p1};
@@ -27,7 +26,6 @@ use nrf52840_hal::usbd::{UsbPeripheral, Usbd};
 use nrf52840_hal::wdt::{Watchdog, WatchdogHandle, count, handles::HdlN};
 use panic_halt as _;
 use usb_device::bus::UsbBusAllocator;
-use zeroize::Zeroizing;
 
 type Bus = Usbd<UsbPeripheral<'static>>;
 
@@ -36,7 +34,7 @@ static PORT: SharedPort<Bus> = SharedPort::new();
 #[entry]
 fn main() -> ! {
     let peripherals = pac::Peripherals::take().expect("taken once");
-    let mut core = pac::CorePeripherals::take().expect("taken once");
+    let core = pac::CorePeripherals::take().expect("taken once");
     let clocks = Clocks::new(peripherals.CLOCK).enable_ext_hfosc();
     let clocks = cortex_m::singleton!(: Clocks<ExternalOscillator, Internal, LfOscStopped> = clocks);
     let clocks = clocks.expect("taken once");
@@ -47,38 +45,22 @@ fn main() -> ! {
         watchdog.set_lfosc_ticks(5 * 32_768);
         watchdog.activate::<count::One>().handles.0.degrade()
     });
-    let mut board = Dongle {
-        button: port_1.p1_06.into_pullup_input().degrade(),
-        led: port_0.p0_06.into_push_pull_output(Level::High).degrade(),
-        watchdog,
+    let start = Start {
+        board: Dongle {
+            button: port_1.p1_06.into_pullup_input().degrade(),
+            led: port_0.p0_06.into_push_pull_output(Level::High).degrade(),
+            watchdog,
+        },
+        entropy: Hardware(nrf52840_hal::Rng::new(peripherals.RNG)),
+        flash: Nvmc::new(peripherals.NVMC, our_flash()),
+        chip_secret: None,
     };
-
-    // Whatever a power cut left is put in order before the platform can see the device.
-    let mut entropy = Hardware(nrf52840_hal::Rng::new(peripherals.RNG));
-    let flash = Nvmc::new(peripherals.NVMC, store_memory());
-    let place =
-        cortex_m::singleton!(: MaybeUninit<FlashStore<Nvmc<pac::NVMC>, Rng, 100>> = MaybeUninit::uninit());
-    let (store, rng) =
-        worker::prepare(&mut board, &mut entropy, flash, root_key(), place.expect("taken once"));
-    let authenticator = Authenticator::new(store, rng, Configuration::small());
-    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let mut worker = Worker::new(authenticator, request, response);
-
-    let bus = UsbBusAllocator::new(Usbd::new(UsbPeripheral::new(peripherals.USBD, clocks)));
-    let bus = cortex_m::singleton!(: UsbBusAllocator<Bus> = bus).expect("taken once");
-    PORT.start(cortex_m::singleton!(: UsbPort<'static, Bus> = UsbPort::new(bus)).expect("taken once"));
-    core.SYST.set_reload(64_000 * 5);
-    core.SYST.clear_current();
-    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
-    core.SYST.enable_interrupt();
-    core.SYST.enable_counter();
-    #[expect(unsafe_code, reason = "no critical section depends on this interrupt being off")]
-    // SAFETY: the handler below is ready.
-    unsafe {
-        pac::NVIC::unmask(pac::Interrupt::USBD);
-    }
-    worker.run(&mut board)
+    let bus = || UsbBusAllocator::new(Usbd::new(UsbPeripheral::new(peripherals.USBD, clocks)));
+    let memory = cortex_m::singleton!(: Memory<Nvmc<pac::NVMC>, Bus> = Memory::new()).expect("taken once");
+    start.run(memory, &PORT, bus, |_| {
+        start::tick(core.SYST, 64_000_000);
+        start::unmask(pac::Interrupt::USBD);
+    })
 }
 
 #[interrupt]
@@ -154,13 +136,8 @@ impl EntropySource for Hardware {
     }
 }
 
-#[expect(unsafe_code, reason = "the store's part of the flash is memory that the language knows nothing of")]
-fn store_memory() -> &'static mut [u8] {
+#[expect(unsafe_code, reason = "our part of the flash is memory that the language knows nothing of")]
+fn our_flash() -> &'static mut [u8] {
     // SAFETY: no section of this program lies there, and this is called once.
-    unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(0xC_0000), 128 * 1024) }
-}
-
-/// APPROTECT is the operator's to set; until then a probe reads this key with the rest.
-fn root_key() -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(*b"an nRF52840 without APPROTECT...")
+    unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(0xB_F000), 132 * 1024) }
 }

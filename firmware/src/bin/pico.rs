@@ -3,22 +3,21 @@
 //! | flash | what |
 //! |---|---|
 //! | 0x1000_0000 to 0x100F_FFFF | this program |
+//! | 0x101D_F000 to 0x101D_FFFF | the root key, made at the first start. Never moves |
 //! | 0x101E_0000 to 0x101F_FFFF | the store: two banks of 64 kB. Never moves: an update keeps it |
 //!
 //! The chip has no true random number generator and no memory that a probe cannot read; see the folder's README.
 #![no_std]
 #![no_main]
 
-use core::mem::MaybeUninit;
-
 use cortex_m_rt::{entry, exception};
-use doppelkey_core::{Authenticator, Configuration, Message, Time};
-use doppelkey_firmware::flash_store::FlashStore;
-use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
-use doppelkey_firmware::rng::{EntropySource, Rng};
-use doppelkey_firmware::worker::{self, Board, Worker};
+use doppelkey_core::Time;
+use doppelkey_firmware::boot_rom::{BootFlash, Bootsel, Functions};
+use doppelkey_firmware::port::{Port, SharedPort};
+use doppelkey_firmware::rng::EntropySource;
+use doppelkey_firmware::start::{self, Memory, Start};
+use doppelkey_firmware::worker::Board;
 use embedded_hal::digital::{OutputPin, PinState};
-use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use panic_halt as _;
 use rp2040_hal::clocks::init_clocks_and_plls;
 use rp2040_hal::fugit::ExtU32 as _;
@@ -29,7 +28,6 @@ use rp2040_hal::rom_data;
 use rp2040_hal::rosc::{Enabled, RingOscillator};
 use rp2040_hal::{Sio, Timer, Watchdog, usb::UsbBus};
 use usb_device::bus::UsbBusAllocator;
-use zeroize::Zeroizing;
 
 #[expect(unsafe_code, reason = "the boot ROM looks for it at this place")]
 #[unsafe(link_section = ".boot2")]
@@ -41,7 +39,7 @@ static PORT: SharedPort<UsbBus> = SharedPort::new();
 #[entry]
 fn main() -> ! {
     let mut peripherals = pac::Peripherals::take().expect("taken once");
-    let mut core = pac::CorePeripherals::take().expect("taken once");
+    let core = pac::CorePeripherals::take().expect("taken once");
     let mut watchdog = Watchdog::new(peripherals.WATCHDOG);
     let clocks = init_clocks_and_plls(
         12_000_000,
@@ -57,41 +55,22 @@ fn main() -> ! {
     let sio = Sio::new(peripherals.SIO);
     let pins =
         Pins::new(peripherals.IO_BANK0, peripherals.PADS_BANK0, sio.gpio_bank0, &mut peripherals.RESETS);
-    let mut board = Pico { led: pins.gpio25.reconfigure(), watchdog };
-
-    // Whatever a power cut left is put in order before the platform can see the device.
-    let mut entropy = Rosc(RingOscillator::new(peripherals.ROSC).initialize());
-    let place = cortex_m::singleton!(: MaybeUninit<FlashStore<Flash, Rng, 100>> = MaybeUninit::uninit());
-    let place = place.expect("taken once");
-    let (store, rng) = worker::prepare(&mut board, &mut entropy, Flash, root_key(), place);
-    let authenticator = Authenticator::new(store, rng, Configuration::small());
-    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let mut worker = Worker::new(authenticator, request, response);
-
-    let bus = UsbBus::new(
-        peripherals.USBCTRL_REGS,
-        peripherals.USBCTRL_DPRAM,
-        clocks.usb_clock,
-        true,
-        &mut peripherals.RESETS,
-    );
-    let bus =
-        cortex_m::singleton!(: UsbBusAllocator<UsbBus> = UsbBusAllocator::new(bus)).expect("taken once");
-    let port = cortex_m::singleton!(: UsbPort<'static, UsbBus> = UsbPort::new(bus)).expect("taken once");
-    PORT.start(port);
-    core.SYST.set_reload(125_000 * 5);
-    core.SYST.clear_current();
-    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
-    core.SYST.enable_interrupt();
-    core.SYST.enable_counter();
-    #[expect(unsafe_code, reason = "no critical section depends on this interrupt being off")]
-    // SAFETY: the handler below is ready.
-    unsafe {
-        pac::NVIC::unmask(pac::Interrupt::USBCTRL_IRQ);
-    }
-    board.watchdog.start(5.secs());
-    worker.run(&mut board)
+    let bus = || {
+        let (registers, memory) = (peripherals.USBCTRL_REGS, peripherals.USBCTRL_DPRAM);
+        UsbBusAllocator::new(UsbBus::new(registers, memory, clocks.usb_clock, true, &mut peripherals.RESETS))
+    };
+    let start = Start {
+        board: Pico { led: pins.gpio25.reconfigure(), button: bootsel(), watchdog },
+        entropy: Rosc(RingOscillator::new(peripherals.ROSC).initialize()),
+        flash: BootFlash { find: rom_functions, start: 0x1D_F000, size: 132 * 1024 },
+        chip_secret: None,
+    };
+    let memory = cortex_m::singleton!(: Memory<BootFlash, UsbBus> = Memory::new()).expect("taken once");
+    start.run(memory, &PORT, bus, |board| {
+        start::tick(core.SYST, 125_000_000);
+        start::unmask(pac::Interrupt::USBCTRL_IRQ);
+        board.watchdog.start(5.secs());
+    })
 }
 
 #[interrupt]
@@ -120,6 +99,7 @@ fn now() -> Time {
 
 struct Pico {
     led: Pin<Gpio25, FunctionSioOutput, PullDown>,
+    button: Bootsel,
     watchdog: Watchdog,
 }
 
@@ -133,7 +113,7 @@ impl Board for Pico {
     }
 
     fn is_pressed(&mut self) -> bool {
-        critical_section::with(|_| bootsel_is_down())
+        self.button.is_down()
     }
 
     fn light(&mut self, lit: bool) {
@@ -162,158 +142,31 @@ impl EntropySource for Rosc {
     }
 }
 
-/// BOOTSEL is the chip select of the flash: for some microseconds the flash is not there, so this runs from RAM, in a
-/// critical section.
-#[expect(unsafe_code, reason = "the code must lie in RAM, and the pin belongs to the flash")]
-#[unsafe(link_section = ".data.bootsel")]
-#[inline(never)]
-fn bootsel_is_down() -> bool {
-    // SAFETY: registers of the chip select's pin; nothing else runs, and the override is taken back.
+fn bootsel() -> Bootsel {
+    #[expect(unsafe_code, reason = "the pin belongs to the flash, and the HAL gives it to nobody")]
+    // SAFETY: only addresses are taken here.
     let (pins, sio) = unsafe { (&*pac::IO_QSPI::ptr(), &*pac::SIO::ptr()) };
-    pins.gpio_qspiss().gpio_ctrl().modify(|_, w| w.oeover().disable());
-    // The pin needs some time to follow its pull-up.
-    for _ in 0..500 {
-        cortex_m::asm::nop();
-    }
-    let down = sio.gpio_hi_in().read().bits() & 0b10 == 0;
-    pins.gpio_qspiss().gpio_ctrl().modify(|_, w| w.oeover().normal());
-    down
-}
-
-/// The store's part of the flash, at its fixed place.
-struct Flash;
-
-const STORE: u32 = 0x1E_0000;
-const STORE_SIZE: usize = 128 * 1024;
-const PAGE: usize = 256;
-
-impl ErrorType for Flash {
-    type Error = NorFlashErrorKind;
-}
-
-impl ReadNorFlash for Flash {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        if offset as usize + bytes.len() > STORE_SIZE {
-            return Err(NorFlashErrorKind::OutOfBounds);
-        }
-        let start = core::ptr::with_exposed_provenance::<u8>((0x1000_0000 + STORE + offset) as usize);
-        for (position, byte) in bytes.iter_mut().enumerate() {
-            #[expect(unsafe_code, reason = "the flash is memory that the language knows nothing of")]
-            // SAFETY: within the store's part of the flash, which can always be read.
-            let value = unsafe { start.add(position).read_volatile() };
-            *byte = value;
-        }
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        STORE_SIZE
+    Bootsel {
+        control: pins.gpio_qspiss().gpio_ctrl().as_ptr(),
+        // OEOVER: 2.
+        output_off: 2 << 12,
+        levels: sio.gpio_hi_in().as_ptr(),
+        level: 1 << 1,
     }
 }
 
-impl NorFlash for Flash {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 4096;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
-        if to as usize > STORE_SIZE || from % 4096 != 0 || to % 4096 != 0 {
-            return Err(NorFlashErrorKind::OutOfBounds);
-        }
-        // One sector at a time, with interrupts between: the platform must not wait long.
-        for sector in (from..to).step_by(4096) {
-            Rom::erase_sector(STORE + sector);
-        }
-        Ok(())
+fn rom_functions() -> Functions {
+    // The second stage of the boot loader makes the flash readable.
+    let mut enter_xip = [0; 64];
+    for (word, bytes) in enter_xip.iter_mut().zip(BOOT2.chunks_exact(4)) {
+        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
-        if offset as usize + bytes.len() > STORE_SIZE {
-            return Err(NorFlashErrorKind::OutOfBounds);
-        }
-        let (mut offset, mut bytes) = (offset, bytes);
-        while !bytes.is_empty() {
-            // The flash takes whole pages; what is 0xFF stays as it is.
-            let within = offset as usize % PAGE;
-            let (now, later) = bytes.split_at(bytes.len().min(PAGE - within));
-            let mut page = [0xFF; PAGE];
-            page[within..within + now.len()].copy_from_slice(now);
-            Rom::program_page(STORE + offset - within as u32, &page);
-            offset += now.len() as u32;
-            bytes = later;
-        }
-        Ok(())
+    Functions {
+        connect: rom_data::connect_internal_flash::ptr(),
+        exit_xip: rom_data::flash_exit_xip::ptr(),
+        erase: rom_data::flash_range_erase::ptr(),
+        program: rom_data::flash_range_program::ptr(),
+        flush: rom_data::flash_flush_cache::ptr(),
+        enter_xip,
     }
-}
-
-/// The boot ROM's functions that write the flash, found while the flash is still there.
-struct Rom {
-    connect: unsafe extern "C" fn(),
-    exit_xip: unsafe extern "C" fn(),
-    erase: unsafe extern "C" fn(u32, usize, u32, u8),
-    program: unsafe extern "C" fn(u32, *const u8, usize),
-    flush: unsafe extern "C" fn(),
-    /// A copy in RAM of the second stage of the boot loader, which makes the flash readable again, fast.
-    boot2: [u32; 64],
-}
-
-#[expect(
-    unsafe_code,
-    reason = "the flash is not there while it is written: what runs then lies in RAM or in ROM"
-)]
-impl Rom {
-    fn find() -> Self {
-        let mut boot2 = [0; 64];
-        for (word, bytes) in boot2.iter_mut().zip(BOOT2.chunks_exact(4)) {
-            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-        Rom {
-            connect: rom_data::connect_internal_flash::ptr(),
-            exit_xip: rom_data::flash_exit_xip::ptr(),
-            erase: rom_data::flash_range_erase::ptr(),
-            program: rom_data::flash_range_program::ptr(),
-            flush: rom_data::flash_flush_cache::ptr(),
-            boot2,
-        }
-    }
-
-    fn erase_sector(address: u32) {
-        let rom = Rom::find();
-        // SAFETY: nothing else runs; the sector is the store's.
-        critical_section::with(|_| unsafe { rom.without_flash(address, core::ptr::null(), 4096) });
-    }
-
-    fn program_page(address: u32, page: &[u8; PAGE]) {
-        let rom = Rom::find();
-        // SAFETY: nothing else runs; the page is the store's, and its bytes lie on the stack.
-        critical_section::with(|_| unsafe { rom.without_flash(address, page.as_ptr(), PAGE) });
-    }
-
-    /// Programs `length` bytes; without bytes, erases as many.
-    ///
-    /// # Safety
-    /// Within a critical section, with bytes that do not lie in the flash.
-    #[unsafe(link_section = ".data.without_flash")]
-    #[inline(never)]
-    unsafe fn without_flash(&self, address: u32, bytes: *const u8, length: usize) {
-        // SAFETY: the caller's; and the boot loader returns to whoever called it with a return address.
-        unsafe {
-            let start: unsafe extern "C" fn() = core::mem::transmute(self.boot2.as_ptr().addr() | 1);
-            (self.connect)();
-            (self.exit_xip)();
-            if bytes.is_null() {
-                (self.erase)(address, length, 4096, 0x20);
-            } else {
-                (self.program)(address, bytes, length);
-            }
-            (self.flush)();
-            start();
-        }
-    }
-}
-
-/// There is no memory here that a probe cannot read, so this key protects nothing from a thief.
-fn root_key() -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(*b"the RP2040 cannot keep a secret.")
 }

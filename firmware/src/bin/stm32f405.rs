@@ -2,25 +2,25 @@
 //!
 //! | flash | what |
 //! |---|---|
-//! | 0x0800_0000 to 0x080B_FFFF | this program |
+//! | 0x0800_0000 to 0x0809_FFFF | this program |
+//! | 0x080A_0000 to 0x080B_FFFF | the root key, made at the first start. Never moves |
 //! | 0x080C_0000 to 0x080F_FFFF | the store: two banks, the chip's last two sectors of 128 kB. Never moves |
 //!
-//! A sector's erase takes up to two seconds, in which the chip executes nothing: one at the first start, and one whenever
+//! A sector's erase takes up to two seconds, in which the chip executes nothing: two at the first start, and one whenever
 //! a bank is full.
 #![no_std]
 #![no_main]
 
 use core::cell::Cell;
-use core::mem::MaybeUninit;
 
 use cortex_m::peripheral::DWT;
 use cortex_m_rt::{entry, exception};
 use critical_section::Mutex;
-use doppelkey_core::{Authenticator, Configuration, Message, Time};
-use doppelkey_firmware::flash_store::FlashStore;
-use doppelkey_firmware::port::{Port, SharedPort, UsbPort};
-use doppelkey_firmware::rng::{EntropySource, Rng};
-use doppelkey_firmware::worker::{self, Board, Worker};
+use doppelkey_core::Time;
+use doppelkey_firmware::port::{Port, SharedPort};
+use doppelkey_firmware::rng::EntropySource;
+use doppelkey_firmware::start::{self, Memory, Start};
+use doppelkey_firmware::worker::Board;
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use panic_halt as _;
 use stm32f4xx_hal::flash::{FlashExt as _, LockedFlash};
@@ -31,8 +31,6 @@ use stm32f4xx_hal::pac::{self, interrupt};
 use stm32f4xx_hal::prelude::*;
 use stm32f4xx_hal::rcc::Config;
 use stm32f4xx_hal::watchdog::IndependentWatchdog;
-use usb_device::bus::UsbBusAllocator;
-use zeroize::Zeroizing;
 
 static PORT: SharedPort<UsbBusType> = SharedPort::new();
 
@@ -46,41 +44,27 @@ fn main() -> ! {
     core.DWT.enable_cycle_counter();
     let port_a = peripherals.GPIOA.split(&mut rcc);
     let port_c = peripherals.GPIOC.split(&mut rcc);
-    let mut board = H405 {
-        button: port_a.pa0.into_floating_input(),
-        led: port_c.pc12.into_push_pull_output(),
-        watchdog: IndependentWatchdog::new(peripherals.IWDG),
+    let start = Start {
+        board: H405 {
+            button: port_a.pa0.into_floating_input(),
+            led: port_c.pc12.into_push_pull_output(),
+            watchdog: IndependentWatchdog::new(peripherals.IWDG),
+        },
+        entropy: Hardware(peripherals.RNG.constrain(&mut rcc)),
+        flash: Flash(LockedFlash::new(peripherals.FLASH)),
+        chip_secret: None,
     };
-
-    // Whatever a power cut left is put in order before the platform can see the device.
-    let mut entropy = Hardware(peripherals.RNG.constrain(&mut rcc));
-    let flash = Flash(LockedFlash::new(peripherals.FLASH));
-    let place = cortex_m::singleton!(: MaybeUninit<FlashStore<Flash, Rng, 100>> = MaybeUninit::uninit());
-    let (store, rng) =
-        worker::prepare(&mut board, &mut entropy, flash, root_key(), place.expect("taken once"));
-    let authenticator = Authenticator::new(store, rng, Configuration::small());
-    let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let mut worker = Worker::new(authenticator, request, response);
-
-    let usb = (peripherals.OTG_FS_GLOBAL, peripherals.OTG_FS_DEVICE, peripherals.OTG_FS_PWRCLK);
-    let usb = USB::new(usb, (port_a.pa11, port_a.pa12), &rcc.clocks);
-    let memory = cortex_m::singleton!(: [u32; 320] = [0; 320]).expect("taken once");
-    let bus =
-        cortex_m::singleton!(: UsbBusAllocator<UsbBusType> = UsbBus::new(usb, memory)).expect("taken once");
-    PORT.start(cortex_m::singleton!(: UsbPort<'static, UsbBusType> = UsbPort::new(bus)).expect("taken once"));
-    core.SYST.set_reload(168_000 * 5);
-    core.SYST.clear_current();
-    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
-    core.SYST.enable_interrupt();
-    core.SYST.enable_counter();
-    #[expect(unsafe_code, reason = "no critical section depends on this interrupt being off")]
-    // SAFETY: the handler below is ready.
-    unsafe {
-        cortex_m::peripheral::NVIC::unmask(pac::Interrupt::OTG_FS);
-    }
-    board.watchdog.start(8000.millis());
-    worker.run(&mut board)
+    let bus = || {
+        let usb = (peripherals.OTG_FS_GLOBAL, peripherals.OTG_FS_DEVICE, peripherals.OTG_FS_PWRCLK);
+        let usb = USB::new(usb, (port_a.pa11, port_a.pa12), &rcc.clocks);
+        UsbBus::new(usb, cortex_m::singleton!(: [u32; 320] = [0; 320]).expect("taken once"))
+    };
+    let memory = cortex_m::singleton!(: Memory<Flash, UsbBusType> = Memory::new()).expect("taken once");
+    start.run(memory, &PORT, bus, |board| {
+        start::tick(core.SYST, 168_000_000);
+        start::unmask(pac::Interrupt::OTG_FS);
+        board.watchdog.start(8000.millis());
+    })
 }
 
 #[interrupt]
@@ -149,11 +133,11 @@ impl EntropySource for Hardware {
     }
 }
 
-/// The store's part of the flash, at its fixed place.
+/// Our part of the flash, at its fixed place.
 struct Flash(LockedFlash);
 
-const STORE: u32 = 0xC_0000;
-const STORE_SIZE: usize = 256 * 1024;
+const START: u32 = 0xA_0000;
+const SIZE: usize = 384 * 1024;
 
 impl ErrorType for Flash {
     type Error = NorFlashErrorKind;
@@ -164,11 +148,11 @@ impl ReadNorFlash for Flash {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
         within(offset, bytes.len())?;
-        ReadNorFlash::read(&mut self.0, STORE + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
+        ReadNorFlash::read(&mut self.0, START + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
     }
 
     fn capacity(&self) -> usize {
-        STORE_SIZE
+        SIZE
     }
 }
 
@@ -178,21 +162,16 @@ impl NorFlash for Flash {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
         within(from, (to - from) as usize)?;
-        NorFlash::erase(&mut self.0.unlocked(), STORE + from, STORE + to)
+        NorFlash::erase(&mut self.0.unlocked(), START + from, START + to)
             .map_err(|_| NorFlashErrorKind::Other)
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
         within(offset, bytes.len())?;
-        self.0.unlocked().write(STORE + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
+        self.0.unlocked().write(START + offset, bytes).map_err(|_| NorFlashErrorKind::Other)
     }
 }
 
 fn within(offset: u32, length: usize) -> Result<(), NorFlashErrorKind> {
-    (offset as usize + length <= STORE_SIZE).then_some(()).ok_or(NorFlashErrorKind::OutOfBounds)
-}
-
-/// Read-out protection is the operator's to set; until then a probe reads this key with the rest.
-fn root_key() -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(*b"an STM32F405 without protection.")
+    (offset as usize + length <= SIZE).then_some(()).ok_or(NorFlashErrorKind::OutOfBounds)
 }
