@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod control;
 pub mod device;
+pub mod hybrid;
 mod listener;
 pub mod packets;
 pub mod persona;

@@ -1,28 +1,28 @@
-//! The platform's side of CTAPHID (CTAP §11.2) over any [`Connection`].
+//! Requests to an authenticator and their answers, over whatever carries them: CTAPHID, or the tunnel to a phone.
 
 use std::time::Duration;
 
-use doppelkey_ctaphid::{BROADCAST, ErrorCode, MESSAGE_MAX, PACKET_SIZE, command};
+use doppelkey_ctaphid::command;
 use rand_core::CryptoRng;
 
+use super::ctaphid::CtapHid;
+use super::phone::Phone;
 use super::{Abort, Error};
-use crate::device::{Clock, Connection, Packet};
+use crate::device::{Clock, Connection};
+use crate::hybrid::{Desktop, Operation};
 
 /// An abort, or the end of the time allowed, is noticed within this time.
-const ATTENTION: Duration = Duration::from_millis(100);
-/// How long to leave a busy device alone before the request is sent again.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// A device that works answers INIT at once.
-const INIT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a device may take to answer a CANCEL.
-const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const ATTENTION: Duration = Duration::from_millis(100);
 
-/// One logical channel to a device.
+/// Leads to one authenticator.
 pub(crate) struct Channel {
-    connection: Box<dyn Connection>,
     clock: Clock,
-    nonce: u64,
-    id: u32,
+    carrier: Carrier,
+}
+
+enum Carrier {
+    CtapHid(CtapHid),
+    Phone(Box<Phone>),
 }
 
 /// Until when an answer is wanted.
@@ -34,33 +34,33 @@ pub(crate) struct Limit {
     pub(crate) abort: Option<Abort>,
 }
 
+impl Limit {
+    /// Whether to go on at this time.
+    pub(super) fn check(&self, now: Duration) -> Result<(), Error> {
+        if self.abort.as_ref().is_some_and(Abort::is_aborted) {
+            Err(Error::Aborted)
+        } else if self.until.is_some_and(|until| now >= until) {
+            Err(Error::TimedOut)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Channel {
-    /// A channel of the device at the other end.
+    /// A logical channel of the device at the other end.
     pub(crate) fn open(
         connection: Box<dyn Connection>,
         clock: Clock,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, Error> {
-        let mut channel = Channel { connection, clock, nonce: rng.next_u64(), id: BROADCAST };
-        channel.allocate()?;
-        Ok(channel)
+        let carrier = Carrier::CtapHid(CtapHid::open(connection, clock.clone(), rng)?);
+        Ok(Channel { clock, carrier })
     }
 
-    /// Asks the device for a channel (CTAPHID_INIT with a nonce, §11.2.9.1.3).
-    fn allocate(&mut self) -> Result<(), Error> {
-        self.id = BROADCAST;
-        self.nonce = self.nonce.wrapping_add(1);
-        let nonce = self.nonce.to_be_bytes();
-        self.send_message(command::INIT, &nonce)?;
-        let until = self.now() + INIT_TIMEOUT;
-        loop {
-            let (received, answer) = self.receive_message(until)?;
-            // Another client's INIT may be answered on the broadcast channel too: the nonce says whose it is.
-            if received == command::INIT && answer.len() >= 17 && answer[..8] == nonce {
-                self.id = u32::from_be_bytes([answer[8], answer[9], answer[10], answer[11]]);
-                return Ok(());
-            }
-        }
+    /// To a phone, which comes when a ceremony [begins](Self::begin).
+    pub(crate) fn to_phone(desktop: Desktop, clock: Clock) -> Self {
+        Channel { carrier: Carrier::Phone(Box::new(Phone::new(desktop, clock.clone()))), clock }
     }
 
     /// The clock's time.
@@ -68,14 +68,34 @@ impl Channel {
         (self.clock)()
     }
 
+    /// Whether the authenticator is another device, which is fetched for each ceremony.
+    pub(crate) fn is_phone(&self) -> bool {
+        matches!(self.carrier, Carrier::Phone(_))
+    }
+
+    /// Before a ceremony: has a phone fetched, where there is one to fetch.
+    pub(crate) fn begin(&mut self, operation: Operation, limit: &Limit) -> Result<(), Error> {
+        match &mut self.carrier {
+            Carrier::CtapHid(_) => Ok(()),
+            Carrier::Phone(phone) => phone.begin(operation, limit),
+        }
+    }
+
+    /// After a ceremony, however it ended.
+    pub(crate) fn end(&mut self) {
+        if let Carrier::Phone(phone) = &mut self.carrier {
+            phone.end();
+        }
+    }
+
     /// Sends a CTAP2 command and waits for its answer: the bytes after the status byte.
     ///
-    /// At the limit the request is cancelled (CTAPHID_CANCEL), and the device is given a moment to say so.
+    /// At the limit the request is cancelled, and the device is given a moment to say so.
     ///
     /// # Errors
     /// What the status stands for; [`Error::TimedOut`] or [`Error::Aborted`] at the limit.
     pub(crate) fn cbor(&mut self, request: &[u8], limit: &Limit) -> Result<Vec<u8>, Error> {
-        let mut answer = self.transact(command::CBOR, request, limit)?;
+        let mut answer = self.raw_cbor(request, limit)?;
         match answer.first() {
             Some(0) => Ok(answer.split_off(1)),
             Some(&status) => Err(Error::from_status(status)),
@@ -83,149 +103,19 @@ impl Channel {
         }
     }
 
+    /// The same, with the status byte.
+    pub(crate) fn raw_cbor(&mut self, request: &[u8], limit: &Limit) -> Result<Vec<u8>, Error> {
+        match &mut self.carrier {
+            Carrier::CtapHid(hid) => hid.transact(command::CBOR, request, limit),
+            Carrier::Phone(phone) => phone.transact(request, limit),
+        }
+    }
+
     /// Echoes bytes off the device: it is there, and how far away.
     pub(crate) fn ping(&mut self, payload: &[u8], limit: &Limit) -> Result<Vec<u8>, Error> {
-        self.transact(command::PING, payload, limit)
-    }
-
-    fn transact(&mut self, kind: u8, request: &[u8], limit: &Limit) -> Result<Vec<u8>, Error> {
-        loop {
-            self.send_message(kind, request)?;
-            match self.await_answer(kind, limit)? {
-                Answer::Message(answer) => return Ok(answer),
-                // Another channel has the device: wait for what is on its way anyway, then ask again.
-                Answer::Busy => {
-                    let _ = self.connection.receive(Some(BUSY_PAUSE))?;
-                    self.check(limit)?;
-                }
-                // Plugged in anew since: channels are forgotten.
-                Answer::UnknownChannel => self.allocate()?,
-            }
+        match &mut self.carrier {
+            Carrier::CtapHid(hid) => hid.transact(command::PING, payload, limit),
+            Carrier::Phone(_) => Err(Error::Unsupported("an echo over the hybrid transport")),
         }
     }
-
-    fn await_answer(&mut self, kind: u8, limit: &Limit) -> Result<Answer, Error> {
-        loop {
-            if let Err(error) = self.check(limit) {
-                self.cancel(kind)?;
-                return Err(error);
-            }
-            let attention = self.now() + ATTENTION;
-            let (received, message) =
-                match self.receive_message(limit.until.map_or(attention, |until| until.min(attention))) {
-                    Err(Error::TimedOut) => continue,
-                    other => other?,
-                };
-            match received {
-                command::KEEPALIVE => {}
-                command::ERROR => return error_answer(message.first().copied()),
-                received if received == kind => return Ok(Answer::Message(message)),
-                _ => {}
-            }
-        }
-    }
-
-    /// Tells the device that its answer is no longer wanted, and takes the answer off the wire (§11.2.9.1.5).
-    fn cancel(&mut self, kind: u8) -> Result<(), Error> {
-        self.send_message(command::CANCEL, &[])?;
-        let until = self.now() + CANCEL_TIMEOUT;
-        loop {
-            match self.receive_message(until) {
-                Ok((received, _)) if received == kind => return Ok(()),
-                Ok(_) => {}
-                Err(Error::TimedOut) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn check(&self, limit: &Limit) -> Result<(), Error> {
-        if limit.abort.as_ref().is_some_and(Abort::is_aborted) {
-            Err(Error::Aborted)
-        } else if limit.until.is_some_and(|until| self.now() >= until) {
-            Err(Error::TimedOut)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn send_message(&mut self, kind: u8, message: &[u8]) -> Result<(), Error> {
-        for packet in packets(self.id, kind, message)? {
-            self.connection.send(&packet)?;
-        }
-        Ok(())
-    }
-
-    /// The next whole message on this channel. What is for other channels, and what lost its beginning, is skipped.
-    fn receive_message(&mut self, until: Duration) -> Result<(u8, Vec<u8>), Error> {
-        let (kind, length, mut message) = loop {
-            let packet = self.receive_packet(until)?;
-            if packet[4] & 0x80 != 0 {
-                let length = usize::from(u16::from_be_bytes([packet[5], packet[6]]));
-                break (packet[4] & 0x7f, length, packet[7..].to_vec());
-            }
-        };
-        let mut sequence = 0;
-        while message.len() < length {
-            let packet = self.receive_packet(until)?;
-            if packet[4] != sequence {
-                return Err(Error::BadAnswer("a packet of the answer is missing or out of order"));
-            }
-            sequence += 1;
-            message.extend_from_slice(&packet[5..]);
-        }
-        message.truncate(length);
-        Ok((kind, message))
-    }
-
-    fn receive_packet(&mut self, until: Duration) -> Result<Packet, Error> {
-        loop {
-            let left = until.saturating_sub(self.now());
-            match self.connection.receive(Some(left))? {
-                Some(packet) if packet[..4] == self.id.to_be_bytes() => return Ok(packet),
-                Some(_) => {}
-                None => return Err(Error::TimedOut),
-            }
-        }
-    }
-}
-
-enum Answer {
-    Message(Vec<u8>),
-    Busy,
-    UnknownChannel,
-}
-
-fn error_answer(code: Option<u8>) -> Result<Answer, Error> {
-    const BUSY: u8 = ErrorCode::ChannelBusy as u8;
-    const UNKNOWN: u8 = ErrorCode::InvalidChannel as u8;
-    const TIMEOUT: u8 = ErrorCode::MessageTimeout as u8;
-    match code {
-        Some(BUSY) => Ok(Answer::Busy),
-        Some(UNKNOWN) => Ok(Answer::UnknownChannel),
-        Some(TIMEOUT) => Err(Error::TimedOut),
-        _ => Err(Error::BadAnswer("CTAPHID refused the message")),
-    }
-}
-
-/// A message as packets (§11.2.4).
-fn packets(channel: u32, kind: u8, message: &[u8]) -> Result<Vec<Packet>, Error> {
-    if message.len() > MESSAGE_MAX {
-        return Err(Error::Unsupported("a request of more than 7609 bytes"));
-    }
-    let (first, rest) = message.split_at(message.len().min(PACKET_SIZE - 7));
-    let mut packets = vec![[0; PACKET_SIZE]];
-    packets[0][4] = kind | 0x80;
-    packets[0][5..7].copy_from_slice(&(message.len() as u16).to_be_bytes());
-    packets[0][7..7 + first.len()].copy_from_slice(first);
-    for (sequence, piece) in (0..).zip(rest.chunks(PACKET_SIZE - 5)) {
-        let mut packet = [0; PACKET_SIZE];
-        packet[4] = sequence;
-        packet[5..5 + piece.len()].copy_from_slice(piece);
-        packets.push(packet);
-    }
-    for packet in &mut packets {
-        packet[..4].copy_from_slice(&channel.to_be_bytes());
-    }
-    Ok(packets)
 }

@@ -16,6 +16,7 @@ use super::options::{self, CreationOptions, Requirement};
 use super::pin::{Purpose, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, origin, public_key};
+use crate::hybrid::Operation;
 
 /// The defaults where the page names no algorithm (§5.1.3 step 10).
 const DEFAULT_ALGORITHMS: [i64; 2] = [-7, -257];
@@ -58,21 +59,36 @@ impl Client {
         let challenge = &options.challenge.0;
         let data = ClientData::new(Ceremony::Create, challenge, &caller);
         let limit = self.limit(options.timeout, call.abort);
+        self.channel.begin(Operation::Create, &limit)?;
+        let made = self.create_with(&options, &rp_id, algorithms, limit, &data);
+        self.channel.end();
+        made
+    }
+
+    /// The rest, once the authenticator is there.
+    fn create_with(
+        &mut self,
+        options: &CreationOptions,
+        rp_id: &str,
+        algorithms: Vec<i64>,
+        limit: Limit,
+        data: &ClientData,
+    ) -> Result<serde_json::Value, Error> {
         let info = Info::get(&mut self.channel, &limit)?;
-        let discoverable = discoverable(&options, &info)?;
+        let discoverable = discoverable(options, &info)?;
         let ids = options.exclude_credentials.iter().filter(|descriptor| descriptor.kind == "public-key");
         let registration = Registration {
-            options: &options,
-            rp_id: &rp_id,
+            options,
+            rp_id,
             algorithms,
             discoverable,
             excluded: ids.map(|descriptor| descriptor.id.0.clone()).collect(),
             limit,
         };
-        let (answer, inputs, transports) = self.make_credential(registration, info, &data)?;
-        let parsed = Answer::take(&answer, &options)?;
-        let outputs = outputs(&options, discoverable, &parsed, &answer, &inputs)?;
-        parsed.response(&data, self.attachment.answer(&options), &transports, &outputs)
+        let (answer, inputs, transports) = self.make_credential(registration, info, data)?;
+        let parsed = Answer::take(&answer, options)?;
+        let outputs = outputs(options, discoverable, &parsed, &answer, &inputs)?;
+        parsed.response(data, self.attachment.answer(options), &transports, &outputs)
     }
 
     /// Verifies the user if that is asked for, and sends the command.

@@ -17,6 +17,7 @@ use super::options::{self, Bytes, RequestOptions, Requirement};
 use super::pin::{Purpose, Token, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, large_blob, origin};
+use crate::hybrid::Operation;
 
 /// An authentication on its way.
 struct Authentication<'a> {
@@ -52,12 +53,25 @@ impl Client {
             // An autofill offer waits as long as the page is open (§5.1.4 step 5).
             limit.until = None;
         }
-        let info = Info::get(&mut self.channel, &limit)?;
         if call.mediation != Mediation::Modal {
             self.offer(&call.mediation, &rp_id, &options, &limit)?;
         }
-        let mut ceremony =
-            Authentication { options: &options, rp_id: &rp_id, info, verified: Verification::None, limit };
+        self.channel.begin(Operation::Get, &limit)?;
+        let used = self.get_with(&options, &rp_id, limit, &data);
+        self.channel.end();
+        used
+    }
+
+    /// The rest, once the authenticator is there.
+    fn get_with(
+        &mut self,
+        options: &RequestOptions,
+        rp_id: &str,
+        limit: Limit,
+        data: &ClientData,
+    ) -> Result<serde_json::Value, Error> {
+        let info = Info::get(&mut self.channel, &limit)?;
+        let mut ceremony = Authentication { options, rp_id, info, verified: Verification::None, limit };
         self.verify_user(&mut ceremony)?;
         let batch = self.allowed_here(&ceremony)?;
         let only = batch.as_ref().filter(|ids| ids.len() == 1).map(|ids| ids[0].clone());
@@ -66,10 +80,10 @@ impl Client {
         let Client { channel, rng, .. } = self;
         let agreement = Agreement { channel, info: &ceremony.info, rng: &mut **rng, limit: &ceremony.limit };
         let inputs = extensions::request_inputs(&options.extensions, values, agreement)?;
-        let answer = self.get_assertion(&ceremony, batch.as_deref(), &inputs, &data)?;
+        let answer = self.get_assertion(&ceremony, batch.as_deref(), &inputs, data)?;
         let assertion = Assertion::take(&answer, only)?;
         let outputs = self.outputs(&ceremony, &assertion, &answer, &inputs)?;
-        Ok(assertion.response(&data, self.attachment.default_name(), &outputs))
+        Ok(assertion.response(data, self.attachment.default_name(), &outputs))
     }
 
     /// What comes before a request without a dialog: is there anything to offer?
@@ -83,7 +97,10 @@ impl Client {
         // Autofill and immediate requests are for discoverable credentials; a list narrows them down.
         let ids: Vec<_> =
             options.allow_credentials.iter().map(|descriptor| descriptor.id.0.clone()).collect();
-        if ctap::find(&mut self.channel, rp_id, &ids, None, limit)?.is_some() {
+        // What a phone has is not known before it is there.
+        let is_here =
+            !self.channel.is_phone() && ctap::find(&mut self.channel, rp_id, &ids, None, limit)?.is_some();
+        if is_here {
             return Ok(());
         }
         match (mediation, &limit.abort) {

@@ -1,6 +1,7 @@
 //! The platform side, as a browser has it: WebAuthn options in JSON, to CTAP2, to the response in JSON.
 //!
-//! A [`Client`] speaks to one authenticator over any [`Connection`]: in this process, raw packets, USB/IP. It does
+//! A [`Client`] speaks to one authenticator over any [`Connection`] (in this process, raw packets, USB/IP), or to a
+//! phone over the [hybrid transport](crate::hybrid). It does
 //! the client's own duties (WebAuthn Level 3 §5.1.3, §5.1.4): secure contexts, RP IDs against the public suffix list,
 //! related origins, client data, timeouts and abort, exclude and allow lists of any length, conditional and immediate
 //! mediation, PIN and fingerprint, the choice between accounts, attestation conveyance, and the extensions
@@ -27,11 +28,12 @@
 //! The bridge, the demo and the load generator are made of it; Rust tests of a relying party may be too.
 
 mod authenticator_data;
-mod cbor;
+pub(crate) mod cbor;
 mod channel;
 mod client_data;
 mod create;
 mod ctap;
+mod ctaphid;
 mod dialogs;
 mod ephemeral;
 mod error;
@@ -40,6 +42,7 @@ mod get;
 mod large_blob;
 mod options;
 mod origin;
+mod phone;
 mod pin;
 mod public_key;
 mod verification;
@@ -50,8 +53,10 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use crate::device::{Clock, Connection};
-use channel::{Channel, Limit};
+use crate::hybrid::Desktop;
 use ctap::Info;
+
+pub(crate) use channel::{Channel, Limit};
 
 pub use dialogs::{Account, Dialogs, KnownPin, PinRequest, Unattended};
 pub use ephemeral::{ephemeral_device, system_clock, without_sensor};
@@ -89,6 +94,19 @@ impl Client {
             related: None,
             enterprise_rp_ids: Vec::new(),
         })
+    }
+
+    /// A client without an authenticator of its own: each ceremony fetches a phone (CTAP §11.5), within its timeout.
+    pub fn with_phone(desktop: Desktop, clock: Clock, rng: impl CryptoRng + Send + 'static) -> Self {
+        Client {
+            channel: Channel::to_phone(desktop, clock),
+            rng: Box::new(rng),
+            dialogs: Box::new(Unattended),
+            attachment: Attachment::CrossPlatform,
+            timeouts: Timeouts::default(),
+            related: None,
+            enterprise_rp_ids: Vec::new(),
+        }
     }
 
     /// With someone to answer the platform's own dialogs.
