@@ -299,6 +299,7 @@ impl fmt::Debug for EpochKey {
 pub(crate) enum Label {
     Entry,
     Peer,
+    Snapshot,
 }
 
 impl Label {
@@ -306,6 +307,7 @@ impl Label {
         match self {
             Label::Entry => b"entry/1",
             Label::Peer => b"peer/1",
+            Label::Snapshot => b"snapshot/1",
         }
     }
 }

@@ -24,9 +24,10 @@ impl Entry {
     }
 }
 
-/// One log: entry `n` is at index `n - 1`.
+/// One log.
 #[derive(Default)]
 pub(crate) struct Log {
+    /// Consecutive numbers, from 1 or from the last entry that a snapshot covers: that one is a stub, without copies.
     pub(crate) entries: Vec<Entry>,
     /// Entries that contradict the chain, or follow one that does. Only their puts count.
     pub(crate) branches: Vec<Entry>,
@@ -40,11 +41,16 @@ impl Log {
     }
 
     pub(crate) fn head(&self) -> u32 {
-        u32::try_from(self.entries.len()).expect("entries are numbered with 32 bits")
+        self.last().map_or(0, |last| last.body.seq)
+    }
+
+    /// The last number that a snapshot covers.
+    pub(crate) fn covered(&self) -> u32 {
+        self.entries.first().filter(|first| first.copies.is_empty()).map_or(0, |first| first.body.seq)
     }
 
     pub(crate) fn get(&self, seq: u32) -> Option<&Entry> {
-        self.entries.get(seq.checked_sub(1)? as usize)
+        self.entries.get(seq.checked_sub(self.entries.first()?.body.seq)? as usize)
     }
 }
 
@@ -58,17 +64,20 @@ pub(crate) struct Dag {
     pub(crate) membership: Vec<(LogId, u32)>,
     /// The names of all sealed forms that are here.
     pub(crate) names: BTreeSet<Name>,
+    /// What a snapshot keeps of entries that membership or an epoch rests on.
+    pub(crate) stubs: BTreeMap<(LogId, u32), Entry>,
 }
 
 impl Dag {
     pub(crate) fn get(&self, log: LogId, seq: u32) -> Option<&Entry> {
-        self.logs.get(&log)?.get(seq)
+        self.logs.get(&log)?.get(seq).or_else(|| self.stubs.get(&(log, seq)))
     }
 
     /// The delivered entry with this body, on its chain or off it.
     pub(crate) fn find_mut(&mut self, log: LogId, seq: u32, hash: Hash) -> Option<&mut Entry> {
         let log = self.logs.get_mut(&log)?;
-        let on_chain = log.entries.get_mut((seq as usize).checked_sub(1)?);
+        let first = log.entries.first()?.body.seq;
+        let on_chain = log.entries.get_mut(seq.checked_sub(first)? as usize);
         on_chain
             .filter(|entry| entry.hash == hash)
             .or_else(|| log.branches.iter_mut().find(|entry| entry.hash == hash))
@@ -83,6 +92,44 @@ impl Dag {
         self.logs.get(&log).and_then(|log| log.fork).is_some_and(|fork| seq >= fork)
     }
 
+    /// Whether a snapshot stands for this entry.
+    pub(crate) fn covers(&self, log: LogId, seq: u32) -> bool {
+        self.logs.get(&log).is_some_and(|log| seq <= log.covered())
+    }
+
+    /// How many entries no snapshot covers.
+    pub(crate) fn uncovered(&self) -> usize {
+        self.logs.values().map(|log| (log.head() - log.covered()) as usize).sum()
+    }
+
+    /// Whether any log has forked.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.logs.values().any(|log| log.fork.is_some())
+    }
+
+    /// Puts stubs in the place of what they cover. Entries behind them stay.
+    pub(crate) fn cover(&mut self, stubs: BTreeMap<(LogId, u32), Entry>) {
+        self.membership.retain(|at| !stubs.contains_key(at));
+        // Ascending, so the last one of a log stays.
+        let heads: BTreeMap<LogId, u32> = stubs.keys().copied().collect();
+        self.stubs.clear();
+        for ((author, seq), stub) in stubs {
+            self.learn(&stub);
+            if is_membership(&stub) {
+                self.membership.push((author, seq));
+            }
+            if heads[&author] == seq {
+                let log = self.logs.entry(author).or_default();
+                log.entries.retain(|entry| entry.body.seq > seq);
+                log.entries.insert(0, stub);
+            } else {
+                self.stubs.insert((author, seq), stub);
+            }
+        }
+        let copies = self.logs.values().flat_map(|log| log.entries.iter().chain(&log.branches));
+        self.names = copies.flat_map(|entry| entry.copies.iter().map(|(name, _)| *name)).collect();
+    }
+
     /// All entries, branches included, in no order that means anything.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.logs.values().flat_map(|log| log.entries.iter().chain(&log.branches))
@@ -92,7 +139,7 @@ impl Dag {
     pub(crate) fn push(&mut self, entry: Entry) {
         let at = (entry.body.log, entry.body.seq);
         self.learn(&entry);
-        if entry.body.ops.iter().any(|op| matches!(op, Op::Admit { .. } | Op::Revoke { .. })) {
+        if is_membership(&entry) {
             self.membership.push(at);
         }
         self.logs.entry(at.0).or_default().entries.push(entry);
@@ -115,4 +162,8 @@ impl Dag {
             }
         }
     }
+}
+
+fn is_membership(entry: &Entry) -> bool {
+    entry.body.ops.iter().any(|op| matches!(op, Op::Admit { .. } | Op::Revoke { .. }))
 }

@@ -26,15 +26,15 @@ impl<R: CryptoRng> Replica<R> {
         if pairing::is_letter(&sealed) {
             return self.read_letter(sealed, effects);
         }
-        let Some(epoch) = epoch_of(&sealed) else { return };
+        let Some(epoch) = epoch_of(&sealed).filter(|epoch| !self.erased.contains(epoch)) else { return };
         if sealed.len() > ENTRY_MAX || self.dag.names.contains(&Name::of(&sealed)) {
             return;
         }
         match self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref()) {
-            Some(key) => {
-                let Some(signed) = Signed::open(key, &sealed) else { return };
-                self.opened(signed, sealed, effects);
-            }
+            Some(key) => match Signed::open(key, &sealed) {
+                Some(signed) => self.opened(signed, sealed, effects),
+                None => self.take_part(&key.clone(), sealed, effects),
+            },
             None if self.unread.len() < UNKNOWN_EPOCHS_MAX || self.unread.contains_key(&epoch) => {
                 let unread = self.unread.entry(epoch).or_default();
                 if unread.len() < UNREAD_MAX && !unread.contains(&sealed) {
@@ -64,6 +64,9 @@ impl<R: CryptoRng> Replica<R> {
 
     fn opened(&mut self, signed: Signed, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
         let (log, seq) = (signed.body.log, signed.body.seq);
+        if self.dag.covers(log, seq) {
+            return;
+        }
         if let Some(entry) = self.dag.find_mut(log, seq, signed.hash) {
             let name = Name::of(&sealed);
             if entry.copies.iter().all(|(known, _)| *known != name) {
@@ -83,6 +86,9 @@ impl<R: CryptoRng> Replica<R> {
 
     /// Delivers whatever can be, until nothing more can.
     pub(crate) fn deliver(&mut self, effects: &mut Vec<Effect>) {
+        if self.awaits_base {
+            return;
+        }
         let mut changed = Vec::new();
         loop {
             let mut progress = false;
@@ -97,6 +103,10 @@ impl<R: CryptoRng> Replica<R> {
                 break;
             }
         }
+        self.note_changed(changed, effects);
+    }
+
+    pub(crate) fn note_changed(&self, mut changed: Vec<RecordId>, effects: &mut Vec<Effect>) {
         if !changed.is_empty() && !self.replaying {
             changed.sort();
             changed.dedup();
@@ -193,7 +203,7 @@ impl<R: CryptoRng> Replica<R> {
         let last = self.dag.get(log, head);
         let deps = body.deps.iter().all(|dep| match self.dag.get(dep.log, dep.seq) {
             Some(entry) => entry.hash.short() == dep.hash || self.dag.forked_at(dep.log, dep.seq),
-            None => self.dag.forked_at(dep.log, dep.seq),
+            None => self.dag.forked_at(dep.log, dep.seq) || self.dag.covers(dep.log, dep.seq),
         });
         last.map_or(Hash::default(), |last| last.hash) == body.prev && deps
     }
@@ -245,6 +255,9 @@ impl<R: CryptoRng> Replica<R> {
                 }
                 Op::Evidence { sealed } => self.receive_later(sealed.clone(), effects),
                 Op::Put { record, .. } => self.put_by.entry((log, seq)).or_default().push(*record),
+                Op::Snap { generation, digest } if self.members.is_live(log) => {
+                    self.announced((log, seq), *generation, *digest);
+                }
                 _ => {}
             }
         }
@@ -254,8 +267,13 @@ impl<R: CryptoRng> Replica<R> {
             let puts_only = seq > self.members.counts_until(log) || self.dag.forked_at(log, seq);
             changed.extend(ops.iter().filter_map(|op| self.state.apply(op, stamp, puts_only)));
         }
-        let worth_telling =
-            ops.iter().any(|op| matches!(op, Op::Put { .. } | Op::Del { .. } | Op::Admit { .. }));
+        let tells = |op: &Op| {
+            matches!(
+                op,
+                Op::Put { .. } | Op::Del { .. } | Op::Admit { .. } | Op::Epoch { .. } | Op::Snap { .. }
+            )
+        };
+        let worth_telling = ops.iter().any(tells);
         if log != self.me && worth_telling && !self.replaying {
             self.acknowledge_at.get_or_insert(u64::MAX);
         }
@@ -279,15 +297,15 @@ impl<R: CryptoRng> Replica<R> {
         origin: (LogId, u32),
         effects: &mut Vec<Effect>,
     ) {
-        let known = self.epochs.entry(id).or_insert_with(|| Epoch {
-            generation,
-            key: None,
-            recipients: Default::default(),
-            reached: Default::default(),
-            origin: None,
-        });
+        if self.erased.contains(&id) {
+            return;
+        }
+        let known = self.epoch_entry(id, generation);
         known.origin.get_or_insert(origin);
         known.recipients.extend(wraps.iter().map(|(log, _)| *log));
+        // Its author may not have known of a member that this device admitted.
+        self.rewrap = true;
+        let known = self.epoch_entry(id, generation);
         if known.key.is_some() {
             return;
         }
@@ -303,29 +321,34 @@ impl<R: CryptoRng> Replica<R> {
     /// Keeps an epoch's secret and opens what waited for it.
     pub(crate) fn learn_key(&mut self, generation: u32, key: EpochKey, effects: &mut Vec<Effect>) {
         let id = key.id;
-        if self.epochs.get(&id).is_some_and(|epoch| epoch.key.is_some()) {
+        if self.erased.contains(&id) || self.epochs.get(&id).is_some_and(|epoch| epoch.key.is_some()) {
             return;
         }
         if !self.replaying {
             effects.push(Effect::Persist(Self::epoch_record(generation, &key)));
         }
-        let known = self.epochs.entry(id).or_insert_with(|| Epoch {
+        self.epoch_entry(id, generation).key = Some(key.clone());
+        for sealed in self.unread.remove(&id).unwrap_or_default() {
+            match Signed::open(&key, &sealed) {
+                Some(signed) => self.opened(signed, sealed, effects),
+                None => self.take_part(&key, sealed, effects),
+            }
+        }
+    }
+
+    pub(crate) fn epoch_entry(&mut self, id: crate::EpochId, generation: u32) -> &mut Epoch {
+        self.epochs.entry(id).or_insert_with(|| Epoch {
             generation,
             key: None,
             recipients: Default::default(),
             reached: Default::default(),
             origin: None,
-        });
-        let unread = self.unread.remove(&id).unwrap_or_default();
-        let opened: Vec<_> =
-            unread.into_iter().filter_map(|sealed| Some((Signed::open(&key, &sealed)?, sealed))).collect();
-        known.key = Some(key);
-        opened.into_iter().for_each(|(signed, sealed)| self.opened(signed, sealed, effects));
+        })
     }
 
     /// Decides anew who is a member; if that changed, adds everything up anew: some of it may be void, or not any
     /// more.
-    fn judge(&mut self, changed: &mut Vec<RecordId>, effects: &mut Vec<Effect>) {
+    pub(crate) fn judge(&mut self, changed: &mut Vec<RecordId>, effects: &mut Vec<Effect>) {
         let members = Members::of(&self.dag, self.founder);
         let others = members.live().any(|log| !self.members.is_live(log));
         if others && !self.members.all.is_empty() {
@@ -336,7 +359,7 @@ impl<R: CryptoRng> Replica<R> {
                 || members.is_live(*log) != self.members.is_live(*log)
         });
         self.members = members;
-        let mut state = State::default();
+        let mut state = self.base_state.clone();
         for entry in self.dag.entries() {
             let (log, seq) = (entry.body.log, entry.body.seq);
             let puts_only = seq > self.members.counts_until(log) || self.dag.forked_at(log, seq);
@@ -383,6 +406,9 @@ impl<R: CryptoRng> Replica<R> {
         let recovery = self.members.all.iter().find(|(_, member)| member.is_live() && member.recovery);
         if confirmed.is_none_or(|register| register.value.is_empty()) || recovery.is_none() {
             return false;
+        }
+        if self.dag.covers(record.stamp.log, record.stamp.seq) {
+            return self.base.is_some_and(|digest| self.parts_are_listed(digest));
         }
         let entry = self.dag.get(record.stamp.log, record.stamp.seq);
         entry.is_some_and(|entry| {

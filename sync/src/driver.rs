@@ -15,11 +15,20 @@ use crate::replica::{Alarm, Effect, Event, Replica};
 pub trait Journal {
     /// Adds a record at the end.
     fn append(&mut self, record: &[u8]) -> io::Result<()>;
+
+    /// Puts these in the place of all records: whole or not at all, whenever the power fails, and without a trace of
+    /// what was there.
+    fn replace(&mut self, records: &[Vec<u8>]) -> io::Result<()>;
 }
 
 impl Journal for Vec<Vec<u8>> {
     fn append(&mut self, record: &[u8]) -> io::Result<()> {
         self.push(record.to_vec());
+        Ok(())
+    }
+
+    fn replace(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
+        *self = records.to_vec();
         Ok(())
     }
 }
@@ -110,8 +119,10 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         // A mailbox that failed is left alone for the rest of this call: a time-out for each entry helps nobody.
         let mut down = BTreeSet::new();
         while let Some(effect) = self.pending.front() {
-            if let Effect::Persist(record) = effect {
-                self.journal.append(record)?;
+            match effect {
+                Effect::Persist(record) => self.journal.append(record)?,
+                Effect::Rewrite(records) => self.journal.replace(records)?,
+                _ => {}
             }
             let Some(effect) = self.pending.pop_front() else { break };
             let Some(event) = self.perform(effect, &mut down, reports) else { continue };
@@ -145,7 +156,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
             Effect::Letter(letter) => return Self::report(Report::Letter(letter), reports),
             Effect::Alarm(alarm) => return Self::report(Report::Alarm(alarm), reports),
             // Records were written by the caller; there are no peers here.
-            Effect::Persist(_) | Effect::Send { .. } => return None,
+            Effect::Persist(_) | Effect::Rewrite(_) | Effect::Send { .. } => return None,
         };
         match result {
             Ok(event) => event,

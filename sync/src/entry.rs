@@ -14,6 +14,7 @@
 //! | epoch | `[6, gen, epoch, wraps]`, wraps are `[log, wrapped secret]` |
 //! | policy | `[7, number, value]` |
 //! | evidence | `[8, sealed entry]` |
+//! | snap | `[9, gen, digest]` |
 //!
 //! An entry without ops is the acknowledgement of its dependencies (the design's `seal`).
 
@@ -105,6 +106,13 @@ pub enum Op {
     Evidence {
         /// It, as it was sealed.
         sealed: Vec<u8>,
+    },
+    /// A snapshot of everything the author had seen (`compact.rs`). It takes effect once every device has seen it.
+    Snap {
+        /// The epochs below this generation are erased with what they sealed.
+        generation: u32,
+        /// The hash of the snapshot's encoding.
+        digest: Hash,
     },
 }
 
@@ -222,7 +230,7 @@ impl Body {
 }
 
 impl Op {
-    fn encode(&self, writer: &mut Writer) {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
         match self {
             Op::Put { record, account, core, registers, shadows } => {
                 writer.array(6).unsigned(0).bytes(&record.0).bytes(&account.0).bytes(core);
@@ -264,10 +272,13 @@ impl Op {
             Op::Evidence { sealed } => {
                 writer.array(2).unsigned(8).bytes(sealed);
             }
+            Op::Snap { generation, digest } => {
+                writer.array(3).unsigned(9).unsigned((*generation).into()).bytes(&digest.0);
+            }
         }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         let len = reader.array()?;
         let code = reader.unsigned()?;
         Some(match (code, len) {
@@ -309,6 +320,10 @@ impl Op {
             },
             (7, 3) => Op::Policy { number: byte(reader)?, value: reader.vec()? },
             (8, 2) => Op::Evidence { sealed: reader.vec()? },
+            (9, 3) => Op::Snap {
+                generation: u32::try_from(reader.unsigned()?).ok()?,
+                digest: Hash(reader.fixed()?),
+            },
             _ => return None,
         })
     }

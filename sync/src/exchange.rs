@@ -65,16 +65,19 @@ impl<R: CryptoRng> Replica<R> {
     /// Puts what is here and not there: after a crash, into a new mailbox, into one that lost something.
     fn top_up(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
         let view = self.mailboxes.entry(mailbox).or_default();
-        let here = self.dag.names.len() + self.letters.len();
+        let parts: BTreeMap<Name, Vec<u8>> =
+            self.parts.values().flat_map(|parts| parts.sealed.values().cloned()).collect();
+        let here = self.dag.names.len() + self.letters.len() + parts.len();
         if view.complete == here {
             return;
         }
-        if self.dag.names.iter().chain(self.letters.keys()).all(|name| view.seen.contains(name)) {
+        let names = self.dag.names.iter().chain(self.letters.keys()).chain(parts.keys());
+        if names.into_iter().all(|name| view.seen.contains(name)) {
             view.complete = here;
             return;
         }
         let copies = self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, bytes)| (name, bytes));
-        for (name, bytes) in copies.chain(&self.letters) {
+        for (name, bytes) in copies.chain(&self.letters).chain(&parts) {
             if view.lacks(name) {
                 view.sent.insert(*name);
                 effects.push(Effect::Put { mailbox, name: *name, bytes: bytes.clone() });
@@ -155,9 +158,15 @@ impl<R: CryptoRng> Replica<R> {
                 self.alarm(Alarm::Mailbox(*mailbox, Misbehaviour::Forked), effects);
             }
         }
+        let behind = |(log, entries): (&LogId, &crate::dag::Log)| {
+            greeting.have.get(log).copied().unwrap_or(0) < entries.covered()
+        };
+        if self.mailboxes.is_empty() || self.dag.logs.iter().any(behind) {
+            effects.extend(self.sealed_parts().map(|(_, bytes)| Effect::Send { peer, bytes: bytes.to_vec() }));
+        }
         for (log, entries) in &self.dag.logs {
-            let have = greeting.have.get(log).copied().unwrap_or(0) as usize;
-            for entry in entries.entries.iter().skip(have) {
+            let have = greeting.have.get(log).copied().unwrap_or(0);
+            for entry in entries.entries.iter().filter(|entry| entry.body.seq > have) {
                 let sends = entry.copies.iter().map(|(_, bytes)| Effect::Send { peer, bytes: bytes.clone() });
                 effects.extend(sends);
             }

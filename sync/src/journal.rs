@@ -6,6 +6,8 @@
 //! | epoch | `[1, gen, secret]` |
 //! | entry | `[2, sealed entry]` |
 //! | letter | `[3, letter]` |
+//! | base | `[5, digest]`: this replica rests on a snapshot |
+//! | part | `[4, sealed part]` of it |
 //!
 //! The journal holds secrets in the clear: the host keeps it in its encrypted vault.
 
@@ -17,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::cbor::{Reader, Writer};
 use crate::crypto::{DeviceKeys, EpochKey, Suite, wrap};
 use crate::entry::{byte, expect_array, list};
-use crate::id::{CircleId, LogId, Name};
+use crate::id::{CircleId, Hash, LogId, Name};
 use crate::pairing;
 use crate::replica::{Effect, Replica};
 
@@ -65,6 +67,8 @@ impl<R: CryptoRng> Replica<R> {
                     replica.learn_key(generation, key, &mut unused);
                 }
                 (2, 2) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
+                (2, 4) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
+                (2, 5) => replica.await_base(Hash(reader.fixed().ok_or(OpenError::Malformed)?)),
                 (2, 3) => {
                     let letter = reader.vec().ok_or(OpenError::Malformed)?;
                     replica.letters.insert(Name::of(&letter), letter);
@@ -96,29 +100,37 @@ impl<R: CryptoRng> Replica<R> {
             pairing::welcomed(welcome).and_then(|sealed| keys.unwrap(sealed, &welcome_info(&log, psk)));
         let opened = opened.ok_or(OpenError::NotForUs)?;
         let mut reader = Reader(&opened);
+        let len = reader.array().filter(|len| matches!(len, 4 | 5)).ok_or(OpenError::Malformed)?;
         let header = (|| {
-            expect_array(&mut reader, 4)?;
             let same = Suite::from_number(byte(&mut reader)?)? == suite;
             same.then_some((CircleId(reader.fixed()?), LogId(reader.fixed()?)))
         })();
         let (circle, founder) = header.ok_or(OpenError::Malformed)?;
         let mut replica = Self::empty(suite, circle, founder, keys, rng);
         let epochs = replica.read_epochs(&mut reader).ok_or(OpenError::Malformed)?;
-        let identity = replica.identity_record(&epochs);
+        let mut effects = alloc::vec![Effect::Persist(replica.identity_record(&epochs))];
         replica.learn_keys(epochs, &mut Vec::new());
-        let effects = alloc::vec![Effect::Persist(identity)];
+        if len == 5 {
+            let digest = Hash(reader.fixed().ok_or(OpenError::Malformed)?);
+            replica.await_base(digest);
+            effects.push(Effect::Persist(Self::base_record(digest)));
+        }
         Ok((replica, effects))
     }
 
-    /// The welcome letter for someone who was just admitted: circle, founder and every epoch secret that is here, encrypted
-    /// to it and bound to what both sides know (`psk`). `None` for someone who is no member.
+    /// The welcome letter for someone who was just admitted: circle, founder, every epoch secret that is here and the
+    /// digest of the snapshot to begin with, encrypted to it and bound to what both sides know (`psk`). `None` for someone who is no member.
     pub fn welcome(&mut self, log: LogId, psk: &[u8]) -> Option<Vec<u8>> {
         let encryption =
             self.members.all.get(&log).filter(|member| member.is_live())?.keys.encryption.clone();
         let mut writer = Writer::default();
-        writer.array(4).unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
+        writer.array(4 + usize::from(self.base.is_some()));
+        writer.unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
         let known = self.epochs.values().filter_map(|epoch| Some((epoch.generation, epoch.key.clone()?)));
         write_epochs(&mut writer, &known.collect::<Vec<_>>());
+        if let Some(base) = self.base {
+            writer.bytes(&base.0);
+        }
         let plaintext = Zeroizing::new(writer.0);
         let sealed = wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)?;
         Some(pairing::welcome(&sealed))
@@ -189,6 +201,22 @@ impl<R: CryptoRng> Replica<R> {
     pub(crate) fn epoch_record(generation: u32, key: &EpochKey) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.array(3).unsigned(1).unsigned(generation.into()).bytes(&key.secret);
+        writer.0
+    }
+
+    fn await_base(&mut self, digest: Hash) {
+        (self.base, self.awaits_base) = (Some(digest), true);
+    }
+
+    pub(crate) fn base_record(digest: Hash) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(2).unsigned(5).bytes(&digest.0);
+        writer.0
+    }
+
+    pub(crate) fn part_record(sealed: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(2).unsigned(4).bytes(sealed);
         writer.0
     }
 

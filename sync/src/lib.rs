@@ -10,9 +10,11 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod base;
 #[cfg(any(test, feature = "std"))]
 mod carrier;
 mod cbor;
+mod compact;
 mod crypto;
 mod dag;
 mod deliver;
@@ -43,6 +45,7 @@ mod text;
 
 #[cfg(any(test, feature = "std"))]
 pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};
+pub use compact::COMPACT_AFTER;
 pub use crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, padme};
 #[cfg(any(test, feature = "std"))]
 pub use driver::{Driver, Journal, Report};

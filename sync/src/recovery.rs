@@ -68,6 +68,19 @@ impl RecoveryKey {
         Replica::join(self.keys(suite), letter, RECOVERY_SECRET, rng)
     }
 
+    /// As [`open`](Self::open), with the newest of the welcomes among what a mailbox holds: an older one may begin with
+    /// what is not kept any more. `None` if there is none.
+    pub fn open_newest<'a, R: CryptoRng + Clone>(
+        &self,
+        suite: Suite,
+        held: impl IntoIterator<Item = &'a [u8]>,
+        rng: R,
+    ) -> Option<Replica<R>> {
+        let opened = held.into_iter().filter_map(|letter| self.open(suite, letter, rng.clone()).ok());
+        let newest = |replica: &Replica<R>| replica.epochs.values().map(|epoch| epoch.generation).max();
+        opened.map(|(replica, _)| replica).max_by_key(newest)
+    }
+
     /// Cuts it into `of` shares, any `needed` of which give it back, and fewer of which tell nothing about it.
     /// `None` unless 2 ≤ `needed` ≤ `of`.
     pub fn split(&self, needed: u8, of: u8, rng: &mut impl CryptoRng) -> Option<Vec<Share>> {

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
 
+use crate::compact::{Announcement, COMPACT_AFTER, Parts};
 use crate::crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, random};
 use crate::dag::Dag;
 use crate::entry::{Op, Signed};
-use crate::id::{AccountId, CircleId, EpochId, LogId, Name, RecordId};
+use crate::id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId};
 use crate::mailbox::{Misbehaviour, Order, View};
 use crate::membership::Members;
 use crate::state::{Record, State};
@@ -96,6 +97,9 @@ pub enum Event {
 pub enum Effect {
     /// Append this record to the journal; durable before the next effect is carried out.
     Persist(Vec<u8>),
+    /// Put these records in the place of the whole journal, all or none of them, durably, and leave no trace of what
+    /// was there: a snapshot has taken effect, and secrets are to be forgotten.
+    Rewrite(Vec<Vec<u8>>),
     /// Put an entry into a mailbox and report [`Event::Stored`] or [`Event::Failed`].
     Put {
         /// Which one.
@@ -216,6 +220,21 @@ pub struct Replica<R> {
     pub(crate) acknowledge_at: Option<u64>,
     pub(crate) rewrap: bool,
     pub(crate) evidence: Vec<Vec<u8>>,
+    /// The digest of the snapshot this replica rests on, if there is one.
+    pub(crate) base: Option<Hash>,
+    /// Whether that snapshot has still to come: until then nothing is delivered.
+    pub(crate) awaits_base: bool,
+    pub(crate) base_state: State,
+    /// The epochs that the snapshot calls erased.
+    pub(crate) base_erased: BTreeSet<EpochId>,
+    /// The epochs whose secrets must not come back, whoever brings them.
+    pub(crate) erased: BTreeSet<EpochId>,
+    /// A snapshot that was announced and is not in effect.
+    pub(crate) snapshot: Option<Announcement>,
+    pub(crate) parts: BTreeMap<Hash, Parts>,
+    pub(crate) compact_after: usize,
+    /// With how many entries compaction was last thought of in vain.
+    pub(crate) looked: Option<usize>,
     pub(crate) hlc: u64,
     pub(crate) alarms: BTreeSet<Alarm>,
     /// Whether the journal is being read back: nothing is written, nothing verified twice.
@@ -260,6 +279,15 @@ impl<R: CryptoRng> Replica<R> {
             acknowledge_at: None,
             rewrap: false,
             evidence: Vec::new(),
+            base: None,
+            awaits_base: false,
+            base_state: State::default(),
+            base_erased: BTreeSet::new(),
+            erased: BTreeSet::new(),
+            snapshot: None,
+            parts: BTreeMap::new(),
+            compact_after: COMPACT_AFTER,
+            looked: None,
             hlc: 0,
             alarms: BTreeSet::new(),
             replaying: false,
@@ -380,9 +408,10 @@ impl<R: CryptoRng> Replica<R> {
         self.state.records.iter().filter(|(_, record)| holds(record)).map(|(id, _)| *id).collect()
     }
 
-    /// The sealed forms of every entry here.
+    /// The sealed forms of every entry here, and of the snapshot before them: what a newcomer needs.
     pub fn entries(&self) -> impl Iterator<Item = (Name, &[u8])> {
-        self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, sealed)| (*name, sealed.as_slice()))
+        let copies = self.dag.entries().flat_map(|entry| &entry.copies);
+        self.sealed_parts().chain(copies.map(|(name, sealed)| (*name, sealed.as_slice())))
     }
 
     /// The mailboxes' names this replica has seen listed.

@@ -45,6 +45,7 @@ impl<R: CryptoRng> Replica<R> {
             Some(due) if due <= now_ms => self.say(now_ms, Vec::new(), effects),
             _ => {}
         }
+        self.compact(now_ms, effects);
     }
 
     /// The epoch to seal under: made by a member, for exactly the members, by someone who knew of every change of
@@ -152,7 +153,8 @@ impl<R: CryptoRng> Replica<R> {
             let (Some(key), Some((author, _))) = (&epoch.key, epoch.origin) else { continue };
             for (log, member) in self.members.all.iter().filter(|(_, member)| member.is_live()) {
                 let mine = *log != self.me && (author == self.me || member.admitted_by == self.me);
-                if mine && !epoch.recipients.contains(log) && !self.welcomed_with(member.admitted_by, *id) {
+                let reached = epoch.recipients.contains(log) || epoch.reached.contains(log);
+                if mine && !reached && !self.welcomed_with(member.admitted_by, *id) {
                     wanted.entry(*log).or_default().push((epoch.generation, key.clone()));
                 }
             }
@@ -232,7 +234,7 @@ impl<R: CryptoRng> Replica<R> {
         }
     }
 
-    fn put_everywhere(&mut self, name: Name, bytes: &[u8], effects: &mut Vec<Effect>) {
+    pub(crate) fn put_everywhere(&mut self, name: Name, bytes: &[u8], effects: &mut Vec<Effect>) {
         for (mailbox, view) in &mut self.mailboxes {
             view.sent.insert(name);
             effects.push(Effect::Put { mailbox: *mailbox, name, bytes: bytes.to_vec() });

@@ -58,13 +58,13 @@ pub struct State {
     /// The circle's rules.
     pub policies: BTreeMap<u8, Register>,
     /// Registers and uses that arrived before (or without) their record.
-    early: BTreeMap<RecordId, Early>,
+    pub(crate) early: BTreeMap<RecordId, Early>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Early {
-    registers: BTreeMap<u8, Register>,
-    used_s: u64,
+pub(crate) struct Early {
+    pub(crate) registers: BTreeMap<u8, Register>,
+    pub(crate) used_s: u64,
 }
 
 impl State {
@@ -104,7 +104,11 @@ impl State {
                 join(&mut self.policies, *number, Register { by_user: true, stamp, value: value.clone() });
                 None
             }
-            Op::Admit { .. } | Op::Revoke { .. } | Op::Epoch { .. } | Op::Evidence { .. } => None,
+            Op::Admit { .. }
+            | Op::Revoke { .. }
+            | Op::Epoch { .. }
+            | Op::Evidence { .. }
+            | Op::Snap { .. } => None,
         }
     }
 

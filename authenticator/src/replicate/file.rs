@@ -10,10 +10,14 @@
 //! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0).
 //! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
 //! it was written is refused.
+//!
+//! A snapshot of the replica (`doppelkey-sync`, `compact.rs`) writes the file anew, under another name that then takes
+//! the place of this one: what was deleted is in it no more.
 
 use std::fs::{self, OpenOptions};
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -44,16 +48,21 @@ pub(super) struct File {
     cipher: Aes256Gcm,
     records: u64,
     length: u64,
+    path: PathBuf,
+    /// What is to be in the file beside the journal when that is written anew.
+    places: Option<String>,
+    applied: BTreeSet<[u8; 16]>,
 }
 
 impl File {
     pub(super) fn create(path: &Path, key: &[u8; 32]) -> Result<Self, ReplicateError> {
-        let mut options = OpenOptions::new();
-        options.create_new(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(|error| ReplicateError::File(path.to_owned(), error))?;
-        Ok(File { file, cipher: Aes256Gcm::new(key.into()), records: 0, length: 0 })
+        let file = new_file(path).map_err(|error| ReplicateError::File(path.to_owned(), error))?;
+        Ok(File::at(path, file, Aes256Gcm::new(key.into())))
+    }
+
+    fn at(path: &Path, file: fs::File, cipher: Aes256Gcm) -> Self {
+        let (places, applied) = (None, BTreeSet::new());
+        File { file, cipher, records: 0, length: 0, path: path.to_owned(), places, applied }
     }
 
     /// The file and what is in it.
@@ -85,7 +94,10 @@ impl File {
             file.set_len(length).map_err(failed)?;
         }
         file.seek(SeekFrom::Start(length)).map_err(failed)?;
-        Ok((File { file, cipher, records: lines.len() as u64, length }, lines))
+        let mut opened = File::at(path, file, cipher);
+        (opened.records, opened.length) = (lines.len() as u64, length);
+        lines.iter().for_each(|line| opened.note(line));
+        Ok((opened, lines))
     }
 
     /// Adds a record, durably.
@@ -114,8 +126,58 @@ impl File {
         }
         self.records += 1;
         self.length += record.len() as u64;
+        self.note(line);
         Ok(())
     }
+
+    fn note(&mut self, line: &Line) {
+        match line {
+            Line::Journal(_) => {}
+            Line::Places(text) => self.places = Some(text.clone()),
+            Line::Applied(record) => {
+                let (id, here) = record.split_first_chunk::<16>().expect("a line has 17 bytes");
+                if here == [1] { self.applied.insert(*id) } else { self.applied.remove(id) };
+            }
+        }
+    }
+
+    /// The same lines with another journal, as a file beside this one that then takes its place.
+    fn rewrite(&mut self, journal: &[Vec<u8>]) -> io::Result<()> {
+        let beside = self.path.with_added_extension("new");
+        match fs::remove_file(&beside) {
+            // A crash left it behind.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut new = File::at(&self.path, new_file(&beside)?, self.cipher.clone());
+        let applied = self.applied.iter().map(|id| {
+            let mut line = [1; 17];
+            line[..16].copy_from_slice(id);
+            Line::Applied(line)
+        });
+        let journal = journal.iter().map(|record| Line::Journal(record.clone()));
+        let places = self.places.clone().map(Line::Places);
+        let written = places.into_iter().chain(journal).chain(applied).try_for_each(|line| new.append(&line));
+        let moved = written.and_then(|()| fs::rename(&beside, &self.path));
+        if moved.is_err() {
+            let _ = fs::remove_file(&beside);
+            return moved;
+        }
+        #[cfg(unix)]
+        if let Some(folder) = self.path.parent() {
+            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+        }
+        *self = new;
+        Ok(())
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn check_of(front: &[u8], number: &[u8; 8]) -> [u8; 4] {
@@ -126,6 +188,10 @@ fn check_of(front: &[u8], number: &[u8; 8]) -> [u8; 4] {
 impl Journal for File {
     fn append(&mut self, record: &[u8]) -> io::Result<()> {
         File::append(self, &Line::Journal(record.to_vec()))
+    }
+
+    fn replace(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
+        self.rewrite(records)
     }
 }
 

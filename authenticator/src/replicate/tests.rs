@@ -206,3 +206,29 @@ fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missi
         "another vault's"
     );
 }
+
+#[test]
+fn a_snapshot_writes_the_sync_file_anew_and_a_restart_reads_it() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    for device in [&mut a, &mut b] {
+        device.replication.driver.replica_mut().compact_after(8);
+    }
+    for id in 1..=12 {
+        a.vault.put(&credential(id, id), None).unwrap();
+        world.settle(&mut [&mut a, &mut b]);
+    }
+    a.vault.remove(&[1; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let said: u32 = a.replication.replica().frontier().values().sum();
+    let uncovered = a.replication.replica().uncovered();
+    assert!(uncovered < said as usize / 2, "{uncovered} of {said} entries are kept one by one");
+    let (mut a, mut b) = (restart(a), restart(b));
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(device.replication.replica().uncovered() <= uncovered + 4, "the snapshot was read back");
+        assert!(get(device, 1).is_none() && (2..=12).all(|id| get(device, id).is_some()));
+        assert!(get(device, 2).unwrap().backup_state);
+        assert!(!device.path.with_added_extension("sync.new").exists());
+    }
+}

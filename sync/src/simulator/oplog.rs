@@ -40,10 +40,30 @@ struct Device {
     journal: Vec<Vec<u8>>,
     /// When each of the journal's records was written.
     written_ms: Vec<u64>,
+    /// The journals that were rewritten, and when: a backup of the disk may hold one.
+    rewritten: Vec<(u64, Vec<Vec<u8>>, Vec<u64>)>,
     asked_ms: Option<u64>,
     polled_ms: u64,
     arrived: BTreeSet<RecordId>,
     seed: Seeded,
+}
+
+impl Device {
+    fn rewrite(&mut self, records: Vec<Vec<u8>>, now_ms: u64) {
+        let times = std::vec![now_ms; records.len()];
+        let journal = std::mem::replace(&mut self.journal, records);
+        let written = std::mem::replace(&mut self.written_ms, times);
+        self.rewritten.push((now_ms, journal, written));
+    }
+
+    fn go_back_to(&mut self, until_ms: u64) {
+        while let Some((_, journal, written)) = self.rewritten.pop_if(|(at, ..)| *at > until_ms) {
+            (self.journal, self.written_ms) = (journal, written);
+        }
+        let kept = self.written_ms.iter().take_while(|at| **at <= until_ms).count();
+        self.journal.truncate(kept);
+        self.written_ms.truncate(kept);
+    }
 }
 
 /// What the mailbox shows to whom.
@@ -123,6 +143,7 @@ impl OpLog {
                     self.devices[device].journal.push(record);
                     self.devices[device].written_ms.push(cx.now_ms);
                 }
+                Effect::Rewrite(records) => self.devices[device].rewrite(records, cx.now_ms),
                 Effect::Put { name, bytes, .. } => {
                     self.look_at(&bytes);
                     if cx.up[device] {
@@ -281,6 +302,7 @@ impl Fabric for OpLog {
                 replica: None,
                 journal: Vec::new(),
                 written_ms: Vec::new(),
+                rewritten: Vec::new(),
                 asked_ms: None,
                 polled_ms: 0,
                 arrived: BTreeSet::new(),
@@ -412,9 +434,7 @@ impl Fabric for OpLog {
 
     fn restore(&mut self, cx: &mut Context<'_, Message>, device: usize, back_ms: u64) {
         let until = cx.now_ms.saturating_sub(back_ms);
-        let kept = self.devices[device].written_ms.iter().take_while(|at| **at <= until).count();
-        self.devices[device].journal.truncate(kept);
-        self.devices[device].written_ms.truncate(kept);
+        self.devices[device].go_back_to(until);
         self.reopen(device);
         self.handle(cx, device, Event::Poll { mailbox: 0 });
     }
@@ -423,8 +443,8 @@ impl Fabric for OpLog {
         let Some(key) = self.recovery.clone() else { return false };
         let held = self.server.histories[0].clone();
         let rng = self.devices[device].seed.fork();
-        let paper = held.iter().find_map(|(_, letter)| key.open(self.suite, letter, rng.clone()).ok());
-        let Some((mut paper, _)) = paper else { return false };
+        let letters = held.iter().map(|(_, letter)| letter.as_slice());
+        let Some(mut paper) = key.open_newest(self.suite, letters, rng) else { return false };
         for (_, sealed) in &held {
             paper.handle(cx.clock_ms(device), Event::Received(sealed.clone()));
         }

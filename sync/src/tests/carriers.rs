@@ -155,6 +155,11 @@ impl crate::Journal for Disk {
         self.0.push(record.to_vec());
         Ok(())
     }
+
+    fn replace(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
+        self.0 = records.to_vec();
+        Ok(())
+    }
 }
 
 #[test]

@@ -46,6 +46,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(generation, id, wraps)| Op::Epoch { generation, id: EpochId(id), wraps }),
         (any::<u8>(), bytes()).prop_map(|(number, value)| Op::Policy { number, value }),
         bytes().prop_map(|sealed| Op::Evidence { sealed }),
+        (any::<u32>(), any::<[u8; 32]>())
+            .prop_map(|(generation, digest)| Op::Snap { generation, digest: Hash(digest) }),
     ]
 }
 

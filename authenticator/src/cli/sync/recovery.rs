@@ -125,13 +125,10 @@ impl Restore {
         let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
         let held = everything(&mut *mailbox).map_err(failed)?;
         let mut random = UnwrapErr(SysRng);
-        let (mut paper, _) =
-            held.iter().find_map(|bytes| key.open(Suite::P256, bytes, random).ok()).ok_or_else(|| {
-                Failure::new(
-                    "this key opens nothing in this mailbox",
-                    "is it the circle's, and the newest key?",
-                )
-            })?;
+        let letters = || held.iter().map(Vec::as_slice);
+        let mut paper = key.open_newest(Suite::P256, letters(), random).ok_or_else(|| {
+            Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
+        })?;
         held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));
         let lost: Vec<_> = paper.members().live().filter(|log| *log != paper.log()).collect();
         let keys = DeviceKeys::generate(paper.suite(), &mut random);
