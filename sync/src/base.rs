@@ -133,7 +133,11 @@ impl Encoder<'_> {
         self.writer.array(stubs.len());
         for ((log, seq), stub) in stubs {
             self.writer.array(6);
-            self.author(log).unsigned((*seq).into()).bytes(&stub.hash.0).unsigned(stub.hlc).array(stub.seen.len());
+            self.author(log)
+                .unsigned((*seq).into())
+                .bytes(&stub.hash.0)
+                .unsigned(stub.hlc)
+                .array(stub.seen.len());
             for (log, seq) in &stub.seen {
                 self.writer.array(2);
                 self.author(log).unsigned((*seq).into());

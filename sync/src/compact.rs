@@ -98,7 +98,8 @@ impl<R: CryptoRng> Replica<R> {
             return self.finish(effects);
         }
         let entries = self.dag.uncovered();
-        if entries < self.compact_after || self.looked == Some(entries) || self.members.all[&self.me].recovery {
+        if entries < self.compact_after || self.looked == Some(entries) || self.members.all[&self.me].recovery
+        {
             return;
         }
         self.looked = Some(entries);

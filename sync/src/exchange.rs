@@ -162,7 +162,8 @@ impl<R: CryptoRng> Replica<R> {
             greeting.have.get(log).copied().unwrap_or(0) < entries.covered()
         };
         if self.mailboxes.is_empty() || self.dag.logs.iter().any(behind) {
-            effects.extend(self.sealed_parts().map(|(_, bytes)| Effect::Send { peer, bytes: bytes.to_vec() }));
+            effects
+                .extend(self.sealed_parts().map(|(_, bytes)| Effect::Send { peer, bytes: bytes.to_vec() }));
         }
         for (log, entries) in &self.dag.logs {
             let have = greeting.have.get(log).copied().unwrap_or(0);

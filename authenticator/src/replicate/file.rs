@@ -14,8 +14,8 @@
 //! A snapshot of the replica (`doppelkey-sync`, `compact.rs`) writes the file anew, under another name that then takes
 //! the place of this one: what was deleted is in it no more.
 
-use std::fs::{self, OpenOptions};
 use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -136,7 +136,11 @@ impl File {
             Line::Places(text) => self.places = Some(text.clone()),
             Line::Applied(record) => {
                 let (id, here) = record.split_first_chunk::<16>().expect("a line has 17 bytes");
-                if here == [1] { self.applied.insert(*id) } else { self.applied.remove(id) };
+                if here == [1] {
+                    self.applied.insert(*id)
+                } else {
+                    self.applied.remove(id)
+                };
             }
         }
     }
@@ -165,7 +169,8 @@ impl File {
         }
         #[cfg(unix)]
         if let Some(folder) = self.path.parent() {
-            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
+                .sync_all()?;
         }
         *self = new;
         Ok(())

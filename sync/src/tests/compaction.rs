@@ -60,7 +60,8 @@ fn a_snapshot_erases_old_epochs_and_with_them_what_was_deleted() {
     let record = world.put_deleted(0);
     let kept = world.put(1);
     world.settle();
-    let before: Vec<_> = world.devices[0].replica().epochs.values().filter_map(|epoch| epoch.key.clone()).collect();
+    let before: Vec<_> =
+        world.devices[0].replica().epochs.values().filter_map(|epoch| epoch.key.clone()).collect();
     let archive = world.mailbox.with(|held| held.clone());
     assert!(before.iter().any(|key| contains(world.devices[1].journal(), &key.secret)), "there to be erased");
     world.delete(2, record);
@@ -79,7 +80,8 @@ fn a_snapshot_erases_old_epochs_and_with_them_what_was_deleted() {
             thief.handle(world.now_ms, Event::Received(sealed.clone()));
         }
         let opens = |(_, sealed): &(Name, Vec<u8>)| {
-            let epoch = crate::crypto::epoch_of(sealed).and_then(|epoch| thief.epochs.get(&epoch)?.key.clone());
+            let epoch =
+                crate::crypto::epoch_of(sealed).and_then(|epoch| thief.epochs.get(&epoch)?.key.clone());
             epoch.is_some_and(|key| crate::entry::Signed::open(&key, sealed).is_some())
         };
         assert!(!archive.iter().any(opens), "device {device} can open what was sealed before");
@@ -184,10 +186,8 @@ fn the_recovery_key_opens_the_newest_snapshot() {
     world.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
     let welcome = world.devices[0].replica_mut().welcome(log, RECOVERY_SECRET).unwrap();
     world.tell(0, Event::Post(welcome));
-    world.tell(
-        0,
-        Event::Local(vec![Op::Policy { number: crate::POLICY_RECOVERY_CONFIRMED, value: vec![1] }]),
-    );
+    world
+        .tell(0, Event::Local(vec![Op::Policy { number: crate::POLICY_RECOVERY_CONFIRMED, value: vec![1] }]));
     let record = world.put(1);
     world.use_until_compacted(&[0, 1]);
     assert!(world.devices[0].replica().is_backed_up(record));
