@@ -2,6 +2,9 @@
 //!
 //! Each packet is 64 bytes, one after the other, in both directions; there is nothing else on the wire. Every
 //! connection has its own channels, as a program has that opens a `/dev/hidraw`.
+//!
+//! A connection begins with a packet on the broadcast channel (CTAPHID_INIT), or ends: nothing that a browser lets a
+//! web page send to a port begins with four bytes 0xFF, so no page can write packets here, be it without reading any.
 
 pub mod client;
 
@@ -114,12 +117,17 @@ fn serve(stream: &Stream, device: &Device) -> io::Result<()> {
 fn receive(stream: &Stream, port: &Port, output: &Mutex<&Stream>) -> io::Result<()> {
     let mut input = BufReader::with_capacity(64 * PACKET_SIZE, stream);
     let mut packet = [0; PACKET_SIZE];
+    let mut has_begun = false;
     loop {
         match input.read_exact(&mut packet) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
         }
+        if !has_begun && packet[..4] != BROADCAST {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it began with no CTAPHID_INIT"));
+        }
+        has_begun = true;
         while !port.send(&packet) {
             flush(port, output)?;
         }
@@ -139,6 +147,9 @@ fn flush(port: &Port, output: &Mutex<&Stream>) -> io::Result<()> {
     }
     output.write_all(&bytes)
 }
+
+/// The channel on which others are asked for.
+const BROADCAST: [u8; 4] = [0xFF; 4];
 
 /// Packets that wait in the device for a connection; those of a response stay behind them.
 const ROOM: usize = 8;
@@ -166,6 +177,18 @@ mod tests {
         let server = Server::bind(&any, device(Auto)).expect("a free port");
         let Address::Tcp(address) = *server.address() else { panic!("it listens on TCP") };
         (server, TcpStream::connect(address).expect("it listens"))
+    }
+
+    #[test]
+    fn a_connection_that_does_not_begin_with_init_ends_whatever_comes_behind() {
+        let (_server, mut client) = bind();
+        let post = packet(&[b"POST / HTTP/1.1\r\nContent-Length: 128\r\n\r\n"]);
+        let echo = packet(&[&[0, 0, 0, 1, ECHO | 0x80, 0, 1]]);
+        // It may end while this is written.
+        let _ = client.write_all(&[post, packet(&[&INIT]), echo].concat());
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "nothing is answered: {answer:02x?}");
     }
 
     fn open(client: &mut (impl io::Read + io::Write)) -> [u8; 4] {
