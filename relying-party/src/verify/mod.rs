@@ -41,6 +41,8 @@ mod certificate;
 mod client_data;
 mod cose;
 mod options;
+#[cfg(feature = "fuzzing")]
+pub mod parsers;
 mod registration;
 mod rejection;
 mod response;

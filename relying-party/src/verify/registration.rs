@@ -210,13 +210,13 @@ fn attestation_steps(
 }
 
 /// An attestation object (§6.5.4), taken apart.
-struct AttestationObject {
-    format: String,
-    statement: Value,
-    auth_data: Vec<u8>,
+pub(super) struct AttestationObject {
+    pub(super) format: String,
+    pub(super) statement: Value,
+    pub(super) auth_data: Vec<u8>,
 }
 
-fn read_attestation_object(bytes: &[u8]) -> Result<AttestationObject, Fact> {
+pub(super) fn read_attestation_object(bytes: &[u8]) -> Result<AttestationObject, Fact> {
     let malformed = Fact::AttestationObjectMalformed;
     let value = cbor::read(bytes).map_err(malformed)?;
     let map = value.as_map().ok_or(malformed(CborError::Member("attestationObject")))?;
@@ -230,7 +230,7 @@ fn read_attestation_object(bytes: &[u8]) -> Result<AttestationObject, Fact> {
 }
 
 impl AttestationObject {
-    fn authenticator_data(&self) -> Result<(AuthenticatorData<'_>, AttestedCredential<'_>), Fact> {
+    pub(super) fn authenticator_data(&self) -> Result<(AuthenticatorData<'_>, AttestedCredential<'_>), Fact> {
         let mut data = AuthenticatorData::parse(&self.auth_data).map_err(Fact::AuthenticatorDataMalformed)?;
         let none = AuthenticatorDataError::NoAttestedCredential;
         let attested = data.attested.take().ok_or(Fact::AuthenticatorDataMalformed(none))?;

@@ -1,6 +1,3 @@
-//! Stories of CTAP2 and U2F requests.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|story: &[u8]| {
-    end_to_end::fuzz::commands(story);
-});
+libfuzzer_sys::fuzz_target!(|story: &[u8]| (end_to_end::fuzz::find("commands").harness)(story));

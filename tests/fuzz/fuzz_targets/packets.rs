@@ -1,4 +1,3 @@
-//! Stories of CTAPHID packets.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|story: &[u8]| end_to_end::fuzz::packets(story));
+libfuzzer_sys::fuzz_target!(|story: &[u8]| (end_to_end::fuzz::find("packets").harness)(story));

@@ -1,6 +1,3 @@
-//! Stories of HTTP requests, for the relying party.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|story: &[u8]| {
-    end_to_end::fuzz::requests(story);
-});
+libfuzzer_sys::fuzz_target!(|story: &[u8]| (end_to_end::fuzz::find("requests").harness)(story));

@@ -1,6 +1,3 @@
-//! Responses of clients, for the verifier.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|story: &[u8]| {
-    end_to_end::fuzz::verification(story);
-});
+libfuzzer_sys::fuzz_target!(|story: &[u8]| (end_to_end::fuzz::find("verification").harness)(story));

@@ -1,4 +1,7 @@
-//! Stories that go well: what mutants are made from, and what a fuzzer starts with.
+//! Stories that go well, and right files: what mutants are made from, and what a fuzzer starts with.
+
+mod files;
+mod ports;
 
 use base64::Engine as _;
 use ciborium::Value;
@@ -9,6 +12,12 @@ use sha2::{Digest as _, Sha256};
 use super::commands::{COMMANDS, CREDENTIAL, TEMPLATE, kind};
 use super::packets::kind as packet_kind;
 use super::step;
+
+pub use files::{
+    attestation_object, authenticator_data, certificate, client_data, cose_key, credential, entries,
+    exchange, letters, policies, replicas, vault,
+};
+pub use ports::{answers, bridge, control, usbip};
 
 /// Stories for [`commands`](super::commands()): every command at least once, with everything it takes.
 pub fn commands() -> Vec<Vec<u8>> {

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|story: &[u8]| (end_to_end::fuzz::find("credential").harness)(story));
