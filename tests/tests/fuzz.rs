@@ -19,7 +19,17 @@ fn the_authenticator_survives_every_story() {
     assert!(successes >= 4, "only {successes} ceremonies of the corpus are right: the rest is not reached");
     assert_eq!(vault(&corpus::vault()[0]), Some(3), "the vault of the corpus opens");
     assert!(corpus::answers().iter().all(|story| answers(story)), "a right authenticator is believed");
-    tell(&["packets", "commands", "usbip", "control", "bridge", "vault", "credential", "exchange", "answers"]);
+    tell(&[
+        "packets",
+        "commands",
+        "usbip",
+        "control",
+        "bridge",
+        "vault",
+        "credential",
+        "exchange",
+        "answers",
+    ]);
 }
 
 #[test]

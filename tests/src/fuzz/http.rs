@@ -107,7 +107,8 @@ static CONTROL_PORT: LazyLock<Mutex<ControlPort>> = LazyLock::new(|| {
     let fleet = Fleet::new(Arc::new(|| Duration::from_secs(1)), None);
     fleet.add(setup());
     let server = control::Server::bind(localhost(), fleet.clone()).expect("a port is free");
-    let headers = format!("Host: {}\r\nAuthorization: Bearer {}\r\n", server.address(), server.token().as_str());
+    let headers =
+        format!("Host: {}\r\nAuthorization: Bearer {}\r\n", server.address(), server.token().as_str());
     let (address, patience) = (server.address(), Duration::from_secs(20));
     let http = Http { address, headers, patience, may_wait: false, connection: None };
     Mutex::new(ControlPort { fleet, _server: server, http })

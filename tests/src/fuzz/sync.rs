@@ -1,8 +1,8 @@
 //! What reaches a replica from outside: entries of a mailbox, letters, texts off a screen or a sheet of paper.
 
 use doppelkey_sync::{
-    Body, DeviceKeys, Driver, Effect, Event, Invitation, MemoryMailbox, Name, Op, RecoveryKey, Replica, Seeded,
-    Share, Suite,
+    Body, DeviceKeys, Driver, Effect, Event, Invitation, MemoryMailbox, Name, Op, RecoveryKey, Replica,
+    Seeded, Share, Suite,
 };
 
 use super::steps;

@@ -6,14 +6,14 @@ use ciborium::Value;
 use doppelkey::vault::exchange::{cxf, json, private_key_to_pkcs8};
 use doppelkey_core::{Algorithm, CredRandom, Credential, CredentialProtection, PrivateKey, User};
 use doppelkey_sync::{
-    AccountId, Body, DeviceKeys, Dep, EpochId, Hash, Invitation, LogId, Op, RecordId, RecoveryKey, Replica,
+    AccountId, Body, Dep, DeviceKeys, EpochId, Hash, Invitation, LogId, Op, RecordId, RecoveryKey, Replica,
     Seeded, Suite,
 };
 
+use super::super::step;
 use super::super::sync::kind;
 use super::super::vault::VAULT;
 use super::super::verification::RIGHT;
-use super::super::step;
 
 /// A vault with three credentials, whole and torn.
 pub fn vault() -> Vec<Vec<u8>> {
@@ -46,7 +46,12 @@ pub fn attestation_object() -> Vec<Vec<u8>> {
 fn parts(name: &str) -> impl Iterator<Item = Value> {
     attestation_object().into_iter().filter_map(move |bytes| {
         let object: Value = ciborium::from_reader(&bytes[..]).ok()?;
-        object.into_map().ok()?.into_iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
+        object
+            .into_map()
+            .ok()?
+            .into_iter()
+            .find(|(key, _)| key.as_text() == Some(name))
+            .map(|(_, value)| value)
     })
 }
 

@@ -48,26 +48,44 @@ pub fn control() -> Vec<Vec<u8>> {
     let webdriver = |rest: &str| format!("/session/1/webauthn/authenticator{rest}");
     vec![
         (0..CONTROL.len()).flat_map(|kind| step(kind as u8, b"{}")).collect(),
-        requests(&CONTROL, &[
-            ("POST", "/v1/devices", r#"{"persona": "tpm", "user": {"manner": "auto"}}"#),
-            ("GET", "/v1/devices", ""),
-            ("PUT", &at("/power"), r#"{"on": false}"#),
-            ("PUT", &at("/power"), r#"{"on": true}"#),
-            ("PATCH", &at("/user"), r#"{"manner": "deny", "verified": false, "account": 1, "delay_ms": 0}"#),
-            ("PUT", &at("/user"), r#"{"manner": "control"}"#),
-            ("POST", &at("/user/pick"), r#"{"account": 2}"#),
-            ("POST", &at("/user/fingerprint"), r#"{"sample_status": 0}"#),
-            ("PUT", &at("/pin"), r#"{"pin": "1234"}"#),
-            ("PUT", &at("/persona"), r#"{"persona": "apple"}"#),
-            ("PUT", &at("/faults/status"), r#"{"command": 1, "status": 39}"#),
-        ]),
-        requests(&CONTROL, &[
-            ("POST", &webdriver(""), r#"{"protocol": "ctap2", "transport": "usb", "hasResidentKey": true}"#),
-            ("POST", &webdriver("/1/uv"), r#"{"isUserVerified": true}"#),
-            ("POST", &webdriver("/1/presence"), r#"{"enabled": true}"#),
-            ("POST", &webdriver("/1/credential"), r#"{"credentialId": "AQ", "isResidentCredential": true, "rpId": "example.com", "privateKey": "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg8_zMDQDYAxlU-Q1hk1Dwf0ve1r2nHIHUOwJeqHVqVoShRANCAATxLuzYJoxjMGfMdZB2O1HzwMPaXGNNm9eIsLSqkLhWMNzkTYhVl5Gk4Qe-uqFRq3tKJqJ5iP3rrXW5fgQ6zhxh", "userHandle": "AQ", "signCount": 1}"#),
-            ("GET", &webdriver("/1/credentials"), ""),
-        ]),
+        requests(
+            &CONTROL,
+            &[
+                ("POST", "/v1/devices", r#"{"persona": "tpm", "user": {"manner": "auto"}}"#),
+                ("GET", "/v1/devices", ""),
+                ("PUT", &at("/power"), r#"{"on": false}"#),
+                ("PUT", &at("/power"), r#"{"on": true}"#),
+                (
+                    "PATCH",
+                    &at("/user"),
+                    r#"{"manner": "deny", "verified": false, "account": 1, "delay_ms": 0}"#,
+                ),
+                ("PUT", &at("/user"), r#"{"manner": "control"}"#),
+                ("POST", &at("/user/pick"), r#"{"account": 2}"#),
+                ("POST", &at("/user/fingerprint"), r#"{"sample_status": 0}"#),
+                ("PUT", &at("/pin"), r#"{"pin": "1234"}"#),
+                ("PUT", &at("/persona"), r#"{"persona": "apple"}"#),
+                ("PUT", &at("/faults/status"), r#"{"command": 1, "status": 39}"#),
+            ],
+        ),
+        requests(
+            &CONTROL,
+            &[
+                (
+                    "POST",
+                    &webdriver(""),
+                    r#"{"protocol": "ctap2", "transport": "usb", "hasResidentKey": true}"#,
+                ),
+                ("POST", &webdriver("/1/uv"), r#"{"isUserVerified": true}"#),
+                ("POST", &webdriver("/1/presence"), r#"{"enabled": true}"#),
+                (
+                    "POST",
+                    &webdriver("/1/credential"),
+                    r#"{"credentialId": "AQ", "isResidentCredential": true, "rpId": "example.com", "privateKey": "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg8_zMDQDYAxlU-Q1hk1Dwf0ve1r2nHIHUOwJeqHVqVoShRANCAATxLuzYJoxjMGfMdZB2O1HzwMPaXGNNm9eIsLSqkLhWMNzkTYhVl5Gk4Qe-uqFRq3tKJqJ5iP3rrXW5fgQ6zhxh", "userHandle": "AQ", "signCount": 1}"#,
+                ),
+                ("GET", &webdriver("/1/credentials"), ""),
+            ],
+        ),
     ]
 }
 
@@ -81,13 +99,37 @@ pub fn bridge() -> Vec<Vec<u8>> {
         format!(r#"{{"id": "5", "origin": "https://example.com", "kind": "{kind}", "details": {details}}}"#)
     };
     vec![
-        requests(&BRIDGE, &[("POST", "/create", create), ("POST", "/get", found), ("POST", "/accounts", accounts)]),
+        requests(
+            &BRIDGE,
+            &[("POST", "/create", create), ("POST", "/get", found), ("POST", "/accounts", accounts)],
+        ),
         requests(&BRIDGE, &[("POST", "/get", get), ("POST", "/cancel", r#"{"id": "2", "origin": ""}"#)]),
-        requests(&BRIDGE, &[
-            ("POST", "/signal", &signal("unknownCredential", r#"{"rpId": "example.com", "credentialId": "AQ"}"#)),
-            ("POST", "/signal", &signal("allAcceptedCredentials", r#"{"rpId": "example.com", "userId": "AQ", "allAcceptedCredentialIds": ["AQ"]}"#)),
-            ("POST", "/signal", &signal("currentUserDetails", r#"{"rpId": "example.com", "userId": "AQ", "name": "bob", "displayName": "Bob"}"#)),
-        ]),
+        requests(
+            &BRIDGE,
+            &[
+                (
+                    "POST",
+                    "/signal",
+                    &signal("unknownCredential", r#"{"rpId": "example.com", "credentialId": "AQ"}"#),
+                ),
+                (
+                    "POST",
+                    "/signal",
+                    &signal(
+                        "allAcceptedCredentials",
+                        r#"{"rpId": "example.com", "userId": "AQ", "allAcceptedCredentialIds": ["AQ"]}"#,
+                    ),
+                ),
+                (
+                    "POST",
+                    "/signal",
+                    &signal(
+                        "currentUserDetails",
+                        r#"{"rpId": "example.com", "userId": "AQ", "name": "bob", "displayName": "Bob"}"#,
+                    ),
+                ),
+            ],
+        ),
     ]
 }
 
