@@ -10,7 +10,7 @@ use doppelkey_core::{Action, Answer, Prompt};
 
 pub use delayed::Delayed;
 pub use external::External;
-pub use terminal::Ask;
+pub use terminal::{Ask, typed};
 
 /// Someone to show a prompt to.
 pub trait UserInterface: Send {

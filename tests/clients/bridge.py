@@ -21,9 +21,9 @@ FIREFOX, CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("firefox-esr"
 class Program:
     """A subcommand of doppelkey that prints one line of JSON once it is ready."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **options):
         command = [os.environ["DOPPELKEY"], *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
         line = self.process.stdout.readline()
         assert line, f"{' '.join(command)} ended before it was ready"
         self.ready = json.loads(line)
@@ -35,12 +35,19 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(*arguments):
-    running = Program(*arguments)
+def running(*arguments, **options):
+    """A program itself, to read from, to write to, or to stop."""
+    running = Program(*arguments, **options)
     try:
-        yield running.ready
+        yield running
     finally:
         running.stop()
+
+
+@contextlib.contextmanager
+def program(*arguments):
+    with running(*arguments) as started:
+        yield started.ready
 
 
 @contextlib.contextmanager

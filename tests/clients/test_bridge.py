@@ -1,6 +1,7 @@
 """Chromium and Firefox, with the extension of `doppelkey bridge` and without USB, at the relying party's own pages."""
 
 import json
+import signal
 import urllib.error
 import urllib.request
 
@@ -158,6 +159,57 @@ def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):
             begin(browser, CREATE, {})
             bridge.wait_until(user.prompt, "the prompt")
         bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt")
+
+
+def test_a_hung_authenticator_ends_the_ceremony_and_serves_the_next(relying_party, tmp_path):
+    arguments = ("--ephemeral", "--user", "auto", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
+    log = tmp_path / "log"
+    with bridge.running("run", *arguments) as hung, open(log, "w") as told:
+        packets = ("--packets", hung.ready["packets"], "--extensions", str(tmp_path))
+        with bridge.running("bridge", "--json", *packets, stderr=told) as started:
+            with bridge.chromium(started.ready["chromium"]) as browser:
+                browser.get(f"{relying_party}/login")
+                made = run(browser, CREATE, {})
+                hung.process.send_signal(signal.SIGSTOP)
+                refused = run(browser, CREATE, {})
+                hung.process.send_signal(signal.SIGCONT)
+                assert refused == {"name": "NotAllowedError", "message": "no answer within the time allowed"}
+                # Nothing came of it, and what was there is there.
+                assert run(browser, GET, {})["id"] == made["id"]
+        assert "NotAllowedError: no answer within the time allowed" in log.read_text()
+
+
+def test_a_relying_partys_signals_are_followed_and_destroy_nothing(open_browser, relying_party):
+    open_it, name = open_browser
+    offer = """
+        document.activeElement.blur();
+        document.querySelector("[autocomplete~=webauthn]").focus();
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        return [...document.querySelectorAll("#doppelkey-autofill [role=option]")].map((option) => option.textContent);
+    """
+    tell = "return await PublicKeyCredential[`signal${given[0]}`]({ rpId: 'localhost', userId: 'AQ', ...given[1] }) ?? null"
+    with bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"{relying_party}/login")
+        made = run(browser, CREATE, {})["id"]
+        assert run(browser, offer) == ["mona (passkey)"]
+        # The account has another name by now.
+        assert run(browser, tell, "CurrentUserDetails", {"name": "mona.lisa", "displayName": "Mona Lisa"}) is None
+        assert run(browser, offer) == ["mona.lisa (passkey)"]
+        # The relying party has forgotten the passkey: it is offered no more; and remembers it: it is there again.
+        assert run(browser, tell, "UnknownCredential", {"credentialId": made}) is None
+        assert run(browser, offer) == []
+        assert run(browser, GET, {})["name"] == "NotAllowedError"
+        assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": [made]}) is None
+        assert run(browser, offer) == ["mona.lisa (passkey)"]
+        assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": []}) is None
+        assert run(browser, offer) == []
+        assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": [made]}) is None
+        assert run(browser, GET, {})["id"] == made
+        # A page cannot speak for another site, nor make no sense.
+        foreign = run(browser, tell, "UnknownCredential", {"rpId": "example.com", "credentialId": made})
+        assert foreign["name"] == "SecurityError"
+        assert run(browser, tell, "UnknownCredential", {})["name"] == "TypeError"
+        assert run(browser, GET, {})["id"] == made
 
 
 def test_only_the_extension_with_the_token_is_served():

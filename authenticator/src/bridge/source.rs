@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::client::{self, Attachment, Client};
 use crate::device::{Clock, Device, SharedStore};
+use crate::hybrid::Desktop;
 use crate::packets;
 use crate::usbip::client::UsbIpConnection;
 
@@ -22,6 +23,7 @@ enum Kind {
     Here { device: Device, store: SharedStore },
     Packets(packets::Address),
     UsbIp(SocketAddr, String),
+    Phone(Box<dyn Fn() -> Result<Desktop, client::Error> + Send + Sync>),
 }
 
 impl Source {
@@ -40,6 +42,14 @@ impl Source {
         Source { clock, kind: Kind::UsbIp(address, busid) }
     }
 
+    /// Whichever phone comes: each ceremony is a desktop's of its own.
+    pub fn phone(
+        clock: Clock,
+        desktop: impl Fn() -> Result<Desktop, client::Error> + Send + Sync + 'static,
+    ) -> Self {
+        Source { clock, kind: Kind::Phone(Box::new(desktop)) }
+    }
+
     /// A client to it, for one ceremony.
     ///
     /// # Errors
@@ -50,6 +60,7 @@ impl Source {
             Kind::Here { device, .. } => Client::new(device.connect(), clock, rng),
             Kind::Packets(address) => Client::new(packets::client::connect(address)?, clock, rng),
             Kind::UsbIp(address, busid) => Client::new(UsbIpConnection::attach(*address, busid)?, clock, rng),
+            Kind::Phone(desktop) => return Ok(Client::with_phone(desktop()?, clock, rng)),
         }?;
         // To a page it is whatever the page asks for: there is only this one.
         Ok(client.with_attachment(Attachment::AsAsked))
@@ -67,6 +78,10 @@ impl Source {
     ///
     /// `None` where the store is elsewhere: who is there cannot be told without asking the user.
     pub(super) fn accounts(&self, rp_id: &str) -> Option<Result<Vec<Account>, StoreError>> {
+        if matches!(self.kind, Kind::Phone(_)) {
+            // What a phone has is not known before it is there.
+            return Some(Ok(Vec::new()));
+        }
         let mut store = self.store()?.lock();
         let hash = Sha256::digest(rp_id).into();
         let mut accounts = Vec::new();

@@ -8,6 +8,7 @@ use doppelkey_core::Authenticator;
 use rand_core::UnwrapErr;
 use serde::Serialize;
 
+use super::hybrid::DesktopOptions;
 use super::run::{Signals, clock};
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
@@ -33,6 +34,11 @@ pub(super) struct Arguments {
     /// Lead to the first device of a USB/IP server, attached for each ceremony
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["vault", "ephemeral", "custody", "user"])]
     usbip: Option<SocketAddr>,
+    /// Show a QR code for each ceremony, and have the phone that scans it answer (`doppelkey phone`)
+    #[arg(long, conflicts_with_all = ["packets", "usbip", "vault", "ephemeral", "custody", "user"])]
+    phone: bool,
+    #[command(flatten)]
+    desktop: DesktopOptions,
     #[command(flatten)]
     vault: VaultOptions,
     /// Who answers when the user is asked
@@ -109,6 +115,9 @@ impl Arguments {
     }
 
     fn source(&self, clock: &Clock) -> Result<Source, Failure> {
+        if self.phone {
+            return self.desktop.source(clock, self.json);
+        }
         if let Some(address) = &self.packets {
             return Ok(Source::packets(clock.clone(), address.clone()));
         }

@@ -12,9 +12,11 @@ mod detach;
 mod doctor;
 mod failure;
 mod kernel;
+mod hybrid;
 mod load;
 mod logging;
 mod persona;
+mod phone;
 mod pin;
 mod relay;
 mod relying_party;
@@ -59,6 +61,7 @@ subcommands! {
     Detach => detach,
     Doctor => doctor,
     Bridge => bridge,
+    Phone => phone,
     Load => load,
     Credentials => credentials,
     Persona => persona,

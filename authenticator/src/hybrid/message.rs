@@ -10,7 +10,7 @@ use super::noise::point;
 use crate::client::cbor::Map;
 
 /// A message of either side: a byte that says which, and its content.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) enum Message {
     /// 0: nothing more will come.
     Shutdown,

@@ -20,6 +20,7 @@ mod links;
 mod message;
 mod noise;
 mod phone;
+mod picture;
 mod qr;
 mod room;
 mod secrets;

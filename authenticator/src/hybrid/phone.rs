@@ -271,14 +271,18 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// The next call; `None` if none comes within this time. What makes no sense is not one.
-    pub fn next(&self, timeout: Duration) -> Option<Call> {
-        let contact = self.contacts.recv_timeout(timeout).ok()?;
-        let call = Call::read(&contact);
-        if call.is_none() {
-            log::warn!("hybrid: a call that makes no sense");
+    /// The next call within this time. What makes no sense is not one.
+    ///
+    /// # Errors
+    /// [`Disconnected`](mpsc::RecvTimeoutError::Disconnected) once the phone is gone.
+    pub fn next(&self, timeout: Duration) -> Result<Call, mpsc::RecvTimeoutError> {
+        loop {
+            let contact = self.contacts.recv_timeout(timeout)?;
+            match Call::read(&contact) {
+                Some(call) => return Ok(call),
+                None => log::warn!("hybrid: a call that makes no sense"),
+            }
         }
-        call
     }
 }
 

@@ -1,7 +1,7 @@
 //! A user at the terminal.
 
 use std::io::{self, BufRead as _, Write as _};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
 
 use doppelkey_core::{Action, Answer, Prompt};
 
@@ -18,13 +18,7 @@ pub struct Ask {
 
 impl UserInterface for Ask {
     fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
-        static READER: Once = Once::new();
-        READER.call_once(|| {
-            let reader = std::thread::Builder::new().name("doppelkey-terminal".into());
-            if reader.spawn(read_answers).is_err() {
-                lock().ended = true;
-            }
-        });
+        start_reading();
         self.clear();
         let mut terminal = lock();
         if terminal.ended {
@@ -67,6 +61,24 @@ impl UserInterface for Ask {
     }
 }
 
+/// The lines that are typed from now on while nothing is asked. There are no more at the end of standard input.
+pub fn typed() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    lock().otherwise = Some(sender);
+    start_reading();
+    lines
+}
+
+fn start_reading() {
+    static READER: Once = Once::new();
+    READER.call_once(|| {
+        let reader = std::thread::Builder::new().name("doppelkey-terminal".into());
+        if reader.spawn(read_answers).is_err() {
+            lock().ended = true;
+        }
+    });
+}
+
 struct Question {
     number: u64,
     text: String,
@@ -79,10 +91,13 @@ struct Question {
 struct Terminal {
     count: u64,
     open: Vec<Question>,
+    /// Where a line goes that answers nothing.
+    otherwise: Option<mpsc::Sender<String>>,
     ended: bool,
 }
 
-static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { count: 0, open: Vec::new(), ended: false });
+static TERMINAL: Mutex<Terminal> =
+    Mutex::new(Terminal { count: 0, open: Vec::new(), otherwise: None, ended: false });
 
 fn lock() -> MutexGuard<'static, Terminal> {
     TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -91,7 +106,11 @@ fn lock() -> MutexGuard<'static, Terminal> {
 fn read_answers() {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let mut terminal = lock();
-        let Some(first) = terminal.open.first() else { continue };
+        let Some(first) = terminal.open.first() else {
+            // Whoever wanted such lines may have gone.
+            let _ = terminal.otherwise.as_ref().map(|otherwise| otherwise.send(line));
+            continue;
+        };
         let Some(answer) = meaning(first.action, first.accounts, first.verification, &line) else {
             say(&format!("say y or n.\n{}", first.text));
             continue;
@@ -105,6 +124,7 @@ fn read_answers() {
     }
     let mut terminal = lock();
     terminal.ended = true;
+    terminal.otherwise = None;
     let open = std::mem::take(&mut terminal.open);
     drop(terminal);
     for question in open {
