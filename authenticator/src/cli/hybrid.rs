@@ -56,7 +56,8 @@ impl DesktopOptions {
         // Said once, before the first ceremony finds it out.
         links(file.as_ref()).map_err(|error| {
             let place = file.clone().unwrap_or_default();
-            let hint = "remove it: phones that it names are linked again by a QR code; or say --forget-phones";
+            let hint =
+                "remove it: phones that it names are linked again by a QR code; or say --forget-phones";
             Failure::new(format_args!("cannot use {}: {error}", place.display()), hint)
         })?;
         let screen = TerminalScreen { json, picture: self.picture.clone() };

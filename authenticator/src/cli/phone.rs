@@ -159,9 +159,9 @@ fn code(text: &str) -> Result<QrCode, Failure> {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = thread::Builder::new().name(name.into()).spawn(run);
-    spawned
-        .map(drop)
-        .map_err(|error| Failure::new(format_args!("cannot start a thread: {error}"), "check the limit on threads"))
+    spawned.map(drop).map_err(|error| {
+        Failure::new(format_args!("cannot start a thread: {error}"), "check the limit on threads")
+    })
 }
 
 fn scan_codes(phone: &Phone, named: Option<QrCode>, clock: &Clock) {

@@ -17,11 +17,7 @@ const PIXELS_MAX: usize = 1 << 26;
 impl QrCode {
     /// The code in block characters, for a terminal of light text on dark ground.
     pub fn drawn(&self) -> String {
-        self.modules()
-            .render::<Dense1x2>()
-            .dark_color(Dense1x2::Light)
-            .light_color(Dense1x2::Dark)
-            .build()
+        self.modules().render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build()
     }
 
     /// The code as a picture: PNG, black on white.
