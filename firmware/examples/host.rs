@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         Rng::from_seed([seed.as_bytes()[0]; 32])
     };
-    let store = open_store(FileFlash::open(flash)?, None, &mut rng);
+    let place = Box::leak(Box::new(MaybeUninit::uninit()));
+    let store = open_store(place, FileFlash::open(flash)?, None, &mut rng);
     let store = store.map_err(|error| format!("the flash cannot be opened: {error:?}"))?;
     let authenticator = Authenticator::new(store, rng, Configuration::small());
     let [request, response] = [(); 2].map(|()| Box::leak(Box::new(Message::new())));

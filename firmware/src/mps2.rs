@@ -15,14 +15,14 @@ use core::mem::MaybeUninit;
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use critical_section::Mutex;
-use doppelkey_core::{Authenticator, Configuration, Message, Time};
+use doppelkey_core::{Message, Time};
 use doppelkey_ctaphid::{PACKET_SIZE, Packet};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
 use crate::port::Port;
 use crate::rng::Rng;
 use crate::stack;
-use crate::start::{Store, open_store};
+use crate::start::{Store, open_store, place_worker};
 use crate::worker::{Board, Worker};
 
 /// What the two machines differ in.
@@ -52,7 +52,8 @@ pub fn run(machine: &Machine, mut syst: SYST) -> ! {
     let (store, rng) = open(&options);
     let request = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
     let response = cortex_m::singleton!(: Message = Message::new()).expect("taken once");
-    let mut worker = Worker::new(Authenticator::new(store, rng, Configuration::small()), request, response);
+    let place = cortex_m::singleton!(: MaybeUninit<Worker<&'static mut Store<FileFlash>, Rng>> = MaybeUninit::uninit());
+    let worker = place_worker(place.expect("taken once"), store, rng, request, response);
     let button = uarts[1];
     worker.run(&mut Emulated {
         button,
@@ -72,8 +73,8 @@ fn open(options: &Options) -> (&'static mut Store<FileFlash>, Rng) {
     };
     let place =
         cortex_m::singleton!(: MaybeUninit<Store<FileFlash>> = MaybeUninit::uninit()).expect("taken once");
-    match open_store(FileFlash::open(options.flash), None, &mut rng) {
-        Ok(store) => (place.write(store), rng),
+    match open_store(place, FileFlash::open(options.flash), None, &mut rng) {
+        Ok(store) => (store, rng),
         Err(_) => halt("the flash cannot be opened"),
     }
 }

@@ -29,7 +29,10 @@ pub enum Kind {
 impl Port {
     /// A port at power-up.
     pub fn new() -> Self {
-        let capabilities = Capabilities::CBOR | Capabilities::MSG | Capabilities::WINK;
+        let mut capabilities = Capabilities::CBOR | Capabilities::WINK;
+        if cfg!(feature = "u2f") {
+            capabilities = capabilities | Capabilities::MSG;
+        }
         let hid = Ctaphid::new(capabilities, VERSION);
         Port { hid, request: None, cancelled: None, winks_until: Time::ZERO }
     }
@@ -159,7 +162,8 @@ impl<B: UsbBus> SharedPort<B> {
         critical_section::with(|section| self.0.borrow_ref_mut(section).replace(port));
     }
 
-    /// What the USB interrupt and a timer's do.
+    /// What the USB interrupt and a timer's do. Not inlined: two interrupts call it.
+    #[inline(never)]
     pub fn poll(&self, now: Time) {
         critical_section::with(|section| {
             if let Some(port) = self.0.borrow_ref_mut(section).as_mut() {

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use doppelkey_core::{Authenticator, Configuration, Message};
+use doppelkey_core::{Authenticator, Configuration, CredentialStore, Message, StoreError};
 use embedded_storage::nor_flash::NorFlash;
 use usb_device::bus::{UsbBus, UsbBusAllocator};
 use zeroize::Zeroizing;
@@ -32,8 +32,9 @@ pub struct Start<B, E, F> {
 }
 
 /// A board's static memory.
-pub struct Memory<F, U: UsbBus + 'static> {
+pub struct Memory<F: 'static, U: UsbBus + 'static> {
     store: MaybeUninit<Store<F>>,
+    worker: MaybeUninit<Worker<&'static mut Store<F>, Rng>>,
     request: MaybeUninit<Message>,
     response: MaybeUninit<Message>,
     bus: MaybeUninit<UsbBusAllocator<U>>,
@@ -46,6 +47,7 @@ impl<F, U: UsbBus> Memory<F, U> {
     pub const fn new() -> Self {
         Memory {
             store: MaybeUninit::uninit(),
+            worker: MaybeUninit::uninit(),
             request: MaybeUninit::uninit(),
             response: MaybeUninit::uninit(),
             bus: MaybeUninit::uninit(),
@@ -75,15 +77,27 @@ impl<B: Board, E: EntropySource, F: NorFlash + 'static> Start<B, E, F> {
         let board = &mut self.board;
         let secret = self.chip_secret.as_deref();
         let (store, rng) = prepare(board, &mut self.entropy, self.flash, secret, &mut memory.store);
-        let authenticator = Authenticator::new(store, rng, Configuration::small());
         let (request, response) =
             (memory.request.write(Message::new()), memory.response.write(Message::new()));
-        let mut worker = Worker::new(authenticator, request, response);
+        let worker = place_worker(&mut memory.worker, store, rng, request, response);
         let bus = memory.bus.write(bus());
         port.start(memory.port.write(UsbPort::new(bus)));
         interrupts(board);
         worker.run(board)
     }
+}
+
+/// Makes the authenticator and its worker, in static memory. Not inlined, as above.
+#[inline(never)]
+pub(crate) fn place_worker<'a, S: CredentialStore>(
+    place: &'a mut MaybeUninit<Worker<S, Rng>>,
+    store: S,
+    rng: Rng,
+    request: &'static mut Message,
+    response: &'static mut Message,
+) -> &'a mut Worker<S, Rng> {
+    let authenticator = Authenticator::new(store, rng, Configuration::small());
+    place.write(Worker::new(authenticator, request, response))
 }
 
 /// Seeds the randomness and opens the store, in static memory. If that fails, the LED says so until power goes.
@@ -98,23 +112,24 @@ fn prepare<'a, F: NorFlash>(
     place: &'a mut MaybeUninit<Store<F>>,
 ) -> (&'a mut Store<F>, Rng) {
     let Ok(mut rng) = Rng::from_source(entropy) else { fail(board) };
-    match open_store(flash, chip_secret, &mut rng) {
-        Ok(store) => (place.write(store), rng),
+    match open_store(place, flash, chip_secret, &mut rng) {
+        Ok(store) => (store, rng),
         Err(_) => fail(board),
     }
 }
 
-/// Opens the store of a board behind its root key; at the first start makes both.
+/// Opens the store of a board behind its root key, in static memory; at the first start makes both.
 ///
 /// # Errors
 /// What [`root_key::open`] and [`FlashStore::open`] say.
-pub fn open_store<F: NorFlash>(
+pub fn open_store<'a, F: NorFlash>(
+    place: &'a mut MaybeUninit<Store<F>>,
     flash: F,
     chip_secret: Option<&[u8; 32]>,
     rng: &mut Rng,
-) -> Result<Store<F>, doppelkey_core::StoreError> {
+) -> Result<&'a mut Store<F>, StoreError> {
     let (root, rest) = root_key::open(flash, chip_secret, rng)?;
-    FlashStore::open(rest, root, rng.fork())
+    FlashStore::open_in(place, rest, root, rng.fork())
 }
 
 /// Says by the LED that this board must not be used, until power goes.

@@ -3,9 +3,9 @@
 mod nor;
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
+use doppelkey_firmware::flash_store::FlashStore;
 use doppelkey_firmware::rng::Rng;
 use doppelkey_firmware::root_key::{self, RootKey};
-use doppelkey_firmware::start::open_store;
 use nor::{Nor, SECTOR, TEARS};
 
 /// The key's sector, and two banks of two.
@@ -13,6 +13,15 @@ const SECTORS: usize = 5;
 
 fn rng(seed: u8) -> Rng {
     Rng::from_seed([seed; 32])
+}
+
+fn open_store(
+    nor: Nor,
+    secret: Option<&[u8; 32]>,
+    rng: &mut Rng,
+) -> Result<FlashStore<root_key::Rest<Nor>, Rng, 16>, StoreError> {
+    let (root, rest) = root_key::open(nor, secret, rng)?;
+    FlashStore::open(rest, root, rng.fork())
 }
 
 fn key(nor: Nor, secret: Option<&[u8; 32]>, seed: u8) -> Result<(RootKey, Nor), StoreError> {
@@ -56,7 +65,9 @@ fn a_power_cut_anywhere_in_the_first_start_is_recovered_from() {
     for step in 0..steps {
         for tear in TEARS {
             let mut cut = blank.cut_at(step, tear);
-            assert!(open_store(&mut cut, None, &mut rng(1)).is_err(), "it was cut");
+            let opened = root_key::open(&mut cut, None, &mut rng(1))
+                .and_then(|(root, rest)| FlashStore::<_, _, 16>::open(rest, root, rng(1)).map(|_| ()));
+            assert!(opened.is_err(), "it was cut");
             let mut store = open_store(cut.powered(), None, &mut rng(2))
                 .unwrap_or_else(|error| panic!("step {step}, {tear:?}: {error:?}"));
             store.write(Slot::Pin, &[step as u8; 60]).expect("there is room");

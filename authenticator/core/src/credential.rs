@@ -95,6 +95,11 @@ impl Credential {
     /// | 9 | backup eligible | 17 | hidden |
     /// | 18, 19 | COSE algorithm, private key | | |
     pub fn encode(&self) -> Zeroizing<Vec<u8, CREDENTIAL_ENCODED_MAX>> {
+        self.encode_with_order(self.order)
+    }
+
+    /// As [`encode`](Self::encode), with this [`order`](Self::order) instead of its own: a store gives it.
+    pub fn encode_with_order(&self, order: u64) -> Zeroizing<Vec<u8, CREDENTIAL_ENCODED_MAX>> {
         let mut out = Zeroizing::new(Vec::new());
         let flags = [
             (9, self.backup_eligible),
@@ -118,7 +123,7 @@ impl Credential {
                 writer.int(key).text(name);
             }
         }
-        writer.int(7).unsigned(self.order);
+        writer.int(7).unsigned(order);
         if let Some(count) = self.sign_count {
             writer.int(8).unsigned(u64::from(count));
         }

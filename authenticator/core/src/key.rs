@@ -10,10 +10,12 @@
 //! | EdDSA, ML-DSA-44, -65, -87 | seed | 32 |
 //! | RS256, PS256 (2048 bits) | two big-endian primes, one after the other | 256 |
 
+#[cfg(any(feature = "es384", feature = "es512", feature = "es256k"))]
 mod curves;
 mod ed25519;
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
+mod p256;
 #[cfg(feature = "rsa")]
 mod rsa;
 
@@ -23,7 +25,7 @@ use zeroize::ZeroizeOnDrop;
 
 use crate::cbor::Writer;
 
-pub(crate) use curves::write_p256;
+pub(crate) use p256::write_agreement_key;
 
 /// The longest private key in bytes, as it is kept.
 pub const PRIVATE_KEY_MAX: usize = largest(&[
@@ -168,7 +170,7 @@ impl PrivateKey {
         let mut key = PrivateKey { algorithm, bytes: Vec::new() };
         let bytes = &mut key.bytes;
         match algorithm {
-            Algorithm::Es256 => curves::p256::generate(rng, bytes),
+            Algorithm::Es256 => p256::generate(rng, bytes),
             Algorithm::EdDsa => seed(rng, bytes),
             #[cfg(feature = "es384")]
             Algorithm::Es384 => curves::p384::generate(rng, bytes),
@@ -190,7 +192,7 @@ impl PrivateKey {
     /// are no primes sign nothing.
     pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         let valid = match algorithm {
-            Algorithm::Es256 => curves::p256::is_valid(bytes),
+            Algorithm::Es256 => p256::is_valid(bytes),
             Algorithm::EdDsa => bytes.len() == SEED_SIZE,
             #[cfg(feature = "es384")]
             Algorithm::Es384 => curves::p384::is_valid(bytes),
@@ -223,7 +225,7 @@ impl PrivateKey {
     pub fn sign(&self, message: &[u8]) -> Option<Signature> {
         let mut signature = Vec::new();
         match self.algorithm {
-            Algorithm::Es256 => curves::p256::sign(&self.bytes, message, &mut signature),
+            Algorithm::Es256 => p256::sign(&self.bytes, message, &mut signature),
             Algorithm::EdDsa => ed25519::sign(&self.bytes, message, &mut signature),
             #[cfg(feature = "es384")]
             Algorithm::Es384 => curves::p384::sign(&self.bytes, message, &mut signature),
@@ -264,7 +266,7 @@ impl PrivateKey {
         )]
         let number = self.algorithm.cose();
         match self.algorithm {
-            Algorithm::Es256 => curves::p256::write_public(&self.bytes, out),
+            Algorithm::Es256 => p256::write_public(&self.bytes, out),
             Algorithm::EdDsa => ed25519::write_public(&self.bytes, out),
             #[cfg(feature = "es384")]
             Algorithm::Es384 => curves::p384::write_public(&self.bytes, out),

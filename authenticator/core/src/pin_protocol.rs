@@ -4,14 +4,14 @@ use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _, 
 use heapless::Vec;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::sec1::FromSec1Point as _;
+use p256::elliptic_curve::point::AffineCoordinates as _;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cbor::{Item, Writer};
-use crate::key::write_p256;
+use crate::key::write_agreement_key;
 use crate::status::{Status, Step};
 
 type HmacSha256 = Hmac<Sha256>;
@@ -66,7 +66,7 @@ impl KeyAgreement {
 
     /// Writes `getPublicKey()`: a COSE_Key whose algorithm is ECDH-ES+HKDF-256, by convention.
     pub(crate) fn write_public(&self, out: &mut Writer<'_>) {
-        write_p256(out, &self.0.public_key(), -25);
+        write_agreement_key(out, &self.0);
     }
 
     /// `decapsulate(platform key)`: the shared secret.
@@ -77,14 +77,11 @@ impl KeyAgreement {
     pub(crate) fn decapsulate(&self, protocol: Protocol, platform_key: Item<'_>) -> Step<SharedSecret> {
         let key = platform_key.map()?;
         let (x, y) = (key.required(-2)?.bytes()?, key.required(-3)?.bytes()?);
-        let mut sec1 = [4_u8; 65];
-        if x.len() != 32 || y.len() != 32 {
-            return Err(Status::InvalidParameter);
-        }
-        sec1[1..33].copy_from_slice(x);
-        sec1[33..].copy_from_slice(y);
-        let point = p256::Sec1Point::from_bytes(sec1).map_err(|_| Status::InvalidParameter)?;
-        let key = p256::PublicKey::from_sec1_point(&point).into_option().ok_or(Status::InvalidParameter)?;
+        let coordinate = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| Status::InvalidParameter);
+        // A point of the curve has both coordinates; there is no way here to name the identity.
+        let point = p256::AffinePoint::from_coordinates(&coordinate(x)?.into(), &coordinate(y)?.into());
+        let point = point.into_option().ok_or(Status::InvalidParameter)?;
+        let key = p256::PublicKey::from_affine(point).map_err(|_| Status::InvalidParameter)?;
         let z = self.0.diffie_hellman(&key);
         Ok(SharedSecret::derive(protocol, z.raw_secret_bytes()))
     }

@@ -39,6 +39,8 @@
 mod bank;
 mod index;
 
+use core::mem::MaybeUninit;
+
 use doppelkey_core::{
     CREDENTIAL_ENCODED_MAX, Credential, CredentialStore, LARGE_BLOBS_MAX, Slot, StoreError,
 };
@@ -76,12 +78,33 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
     /// [`StoreError::Fault`] if what is there is neither blank nor whole: another key, another program's data, a
     /// medium that lost bits. Nothing is written then. [`StoreError::Full`] if there are more than `N` credentials.
     pub fn open(flash: F, root: Zeroizing<[u8; 32]>, rng: R) -> Result<Self, StoreError> {
+        let mut store = Self::closed(flash, root, rng);
+        store.find_current()?;
+        Ok(store)
+    }
+
+    /// As [`open`](Self::open), in memory that is there already: a store is large for a microcontroller's stack.
+    pub fn open_in(
+        place: &mut MaybeUninit<Self>,
+        flash: F,
+        root: Zeroizing<[u8; 32]>,
+        rng: R,
+    ) -> Result<&mut Self, StoreError> {
+        let store = place.write(Self::closed(flash, root, rng));
+        store.find_current()?;
+        Ok(store)
+    }
+
+    #[inline(always)]
+    fn closed(flash: F, root: Zeroizing<[u8; 32]>, rng: R) -> Self {
         const { assert!(F::WRITE_SIZE <= 8 && 8 % F::WRITE_SIZE == 0, "records are built of 8-byte units") };
         const { assert!(F::READ_SIZE <= 8 && 8 % F::READ_SIZE == 0, "records are built of 8-byte units") };
-        let index = Index::new();
-        let mut store =
-            FlashStore { flash, rng, root, bank: Bank::none(), torn: false, index, buffer: [0; BUFFER] };
-        let current = match (store.find(0)?, store.find(1)?) {
+        let (bank, index) = (Bank::none(), Index::new());
+        FlashStore { flash, rng, root, bank, torn: false, index, buffer: [0; BUFFER] }
+    }
+
+    fn find_current(&mut self) -> Result<(), StoreError> {
+        let current = match (self.find(0)?, self.find(1)?) {
             (Found::Complete(a), Found::Complete(b)) => Some(if a > b { 0 } else { 1 }),
             (Found::Complete(a), Found::Damaged(b)) if b > a => return Err(StoreError::Fault),
             (Found::Damaged(a), Found::Complete(b)) if a > b => return Err(StoreError::Fault),
@@ -91,10 +114,9 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
             _ => return Err(StoreError::Fault),
         };
         match current {
-            Some(number) => store.resume(number)?,
-            None => store.start()?,
+            Some(number) => self.resume(number),
+            None => self.start(),
         }
-        Ok(store)
     }
 
     /// Erases everything, whatever it is. Not atomic: until it has returned, [`open`](Self::open) may refuse.
@@ -242,18 +264,21 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
         credential
     }
 
-    fn locate(&mut self, id: &[u8]) -> Result<Option<(Entry, Credential)>, StoreError> {
+    fn locate(&mut self, id: &[u8]) -> Result<Option<Entry>, StoreError> {
         let tag = index::prefix(id);
         for position in 0..self.index.entries().len() {
             let entry = self.index.entries()[position];
-            if entry.id_prefix == tag {
-                let credential = self.credential(entry)?;
-                if credential.id.as_slice() == id {
-                    return Ok(Some((entry, credential)));
-                }
+            if entry.id_prefix == tag && self.has_id(entry, id)? {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// Not inlined: the credential is off the stack before whatever comes next.
+    #[inline(never)]
+    fn has_id(&mut self, entry: Entry, id: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.credential(entry)?.id.as_slice() == id)
     }
 
     /// The bytes that credentials and large blobs may take in a bank: what is left beside everything that must
@@ -266,7 +291,7 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
 
 impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F, R, N> {
     fn get(&mut self, id: &[u8]) -> Result<Option<Credential>, StoreError> {
-        Ok(self.locate(id)?.map(|(_, credential)| credential))
+        self.locate(id)?.map(|entry| self.credential(entry)).transpose()
     }
 
     fn newest_before(
@@ -308,14 +333,13 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F
     }
 
     fn put(&mut self, credential: &Credential, replaces: Option<&[u8]>) -> Result<(), StoreError> {
-        let present = self.locate(&credential.id)?.map(|(entry, _)| entry);
+        let present = self.locate(&credential.id)?;
         let replaced = match replaces {
-            Some(id) if id != credential.id.as_slice() => self.locate(id)?.map(|(entry, _)| entry),
+            Some(id) if id != credential.id.as_slice() => self.locate(id)?,
             _ => None,
         };
-        let mut kept = credential.clone();
-        kept.order = present.map_or(self.index.next_order(), |entry| entry.order);
-        let encoded = kept.encode();
+        let order = present.map_or(self.index.next_order(), |entry| entry.order);
+        let encoded = credential.encode_with_order(order);
         let length = 8 + encoded.len();
         let freed: u32 = [present, replaced].into_iter().flatten().map(|entry| entry.size + COUNTER).sum();
         let needed = bank::record_size(length) + COUNTER;
@@ -331,14 +355,14 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F
     }
 
     fn remove(&mut self, id: &[u8]) -> Result<bool, StoreError> {
-        let Some((entry, _)) = self.locate(id)? else { return Ok(false) };
+        let Some(entry) = self.locate(id)? else { return Ok(false) };
         self.append(Kind::Remove, 8, |body| body.copy_from_slice(&entry.order.to_le_bytes()))?;
         Ok(true)
     }
 
     fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError> {
         let order = match id {
-            Some(id) => self.locate(id)?.ok_or(StoreError::Fault)?.0.order,
+            Some(id) => self.locate(id)?.ok_or(StoreError::Fault)?.order,
             None => STORE,
         };
         let (given, reserved) = self.index.counter(order);

@@ -42,6 +42,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// Reading (§6.10.2, "get").
+    #[inline(never)]
     fn read_fragment(
         &mut self,
         parameters: Map<'_>,
@@ -81,8 +82,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             return Err(Status::InvalidLength);
         }
         let started = self.started_write(offset, parameters.get(LENGTH))?;
-        let write = started.as_ref().or(self.large_blob_write.as_ref());
-        let (expected, next) = write.map_or((0, 0), |write| (write.expected, write.bytes.len()));
+        let (expected, next) = match (started, &self.large_blob_write) {
+            (Some(expected), _) => (expected, 0),
+            (None, Some(write)) => (write.expected, write.bytes.len()),
+            (None, None) => (0, 0),
+        };
         if offset != next {
             return Err(Status::InvalidSeq);
         }
@@ -90,18 +94,23 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if offset + fragment.len() > expected {
             return Err(Status::InvalidParameter);
         }
-        let mut write = started.or_else(|| self.large_blob_write.take()).ok_or(Status::InvalidSeq)?;
-        write.bytes.extend_from_slice(fragment).map_err(|_| Status::LargeBlobStorageFull)?;
-        if write.bytes.len() == expected {
-            self.commit(&write.bytes)?;
-        } else {
-            self.large_blob_write = Some(write);
+        if let Some(expected) = started {
+            self.large_blob_write = Some(LargeBlobWrite { expected, bytes: Vec::new() });
         }
-        Ok(Reply::Done)
+        // It stays where it is: a microcontroller's stack has no room for a copy.
+        let write = self.large_blob_write.as_mut().ok_or(Status::InvalidSeq)?;
+        let added = write.bytes.extend_from_slice(fragment).map_err(|_| Status::LargeBlobStorageFull);
+        let outcome = match added {
+            Ok(()) if write.bytes.len() < expected => return Ok(Reply::Done),
+            Ok(()) => commit(&mut self.store, &write.bytes),
+            Err(status) => Err(status),
+        };
+        self.large_blob_write = None;
+        outcome.map(|()| Reply::Done)
     }
 
     /// A fragment at 0 says how long the whole array will be and starts anew; a later one must not say it.
-    fn started_write(&self, offset: usize, length: Option<Item<'_>>) -> Step<Option<LargeBlobWrite>> {
+    fn started_write(&self, offset: usize, length: Option<Item<'_>>) -> Step<Option<usize>> {
         match (offset, length) {
             (0, Some(length)) => {
                 let length = length.unsigned()?;
@@ -109,7 +118,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 match usize::try_from(length) {
                     Ok(expected) if expected <= room.min(LARGE_BLOBS_MAX) => match expected {
                         0..17 => Err(Status::InvalidParameter),
-                        _ => Ok(Some(LargeBlobWrite { expected, bytes: Vec::new() })),
+                        _ => Ok(Some(expected)),
                     },
                     _ => Err(Status::LargeBlobStorageFull),
                 }
@@ -131,22 +140,22 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         self.pin.verify(now, protocol, &message, parameter, Permissions::LARGE_BLOB_WRITE)
     }
 
-    /// Keeps a whole array, if it ends with the start of the SHA-256 of what precedes.
-    fn commit(&mut self, array: &[u8]) -> Step {
-        let (content, checksum) = array.split_last_chunk::<CHECKSUM>().ok_or(Status::IntegrityFailure)?;
-        if Sha256::digest(content)[..CHECKSUM] != checksum[..] {
-            return Err(Status::IntegrityFailure);
-        }
-        self.store.write(Slot::LargeBlobs, array).map_err(|error| match error.into() {
-            Status::KeyStoreFull => Status::LargeBlobStorageFull,
-            status => status,
-        })
-    }
-
     /// maxFragmentLength: what fits a message beside the rest of it.
     fn max_fragment_length(&self) -> usize {
         usize::from(self.configuration.limits.max_message_size).min(MESSAGE_MAX).saturating_sub(64)
     }
+}
+
+/// Keeps a whole array, if it ends with the start of the SHA-256 of what precedes.
+fn commit(store: &mut impl CredentialStore, array: &[u8]) -> Step {
+    let (content, checksum) = array.split_last_chunk::<CHECKSUM>().ok_or(Status::IntegrityFailure)?;
+    if Sha256::digest(content)[..CHECKSUM] != checksum[..] {
+        return Err(Status::IntegrityFailure);
+    }
+    store.write(Slot::LargeBlobs, array).map_err(|error| match error.into() {
+        Status::KeyStoreFull => Status::LargeBlobStorageFull,
+        status => status,
+    })
 }
 
 /// The command's byte, which is part of what is authenticated.

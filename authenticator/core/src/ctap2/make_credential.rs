@@ -9,7 +9,7 @@ use crate::authenticator::{Authenticator, Message, Reply};
 use crate::authenticator_data::{AuthenticatorData, Signed, flags};
 use crate::cbor::{Item, Map, Writer};
 use crate::configuration::OptionId;
-use crate::credential::{Credential, NAME_MAX, RP_ID_MAX, USER_ID_MAX, User, truncated};
+use crate::credential::{CREDENTIAL_ID_MAX, Credential, NAME_MAX, RP_ID_MAX, USER_ID_MAX, User, truncated};
 use crate::ctap2::ceremony::{self, Consent, DescriptorList, Options, PUBLIC_KEY, UV_ATTEMPTS, Verification};
 use crate::extensions::Creation;
 use crate::key::{Algorithm, PrivateKey};
@@ -234,6 +234,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// Steps 16 and 17, but for keeping it.
+    #[inline(never)]
     fn new_credential(&mut self, ready: &Ready) -> Step<Credential> {
         let stored = self.is_stored(ready);
         let key = PrivateKey::generate(ready.algorithm, &mut self.rng);
@@ -262,27 +263,32 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// Step 17: keeps it, in place of the account's earlier discoverable one.
+    #[inline(never)]
     fn keep(&mut self, credential: &Credential) -> Step {
         let replaced = match credential.hidden {
             true => None,
             false => self.discoverable_of(&credential.rp_id_hash, &credential.user.id)?,
         };
-        let replaced = replaced.as_ref().map(|replaced| replaced.id.as_slice());
         if replaced.is_none() && self.remaining_credentials()? == 0 {
             return Err(Status::KeyStoreFull);
         }
-        Ok(self.store.put(credential, replaced)?)
+        Ok(self.store.put(credential, replaced.as_deref())?)
     }
 
-    /// The account's discoverable credential.
-    fn discoverable_of(&mut self, rp_id_hash: &[u8; 32], user_id: &[u8]) -> Step<Option<Credential>> {
+    /// The id of the account's discoverable credential.
+    #[inline(never)]
+    fn discoverable_of(
+        &mut self,
+        rp_id_hash: &[u8; 32],
+        user_id: &[u8],
+    ) -> Step<Option<heapless::Vec<u8, CREDENTIAL_ID_MAX>>> {
         let mut found = self.store.find_user(rp_id_hash, user_id)?;
         while let Some(credential) = &found
             && (credential.hidden || credential.user.id != user_id)
         {
             found = self.store.newest_before(rp_id_hash, credential.order)?;
         }
-        Ok(found)
+        Ok(found.map(|credential| credential.id))
     }
 
     /// Step 20: the response.

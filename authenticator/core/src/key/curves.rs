@@ -1,6 +1,4 @@
-//! ECDSA on the curves of the NIST and on secp256k1: one module each, all alike.
-
-use crate::cbor::Writer;
+//! ECDSA on the other curves of the NIST and on secp256k1: one module each, all alike.
 
 /// A curve's module: its crate, its hash, the size of its field in bytes, and its numbers in COSE.
 macro_rules! curve {
@@ -40,30 +38,20 @@ macro_rules! curve {
             }
 
             pub(in crate::key) fn write_public(bytes: &[u8], out: &mut Writer<'_>) -> Option<()> {
-                write_point(out, &PublicKey::from_secret_scalar(&scalar(bytes)?), $alg);
-                Some(())
-            }
-
-            /// kty EC2 with both coordinates.
-            pub(in crate::key) fn write_point(out: &mut Writer<'_>, key: &PublicKey, algorithm: i32) {
-                let point = key.to_sec1_point(false);
+                // kty EC2 with both coordinates.
+                let point = PublicKey::from_secret_scalar(&scalar(bytes)?).to_sec1_point(false);
                 let (x, y) = point.as_bytes()[1..].split_at($size);
-                out.map(5).int(1).int(2).int(3).int(algorithm).int(-1).int($crv);
+                out.map(5).int(1).int(2).int(3).int($alg).int(-1).int($crv);
                 out.int(-2).bytes(x).int(-3).bytes(y);
+                Some(())
             }
         }
     };
 }
 
-curve!(p256, p256, NistP256, Sha256, 32, -7, 1);
 #[cfg(feature = "es384")]
 curve!(p384, p384, NistP384, Sha384, 48, -35, 2);
 #[cfg(feature = "es512")]
 curve!(p521, p521, NistP521, Sha512, 66, -36, 3);
 #[cfg(feature = "es256k")]
 curve!(k256, k256, Secp256k1, Sha256, 32, -47, 8);
-
-/// Writes a point of P-256 as a COSE_Key (kty EC2, crv P-256) under this algorithm.
-pub(crate) fn write_p256(out: &mut Writer<'_>, key: &::p256::PublicKey, algorithm: i32) {
-    p256::write_point(out, key, algorithm);
-}
