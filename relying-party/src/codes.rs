@@ -34,9 +34,9 @@ pub(crate) async fn send(
     Ok(id)
 }
 
-/// Tells the owner of an address that somebody tried to sign up with it; no code goes out, but the visitor cannot
+/// Tells the owner of an address that somebody else tried to give it to an account; no code goes out, but the visitor cannot
 /// know that.
-pub(crate) async fn send_notice_of_sign_up(
+pub(crate) async fn send_notice_to_owner(
     visit: &Visit,
     policy: &Policy,
     target: &Identifier,
@@ -44,7 +44,7 @@ pub(crate) async fn send_notice_of_sign_up(
     limits::mail(visit, policy, &target.value).await?;
     let name = &visit.app.config.name;
     let body = format!(
-        "Somebody tried to sign up for {name} with this address, which has an account already.\n\nIf it was you: \
+        "Somebody tried to use this address at {name}, which has an account already.\n\nIf it was you: \
          log in at {}/login, or get a code at {}/recover. If not, you need not do anything.\n",
         visit.app.config.own_origin(),
         visit.app.config.own_origin()

@@ -31,6 +31,8 @@ pub(crate) struct SessionData {
     pub(crate) first_factor: Option<FirstFactor>,
     /// Who proved an address in order to recover the account.
     pub(crate) recovery: Option<Recovery>,
+    /// A new address of a signed-in user that has yet to be proved.
+    pub(crate) new_identifier: Option<NewIdentifier>,
     /// When the user last proved to be the user, in milliseconds.
     pub(crate) authenticated_at: i64,
     /// How: `pwd`, `phr`, `otp`, …
@@ -105,6 +107,13 @@ pub(crate) struct Recovery {
     pub(crate) code_id: String,
     /// The user, once the code has been typed.
     pub(crate) user_id: Option<String>,
+}
+
+/// An address that takes the place of another one of its kind, once the mailed code has been typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NewIdentifier {
+    pub(crate) identifier: Identifier,
+    pub(crate) code_id: String,
 }
 
 /// An offer to create a passkey.

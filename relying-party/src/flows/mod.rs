@@ -5,6 +5,7 @@ mod assets;
 mod enroll;
 pub(crate) mod finish;
 mod home;
+mod identifiers;
 mod login;
 mod mfa;
 mod recover;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(reset_password::routes())
         .merge(account::routes())
         .merge(security::routes())
+        .merge(identifiers::routes())
         .merge(step_up::routes())
         .merge(unblock::routes())
 }

@@ -106,7 +106,7 @@ async fn try_start(
     let code_id = match (&to_verify, &owner) {
         (None, Some((taken, _))) => return Err(Failure::IdentifierTaken { kind: taken.kind.clone() }),
         // Whoever types somebody's address sees what everybody sees; the owner gets a mail.
-        (Some(target), Some(_)) => Some(codes::send_notice_of_sign_up(visit, policy, target).await?),
+        (Some(target), Some(_)) => Some(codes::send_notice_to_owner(visit, policy, target).await?),
         (Some(target), None) => Some(codes::send(visit, policy, "sign-up", target).await?),
         (None, None) => None,
     };
@@ -168,7 +168,7 @@ async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let (mut signup, _, target) = waiting_for_code(&visit)?;
     let code_id = if signup.taken {
-        codes::send_notice_of_sign_up(&visit, &policy, &target).await?
+        codes::send_notice_to_owner(&visit, &policy, &target).await?
     } else {
         codes::send(&visit, &policy, "sign-up", &target).await?
     };

@@ -34,6 +34,7 @@ struct Then {
 fn safe(then: Option<&str>) -> &'static str {
     match then {
         Some(path) if path.starts_with("/account/security") => "/account/security",
+        Some(path) if path.starts_with("/account/identifiers") => "/account/identifiers",
         _ => "/account",
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub(crate) mod developer;
 pub(crate) mod enroll;
 pub(crate) mod icons;
+pub(crate) mod identifiers;
 pub(crate) mod login;
 pub(crate) mod mfa;
 pub(crate) mod parts;

@@ -29,6 +29,7 @@ pub(crate) fn notice(shown: Option<&str>) -> Markup {
 /// What a labelled field needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
+    pub(crate) id: &'a str,
     pub(crate) name: &'a str,
     pub(crate) label: &'a str,
     pub(crate) kind: &'a str,
@@ -40,11 +41,11 @@ pub(crate) struct Field<'a> {
 
 /// A labelled field.
 pub(crate) fn field(field: Field<'_>) -> Markup {
-    let described = format!("{}-hint", field.name);
+    let described = format!("{}-hint", field.id);
     html! {
         div.field {
-            label for=(field.name) { (field.label) @if field.optional { " " span.muted { "(Optional)" } } }
-            input id=(field.name) name=(field.name) type=(field.kind) value=(field.value)
+            label for=(field.id) { (field.label) @if field.optional { " " span.muted { "(Optional)" } } }
+            input id=(field.id) name=(field.name) type=(field.kind) value=(field.value)
                 autocomplete=(field.autocomplete) required[!field.optional] maxlength="320"
                 autocapitalize="none" spellcheck="false"
                 aria-describedby=[(!field.hint.is_empty()).then_some(&described)];

@@ -9,6 +9,7 @@ use crate::policy::Policy;
 
 fn email_field(kept: &str) -> Markup {
     parts::field(parts::Field {
+        id: "email",
         name: "email",
         label: "E-mail address",
         kind: "email",

@@ -32,12 +32,23 @@ pub(crate) fn overview(
         h1 { "Security" }
         (parts::notice(notice))
         (parts::error(error))
+        (names(user))
         @if facts.policy.password.enabled { (password(facts, error.is_some())) }
         (second_step(facts))
         (sessions(facts))
         (deletion())
     };
     account::frame(app, user, "/account/security", &content)
+}
+
+fn names(user: &User) -> Markup {
+    html! {
+        section {
+            h2 { "What you log in with" }
+            ul { @for identifier in &user.identifiers { li { (identifier.value) } } }
+            p { a.button.secondary href="/account/identifiers" { "Change" span.sr-only { " what you log in with" } } }
+        }
+    }
 }
 
 fn password(facts: &Facts, open: bool) -> Markup {

@@ -28,14 +28,15 @@ pub(crate) fn identifiers(app: &App, policy: &Policy, kept: [&str; 3], error: Op
     card(app, "Sign up", &content)
 }
 
-fn field_of<'a>(kind: &'a str, value: &'a str, optional: bool) -> parts::Field<'a> {
+/// The field for an identifier of a kind.
+pub(crate) fn field_of<'a>(kind: &'a str, value: &'a str, optional: bool) -> parts::Field<'a> {
     let (label, input, autocomplete) = match kind {
         "email" => ("E-mail address", "email", "email"),
         "phone" => ("Phone number", "tel", "tel"),
         _ => ("User name", "text", "username"),
     };
     let hint = if kind == "phone" { "With the country code, like +49 30 1234567" } else { "" };
-    parts::Field { name: kind, label, kind: input, value, autocomplete, optional, hint }
+    parts::Field { id: kind, name: kind, label, kind: input, value, autocomplete, optional, hint }
 }
 
 /// Screen `passkey-enrollment`, at sign-up.

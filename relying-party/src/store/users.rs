@@ -75,6 +75,26 @@ impl Changes {
         }
         changes
     }
+
+    /// Gives a user an identifier in the place of the one of its kind, if there is one. Links that were mailed to the
+    /// user, and codes to the old address, are void.
+    pub(crate) fn set_identifier(self, user_id: &str, new: &Identifier) -> Self {
+        self.remove_identifier(user_id, &new.kind).and(
+            sql("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
+                .bind(&new.kind)
+                .bind(&new.value)
+                .bind(user_id)
+                .bind(new.verified),
+        )
+    }
+
+    /// Takes an identifier away, with the links and codes that were mailed.
+    pub(crate) fn remove_identifier(self, user_id: &str, kind: &str) -> Self {
+        let codes = sql("DELETE FROM codes WHERE target = $1 OR target IN \
+             (SELECT value FROM identifiers WHERE user_id = $1 AND kind = $2)");
+        let identifier = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2");
+        self.and(codes.bind(user_id).bind(kind)).and(identifier.bind(user_id).bind(kind))
+    }
 }
 
 impl Database {

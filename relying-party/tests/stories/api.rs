@@ -9,6 +9,7 @@ use p256::ecdsa::signature::Verifier as _;
 use serde_json::{Value, json};
 
 const PASSKEY_GRANT: &str = "urn:okta:params:oauth:grant-type:webauthn";
+const RECOVERY_GRANT: &str = "http://auth0.com/oauth/grant-type/mfa-recovery-code";
 const OTP_GRANT: &str = "http://auth0.com/oauth/grant-type/mfa-otp";
 const METHODS: &str = "/me/v1/authentication-methods";
 const ALL_SCOPES: &str = "openid create:me:authentication_methods read:me:authentication_methods \
@@ -364,4 +365,35 @@ async fn an_app_shows_a_second_factor_where_policy_wants_one() {
     let again = native.post("/oauth/token", &body).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST, "an mfa_token works once");
     assert!(world.codes().await.contains(&"sepkotpft".to_string()));
+}
+
+#[tokio::test]
+async fn an_app_shows_a_recovery_code_which_is_replaced() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+    let mut native = Native::of(&world);
+    token(&native.sign_up("ada@example.org").await);
+    let mut browser = world.browser();
+    browser.authenticate("/login/passkey", json!({}), &mut native.phone).await;
+    let code = second_factor::App::default().set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "after_passkey": "require" } }))).await;
+
+    let mut log_in_with = async |code: &str| {
+        let needed = native.log_in().await;
+        assert_eq!((needed.status, needed.error().as_str()), (StatusCode::FORBIDDEN, "mfa_required"));
+        let body = json!({
+            "grant_type": RECOVERY_GRANT, "client_id": "doppelkey", "mfa_token": needed.json()["mfa_token"],
+            "recovery_code": code,
+        });
+        native.post("/oauth/token", &body).await
+    };
+    let wrong = log_in_with("AAAABBBBCCCCDDDDEEEEFFFF").await;
+    assert_eq!((wrong.status, wrong.error().as_str()), (StatusCode::FORBIDDEN, "invalid_grant"));
+    let answer = log_in_with(&code).await;
+    token(&answer);
+    let next = answer.json()["recovery_code"].as_str().expect("a new one").to_string();
+    assert_eq!(log_in_with(&code).await.error(), "invalid_grant", "it works once");
+    token(&log_in_with(&next).await);
+    let codes = world.codes().await;
+    let count = |code: &str| codes.iter().filter(|found| *found == code).count();
+    assert_eq!((count("sepkrcft"), count("gd_recovery_failed")), (2, 2), "{codes:?}");
 }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use doppelkey_relying_party::{Config, StartError, StoreError, app};
 use serde_json::json;
 
-use crate::world::{Authenticator, World};
+use crate::world::{Authenticator, Browser, World, postgres};
 
 #[tokio::test]
 async fn accounts_and_sessions_survive_a_restart() {
@@ -21,20 +21,49 @@ async fn accounts_and_sessions_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn two_processes_share_challenges_sessions_and_policy() {
+async fn a_database_of_version_1_is_upgraded_in_place() {
     let folder = tempfile::tempdir().expect("a folder");
-    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
-    let (left, right) = (World::start(&database, "").await, World::start(&database, "").await);
-    let mut browser = left.browser();
-    let options =
-        browser.json("/signup/passkey/options", &json!({ "email": "ada@example.org" })).await.json();
-    let mut phone = Authenticator::platform();
-    let credential = phone.create(&options["publicKey"], crate::world::ORIGIN, crate::world::Twist::None);
-    let mut elsewhere = right.adopt(&browser);
-    assert_eq!(elsewhere.json("/signup/passkey", &credential).await.status, StatusCode::OK);
-    left.admin("PATCH", "/api/v2/policy", Some(json!({ "passkey": { "max_per_user": 3 } }))).await;
-    right.pass_minutes(1);
-    assert_eq!(right.admin("GET", "/api/v2/policy", None).await.json()["passkey"]["max_per_user"], 3);
+    let database = postgres::shared_database(folder.path());
+    postgres::run(&database, include_str!("schema-1.sql"));
+    let world = World::start_with(&database, None).await;
+    let mut phone = Authenticator::with_passkey(vec![5; 32], &[9; 64], &[7; 32]);
+
+    // Who was signed in still is, and sees the passkey under its name.
+    let cookie = [("cookie", "session=a-token-from-before-the-upgrade")];
+    let account = world.browser().send("GET", "/account", &cookie, None).await;
+    assert_eq!(account.status, StatusCode::OK);
+    assert!(account.text.contains("The old phone") && account.text.contains("1 of at most 3"));
+    // The passkey still signs in, and the log goes on where it was.
+    let mut browser = world.browser();
+    assert_eq!(browser.authenticate("/login/passkey", json!({}), &mut phone).await.status, StatusCode::OK);
+    assert_eq!(world.codes().await, ["s", "s"]);
+    // What has come since works on it.
+    let changed = browser.form("/account/identifiers/email", &[("value", "countess@example.org")]).await;
+    assert_eq!(changed.location(), "/account/identifiers/code");
+    // A second start finds nothing to do.
+    let again = World::start_with(&database, None).await;
+    assert_eq!(again.adopt(&browser).get("/account").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_that_start_at_once_create_or_upgrade_the_tables_once() {
+    for old in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = postgres::shared_database(folder.path());
+        if old {
+            postgres::run(&database, include_str!("schema-1.sql"));
+        }
+        let start = |_| {
+            let database = database.clone();
+            tokio::spawn(async move { World::start(&database, "").await })
+        };
+        let mut worlds = Vec::new();
+        for started in (0..4).map(start).collect::<Vec<_>>() {
+            worlds.push(started.await.expect("each of them starts"));
+        }
+        let mut phone = Authenticator::platform();
+        Browser::behind_a_balancer(&worlds).sign_up("eve@example.org", &mut phone).await;
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,13 @@ impl Authenticator {
         Self { attachment: "cross-platform", verifies_user: false, synced: false, passkeys: Vec::new() }
     }
 
+    /// A phone that has had this synced passkey for long.
+    pub fn with_passkey(id: Vec<u8>, handle: &[u8], secret: &[u8; 32]) -> Self {
+        let key = SigningKey::from_slice(secret).expect("below the order of the curve");
+        let passkey = Passkey { id, handle: URL_SAFE_NO_PAD.encode(handle), counter: 0, key };
+        Self { passkeys: vec![passkey], ..Self::platform() }
+    }
+
     /// Answers `navigator.credentials.create()`.
     pub fn create(&mut self, options: &Value, origin: &str, twist: Twist) -> Value {
         let mut id = vec![0; 32];

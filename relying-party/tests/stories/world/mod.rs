@@ -44,13 +44,27 @@ impl World {
         Self::start(&postgres::database_for_tests(), policy).await
     }
 
+    /// So many processes that share a database.
+    pub async fn processes(count: usize, database: &str) -> Vec<Self> {
+        let mut worlds = Vec::new();
+        for _ in 0..count {
+            worlds.push(Self::start(database, "").await);
+        }
+        worlds
+    }
+
     /// On a database.
     pub async fn start(database: &str, policy: &str) -> Self {
+        Self::start_with(database, Some(policy)).await
+    }
+
+    /// On a database, with the policy that is in there for `None`.
+    pub async fn start_with(database: &str, policy: Option<&str>) -> Self {
         let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);
         let config = Config {
             database: database.into(),
-            policy: Some(Policy::from_toml(policy).expect("a policy that holds")),
+            policy: policy.map(|text| Policy::from_toml(text).expect("a policy that holds")),
             admin_token: ADMIN.into(),
             clock: Clock::new(move || read.load(Ordering::SeqCst)),
             ..Config::localhost(8080)
@@ -81,12 +95,12 @@ impl World {
 
     /// A browser that has never been here.
     pub fn browser(&self) -> Browser {
-        Browser { router: self.router.clone(), cookies: Vec::new() }
+        Browser::of(self.router.clone())
     }
 
     /// A browser that came from another process of the same service, with its cookies.
     pub fn adopt(&self, browser: &Browser) -> Browser {
-        Browser { router: self.router.clone(), cookies: browser.cookies.clone() }
+        Browser { cookies: browser.cookies.clone(), ..self.browser() }
     }
 
     /// Every event so far as `(type, data)`, the oldest first.
@@ -130,7 +144,9 @@ impl World {
 /// A browser: it keeps cookies and says where it is.
 #[derive(Clone)]
 pub struct Browser {
-    router: Router,
+    /// One, or several processes behind a balancer that hands each request to the next.
+    routers: Vec<Router>,
+    requests: usize,
     cookies: Vec<(String, String)>,
 }
 
@@ -163,7 +179,13 @@ impl Answer {
 impl Browser {
     /// A browser that has never been at this service.
     pub fn of(router: Router) -> Self {
-        Self { router, cookies: Vec::new() }
+        Self { routers: vec![router], requests: 0, cookies: Vec::new() }
+    }
+
+    /// A browser whose every request goes to the next of these processes.
+    pub fn behind_a_balancer(worlds: &[World]) -> Self {
+        let routers = worlds.iter().map(|world| world.router.clone()).collect();
+        Self { routers, requests: 0, cookies: Vec::new() }
     }
 
     pub async fn send(
@@ -183,7 +205,9 @@ impl Browser {
             request = request.header(*name, *value);
         }
         let request = request.body(body.map_or_else(Body::empty, Body::from)).expect("a request");
-        let response = self.router.clone().oneshot(request).await.expect("a router never fails");
+        let router = self.routers[self.requests % self.routers.len()].clone();
+        self.requests += 1;
+        let response = router.oneshot(request).await.expect("a router never fails");
         let (parts, body) = response.into_parts();
         for line in parts.headers.get_all("set-cookie") {
             self.keep_cookie(line.to_str().expect("text"));

@@ -21,6 +21,38 @@ pub fn database_for_tests() -> String {
     }
 }
 
+/// A database for a story whose processes share it: on SQLite a file in this folder.
+pub fn shared_database(folder: &std::path::Path) -> String {
+    match database_for_tests() {
+        url if url == "memory" => format!("sqlite:{}", folder.join("accounts.db").display()),
+        url => url,
+    }
+}
+
+/// Runs SQL on a [`shared_database`]. `BYTES` is its type of byte strings, `HEX(…)` one of its literals.
+pub fn run(url: &str, sql: &str) {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let connection = rusqlite::Connection::open(path).expect("a file");
+        connection.execute_batch(&translated(sql, "BLOB", "x'")).expect("the statements are SQLite's");
+        return;
+    }
+    let sql = translated(sql, "BYTEA", "'\\x");
+    let done = std::process::Command::new("psql")
+        .args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", &sql, url])
+        .status()
+        .expect("psql is installed where PostgreSQL is");
+    assert!(done.success(), "the statements are not PostgreSQL's");
+}
+
+fn translated(sql: &str, bytes: &str, opening: &str) -> String {
+    let mut parts = sql.split("HEX(");
+    let first = parts.next().unwrap_or_default().replace("BYTES", bytes);
+    parts.fold(first, |all, part| {
+        let (digits, rest) = part.split_once(')').expect("HEX(…) is closed");
+        format!("{all}{opening}{digits}'{}", rest.replace("BYTES", bytes))
+    })
+}
+
 fn create_schema(url: &str, schema: &str) {
     let done = std::process::Command::new("psql")
         .args(["--quiet", "--no-psqlrc", "--command", &format!("CREATE SCHEMA {schema}"), url])

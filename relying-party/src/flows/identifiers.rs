@@ -1,0 +1,168 @@
+//! Changing what the user is called: e-mail address, phone number, user name.
+//!
+//! A new e-mail address is always proved by a code that goes there, because recovery trusts it; a phone number where
+//! the policy has it proved. Until then the old one stays. Its owner gets a mail, and what was sent to it is void.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::edge::FormBody;
+use crate::events::Event;
+use crate::failure::{Failure, words_for};
+use crate::policy::{Ask, Policy};
+use crate::session::{NewIdentifier, Visit};
+use crate::store::{Changes, CodeCheck, Identifier, StoreError, User};
+use crate::{codes, identifiers, pages};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/account/identifiers", get(show))
+        .route("/account/identifiers/{kind}", post(submit))
+        .route("/account/identifiers/code", get(show_code).post(submit_code))
+}
+
+async fn show(visit: Visit) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let policy = visit.app.policy().await?;
+    Ok(visit.page(pages::identifiers::overview(&visit.app, &policy, &user, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct ValueForm {
+    value: String,
+}
+
+async fn submit(
+    mut visit: Visit,
+    Path(kind): Path<String>,
+    FormBody(form): FormBody<ValueForm>,
+) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let policy = visit.app.policy().await?;
+    match change(&mut visit, &policy, &user, &kind, &form.value).await {
+        Ok(next) => Ok(visit.see_other(next)),
+        Err(failure @ (Failure::Field(..) | Failure::IdentifierTaken { .. })) => {
+            let told = failure.told();
+            let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told.message));
+            Ok(visit.page_with(told.status, page))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Changes one identifier, or asks for the proof first; gives the next screen.
+async fn change(
+    visit: &mut Visit,
+    policy: &Policy,
+    user: &User,
+    kind: &str,
+    typed: &str,
+) -> Result<&'static str, Failure> {
+    let is_known = identifiers::KINDS.contains(&kind);
+    let attribute = identifiers::attribute(&policy.attributes, kind);
+    if !is_known || attribute.signup == Ask::Off {
+        return Err(Failure::NotFound);
+    }
+    if typed.trim().is_empty() {
+        return remove(visit, user, kind, attribute.signup == Ask::Required).await;
+    }
+    let new = identifiers::normal(&policy.attributes, kind, typed)?;
+    if user.identifiers.iter().any(|known| known.kind == kind && known.value == new.value) {
+        return Ok("/account");
+    }
+    if kind != "email" && !attribute.verify {
+        return set(visit, user, new).await;
+    }
+    // Whose address it is shows in their mailbox only.
+    let code_id = match visit.app.database.user_called(kind, &new.value).await? {
+        None => codes::send(visit, policy, "change", &new).await?,
+        Some(_) => codes::send_notice_to_owner(visit, policy, &new).await?,
+    };
+    visit.data.new_identifier = Some(NewIdentifier { identifier: new, code_id });
+    visit.save().await?;
+    Ok("/account/identifiers/code")
+}
+
+async fn remove(
+    visit: &mut Visit,
+    user: &User,
+    kind: &str,
+    is_required: bool,
+) -> Result<&'static str, Failure> {
+    let others = user.identifiers.iter().filter(|known| known.kind != kind).count();
+    if is_required || others == 0 {
+        let message = format!("Your account needs a {}.", words_for(kind));
+        return Err(Failure::Field("no-identifier", message));
+    }
+    let event = Event::of(code_of(kind)).user(user).detail("removed", true);
+    visit.make(Changes::default().remove_identifier(&user.id, kind), event).await?;
+    done(visit, format!("Your {} has been removed.", words_for(kind))).await
+}
+
+/// Puts a new identifier in the place of the old one of its kind.
+async fn set(visit: &mut Visit, user: &User, new: Identifier) -> Result<&'static str, Failure> {
+    let kind = new.kind.clone();
+    let event = Event::of(code_of(&kind)).user(user).detail("verified", new.verified);
+    match visit.make(Changes::default().set_identifier(&user.id, &new), event).await {
+        Ok(_) => {}
+        Err(StoreError::Taken) => return Err(Failure::IdentifierTaken { kind }),
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(old) = user.email().filter(|_| kind == "email") {
+        let name = &visit.app.config.name;
+        let body = format!(
+            "The e-mail address of your account at {name} is {} now; nothing more will be sent here.\n\nIf that was \
+             not you, somebody is logged in to your account: ask the people who run {name}.\n",
+            identifiers::masked(&new)
+        );
+        visit.app.mail(old, &format!("Your e-mail address at {name} was changed"), &body).await;
+    }
+    done(visit, format!("Your {} is {} now.", words_for(&kind), new.value)).await
+}
+
+/// The page of the passkeys comes next: its script tells their providers the new name.
+async fn done(visit: &mut Visit, notice: String) -> Result<&'static str, Failure> {
+    visit.data.new_identifier = None;
+    visit.data.notice = Some(notice);
+    visit.save().await?;
+    Ok("/account")
+}
+
+async fn show_code(visit: Visit) -> Result<Response, Failure> {
+    visit.user().await?;
+    let Some(new) = &visit.data.new_identifier else { return Ok(visit.see_other("/account/identifiers")) };
+    Ok(visit.page(pages::identifiers::code(&visit.app, &new.identifier, None)))
+}
+
+#[derive(Debug, Deserialize)]
+struct CodeForm {
+    code: String,
+}
+
+async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+    let user = visit.recent_user().await?;
+    let policy = visit.app.policy().await?;
+    let NewIdentifier { identifier, code_id } =
+        visit.data.new_identifier.clone().ok_or(Failure::OutOfOrder)?;
+    let checked = codes::check(&visit, &policy, "change", &code_id, &form.code).await?;
+    if checked != CodeCheck::Right {
+        let told = codes::failure(checked).told();
+        visit.log(Event::of("fv").user(&user).detail("key", told.key)).await;
+        let page = pages::identifiers::code(&visit.app, &identifier, Some(&told.message));
+        return Ok(visit.page_with(told.status, page));
+    }
+    let next = set(&mut visit, &user, Identifier { verified: true, ..identifier }).await?;
+    Ok(visit.see_other(next))
+}
+
+fn code_of(kind: &str) -> &'static str {
+    match kind {
+        "email" => "sce",
+        "phone" => "scpn",
+        _ => "scu",
+    }
+}

@@ -1,0 +1,105 @@
+//! Changing what one is called.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::world::{Answer, Authenticator, Browser, World};
+
+const OLD: &str = "ada@example.org";
+const NEW: &str = "countess@example.org";
+const CODE: &str = "/account/identifiers/code";
+
+async fn change(browser: &mut Browser, kind: &str, value: &str) -> Answer {
+    browser.form(&format!("/account/identifiers/{kind}"), &[("value", value)]).await
+}
+
+#[tokio::test]
+async fn a_new_address_counts_once_its_code_has_been_typed() {
+    let world = World::new().await;
+    let (mut browser, mut phone) = (world.browser(), Authenticator::platform());
+    browser.sign_up(OLD, &mut phone).await;
+    assert_eq!(change(&mut browser, "email", " Countess@Example.org").await.location(), CODE);
+    assert!(browser.get(CODE).await.text.contains(NEW));
+    assert!(browser.get("/account").await.text.contains(OLD), "the old one stays until then");
+    let code = world.latest_code().await;
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    assert_eq!(browser.form(CODE, &[("code", wrong)]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(browser.form(CODE, &[("code", &code)]).await.location(), "/account");
+    let page = browser.get("/account").await.text;
+    assert!(page.contains("Your e-mail address is countess@example.org now."));
+    // What the script tells the passkeys' providers: signalCurrentUserDetails.
+    assert!(page.contains("&quot;name&quot;:&quot;countess@example.org&quot;"), "{page}");
+    // The owner of the old address is told, without the whole new one.
+    let outbox = world.outbox().await;
+    assert!(outbox.contains("is c•••@example.org now"), "{outbox}");
+    assert_eq!(world.codes().await, ["ss", "s", "svr", "fv", "sce"]);
+    // The old name is nobody's any more, and can be somebody else's.
+    world.browser().sign_up(OLD, &mut Authenticator::platform()).await;
+    let named = json!({ "identifier": NEW });
+    let mut again = world.browser();
+    assert_eq!(again.authenticate("/login/passkey", named, &mut phone).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_mailed_to_the_old_address_is_void() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up(OLD, &mut Authenticator::platform()).await;
+    // Whoever reads the old mailbox has a code and a link at hand.
+    let mut thief = world.browser();
+    thief.form("/recover", &[("email", OLD)]).await;
+    let stolen = world.latest_code().await;
+    thief.form("/reset-password", &[("email", OLD)]).await;
+    let outbox = world.outbox().await;
+    let link = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+    let link = format!("/reset-password/new?token={}", link.expect("a link"));
+    assert_eq!(thief.get(&link).await.status, StatusCode::OK);
+    world.pass_minutes(1);
+    change(&mut browser, "email", NEW).await;
+    let code = world.latest_code().await;
+    assert_eq!(browser.form(CODE, &[("code", &code)]).await.location(), "/account");
+    assert_eq!(thief.get(&link).await.status, StatusCode::BAD_REQUEST);
+    let refused = thief.form("/recover/code", &[("code", &stolen)]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn whose_address_it_is_shows_in_their_mailbox_only() {
+    let world = World::new().await;
+    world.browser().sign_up(NEW, &mut Authenticator::platform()).await;
+    let mut browser = world.browser();
+    browser.sign_up(OLD, &mut Authenticator::platform()).await;
+    assert_eq!(change(&mut browser, "email", NEW).await.location(), CODE);
+    assert!(world.outbox().await.contains("You have an account at Doppelkey already"));
+    for _ in 0..4 {
+        let wrong = browser.form(CODE, &[("code", "123456")]).await;
+        assert!(wrong.text.contains("This is not the code that we sent."), "{}", wrong.text);
+    }
+    assert!(browser.get("/account").await.text.contains(OLD));
+}
+
+#[tokio::test]
+async fn names_and_numbers_change_at_once_by_the_policys_rules() {
+    let policy = "[attributes.username]\nidentifier = true\nsignup = \"optional\"\n\
+                  [attributes.phone]\nidentifier = true\nsignup = \"optional\"";
+    let world = World::with_policy(policy).await;
+    let mut browser = world.browser();
+    browser.sign_up(OLD, &mut Authenticator::platform()).await;
+    assert_eq!(change(&mut browser, "username", "Ada").await.location(), "/account");
+    assert_eq!(change(&mut browser, "phone", "+49 30 1234567").await.location(), "/account");
+    assert!(change(&mut browser, "username", "not a name").await.text.contains("letters, digits"));
+    let mut other = world.browser();
+    other.sign_up("eve@example.org", &mut Authenticator::platform()).await;
+    let taken = change(&mut other, "username", "ADA").await;
+    assert_eq!(taken.status, StatusCode::CONFLICT, "{}", taken.text);
+    // Optional ones can go, required ones stay.
+    assert_eq!(change(&mut browser, "username", "").await.location(), "/account");
+    assert_eq!(change(&mut browser, "email", "").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(change(&mut browser, "shoe-size", "38").await.status, StatusCode::NOT_FOUND);
+    let codes = world.codes().await;
+    let changes: Vec<_> = codes.iter().filter(|code| ["scu", "scpn"].contains(&code.as_str())).collect();
+    assert_eq!(changes, ["scu", "scpn", "scu"]);
+    // Only for whoever proved it just now.
+    world.pass_minutes(6);
+    assert!(change(&mut browser, "username", "ada").await.location().starts_with("/step-up"));
+}
