@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doppelkey_core::{Authenticator, CredentialStore, Input, Message, Output, Prompt, Time, Version};
+use doppelkey_core::{Authenticator, CredentialStore, Input, Message, Output, Prompt, Time, User, Version};
 use rand_core::CryptoRng;
 
 use crate::user_interface::UserInterface;
@@ -31,6 +31,11 @@ pub trait Engine: Send {
     fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output;
     /// [`Authenticator::prompt`].
     fn prompt(&self) -> Option<Prompt<'_>>;
+    /// The accounts that the prompt offers to choose from, the newest first; at most so many.
+    fn offered_accounts(&mut self, most: usize) -> Vec<User> {
+        let _ = most;
+        Vec::new()
+    }
     /// Whether it speaks U2F (CTAPHID_MSG).
     fn speaks_u2f(&self) -> bool {
         true
@@ -44,6 +49,16 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
 
     fn prompt(&self) -> Option<Prompt<'_>> {
         Authenticator::prompt(self)
+    }
+
+    fn offered_accounts(&mut self, most: usize) -> Vec<User> {
+        let mut accounts = Vec::new();
+        Authenticator::offered_accounts(self, |user| {
+            if accounts.len() < most {
+                accounts.push(user.clone());
+            }
+        });
+        accounts
     }
 
     fn speaks_u2f(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod control;
 pub mod device;
 pub mod hybrid;
+mod large_blobs;
 mod listener;
 pub mod packets;
 pub mod persona;

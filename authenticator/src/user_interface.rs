@@ -6,7 +6,7 @@ mod terminal;
 
 use std::sync::Arc;
 
-use doppelkey_core::{Action, Answer, Prompt};
+use doppelkey_core::{Action, Answer, Prompt, User};
 
 pub use delayed::Delayed;
 pub use external::External;
@@ -15,7 +15,10 @@ pub use terminal::{Ask, typed};
 /// Someone to show a prompt to.
 pub trait UserInterface: Send {
     /// Shows the prompt. The answer goes through `reply`: at once, or later and from any thread.
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply);
+    ///
+    /// `accounts` names those that the user may choose from, the newest first; it is empty where there is no choice, and
+    /// shorter than [`Prompt::accounts`] where there are too many to name.
+    fn show(&mut self, prompt: &Prompt<'_>, accounts: &[User], reply: Reply);
 
     /// Takes the prompt away: answered, cancelled, or out of time.
     fn clear(&mut self);
@@ -47,18 +50,19 @@ impl Reply {
 pub struct Auto;
 
 impl UserInterface for Auto {
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
-        reply.answer(approval(prompt.action, prompt.accounts));
+    fn show(&mut self, prompt: &Prompt<'_>, _: &[User], reply: Reply) {
+        reply.answer(approval(prompt.action));
     }
 
     fn clear(&mut self) {}
 }
 
-/// What a user who approves everything says to this prompt: the newest account, a good sample.
-fn approval(action: Action, accounts: u32) -> Answer {
+/// What a user who approves everything says to this prompt: a good sample, and whichever account the platform takes,
+/// since an authenticator without a display shows none to choose from.
+fn approval(action: Action) -> Answer {
     match action {
         Action::FingerprintSample => Answer::Sample { status: 0 },
-        _ => Answer::Approve { verified: true, account: (accounts > 1).then_some(0) },
+        _ => Answer::Approve { verified: true, account: None },
     }
 }
 
@@ -67,7 +71,7 @@ fn approval(action: Action, accounts: u32) -> Answer {
 pub struct Deny;
 
 impl UserInterface for Deny {
-    fn show(&mut self, _: &Prompt<'_>, reply: Reply) {
+    fn show(&mut self, _: &Prompt<'_>, _: &[User], reply: Reply) {
         reply.answer(Answer::Deny);
     }
 
@@ -85,32 +89,38 @@ pub struct ShownPrompt {
     pub rp_id: Option<String>,
     /// The account's name, where it is known.
     pub user_name: Option<String>,
+    /// The account's display name, where it is known.
+    pub user_display_name: Option<String>,
     /// How many accounts there are to choose from.
     pub accounts: u32,
+    /// Those of them that can be named, the newest first.
+    pub named: Vec<User>,
     /// Whether built-in verification is asked for.
     pub verification: bool,
 }
 
 impl ShownPrompt {
     /// Copies a prompt.
-    pub fn new(number: u64, prompt: &Prompt<'_>) -> Self {
+    pub fn new(number: u64, prompt: &Prompt<'_>, accounts: &[User]) -> Self {
         ShownPrompt {
             number,
             action: prompt.action,
             rp_id: prompt.rp_id.map(str::to_owned),
-            user_name: prompt.user_name.or(prompt.user_display_name).map(str::to_owned),
+            user_name: prompt.user_name.map(str::to_owned),
+            user_display_name: prompt.user_display_name.map(str::to_owned),
             accounts: prompt.accounts,
+            named: accounts.to_vec(),
             verification: prompt.verification,
         }
     }
 
-    /// The prompt again, for another user interface. Where only a display name was known, it is the name.
+    /// The prompt again, for another user interface.
     pub fn as_prompt(&self) -> Prompt<'_> {
         Prompt {
             action: self.action,
             rp_id: self.rp_id.as_deref(),
             user_name: self.user_name.as_deref(),
-            user_display_name: None,
+            user_display_name: self.user_display_name.as_deref(),
             accounts: self.accounts,
             verification: self.verification,
         }

@@ -3,6 +3,7 @@
 `DOPPELKEY` is the path of the binary; the Rust test that runs this suite builds it and sets it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -42,6 +43,16 @@ class Authenticator:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read() or b"null")
+
+    @contextlib.contextmanager
+    def events(self, path):
+        """The data of the server-sent events of this route, from now on."""
+        request = urllib.request.Request(
+            self.ready["control"] + path, headers={"Authorization": f"Bearer {self.ready['token']}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as stream:
+            lines = (line.decode() for line in stream)
+            yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
 
     def stop(self):
         for device in self.attached:

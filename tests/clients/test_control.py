@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import urllib.error
 import urllib.request
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from fido2.cose import CoseKey, ES256
 from fido2.ctap import CtapError
-from fido2.ctap2 import Ctap2
+from fido2.ctap2 import Ctap2, LargeBlobs
 from fido2.ctap2.pin import ClientPin
 
 BASE = "/session/s1/webauthn/authenticator"
@@ -204,6 +205,82 @@ def test_devtools_override_bits_and_presence(driver):
     key.verify(assertion.auth_data + CLIENT_DATA_HASH, assertion.signature)
 
 
+def test_a_large_blob_is_injected_and_read_by_a_client_and_back(driver):
+    path, device = driver.add(extensions=["largeBlob"])
+    key = ec.generate_private_key(ec.SECP256R1())
+    driver("POST", f"{path}/credential", parameters(key, largeBlob=base64url(b"a certificate, say")))
+    assertion = Ctap2(device).get_assertion("example.com", CLIENT_DATA_HASH, extensions={"largeBlobKey": True})
+    blobs = LargeBlobs(Ctap2(device))
+    assert blobs.get_blob(assertion.large_blob_key) == b"a certificate, say"
+    (listed,) = driver("GET", f"{path}/credentials")
+    assert unbase64url(listed["largeBlob"]) == b"a certificate, say"
+    blobs.put_blob(assertion.large_blob_key, b"another")
+    (listed,) = driver("GET", f"{path}/credentials")
+    assert unbase64url(listed["largeBlob"]) == b"another"
+    driver("DELETE", f"{path}/credentials/{listed['credentialId']}")
+    assert blobs.read_blob_array() == []
+
+
+def test_a_large_blob_needs_a_resident_credential_a_place_and_room(driver):
+    key, blob = ec.generate_private_key(ec.SECP256R1()), base64url(b"blob")
+    without, _ = driver.add()
+    assert driver.refused("POST", f"{without}/credential", parameters(key, largeBlob=blob)) == "unsupported operation"
+    path, _ = driver.add(extensions=["largeBlob"])
+    other = parameters(key, largeBlob=blob, isResidentCredential=False)
+    assert driver.refused("POST", f"{path}/credential", other) == "unsupported operation"
+    large = parameters(key, largeBlob=base64url(os.urandom(4097)))
+    assert driver.refused("POST", f"{path}/credential", large) == "invalid argument"
+    assert driver("GET", f"{path}/credentials") == []
+
+
+def test_devtools_events_tell_what_happens_to_credentials(driver):
+    path, device = driver.add()
+    authenticator = path.rsplit("/", 1)[1]
+    with driver.authenticator.events("/session/s1/webauthn/events") as events:
+        made = make(device, rk=True)
+        identifier = made.auth_data.credential_data.credential_id
+        get(device)
+        driver("POST", f"{path}/credentials/{base64url(identifier)}/props", {"signCount": 90})
+        get(device)
+        driver("DELETE", f"{path}/credentials/{base64url(identifier)}")
+        told = [next(events) for _ in range(5)]
+    assert [event["method"].removeprefix("WebAuthn.") for event in told] == [
+        "credentialAdded",
+        "credentialAsserted",
+        "credentialUpdated",
+        "credentialAsserted",
+        "credentialDeleted",
+    ]
+    assert {event["params"]["authenticatorId"] for event in told} == {authenticator}
+    added, asserted, updated, again, deleted = (event["params"] for event in told)
+    assert base64.b64decode(added["credential"]["credentialId"]) == identifier
+    assert added["credential"]["rpId"] == "example.com" and added["credential"]["userName"] == "mona@example.com"
+    assert load_der_private_key(base64.b64decode(added["credential"]["privateKey"]), None)
+    counts = [event["credential"]["signCount"] for event in (added, asserted, updated, again)]
+    assert counts == [0, 1, 90, 91]
+    assert base64.b64decode(deleted["credentialId"]) == identifier
+
+
+def test_a_credential_without_a_counter_is_told_when_it_signs(driver):
+    path, device = driver.add(defaultBackupEligibility=True)
+    with driver.authenticator.events("/session/s1/webauthn/events") as events:
+        make(device, rk=True)
+        get(device)
+        added, asserted = next(events), next(events)
+    assert asserted["method"] == "WebAuthn.credentialAsserted"
+    assert added["params"]["credential"]["signCount"] == -1
+
+
+def test_a_credential_that_is_not_resident_is_listed_too(driver):
+    path, device = driver.add()
+    identifier = make(device).auth_data.credential_data.credential_id
+    (listed,) = driver("GET", f"{path}/credentials")
+    assert unbase64url(listed["credentialId"]) == identifier and listed["isResidentCredential"] is False
+    assert get(device, identifier)
+    with pytest.raises(CtapError):
+        get(device)
+
+
 def test_v1_moves_a_credential_from_one_device_to_another(authenticator, device):
     made = make(device, rk=True, uv=True)
     identifier = base64url(made.auth_data.credential_data.credential_id)
@@ -240,6 +317,26 @@ def test_v1_picks_the_account(authenticator, device):
     authenticator.control("POST", "/v1/devices/1/user/pick", {"account": 2})
     picked = Ctap2(device).get_assertion("example.com", CLIENT_DATA_HASH)
     assert picked.user["id"] == b"first"
+
+
+def test_v1_names_the_accounts_to_choose_from(start):
+    authenticator = start("--ephemeral", "--user", "auto")
+    client = Ctap2(authenticator.attach())
+    for name in ("first", "second"):
+        user = {"id": name.encode(), "name": name, "displayName": name.title()}
+        parameters, options = [{"type": "public-key", "alg": -7}], {"rk": True, "uv": True}
+        client.make_credential(CLIENT_DATA_HASH, {"id": "example.com"}, user, parameters, options=options)
+    with authenticator.events("/v1/events") as events:
+        first = client.get_assertion("example.com", CLIENT_DATA_HASH)
+        prompted = next(event for event in events if event["event"] == "prompted")
+    assert prompted["accounts"] == 2
+    assert prompted["account_names"] == [
+        {"user_name": "second", "user_display_name": "Second"},
+        {"user_name": "first", "user_display_name": "First"},
+    ]
+    # Nobody chose: the platform gets them all.
+    assert first.number_of_credentials == 2 and first.user["id"] == b"second"
+    assert client.get_next_assertion().user["id"] == b"first"
 
 
 def test_v1_makes_a_device_another_persona(authenticator):

@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 
 use crate::configuration::Configuration;
+use crate::credential::User;
 #[cfg(feature = "credential-management")]
 use crate::ctap2::Enumeration;
 #[cfg(feature = "large-blobs")]
@@ -156,6 +157,21 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// What the user is being asked, while that is so.
     pub fn prompt(&self) -> Option<Prompt<'_>> {
         self.waiting.as_ref().map(|(pending, _)| pending.prompt())
+    }
+
+    /// Calls `each` with the accounts that the prompt offers to choose from, the newest first, for a user interface
+    /// that can name them. Not at all where there is no choice, and no further than the store can be read.
+    ///
+    /// [`Answer::Approve`]'s `account` counts in this order.
+    pub fn offered_accounts(&mut self, mut each: impl FnMut(&User)) {
+        let Some((Pending::GetAssertion(ready), _)) = &self.waiting else { return };
+        let (rp_id_hash, count, uv) = ready.offered();
+        let mut before = u64::MAX;
+        for _ in 0..count {
+            let Ok(Some(credential)) = self.discover(&rp_id_hash, before, uv) else { return };
+            before = credential.order;
+            each(&credential.user);
+        }
     }
 
     /// What this authenticator is.

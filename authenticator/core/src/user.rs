@@ -12,6 +12,7 @@ pub struct Prompt<'a> {
     /// The account's display name (`user.displayName`), where it is known.
     pub user_display_name: Option<&'a str>,
     /// For [`Action::UseCredential`]: how many accounts the user may choose from; 0 or 1 where there is no choice.
+    /// [`Authenticator::offered_accounts`](crate::Authenticator::offered_accounts) names them.
     pub accounts: u32,
     /// Whether built-in user verification (a fingerprint, say) is asked for and not only presence.
     pub verification: bool,

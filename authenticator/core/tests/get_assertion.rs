@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use ciborium::Value;
 use doppelkey_core::testing::{APPROVES, Does, SeededRng, World};
-use doppelkey_core::{Action, Answer, Configuration, CredentialStore as _, OptionId, Status};
+use doppelkey_core::{
+    Action, Answer, Authenticator, Configuration, CredentialStore as _, Input, MemoryStore, Message,
+    OptionId, Output, Status,
+};
 use wire::ceremony::{Get, Make, descriptors, next};
 use wire::{bytes, get, get_named, named, raw, status};
 
@@ -211,6 +214,35 @@ fn section_6_3_gives_the_accounts_newest_first() {
     assert_eq!(get(&second.response, 5), None);
     assert!(next(&mut world).unwrap().verifies(&made[0]));
     assert_eq!(next(&mut world), status(Status::NotAllowed));
+}
+
+#[test]
+fn section_6_2_2_step_11_the_accounts_that_a_user_can_choose_from_have_names() {
+    let mut world = world();
+    for user in ["alice", "bob", "carol"] {
+        Make::new(user).send(&mut world).unwrap();
+    }
+    let offered = |authenticator: &mut Authenticator<MemoryStore, SeededRng>| {
+        let mut names = Vec::new();
+        authenticator
+            .offered_accounts(|user| names.push(user.name.as_deref().unwrap_or_default().to_owned()));
+        names
+    };
+    let (now, mut response) = (world.now, Message::new());
+    let request = wire::encode(0x02, &wire::map(Get::new().0));
+    let authenticator = world.authenticator();
+    assert!(offered(authenticator).is_empty(), "nobody is asked");
+    assert!(matches!(
+        authenticator.handle(now, Input::Cbor(&request), &mut response),
+        Output::AskUser { .. }
+    ));
+    assert_eq!(offered(authenticator), ["carol", "bob", "alice"]);
+    let answer = Input::Answer(Answer::Approve { verified: true, account: Some(2) });
+    assert_eq!(authenticator.handle(now, answer, &mut response), Output::Respond);
+    assert!(offered(authenticator).is_empty());
+    assert_eq!(response[0], 0);
+    let chosen: Value = ciborium::from_reader(&response[1..]).unwrap();
+    assert_eq!(get_named(get(&chosen, 4).unwrap(), "id"), Some(&bytes("alice")));
 }
 
 #[test]

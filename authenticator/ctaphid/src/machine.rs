@@ -287,13 +287,17 @@ impl Ctaphid {
         }
     }
 
-    /// CTAPHID_INIT (§11.2.9.1.3): always served, whatever else is going on.
+    /// CTAPHID_INIT (§11.2.9.1.3): served whatever else is going on, but for the lock of another channel
+    /// (§11.2.9.2.2), which keeps out every message that is not to the broadcast channel.
     fn initialize(&mut self, channel: u32, length: usize, payload: &[u8]) -> Option<Event> {
         if channel != BROADCAST && !self.exists(channel) {
             return self.fail(channel, ErrorCode::InvalidChannel);
         }
         if length != NONCE {
             return self.fail(channel, ErrorCode::InvalidLength);
+        }
+        if channel != BROADCAST && self.lock.is_some_and(|lock| lock.channel != channel) {
+            return self.fail(channel, ErrorCode::ChannelBusy);
         }
         let (allocated, event) = if channel == BROADCAST {
             // 0 and the broadcast channel are never given out; after 2^32 - 2 clients the first is long gone.

@@ -114,6 +114,10 @@ fn messages_of_every_size_come_back() {
         assert_eq!(world.send(channel, PING, &payload), None);
         assert_eq!(world.packets(), message(channel, PING, &payload), "{length} bytes");
     }
+    let (first, second, third) = (world.open(), world.open(), world.open());
+    assert!(first != second && second != third && first != third);
+    assert_eq!(world.send(third, PING, &[0; 1024]), None);
+    assert_eq!(world.packets(), message(third, PING, &[0; 1024]));
 }
 
 #[test]
@@ -355,6 +359,8 @@ fn cancel_is_for_a_pending_cbor_request_of_its_own_channel_and_never_answered() 
     // The response is still due.
     assert!(world.hid.respond(transaction, &[0x2d]));
     assert_eq!(world.reply(), (first, CBOR, [0x2d].to_vec()));
+    assert_eq!(world.send(first, CANCEL, &[]), None);
+    assert!(world.packets().is_empty(), "there is nothing any more");
     let Some(Event::Msg(_)) = world.send(first, MSG, &[0; 7]) else { panic!() };
     assert_eq!(world.send(first, CANCEL, &[]), None, "U2F has no cancel");
 }
@@ -390,12 +396,16 @@ fn a_lock_keeps_others_out_until_it_ends() {
     world.send(first, PING, &[]);
     assert_eq!(world.reply().1, PING, "its owner goes on");
     world.open();
+    world.send(second, INIT, &[0; 8]);
+    assert_eq!(world.error(), (second, 0x06), "and nobody resynchronises");
     // Resynchronising keeps it; zero seconds end it; so does time, and so does the owner's going.
     world.send(first, INIT, &[0; 8]);
     world.reply();
     assert!(is_busy(&mut world));
     assert_eq!(lock(&mut world, first, 0), LOCK);
     assert!(!is_busy(&mut world));
+    world.send(second, INIT, &[0; 8]);
+    assert_eq!(world.reply().2[8..12], second.to_be_bytes());
     lock(&mut world, first, 2);
     world.now += Duration::from_millis(1_999);
     assert!(is_busy(&mut world));

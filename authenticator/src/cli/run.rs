@@ -193,6 +193,7 @@ impl Arguments {
             store,
             user: self.user(),
             persona: persona.map_or_else(|| "doppelkey".into(), |persona| persona.name.clone()),
+            on_assertion: None,
         };
         Ok((setup, service))
     }

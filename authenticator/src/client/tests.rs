@@ -6,7 +6,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use doppelkey_core::{Answer, Configuration, OptionId};
+use doppelkey_core::{Answer, Configuration, OptionId, Prompt, User};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::device::Device;
-use crate::user_interface::{Auto, Deny, External, UserInterface};
+use crate::user_interface::{Auto, Deny, External, Reply, UserInterface};
 
 const ORIGIN: &str = "https://login.example.com";
 
@@ -248,7 +248,7 @@ fn the_user_chooses_between_accounts() {
 struct ShowsNoAccounts;
 
 impl UserInterface for ShowsNoAccounts {
-    fn show(&mut self, _: &doppelkey_core::Prompt<'_>, reply: crate::user_interface::Reply) {
+    fn show(&mut self, _: &Prompt<'_>, _: &[User], reply: Reply) {
         reply.answer(Answer::Approve { verified: true, account: None });
     }
 
@@ -316,7 +316,7 @@ fn built_in_verification_that_fails_too_often_is_blocked() {
 struct WrongFinger;
 
 impl UserInterface for WrongFinger {
-    fn show(&mut self, prompt: &doppelkey_core::Prompt<'_>, reply: crate::user_interface::Reply) {
+    fn show(&mut self, prompt: &Prompt<'_>, _: &[User], reply: Reply) {
         reply.answer(if prompt.verification { Answer::NotVerified } else { Answer::Deny });
     }
 

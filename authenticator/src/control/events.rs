@@ -1,4 +1,5 @@
-//! What happens in the devices, for whoever listens: no secrets, no messages, nobody's name.
+//! What happens in the devices, for whoever listens: no secrets, no messages, and no names but those that a prompt
+//! shows its user.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::fleet::Fleet;
+use super::user::ControlledUser;
+use super::v1::described_prompt;
 use crate::device::{Clock, Device, Observation, PacketSeen};
 
 /// The events of a fleet. Clones are the same.
@@ -41,12 +44,20 @@ impl Events {
     }
 
     /// Tells what happens in this device from now on.
-    pub(super) fn watch(&self, number: u32, device: &Device) {
+    pub(super) fn watch(&self, number: u32, device: &Device, user: &ControlledUser) {
         // Weak, or a device and the fleet's events would hold each other.
         let events: Weak<Shared> = Arc::downgrade(&self.shared);
-        let packets = events.clone();
+        let (packets, prompts) = (events.clone(), events.clone());
+        user.watch(move |prompt| {
+            if let Some(shared) = prompts.upgrade() {
+                shared.tell(number, || ("prompted", described_prompt(prompt)));
+            }
+        });
         device.observe(move |observation| {
-            if let Some(shared) = events.upgrade() {
+            // What the user sees of a prompt is told instead.
+            if *observation != Observation::Prompted
+                && let Some(shared) = events.upgrade()
+            {
                 shared.tell(number, || described(observation));
             }
         });

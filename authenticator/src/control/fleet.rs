@@ -7,6 +7,7 @@ use doppelkey_core::{Authenticator, Configuration, Faults, OptionId, StoreError}
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
+use super::asserting::{Asserting, OnAssertion};
 use super::events::Events;
 use super::reply::Failure;
 use super::user::ControlledUser;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub user: ControlledUser,
     /// The persona's name, to be shown.
     pub persona: String,
+    /// Who is told which credential signs, if anybody.
+    pub on_assertion: Option<OnAssertion>,
 }
 
 /// One device of a fleet.
@@ -83,19 +86,23 @@ impl Fleet {
     /// # Panics
     /// If the operating system gives no thread.
     pub fn add(&self, setup: Setup) -> Arc<Member> {
-        let Setup { configuration, store, user, persona } = setup;
+        let Setup { configuration, store, user, persona, on_assertion } = setup;
         let model = Arc::new(Mutex::new(Model { configuration, persona }));
         let (engine_store, engine_model) = (store.clone(), model.clone());
         let power_up = move || -> Box<dyn Engine> {
             let configuration = lock(&engine_model).configuration.clone();
-            Box::new(Authenticator::new(engine_store.clone(), UnwrapErr(SysRng), configuration))
+            let engine = Authenticator::new(engine_store.clone(), UnwrapErr(SysRng), configuration);
+            match &on_assertion {
+                Some(told) => Box::new(Asserting::new(Box::new(engine), told.clone())),
+                None => Box::new(engine),
+            }
         };
         let device = Device::new(self.shared.clock.clone(), Box::new(user.clone()), power_up);
         let busid = self.shared.usbip.as_ref().map(|server| server.plug(device.clone()));
         let mut members = lock(&self.shared.members);
         members.last_number += 1;
         let number = members.last_number;
-        self.shared.events.watch(number, &device);
+        self.shared.events.watch(number, &device, &user);
         let plug = Mutex::new(Plug { powered: true, busid });
         let fleet = self.shared.clone();
         let unplug_when_prompted = AtomicBool::new(false);

@@ -5,6 +5,7 @@
 //! `/v1` (`v1/`) for what neither has.
 
 mod access;
+mod asserting;
 mod button;
 mod events;
 mod fleet;
@@ -26,6 +27,7 @@ use tokio::sync::oneshot;
 use self::reply::Failure;
 
 pub use access::Token;
+pub use asserting::OnAssertion;
 pub use fleet::{Fleet, Member, Model, Setup, without_sensor};
 pub use user::{ControlledUser, Deed, Done, Habits, Manner};
 

@@ -24,6 +24,7 @@ fn setup() -> Setup {
         store: SharedStore::new(MemoryStore::new()),
         user: ControlledUser::new(Habits::default(), None),
         persona: "doppelkey".into(),
+        on_assertion: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use doppelkey_core::{Action, Answer, Prompt};
+use doppelkey_core::{Action, Answer, Prompt, User};
 use serde::{Deserialize, Serialize};
 
 use crate::user_interface::{Reply, ShownPrompt, UserInterface};
@@ -81,6 +81,9 @@ pub enum Done {
     Kept(usize),
 }
 
+/// Told of every prompt.
+type Watcher = Arc<dyn Fn(&ShownPrompt) + Send + Sync>;
+
 struct State {
     habits: Habits,
     /// Counts the touches; `Some` while a finger is on the sensor.
@@ -89,6 +92,7 @@ struct State {
     kept: VecDeque<Deed>,
     prompts: u64,
     shown: Option<(ShownPrompt, Reply)>,
+    watcher: Option<Watcher>,
     /// Whoever the program was started with.
     person: Option<Box<dyn UserInterface>>,
 }
@@ -96,9 +100,14 @@ struct State {
 impl ControlledUser {
     /// A user of these habits; `person` is asked where the manner is [`Manner::Ask`].
     pub fn new(habits: Habits, person: Option<Box<dyn UserInterface>>) -> Self {
-        let (kept, shown) = (VecDeque::new(), None);
-        let state = State { habits, held: None, touches: 0, kept, prompts: 0, shown, person };
+        let (kept, shown, watcher) = (VecDeque::new(), None, None);
+        let state = State { habits, held: None, touches: 0, kept, prompts: 0, shown, watcher, person };
         ControlledUser { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Has this function told of every prompt from now on, before it is answered; the one before is told no more.
+    pub(super) fn watch(&self, watcher: impl Fn(&ShownPrompt) + Send + Sync + 'static) {
+        self.lock().watcher = Some(Arc::new(watcher));
     }
 
     /// How the user is.
@@ -190,7 +199,7 @@ impl ControlledUser {
             Manner::Deny => Deed::Deny,
             Manner::Ask => {
                 if let Some(person) = &mut state.person {
-                    person.show(&prompt.as_prompt(), reply);
+                    person.show(&prompt.as_prompt(), &prompt.named, reply);
                 }
                 return;
             }
@@ -232,12 +241,16 @@ impl ControlledUser {
 }
 
 impl UserInterface for ControlledUser {
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
+    fn show(&mut self, prompt: &Prompt<'_>, accounts: &[User], reply: Reply) {
         let mut state = self.lock();
         state.prompts += 1;
-        let shown = ShownPrompt::new(state.prompts, prompt);
-        state.shown = Some((shown, reply));
+        let shown = ShownPrompt::new(state.prompts, prompt, accounts);
+        let watcher = state.watcher.clone();
+        state.shown = Some((shown.clone(), reply));
         drop(state);
+        if let Some(watcher) = watcher {
+            watcher(&shown);
+        }
         self.react();
     }
 
@@ -290,7 +303,7 @@ mod tests {
         let prompt =
             Prompt { action, rp_id: None, user_name: None, user_display_name: None, accounts, verification };
         let given = answers.clone();
-        user.show(&prompt, Reply::new(move |answer| given.lock().unwrap().push(answer)));
+        user.show(&prompt, &[], Reply::new(move |answer| given.lock().unwrap().push(answer)));
         answers
     }
 
@@ -371,7 +384,7 @@ mod tests {
             accounts: 0,
             verification: false,
         };
-        user.show(&prompt, Reply::new(move |answer| sender.send(answer).unwrap()));
+        user.show(&prompt, &[], Reply::new(move |answer| sender.send(answer).unwrap()));
         assert_eq!(receiver.recv(), Ok(APPROVED));
         assert_eq!(*late.lock().unwrap(), []);
     }

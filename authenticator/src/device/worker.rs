@@ -419,6 +419,16 @@ impl Shared {
         taker: Option<u64>,
     ) -> MutexGuard<'a, State> {
         let Brain { engine, user, .. } = brain;
+        // Not under the lock: it may take reads of the store.
+        let accounts = match engine.prompt() {
+            Some(prompt) if prompt.accounts > 1 => {
+                drop(state);
+                let accounts = engine.offered_accounts(NAMED_ACCOUNTS);
+                state = self.lock();
+                accounts
+            }
+            _ => Vec::new(),
+        };
         let Some(prompt) = engine.prompt() else {
             debug_assert!(false, "whoever asks says what");
             state.hid.refuse(asking.transaction, ErrorCode::Other);
@@ -433,6 +443,7 @@ impl Shared {
         let this = self.this.clone();
         user.show(
             &prompt,
+            &accounts,
             Reply::new(move |answer| {
                 if let Some(shared) = this.upgrade() {
                     shared.answer(number, answer);
@@ -672,3 +683,6 @@ const CHANNELS_MAX: usize = 256;
 const REPLIES_ABOVE: usize = 8;
 /// The timer never wakes more often, whatever is due.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// So many accounts are named to the user; more than that nobody reads.
+const NAMED_ACCOUNTS: usize = 20;

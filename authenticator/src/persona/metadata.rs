@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::Persona;
 use super::profile::{Format, uuid};
 
+#[cfg(test)]
+mod tests;
+
 /// The metadata statement that goes with this persona: a relying party that trusts it accepts its attestation.
 pub fn metadata_statement(persona: &Persona) -> Value {
     let Persona { configuration, profile, .. } = persona;
@@ -29,7 +32,7 @@ pub fn metadata_statement(persona: &Persona) -> Value {
         "authenticatorVersion": configuration.firmware_version.unwrap_or(1),
         "protocolFamily": if is_u2f { "u2f" } else { "fido2" },
         "schema": 3,
-        "upv": [{ "major": 1, "minor": if is_u2f { 2 } else { 0 } }],
+        "upv": versions(configuration),
         "authenticationAlgorithms":
             Vec::from_iter(configuration.algorithms.iter().filter_map(|algorithm| registry_name(algorithm.cose()))),
         "publicKeyAlgAndEncodings": ["cose"],
@@ -43,6 +46,16 @@ pub fn metadata_statement(persona: &Persona) -> Value {
         "attestationRootCertificates": roots,
         "authenticatorGetInfo": get_info(configuration),
     })
+}
+
+/// The versions of its protocol: of U2F 1.2, of CTAP those whose minor version is in a name.
+fn versions(configuration: &Configuration) -> Value {
+    let spoken = [(Version::Fido2_0, 0), (Version::Fido2_1, 1), (Version::Fido2_3, 3)];
+    let minors = Vec::from_iter(
+        spoken.iter().filter(|(version, _)| configuration.speaks(*version)).map(|(_, minor)| *minor),
+    );
+    let minors = if minors.is_empty() { vec![2] } else { minors };
+    minors.iter().map(|minor| json!({ "major": 1, "minor": minor })).collect()
 }
 
 fn verification(configuration: &Configuration) -> Value {

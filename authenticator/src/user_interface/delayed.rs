@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use doppelkey_core::Prompt;
+use doppelkey_core::{Prompt, User};
 
 use super::{Reply, ShownPrompt, UserInterface};
 
@@ -39,8 +39,8 @@ impl Delayed {
 }
 
 impl UserInterface for Delayed {
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
-        self.tell(Event::Show(ShownPrompt::new(0, prompt), reply));
+    fn show(&mut self, prompt: &Prompt<'_>, accounts: &[User], reply: Reply) {
+        self.tell(Event::Show(ShownPrompt::new(0, prompt, accounts), reply));
     }
 
     fn clear(&mut self) {
@@ -68,7 +68,7 @@ fn wait(events: &Receiver<Event>, delay: Duration, mut user: Box<dyn UserInterfa
             Ok(Event::Wink) => user.wink(),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some((prompt, reply)) = pending.take() {
-                    user.show(&prompt.as_prompt(), reply);
+                    user.show(&prompt.as_prompt(), &prompt.named, reply);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use doppelkey_core::{Answer, Prompt};
+use doppelkey_core::{Answer, Prompt, User};
 
 use super::{Reply, ShownPrompt, UserInterface};
 
@@ -54,10 +54,10 @@ impl External {
 }
 
 impl UserInterface for External {
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
+    fn show(&mut self, prompt: &Prompt<'_>, accounts: &[User], reply: Reply) {
         let mut prompts = self.lock();
         prompts.count += 1;
-        let shown = ShownPrompt::new(prompts.count, prompt);
+        let shown = ShownPrompt::new(prompts.count, prompt, accounts);
         prompts.shown = Some((shown, reply));
         self.shared.1.notify_all();
     }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, Write as _};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
 
-use doppelkey_core::{Action, Answer, Prompt};
+use doppelkey_core::{Action, Answer, Prompt, User};
 
 use super::{Reply, UserInterface};
 
@@ -17,7 +17,7 @@ pub struct Ask {
 }
 
 impl UserInterface for Ask {
-    fn show(&mut self, prompt: &Prompt<'_>, reply: Reply) {
+    fn show(&mut self, prompt: &Prompt<'_>, accounts: &[User], reply: Reply) {
         start_reading();
         self.clear();
         let mut terminal = lock();
@@ -30,7 +30,7 @@ impl UserInterface for Ask {
         let number = terminal.count;
         let question = Question {
             number,
-            text: question(prompt),
+            text: question(prompt, accounts),
             action: prompt.action,
             accounts: prompt.accounts,
             verification: prompt.verification,
@@ -132,8 +132,8 @@ fn read_answers() {
     }
 }
 
-/// What is asked, in one line.
-pub(super) fn question(prompt: &Prompt<'_>) -> String {
+/// What is asked: in one line, or with a line for each account to choose from.
+pub(super) fn question(prompt: &Prompt<'_>, accounts: &[User]) -> String {
     let site = prompt.rp_id.map_or_else(|| "this site".into(), visible);
     let account = match prompt.user_name.or(prompt.user_display_name) {
         Some(name) => format!(" as {}", visible(name)),
@@ -143,8 +143,9 @@ pub(super) fn question(prompt: &Prompt<'_>) -> String {
         Action::CreateCredential => format!("Create a passkey for {site}{account}?"),
         Action::UseCredential if prompt.accounts > 1 => {
             format!(
-                "Sign in to {site}? It has {} accounts here: say which, 1 is the newest.",
-                prompt.accounts
+                "Sign in to {site}? It has {} accounts here:{}",
+                prompt.accounts,
+                listed(prompt, accounts)
             )
         }
         Action::UseCredential => format!("Sign in to {site}{account}?"),
@@ -157,11 +158,41 @@ pub(super) fn question(prompt: &Prompt<'_>) -> String {
         _ => "Go on?".into(),
     };
     let choices = match (prompt.action, prompt.verification) {
-        (Action::UseCredential, _) if prompt.accounts > 1 => "[1/2/…/n]",
+        (Action::UseCredential, true) if prompt.accounts > 1 => {
+            "Which? [a number, y to let the site choose, n, w for a wrong finger]"
+        }
+        (Action::UseCredential, false) if prompt.accounts > 1 => {
+            "Which? [a number, y to let the site choose, n]"
+        }
         (_, true) => "[y/n, w for a wrong finger]",
         (_, false) => "[y/n]",
     };
-    format!("{what} {choices}")
+    match what.ends_with('\n') {
+        true => format!("{what}{choices}"),
+        false => format!("{what} {choices}"),
+    }
+}
+
+/// A line for each account that has a name, and how many more there are; then room for the question.
+fn listed(prompt: &Prompt<'_>, accounts: &[User]) -> String {
+    let mut text = String::from("\n");
+    for (number, account) in (1..).zip(accounts) {
+        let name = match (account.name.as_deref(), account.display_name.as_deref()) {
+            (Some(name), Some(display)) if name != display => {
+                format!("{} ({})", visible(name), visible(display))
+            }
+            (Some(name), _) | (None, Some(name)) => visible(name),
+            (None, None) => "without a name".into(),
+        };
+        let newest = if number == 1 { ", the newest" } else { "" };
+        text.push_str(&format!("  {number}  {name}{newest}\n"));
+    }
+    let named = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
+    match prompt.accounts.saturating_sub(named) {
+        0 => {}
+        more => text.push_str(&format!("  and {more} older ones, to {}\n", prompt.accounts)),
+    }
+    text
 }
 
 /// What a line typed means; `None` if it means nothing here.

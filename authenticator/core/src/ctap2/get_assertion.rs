@@ -80,6 +80,16 @@ impl Ready {
         }
     }
 
+    /// The RP, how many of its accounts are offered to choose from (0 where there is no choice), and whether those that
+    /// only a verified user may learn of are among them.
+    pub(crate) fn offered(&self) -> ([u8; 32], u32, bool) {
+        let count = match self.candidates {
+            Candidates::Discovered(count) if count > 1 => count,
+            _ => 0,
+        };
+        (self.ceremony.rp_id_hash, count, self.ceremony.verification.uv())
+    }
+
     /// The status for a user who did not agree.
     pub(crate) fn unanswered(&self, why: Status) -> Status {
         self.ceremony.verification.unanswered(why)

@@ -22,6 +22,8 @@ mod faults;
 mod persona;
 mod user;
 
+pub(super) use user::described as described_prompt;
+
 use axum::Router;
 
 use super::fleet::Fleet;

@@ -49,6 +49,7 @@ async fn add(State(fleet): State<Fleet>, Body(new): Body<New>) -> Answered {
             store: SharedStore::new(MemoryStore::new()),
             user: ControlledUser::new(new.user, None),
             persona: model.persona,
+            on_assertion: None,
         });
         Ok(Json(json!({ "number": member.number(), "busid": member.busid() })))
     })

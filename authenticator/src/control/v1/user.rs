@@ -109,13 +109,18 @@ fn deed_from(name: &str, body: &Map<String, Value>) -> Result<Deed, Failure> {
     })
 }
 
-pub(super) fn described(prompt: &ShownPrompt) -> Value {
+pub(in crate::control) fn described(prompt: &ShownPrompt) -> Value {
     json!({
         "number": prompt.number,
         "action": action(prompt.action),
         "rp_id": prompt.rp_id,
         "user_name": prompt.user_name,
+        "user_display_name": prompt.user_display_name,
         "accounts": prompt.accounts,
+        "account_names": prompt.named.iter().map(|account| json!({
+            "user_name": account.name.as_deref(),
+            "user_display_name": account.display_name.as_deref(),
+        })).collect::<Vec<_>>(),
         "verification": prompt.verification,
     })
 }

@@ -1,15 +1,19 @@
 //! Sessions and authenticators.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use doppelkey_core::{Extension, Fault, MemoryStore};
+use doppelkey_core::{Credential, Extension, Fault, MemoryStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::events::{Teller, Told};
 use super::options::Options;
 use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
 use crate::control::access::Token;
+use crate::control::asserting::OnAssertion;
 use crate::control::fleet::Setup;
 use crate::control::user::{ControlledUser, Manner};
 use crate::device::SharedStore;
@@ -48,16 +52,34 @@ pub(super) async fn add(State(driver): State<WebDriver>, Path(session): Path<Str
     let options: Options = parse(&body)?;
     let configuration = options.configuration()?;
     let hmac_secret = configuration.extensions.contains(&Extension::HmacSecret);
+    let large_blobs = configuration.extensions.contains(&Extension::LargeBlobKey);
+    let id = identifier()?;
+    let teller = Teller::new(driver.events.clone(), session.clone(), id.clone());
+    let store = SharedStore::new(Told::new(MemoryStore::new(), teller.clone()));
     let member = driver.fleet.add(Setup {
         configuration,
-        store: SharedStore::new(MemoryStore::new()),
+        store: store.clone(),
         user: ControlledUser::new(options.habits(), None),
         persona: "webdriver".into(),
+        on_assertion: Some(telling_assertions(store, teller.clone())),
     });
-    let id = identifier()?;
     let resident_keys = options.has_resident_key;
-    driver.lock().insert(id.clone(), Virtual { session, member, resident_keys, hmac_secret });
+    let authenticator = Virtual { session, member, resident_keys, hmac_secret, large_blobs, teller };
+    driver.lock().insert(id.clone(), authenticator);
     Ok(Success(Value::String(id)))
+}
+
+/// Tells each assertion, with the counter that it gave.
+fn telling_assertions(store: SharedStore, teller: Teller) -> OnAssertion {
+    Arc::new(move |id| {
+        let mut store = store.lock();
+        let (found, count) = (store.get(id), store.last_sign_count(id));
+        drop(store);
+        if let Ok(Some(credential)) = found {
+            let sign_count = count.ok().flatten().or(credential.sign_count);
+            teller.asserted(&Credential { sign_count, ..credential });
+        }
+    })
 }
 
 /// Remove Virtual Authenticator (§11.3.2).

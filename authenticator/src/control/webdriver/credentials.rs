@@ -2,13 +2,16 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use doppelkey_core::{CredRandom, Credential, User};
+use doppelkey_core::{CredRandom, Credential, CredentialStore, LARGE_BLOBS_MAX, Slot, User};
+use getrandom::SysRng;
+use rand_core::{Rng as _, UnwrapErr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
 use crate::control::v1::credentials::all;
+use crate::large_blobs::LargeBlobs;
 use crate::vault::exchange::{
     base64url, from_base64url, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash,
 };
@@ -47,8 +50,38 @@ pub(super) async fn add(
     let authenticator = driver.find(&session, &id)?;
     let parameters: Parameters = parse(&body)?;
     let credential = parameters.credential(&authenticator)?;
-    authenticator.member.store().lock().put(&credential, None)?;
+    let blob = parameters.large_blob(&authenticator)?;
+    let mut store = authenticator.member.store().lock();
+    if let (Some(blob), Some(key)) = (blob, &credential.large_blob_key) {
+        let mut blobs = large_blobs(&mut *store)?;
+        blobs.put(key, &blob, &mut UnwrapErr(SysRng));
+        keep(&mut *store, &blobs)?;
+    }
+    store.put(&credential, None)?;
     Ok(Success(Value::Null))
+}
+
+/// The large-blob array of this store.
+fn large_blobs(store: &mut dyn CredentialStore) -> Result<LargeBlobs, Error> {
+    let mut array = [0; LARGE_BLOBS_MAX];
+    let length = store.read(Slot::LargeBlobs, &mut array)?.unwrap_or(0);
+    Ok(LargeBlobs::parse(&array[..length]))
+}
+
+fn keep(store: &mut dyn CredentialStore, blobs: &LargeBlobs) -> Result<(), Error> {
+    let array = blobs.encode();
+    if array.len() > LARGE_BLOBS_MAX {
+        let message = format!("largeBlob does not fit: all of them have {LARGE_BLOBS_MAX} bytes, packed");
+        return Err(Error::invalid(message));
+    }
+    Ok(store.write(Slot::LargeBlobs, &array)?)
+}
+
+/// Forgets the blob of a credential that goes.
+fn forget_blob(store: &mut dyn CredentialStore, credential: &Credential) -> Result<(), Error> {
+    let Some(key) = &credential.large_blob_key else { return Ok(()) };
+    let mut blobs = large_blobs(store)?;
+    if blobs.remove(key) { keep(store, &blobs) } else { Ok(()) }
 }
 
 impl Parameters {
@@ -57,10 +90,6 @@ impl Parameters {
         let bytes = |member: &str, text: &str| from_base64url(text).ok_or_else(|| wrong(member));
         if self.is_resident_credential && !authenticator.resident_keys {
             return Err(Error::invalid("this authenticator has no resident keys"));
-        }
-        if self.large_blob.is_some() {
-            let message = "a large blob is written through the large-blob array, not injected";
-            return Err(Error::new(ErrorCode::UnsupportedOperation, message));
         }
         let user_id = match &self.user_handle {
             Some(handle) => bytes("userHandle", handle)?,
@@ -79,6 +108,14 @@ impl Parameters {
                 getrandom::fill(&mut random.with_uv).and_then(|()| getrandom::fill(&mut random.without_uv));
             filled.ok().map(|()| random)
         };
+        let large_blob_key = match self.is_resident_credential && authenticator.large_blobs {
+            true => {
+                let mut key = [0; 32];
+                UnwrapErr(SysRng).fill_bytes(&mut key);
+                Some(key)
+            }
+            false => None,
+        };
         Ok(Credential {
             id: heapless::Vec::from_slice(&bytes("credentialId", &self.credential_id)?)
                 .ok()
@@ -94,6 +131,7 @@ impl Parameters {
             backup_eligible: self.backup_eligibility.unwrap_or(model.backup_eligible),
             backup_state: self.backup_state.unwrap_or(model.backup_state),
             cred_random: authenticator.hmac_secret.then(random).flatten(),
+            large_blob_key,
             hidden: !self.is_resident_credential,
             ..Credential::new(
                 rp_id_hash(&self.rp_id),
@@ -101,6 +139,18 @@ impl Parameters {
                     .ok_or_else(|| wrong("privateKey"))?,
             )
         })
+    }
+}
+
+impl Parameters {
+    /// The large blob, where the authenticator has a place for it.
+    fn large_blob(&self, authenticator: &Virtual) -> Result<Option<Vec<u8>>, Error> {
+        let Some(blob) = &self.large_blob else { return Ok(None) };
+        if !authenticator.large_blobs || !self.is_resident_credential {
+            let message = "a large blob needs a resident credential and an authenticator with largeBlob";
+            return Err(Error::new(ErrorCode::UnsupportedOperation, message));
+        }
+        from_base64url(blob).map(Some).ok_or_else(|| Error::invalid("largeBlob is not what it must be"))
     }
 }
 
@@ -122,9 +172,14 @@ pub(super) async fn list(
 ) -> Answer {
     let authenticator = driver.find(&session, &id)?;
     let mut listed = Vec::new();
+    let blobs = large_blobs(&mut *authenticator.member.store().lock())?;
     for credential in all(&authenticator.member)? {
         let count = authenticator.member.store().lock().last_sign_count(&credential.id)?;
-        listed.push(described(&credential, count)?);
+        let mut described = described(&credential, count)?;
+        if let Some(blob) = credential.large_blob_key.as_ref().and_then(|key| blobs.get(key)) {
+            described["largeBlob"] = base64url(&blob).into();
+        }
+        listed.push(described);
     }
     Ok(Success(Value::Array(listed)))
 }
@@ -162,7 +217,9 @@ pub(super) async fn remove(
 ) -> Answer {
     let authenticator = driver.find(&session, &id)?;
     let credential = find(&authenticator, &credential)?;
-    authenticator.member.store().lock().remove(&credential.id)?;
+    let mut store = authenticator.member.store().lock();
+    store.remove(&credential.id)?;
+    forget_blob(&mut *store, &credential)?;
     Ok(Success(Value::Null))
 }
 
@@ -173,7 +230,9 @@ pub(super) async fn remove_all(
 ) -> Answer {
     let authenticator = driver.find(&session, &id)?;
     for credential in all(&authenticator.member)? {
-        authenticator.member.store().lock().remove(&credential.id)?;
+        let mut store = authenticator.member.store().lock();
+        store.remove(&credential.id)?;
+        forget_blob(&mut *store, &credential)?;
     }
     Ok(Success(Value::Null))
 }
@@ -209,9 +268,11 @@ pub(super) async fn set_properties(
         credential.sign_count = counter(count)?;
     }
     let mut store = authenticator.member.store().lock();
-    // Anew, as the counter may go back.
-    store.remove(&credential.id)?;
-    store.put(&credential, None)?;
+    authenticator.teller.in_place(|| {
+        // Anew, as the counter may go back.
+        store.remove(&credential.id)?;
+        store.put(&credential, None)
+    })?;
     Ok(Success(Value::Null))
 }
 

@@ -10,10 +10,12 @@
 //! | `POST /AID/presence`, `POST /AID/overrides` | DevTools: automaticPresenceSimulation; isBogusSignature, isBadUV, isBadUP |
 //!
 //! `POST /session` and `DELETE /session/SID` frame them. Any other session id names a group of authenticators too, so
-//! that a test that only has this port need not make one. The DevTools domain's events are those of `/v1/events`.
+//! that a test that only has this port need not make one. `GET /session/SID/webauthn/events` streams the DevTools
+//! domain's events: `credentialAdded`, `credentialUpdated`, `credentialDeleted`, `credentialAsserted`.
 
 mod authenticators;
 mod credentials;
+mod events;
 mod options;
 mod response;
 
@@ -24,6 +26,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use super::fleet::{Fleet, Member};
+use events::{Events, Teller};
 use response::{Error, ErrorCode};
 
 /// What the routes share.
@@ -31,6 +34,7 @@ use response::{Error, ErrorCode};
 struct WebDriver {
     fleet: Fleet,
     authenticators: Arc<Mutex<BTreeMap<String, Virtual>>>,
+    events: Events,
 }
 
 /// One virtual authenticator.
@@ -41,6 +45,9 @@ struct Virtual {
     resident_keys: bool,
     /// Whether injected credentials get secrets for hmac-secret.
     hmac_secret: bool,
+    /// Whether they get keys for a large blob.
+    large_blobs: bool,
+    teller: Teller,
 }
 
 pub(super) fn routes(fleet: Fleet) -> Router {
@@ -50,6 +57,7 @@ pub(super) fn routes(fleet: Fleet) -> Router {
         .route("/status", get(authenticators::status))
         .route("/session", post(authenticators::new_session))
         .route("/session/{session}", delete(authenticators::delete_session))
+        .route("/session/{session}/webauthn/events", get(events::listen))
         .route(base, post(authenticators::add))
         .route(&at("/{id}"), delete(authenticators::remove))
         .route(&at("/{id}/uv"), post(authenticators::set_user_verified))
@@ -59,7 +67,7 @@ pub(super) fn routes(fleet: Fleet) -> Router {
         .route(&at("/{id}/credentials"), get(credentials::list).delete(credentials::remove_all))
         .route(&at("/{id}/credentials/{credential}"), delete(credentials::remove))
         .route(&at("/{id}/credentials/{credential}/props"), post(credentials::set_properties))
-        .with_state(WebDriver { fleet, authenticators: Arc::default() })
+        .with_state(WebDriver { fleet, authenticators: Arc::default(), events: Events::default() })
 }
 
 impl WebDriver {

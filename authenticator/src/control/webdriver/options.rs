@@ -106,6 +106,8 @@ impl Options {
         configuration.extensions = list(&extensions);
         configuration.backup_eligible = self.default_backup_eligibility;
         configuration.backup_state = self.default_backup_state;
+        // Get Credentials lists those that are not resident, too.
+        configuration.keep_all_credentials = true;
         Ok(configuration)
     }
 
