@@ -77,7 +77,7 @@ fn times_generator(scalar: &Scalar) -> AffinePoint {
 
 #[cfg(feature = "precomputed-tables")]
 fn times_generator(scalar: &Scalar) -> AffinePoint {
-    use ::p256::elliptic_curve::ops::MulByGenerator as _;
+    use ::p256::elliptic_curve::Group as _;
     ::p256::ProjectivePoint::mul_by_generator(scalar).to_affine()
 }
 
