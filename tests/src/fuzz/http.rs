@@ -137,6 +137,7 @@ fn setup() -> Setup {
         store: SharedStore::new(MemoryStore::new()),
         user: ControlledUser::new(habits, None),
         persona: "doppelkey".into(),
+        on_assertion: None,
     }
 }
 
