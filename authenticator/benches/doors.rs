@@ -96,16 +96,55 @@ fn ceremonies(rounds: usize, sizes: &[u32]) {
             time,
             Some((floor, 1.25)),
         );
+        if *size == sizes[0] {
+            let time = after_a_pause(rounds.min(60), || {
+                number += 1;
+                drop(message(&mut usb, &channel, &make_credential(number)));
+            });
+            let floor = idle_floor(rounds.min(60), request_length, length, folder.path());
+            report("makeCredential after a pause, as a user makes them", time, Some((floor, 1.25)));
+        }
     }
+}
+
+/// A signature, the packets and an `fdatasync`, one after the other, after a pause like that of what is measured.
+fn idle_floor(rounds: usize, request: usize, response: usize, folder: &Path) -> Duration {
+    let key = PrivateKey::generate(Algorithm::Es256, &mut UnwrapErr(getrandom::SysRng));
+    let mut file = File::create(folder.join("idle-floor")).expect("it can be written");
+    let mut echo = Echo::start(160, 160);
+    let trips = trips(request, response);
+    after_a_pause(rounds, || {
+        std::hint::black_box(key.sign(&[7; 69]));
+        (0..trips).for_each(|_| echo.round_trip());
+        file.write_all(&[7; 512]).expect("it can be written");
+        file.sync_data().expect("it can be synced");
+    })
+}
+
+/// As [`median`], with time between for a device to prepare the next: two of its timer's beats, and some.
+fn after_a_pause(rounds: usize, mut work: impl FnMut()) -> Duration {
+    let mut times: Vec<_> = (0..rounds)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(200));
+            timed(&mut work)
+        })
+        .collect();
+    times.sort_unstable();
+    times[rounds / 2]
 }
 
 /// The packets of a request and its response, one after the other, without meaning.
 fn wire_floor(rounds: usize, request: usize, response: usize) -> Duration {
-    let packets = |length: usize| 1 + length.saturating_sub(57).div_ceil(59);
-    // The last packet of the request and the first of the response are one round trip.
-    let trips = packets(request) + packets(response) - 1;
+    let trips = trips(request, response);
     let mut echo = Echo::start(160, 160);
     median(rounds, || (0..trips).for_each(|_| echo.round_trip()))
+}
+
+/// How many round trips of packets a request and its response are.
+fn trips(request: usize, response: usize) -> usize {
+    let packets = |length: usize| 1 + length.saturating_sub(57).div_ceil(59);
+    // The last packet of the request and the first of the response are one.
+    packets(request) + packets(response) - 1
 }
 
 fn sign_floor(rounds: usize) -> Duration {
@@ -303,15 +342,15 @@ fn make_credential(number: u32) -> Vec<u8> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn timed(work: &mut impl FnMut()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
 fn median(rounds: usize, mut work: impl FnMut()) -> Duration {
     (0..rounds / 10).for_each(|_| work());
-    let mut times: Vec<_> = (0..rounds)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed()
-        })
-        .collect();
+    let mut times: Vec<_> = (0..rounds).map(|_| timed(&mut work)).collect();
     times.sort_unstable();
     times[rounds / 2]
 }

@@ -36,6 +36,8 @@ pub trait Engine: Send {
         let _ = most;
         Vec::new()
     }
+    /// [`Authenticator::prepare`]: called when nothing has happened for a while.
+    fn prepare(&mut self) {}
     /// Whether it speaks U2F (CTAPHID_MSG).
     fn speaks_u2f(&self) -> bool {
         true
@@ -59,6 +61,10 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
             }
         });
         accounts
+    }
+
+    fn prepare(&mut self) {
+        Authenticator::prepare(self);
     }
 
     fn speaks_u2f(&self) -> bool {

@@ -34,11 +34,24 @@ FORMATS = {
     "android-key": "android-key",
     "apple": "apple",
     "compound": "compound",
-    "yubikey-5-nfc": "packed",
     "feitian-biopass": "packed",
+    "feitian-epass-nfc": "packed",
+    "google-password-manager": "none",
+    "google-titan-v2": "packed",
+    "icloud-keychain": "none",
+    "nitrokey-3": "packed",
+    "solo-1": "packed",
+    "token2": "packed",
     "windows-hello": "tpm",
+    "yubico-security-key-nfc": "packed",
+    "yubikey-5-nfc": "packed",
+    "yubikey-5-nfc-5.7": "packed",
+    "yubikey-bio": "packed",
 }
-# What each verifier knows of: the others it refuses as unknown, whoever made them.
+# It speaks U2F only: see test_u2f.py.
+WITHOUT_CTAP2 = {"yubikey-4-u2f"}
+# What each verifier knows of: the others it refuses as unknown, whoever made them. None but ours knows compound, and
+# python-fido2 no android-key.
 PYTHON_FIDO2 = {"none", "packed", "fido-u2f", "tpm", "apple"}
 PY_WEBAUTHN = {"none", "packed", "fido-u2f", "tpm", "android-key", "apple"}
 SIMPLE_WEBAUTHN = PY_WEBAUTHN
@@ -106,6 +119,11 @@ def persona(request):
 def answer(start, persona):
     authenticator = start("--ephemeral", "--user", "auto", "--persona", persona)
     return register(authenticator.attach())
+
+
+def test_every_persona_there_is_is_judged():
+    names = {line.split()[0] for line in doppelkey("persona", "list").splitlines()}
+    assert names == FORMATS.keys() | WITHOUT_CTAP2
 
 
 def test_python_fido2_verifies_it(persona, answer):

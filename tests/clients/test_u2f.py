@@ -83,8 +83,9 @@ def test_every_registration_has_a_certificate_of_its_own(device):
         certificate.verify_directly_issued_by(certificate)
 
 
-def test_a_vendor_s_registrations_share_theirs(start):
-    ctap = Ctap1(start("--ephemeral", "--user", "auto", "--persona", "fido-u2f").attach())
+@pytest.mark.parametrize("persona", ["fido-u2f", "yubikey-4-u2f"])
+def test_a_vendor_s_registrations_share_theirs(start, persona):
+    ctap = Ctap1(start("--ephemeral", "--user", "auto", "--persona", persona).attach())
     certificates = {registered(ctap).certificate for _ in range(2)}
     keys = [x509.load_der_x509_certificate(certificate).public_key() for certificate in certificates]
     assert all(key == keys[0] for key in keys)

@@ -12,6 +12,7 @@ use crate::ctap2::get_next_assertion::RemainingAssertions;
 use crate::ctap2::{self, Command};
 #[cfg(feature = "built-in-verification")]
 use crate::fingerprint::Enrolment;
+use crate::key::{Algorithm, KeyPair};
 use crate::pending::Pending;
 use crate::pin::PinUv;
 use crate::status::{Status, Step};
@@ -86,6 +87,8 @@ pub struct Authenticator<S, R> {
     pub(crate) large_blob_write: Option<LargeBlobWrite>,
     /// What getNextAssertion goes on with.
     pub(crate) assertions: Option<RemainingAssertions>,
+    /// A key pair for the next makeCredential, made in idle time.
+    pub(crate) spare: Option<KeyPair>,
     /// The request that waits for the user, and until when.
     waiting: Option<(Pending, Time)>,
 }
@@ -115,6 +118,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             enrolment: None,
             #[cfg(feature = "large-blobs")]
             large_blob_write: None,
+            spare: None,
             waiting: None,
         }
     }
@@ -152,6 +156,18 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             },
         };
         self.conclude(now, outcome, response)
+    }
+
+    /// Does in idle time what the next makeCredential would have to do else: makes an ES256 key pair, unless one is
+    /// ready. `true` if it made one. Whoever never calls this loses nothing but time.
+    ///
+    /// The pair is in memory only, serves once, is zeroized when dropped, and does not survive a reset.
+    pub fn prepare(&mut self) -> bool {
+        if self.spare.is_some() || !self.configuration.algorithms.contains(&Algorithm::Es256) {
+            return false;
+        }
+        self.spare = KeyPair::generate(&mut self.rng);
+        self.spare.is_some()
     }
 
     /// What the user is being asked, while that is so.

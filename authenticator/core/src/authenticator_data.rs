@@ -62,16 +62,30 @@ impl AuthenticatorData {
     }
 
     /// Adds attested credential data (WebAuthn §6.5.1).
-    pub(crate) fn attest(&mut self, aaguid: &[u8; 16], id: &[u8], key: &PrivateKey, faults: &Faults) -> Step {
+    ///
+    /// `public` is the COSE_Key of `key`, where it is known already.
+    pub(crate) fn attest(
+        &mut self,
+        aaguid: &[u8; 16],
+        id: &[u8],
+        key: &PrivateKey,
+        public: Option<&[u8]>,
+        faults: &Faults,
+    ) -> Step {
         self.bytes[FLAGS] |= flag::AT;
         let (aaguid, id) = (faults.aaguid(*aaguid), faults.credential_id(id));
         let length = u16::try_from(id.len()).map_err(|_| Status::LimitExceeded)?;
         for part in [&aaguid[..], &length.to_be_bytes(), id] {
             self.bytes.extend_from_slice(part).map_err(|_| Status::LimitExceeded)?;
         }
-        let mut writer = Writer::new(&mut self.bytes);
-        key.write_public(&mut writer).ok_or(Status::Other)?;
-        writer.finish()?;
+        match public {
+            Some(public) => self.bytes.extend_from_slice(public).map_err(|_| Status::LimitExceeded)?,
+            None => {
+                let mut writer = Writer::new(&mut self.bytes);
+                key.write_public(&mut writer).ok_or(Status::Other)?;
+                writer.finish()?;
+            }
+        }
         faults.public_key(&mut self.bytes);
         Ok(())
     }

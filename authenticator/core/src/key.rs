@@ -286,6 +286,25 @@ impl PrivateKey {
     }
 }
 
+/// An ES256 key pair that was made ahead of its use, in idle time: the scalar multiplication of its public half is done.
+pub(crate) struct KeyPair {
+    pub(crate) key: PrivateKey,
+    /// The public key as a COSE_Key.
+    pub(crate) public: Vec<u8, P256_COSE_KEY>,
+}
+
+impl KeyPair {
+    /// Makes one; `None` if there is no room for it, which there is.
+    pub(crate) fn generate(rng: &mut impl CryptoRng) -> Option<Self> {
+        let key = PrivateKey::generate(Algorithm::Es256, rng);
+        let mut public = Vec::new();
+        let mut writer = Writer::new(&mut public);
+        key.write_public(&mut writer)?;
+        writer.finish().ok()?;
+        Some(KeyPair { key, public })
+    }
+}
+
 impl core::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "PrivateKey({:?}, …)", self.algorithm)
@@ -312,3 +331,5 @@ const fn largest(sizes: &[(bool, usize)]) -> usize {
 }
 
 const SEED_SIZE: usize = 32;
+/// A P-256 key in COSE form has 77 bytes.
+const P256_COSE_KEY: usize = 77;

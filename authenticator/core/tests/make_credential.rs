@@ -439,3 +439,34 @@ fn section_6_1_2_step_12_verification_comes_before_the_exclude_list() {
     world.user = Box::new(|_| Does::Says(Answer::Deny));
     assert_eq!(again.send(&mut world), status(Status::OperationDenied));
 }
+
+#[test]
+fn a_key_pair_made_in_idle_time_serves_once_and_as_well() {
+    let mut world = world();
+    assert!(world.authenticator().prepare());
+    assert!(!world.authenticator().prepare(), "one is ready");
+    let other = Make::new("alice").with(4, algorithms(&[-8])).send(&mut world).unwrap();
+    assert!(other.is_self_attested());
+    assert!(!world.authenticator().prepare(), "EdDSA had no use for it");
+    let first = Make::new("alice").send(&mut world).unwrap();
+    let second = Make::not_discoverable("bob").send(&mut world).unwrap();
+    assert!(world.authenticator().prepare(), "the first took it");
+    let third = Make::not_discoverable("carol").send(&mut world).unwrap();
+    assert_ne!(first.public_key(), second.public_key());
+    assert_ne!(second.public_key(), third.public_key());
+    for made in [&first, &second, &third] {
+        assert!(made.is_self_attested());
+        assert!(Get::allowing([made.id()]).send(&mut world).unwrap().verifies(made));
+    }
+}
+
+#[test]
+fn a_key_pair_made_in_idle_time_does_not_survive_a_reset() {
+    let mut world = world();
+    assert!(world.authenticator().prepare());
+    assert!(wire::raw(&mut world, &[0x07]).is_ok());
+    assert!(world.authenticator().prepare());
+    world.authenticator().configuration_mut().algorithms =
+        doppelkey_core::list(&[doppelkey_core::Algorithm::EdDsa]);
+    Make::new("alice").with(4, algorithms(&[-8])).send(&mut world).unwrap();
+}

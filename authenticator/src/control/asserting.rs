@@ -49,6 +49,10 @@ impl Engine for Asserting {
         self.engine.offered_accounts(most)
     }
 
+    fn prepare(&mut self) {
+        self.engine.prepare();
+    }
+
     fn speaks_u2f(&self) -> bool {
         self.engine.speaks_u2f()
     }

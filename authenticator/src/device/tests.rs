@@ -233,6 +233,46 @@ fn keepalives_and_other_channels_are_served_while_the_engine_works() {
     });
 }
 
+/// Counts how often it was asked to prepare.
+struct Preparing {
+    parrot: Parrot,
+    prepared: Sender<()>,
+}
+
+impl Engine for Preparing {
+    fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output {
+        self.parrot.handle(now, input, response)
+    }
+
+    fn prepare(&mut self) {
+        let _ = self.prepared.send(());
+    }
+
+    fn prompt(&self) -> Option<Prompt<'_>> {
+        self.parrot.prompt()
+    }
+}
+
+#[test]
+fn when_requests_have_ceased_the_engine_prepares_for_the_next_once() {
+    let (sender, prepared) = channel();
+    let device = Device::new(clock(), Box::new(Auto), move || {
+        let parrot = Parrot { asking: false, gate: None };
+        Box::new(Preparing { parrot, prepared: sender.clone() })
+    });
+    assert!(prepared.try_recv().is_err());
+    let mut channel = Channel::open(&device);
+    for _ in 0..2 {
+        channel.send(command::CBOR, &[ECHO]);
+        assert_eq!(channel.answer(), (command::CBOR, ECHO));
+        prepared.recv_timeout(Duration::from_secs(20)).expect("it is told when it is quiet");
+        // A slow machine may have seen quiet between two packets, too.
+        while prepared.recv_timeout(4 * doppelkey_ctaphid::KEEPALIVE_INTERVAL).is_ok() {}
+        let again = prepared.recv_timeout(4 * doppelkey_ctaphid::KEEPALIVE_INTERVAL);
+        assert!(again.is_err(), "an idle device has no wake-up");
+    }
+}
+
 #[test]
 fn a_replug_forgets_channels_and_a_late_answer_finds_nobody() {
     let user = External::default();

@@ -515,7 +515,29 @@ impl Shared {
                 std::mem::take(&mut state.timer.used).then(|| now + doppelkey_ctaphid::KEEPALIVE_INTERVAL);
             let due = state.due().map(|due| due.max(now + SHORTEST));
             state.timer.at = due.or(again);
+            if state.timer.at.is_none() {
+                state = self.prepare(state);
+            }
         }
+    }
+}
+
+impl Shared {
+    /// Lets the engine make ready what the next request will want, before the timer sleeps: nobody waits for it now,
+    /// and it costs no wake-up.
+    fn prepare<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(mut brain) = state.brain.take() else { return state };
+        drop(state);
+        let prepared = catch_unwind(AssertUnwindSafe(|| brain.engine.prepare()));
+        if prepared.is_err() {
+            brain.engine = (brain.power_up)();
+        }
+        let mut state = self.lock();
+        state.brain = Some(brain);
+        // What came meanwhile was left to this thread.
+        self.drive(state, None);
+        state = self.lock();
+        state
     }
 }
 

@@ -12,7 +12,7 @@ use crate::configuration::OptionId;
 use crate::credential::{CREDENTIAL_ID_MAX, Credential, NAME_MAX, RP_ID_MAX, USER_ID_MAX, User, truncated};
 use crate::ctap2::ceremony::{self, Consent, DescriptorList, Options, PUBLIC_KEY, UV_ATTEMPTS, Verification};
 use crate::extensions::Creation;
-use crate::key::{Algorithm, PrivateKey};
+use crate::key::{Algorithm, KeyPair, PrivateKey};
 use crate::pending::Pending;
 use crate::pin::Permissions;
 use crate::settings::Settings;
@@ -204,14 +204,18 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Steps 15 to 19: makes the credential, attests it and keeps it. Nothing is kept unless all of it worked.
     fn create(&mut self, ready: &Ready, response: &mut Message) -> Step<Reply> {
-        let credential = self.new_credential(ready)?;
+        let (key, public) = match self.spare.take_if(|_| ready.algorithm == Algorithm::Es256) {
+            Some(KeyPair { key, public }) => (key, Some(public)),
+            None => (PrivateKey::generate(ready.algorithm, &mut self.rng), None),
+        };
+        let credential = self.new_credential(ready, key)?;
         let faults = &self.configuration.faults;
         let mut data = AuthenticatorData::new(
             faults.rp_id_hash(ready.rp_id_hash),
             faults.flags(flags(&credential, true, ready.verification.uv()), false),
             credential.sign_count.unwrap_or(0),
         );
-        data.attest(&self.configuration.aaguid, &credential.id, &credential.key, faults)?;
+        data.attest(&self.configuration.aaguid, &credential.id, &credential.key, public.as_deref(), faults)?;
         data.extend(&ready.extensions.outputs(
             &credential,
             &self.configuration,
@@ -235,9 +239,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Steps 16 and 17, but for keeping it.
     #[inline(never)]
-    fn new_credential(&mut self, ready: &Ready) -> Step<Credential> {
+    fn new_credential(&mut self, ready: &Ready, key: PrivateKey) -> Step<Credential> {
         let stored = self.is_stored(ready);
-        let key = PrivateKey::generate(ready.algorithm, &mut self.rng);
         let backup_eligible = stored && self.configuration.backup_eligible;
         let mut credential = Credential {
             rp_id: ready.rp_id.clone(),

@@ -32,6 +32,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     pub(crate) fn confirmed_reset(&mut self) -> Step<Reply> {
         self.store.reset()?;
         self.pin.reset();
+        self.spare = None;
         #[cfg(feature = "built-in-verification")]
         {
             self.enrolment = None;
