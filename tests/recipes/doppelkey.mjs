@@ -1,10 +1,11 @@
 // A fresh authenticator for a JavaScript test: in memory, without USB, with the browser extension that leads to it.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 
 const program = process.env.DOPPELKEY ?? "doppelkey";
 
@@ -18,12 +19,43 @@ export async function start(...args) {
   return { ...JSON.parse(line), stop };
 }
 
+/** What one browser uses: authenticators, one after the other, behind the same extension. */
+export async function hand() {
+  const folder = await mkdtemp(join(tmpdir(), "doppelkey-"));
+  let plugged;
+  return {
+    /** Plugs an authenticator in, in place of the one before; in memory, or with these options of a vault. */
+    plug: async (...vault) => {
+      await plugged?.stop();
+      plugged = await authenticator(folder, ...(vault.length ? vault : ["--ephemeral"]));
+      return plugged;
+    },
+    /** Two vaults that share their passkeys, a phone's and a laptop's: what `plug` takes. */
+    synced: async () => {
+      const vault = (name) => ["--vault", join(folder, name), "--custody", `file:${join(folder, name)}.key`];
+      const sync = (...args) => promisify(execFile)(program, ["sync", ...args]);
+      const [phone, laptop] = [vault("phone"), vault("laptop")];
+      await sync("init", ...phone, "--name", "phone", "--mailbox", `folder:${join(folder, "mailbox")}`);
+      const inviting = spawn(program, ["sync", "invite", ...phone, "--yes", "--no-qr"], { stdio: ["ignore", "pipe", "ignore"] });
+      const ended = once(inviting, "exit");
+      const [invitation] = await once(createInterface(inviting.stdout), "line");
+      await sync("join", ...laptop, "--name", "laptop", invitation);
+      await ended;
+      return { phone, laptop };
+    },
+    drop: async () => {
+      await plugged?.stop();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
 /** An authenticator whose user approves everything, until told otherwise. `chromium` is the extension's folder. */
-export async function authenticator(...args) {
-  const extensions = await mkdtemp(join(tmpdir(), "doppelkey-"));
-  const running = await start("run", "--ephemeral", "--user", "auto", "--usbip", "off", "--bridge", "127.0.0.1:0", "--extensions", extensions, ...args);
-  const user = async (method, path, body) => {
-    const answer = await fetch(`${running.control}/v1/devices/1/user${path}`, {
+async function authenticator(folder, ...vault) {
+  const doors = ["--usbip", "off", "--bridge", "127.0.0.1:0", "--extensions", join(folder, "extensions")];
+  const running = await start("run", ...vault, "--user", "auto", ...doors);
+  const control = async (method, path, body) => {
+    const answer = await fetch(`${running.control}/v1/devices/1${path}`, {
       method,
       headers: { authorization: `Bearer ${running.token}`, "content-type": "application/json" },
       body: JSON.stringify(body),
@@ -31,15 +63,25 @@ export async function authenticator(...args) {
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
   };
+  const passkeys = async () => (await control("GET", "/credentials?with_keys=true")).credentials;
   return {
     ...running,
     /** How the user is from now on: `{ manner: "auto" | "deny" | "control", verified: true }`. */
-    habits: (habits) => user("PATCH", "", habits),
+    habits: (habits) => control("PATCH", "/user", habits),
     /** What the user does at the next prompt: "press", "deny", "fail-verification", … */
-    deed: (deed) => user("POST", `/${deed}`, {}),
-    stop: async () => {
-      await running.stop();
-      await rm(extensions, { recursive: true });
+    deed: (deed) => control("POST", `/user/${deed}`, {}),
+    /** The passkeys, with their private keys: what `add` takes. */
+    passkeys,
+    /** Puts copies of passkeys into this authenticator. */
+    add: async (copies) => {
+      for (const copy of copies) await control("POST", "/credentials", copy);
+    },
+    /** Waits until so many passkeys are here: sync takes a moment. */
+    waitForPasskeys: async (count, seconds = 30) => {
+      for (const deadline = Date.now() + seconds * 1000; (await passkeys()).length < count; ) {
+        if (Date.now() > deadline) throw new Error(`${count} passkeys did not come within ${seconds} s`);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
     },
   };
 }

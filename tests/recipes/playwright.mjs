@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
-import { authenticator, start } from "./doppelkey.mjs";
+import { hand, start } from "./doppelkey.mjs";
 
-test("sign up, autofill, PRF, a wrong finger, a user who cancels", async (t) => {
-  const key = await authenticator();
-  t.after(key.stop);
+test("sign up, autofill, PRF, a wrong finger, a user who cancels; a cloned and a synced passkey", async (t) => {
+  const ours = await hand();
+  t.after(ours.drop);
+  const key = await ours.plug();
   const site = await start("relying-party", "--db", "memory", "--listen", "127.0.0.1:0");
   t.after(site.stop);
   const browser = await chromium.launchPersistentContext("", {
@@ -18,22 +19,37 @@ test("sign up, autofill, PRF, a wrong finger, a user who cancels", async (t) => 
   t.after(() => browser.close());
   const page = await browser.newPage();
 
-  await t.test("sign up", async () => {
+  const signUp = async (email) => {
     await page.goto(`${site.url}/signup`);
-    await page.fill("[name=email]", "mona@example.com");
+    await page.fill("[name=email]", email);
     await page.click("button[type=submit]");
     await page.click("[data-ceremony=create]");
+    await signedIn();
+  };
+  const signIn = async () => {
+    await page.goto(`${site.url}/login`);
+    await page.click("[data-ceremony=get]");
+    await signedIn();
+  };
+  const signedIn = async () => {
     await page.waitForURL("**/account");
     await page.click("form[action='/logout'] button");
-  });
+  };
+  const refused = async () => {
+    await page.goto(`${site.url}/login`);
+    await page.click("[data-ceremony=get]");
+    await page.locator("#error").waitFor({ state: "visible" });
+    return page.locator("#error").innerText();
+  };
+
+  await t.test("sign up", () => signUp("mona@example.com"));
 
   await t.test("autofill", async () => {
     await page.goto(`${site.url}/login`);
     await page.locator("[autocomplete~=webauthn]").blur();
     await page.locator("[autocomplete~=webauthn]").focus();
     await page.click("text=mona@example.com (passkey)");
-    await page.waitForURL("**/account");
-    await page.click("form[action='/logout'] button");
+    await signedIn();
   });
 
   const prf = () => page.evaluate(async () => {
@@ -65,9 +81,26 @@ test("sign up, autofill, PRF, a wrong finger, a user who cancels", async (t) => 
 
   await t.test("a user who cancels", async () => {
     await key.habits({ manner: "deny" });
-    await page.goto(`${site.url}/login`);
-    await page.click("[data-ceremony=get]");
-    await page.locator("#error").waitFor({ state: "visible" });
-    assert.match(await page.locator("#error").innerText(), /No passkey was used/);
+    assert.match(await refused(), /No passkey was used/);
+  });
+
+  await t.test("a cloned passkey is noticed", async () => {
+    const original = await ours.plug();
+    await signUp("cloned@example.com");
+    const stale = await original.passkeys();
+    await signIn(); // the signature counter is one ahead of the copy's now
+    const fresh = await original.passkeys();
+    await (await ours.plug()).add(stale);
+    assert.match(await refused(), /could not log you in/);
+    await (await ours.plug()).add(fresh);
+    await signIn();
+  });
+
+  await t.test("a synced passkey signs in from the other device", async () => {
+    const { phone, laptop } = await ours.synced();
+    await ours.plug(...phone);
+    await signUp("synced@example.com");
+    await (await ours.plug(...laptop)).waitForPasskeys(1);
+    await signIn();
   });
 });

@@ -202,7 +202,7 @@ async fn signal(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> 
         Err(error) => return answer(Err(error)),
     };
     let followed = tokio::task::spawn_blocking(move || match bridge.source.store() {
-        Some(store) => signal::follow(store, &rp_id, &asked.kind, &asked.details),
+        Some(store) => signal::follow(&store, &rp_id, &asked.kind, &asked.details),
         None => Ok(()),
     });
     answer(match followed.await {

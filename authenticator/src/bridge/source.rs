@@ -20,7 +20,7 @@ pub struct Source {
 }
 
 enum Kind {
-    Here { device: Device, store: SharedStore },
+    Here(Box<dyn Fn() -> (Device, SharedStore) + Send + Sync>),
     Packets(packets::Address),
     UsbIp(SocketAddr, String),
     Phone(Box<dyn Fn() -> Result<Desktop, client::Error> + Send + Sync>),
@@ -29,7 +29,12 @@ enum Kind {
 impl Source {
     /// A device of this process, and its store.
     pub fn here(clock: Clock, device: Device, store: SharedStore) -> Self {
-        Source { clock, kind: Kind::Here { device, store } }
+        Source::fleet(clock, move || (device.clone(), store.clone()))
+    }
+
+    /// Whichever device of this process is given for a request, and its store.
+    pub fn fleet(clock: Clock, choose: impl Fn() -> (Device, SharedStore) + Send + Sync + 'static) -> Self {
+        Source { clock, kind: Kind::Here(Box::new(choose)) }
     }
 
     /// A packets door, of `doppelkey run --packets`.
@@ -57,7 +62,7 @@ impl Source {
     pub fn client(&self) -> Result<Client, client::Error> {
         let (clock, rng) = (self.clock.clone(), UnwrapErr(SysRng));
         let client = match &self.kind {
-            Kind::Here { device, .. } => Client::new(device.connect(), clock, rng),
+            Kind::Here(choose) => Client::new(choose().0.connect(), clock, rng),
             Kind::Packets(address) => Client::new(packets::client::connect(address)?, clock, rng),
             Kind::UsbIp(address, busid) => Client::new(UsbIpConnection::attach(*address, busid)?, clock, rng),
             Kind::Phone(desktop) => return Ok(Client::with_phone(desktop()?, clock, rng)),
@@ -67,9 +72,9 @@ impl Source {
     }
 
     /// The store, where it is in this process.
-    pub(super) fn store(&self) -> Option<&SharedStore> {
+    pub(super) fn store(&self) -> Option<SharedStore> {
         match &self.kind {
-            Kind::Here { store, .. } => Some(store),
+            Kind::Here(choose) => Some(choose().1),
             _ => None,
         }
     }
@@ -82,7 +87,8 @@ impl Source {
             // What a phone has is not known before it is there.
             return Some(Ok(Vec::new()));
         }
-        let mut store = self.store()?.lock();
+        let store = self.store()?;
+        let mut store = store.lock();
         let hash = Sha256::digest(rp_id).into();
         let mut accounts = Vec::new();
         let mut before = u64::MAX;

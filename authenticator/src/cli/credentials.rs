@@ -222,7 +222,11 @@ impl Import {
 impl Export {
     fn run(self) -> Result<(), Failure> {
         let mut vault = self.vault.open()?;
-        let credentials = all(&mut vault, self.rp_id.as_deref())?;
+        let mut credentials = all(&mut vault, self.rp_id.as_deref())?;
+        for credential in &mut credentials {
+            // Elsewhere it goes on where it is now: a counter that falls back is taken for a clone's.
+            credential.sign_count = vault.last_sign_count(&credential.id).map_err(store_failure)?;
+        }
         let text = match (self.with_keys, self.format) {
             (false, Format::Json) => pretty(&Vec::from_iter(credentials.iter().map(Summary::of))),
             (false, Format::Cxf) => {

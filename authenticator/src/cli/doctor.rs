@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, print};
+#[cfg(target_os = "linux")]
 use crate::uhid::UDEV_RULE;
 use crate::usbip::client;
 use crate::vault::{CustodyKind, Vault, VaultError, try_custodies};
@@ -90,7 +91,10 @@ fn surroundings() -> Finding {
     } else {
         ""
     };
-    Finding::works("demo, bridge, packets", format!("{system}{place}; these need nothing of the system"))
+    Finding::works(
+        "demo, bridge, packets, phone",
+        format!("{system}{place}; these need nothing of the system"),
+    )
 }
 
 fn usbip() -> Finding {

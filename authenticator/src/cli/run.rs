@@ -14,7 +14,7 @@ use super::kernel::KernelOptions;
 use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
-use crate::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
+use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, Setup};
 use crate::device::{Clock, SharedStore};
 use crate::persona::{Authority, Persona};
 use crate::replicate::{Observed, Replication, Service};
@@ -36,9 +36,14 @@ pub(super) struct Arguments {
     /// Where to offer the control port (HTTP, with a token), or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     control: OrOff<SocketAddr>,
+    /// A browser's driver (chromedriver) behind the control port: WebDriver scripts that are given the control port in
+    /// its place have their virtual authenticators here
+    #[arg(long, value_name = "URL", requires = "bridge")]
+    webdriver: Option<String>,
     #[command(flatten)]
     kernel: KernelOptions,
-    /// Where browsers' extensions find the first device, without USB: an address, or off
+    /// Where browsers' extensions find the first device, or the one that was added since, without USB: an address, or
+    /// off
     #[arg(long, value_name = "ADDR", default_value = "off")]
     bridge: OrOff<SocketAddr>,
     #[command(flatten)]
@@ -141,10 +146,10 @@ impl Arguments {
             sync.extend(service);
         }
         let packets = self.packets(&fleet)?;
-        let control = self.control(&fleet)?;
-        let _kernel = self.kernel.open(&fleet)?;
         let bridge = self.bridge(&fleet)?;
         let folders = bridge.as_ref().map(|server| self.extensions.write(server)).transpose()?;
+        let control = self.control(&fleet, folders.as_ref())?;
+        let _kernel = self.kernel.open(&fleet)?;
         let ready = Ready {
             ready: true,
             usbip: usbip_address,
@@ -241,9 +246,16 @@ impl Arguments {
         Ok(Some(server))
     }
 
-    fn control(&self, fleet: &Fleet) -> Result<Option<control::Server>, Failure> {
+    fn control(
+        &self,
+        fleet: &Fleet,
+        folders: Option<&bridge::Folders>,
+    ) -> Result<Option<control::Server>, Failure> {
         let OrOff::On(address) = self.control else { return Ok(None) };
-        let server = control::Server::bind(address, fleet.clone())
+        let browser = self.webdriver.clone().zip(folders);
+        let browser =
+            browser.map(|(url, folders)| BrowserDriver { url, extension: folders.chromium.clone() });
+        let server = control::Server::before_browser(address, fleet.clone(), browser)
             .map_err(|error| Failure::listen("the control port", address, "--control", &error))?;
         Ok(Some(server))
     }
@@ -251,7 +263,13 @@ impl Arguments {
     fn bridge(&self, fleet: &Fleet) -> Result<Option<bridge::Server>, Failure> {
         let members = fleet.members();
         let (OrOff::On(address), [first, ..]) = (&self.bridge, &*members) else { return Ok(None) };
-        let source = bridge::Source::here(clock(), first.device().clone(), first.store().clone());
+        let (fleet, first, begun) = (fleet.clone(), Arc::clone(first), members.len());
+        let source = bridge::Source::fleet(clock(), move || {
+            // A test that adds an authenticator means that one.
+            let added = fleet.members().get(begun..).and_then(|added| added.last().cloned());
+            let member = added.unwrap_or_else(|| Arc::clone(&first));
+            (member.device().clone(), member.store().clone())
+        });
         let server = bridge::Server::bind(*address, source)
             .map_err(|error| Failure::listen("the bridge", address, "--bridge", &error))?;
         Ok(Some(server))

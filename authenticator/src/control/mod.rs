@@ -30,6 +30,7 @@ pub use access::Token;
 pub use asserting::OnAssertion;
 pub use fleet::{Fleet, Member, Model, Setup, without_sensor};
 pub use user::{ControlledUser, Deed, Done, Habits, Manner};
+pub use webdriver::BrowserDriver;
 
 /// A listening control port. Closes, with every connection, when dropped.
 pub struct Server {
@@ -42,12 +43,21 @@ pub struct Server {
 impl Server {
     /// Listens, and leads these devices. It runs on a thread of its own, and needs no runtime of the caller's.
     pub fn bind(address: SocketAddr, fleet: Fleet) -> io::Result<Self> {
+        Self::before_browser(address, fleet, None)
+    }
+
+    /// The same, and WebDriver's commands that are not about authenticators go to this browser's driver.
+    pub fn before_browser(
+        address: SocketAddr,
+        fleet: Fleet,
+        browser: Option<BrowserDriver>,
+    ) -> io::Result<Self> {
         let token = Token::random().ok_or_else(|| io::Error::other("no random bytes for the token"))?;
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let app = access::guarded(routes(fleet), token.clone(), address);
+        let app = access::guarded(routes(fleet, browser), token.clone(), address);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async {
@@ -90,7 +100,7 @@ impl Drop for Server {
     }
 }
 
-fn routes(fleet: Fleet) -> Router {
+fn routes(fleet: Fleet, browser: Option<BrowserDriver>) -> Router {
     Router::new()
         .merge(button::routes())
         .merge(events::routes())
@@ -102,7 +112,7 @@ fn routes(fleet: Fleet) -> Router {
             )
         })
         .with_state(fleet.clone())
-        .merge(webdriver::routes(fleet))
+        .merge(webdriver::routes(fleet, browser))
 }
 
 /// Does what may wait for a device or a disk on a thread that may wait.

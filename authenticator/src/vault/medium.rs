@@ -197,6 +197,7 @@ pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         File::open(directory)?.sync_all()?;
     }
+    let _ = path;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ async fn list(
     blocking(move || {
         let credentials = all(&member)?;
         Ok(Json(match with_keys {
-            true => record(&credentials)?,
+            true => record(&member, credentials)?,
             false => json!({ "credentials": Vec::from_iter(credentials.iter().map(Summary::of)) }),
         }))
     })
@@ -54,7 +54,7 @@ async fn show(
     blocking(move || {
         let credential = find(&member, &id)?;
         Ok(Json(match with_keys {
-            true => record(&[credential])?["credentials"][0].take(),
+            true => record(&member, vec![credential])?["credentials"][0].take(),
             false => json!(Summary::of(&credential)),
         }))
     })
@@ -121,8 +121,12 @@ fn find(member: &Member, id: &str) -> Result<Credential, Failure> {
     member.store().lock().get(&id)?.ok_or_else(none)
 }
 
-fn record(credentials: &[Credential]) -> Result<Value, Failure> {
-    let written = exchange::json::write(credentials).ok().and_then(|text| serde_json::from_str(&text).ok());
+/// Records that another authenticator can take: their signature counters go on where they are now.
+fn record(member: &Member, mut credentials: Vec<Credential>) -> Result<Value, Failure> {
+    for credential in &mut credentials {
+        credential.sign_count = member.store().lock().last_sign_count(&credential.id)?;
+    }
+    let written = exchange::json::write(&credentials).ok().and_then(|text| serde_json::from_str(&text).ok());
     written.ok_or_else(|| Failure::bad_request("this key cannot be exported", "leave with_keys out"))
 }
 

@@ -87,7 +87,7 @@ fn forget_blob(store: &mut dyn CredentialStore, credential: &Credential) -> Resu
 impl Parameters {
     fn credential(&self, authenticator: &Virtual) -> Result<Credential, Error> {
         let wrong = |member: &str| Error::invalid(format!("{member} is not what it must be"));
-        let bytes = |member: &str, text: &str| from_base64url(text).ok_or_else(|| wrong(member));
+        let bytes = |member: &str, text: &str| unpadded(text).ok_or_else(|| wrong(member));
         if self.is_resident_credential && !authenticator.resident_keys {
             return Err(Error::invalid("this authenticator has no resident keys"));
         }
@@ -152,6 +152,11 @@ impl Parameters {
         }
         from_base64url(blob).map(Some).ok_or_else(|| Error::invalid("largeBlob is not what it must be"))
     }
+}
+
+/// Base64url as WebDriver has it, and with the padding that Selenium adds, which browsers' drivers accept.
+fn unpadded(text: &str) -> Option<Vec<u8>> {
+    from_base64url(text.trim_end_matches('='))
 }
 
 /// A counter as WebDriver and DevTools give it.
@@ -278,6 +283,6 @@ pub(super) async fn set_properties(
 
 fn find(authenticator: &Virtual, id: &str) -> Result<Credential, Error> {
     let none = || Error::invalid(format!("there is no credential {id}"));
-    let id = from_base64url(id).ok_or_else(none)?;
+    let id = unpadded(id).ok_or_else(none)?;
     authenticator.member.store().lock().get(&id)?.ok_or_else(none)
 }

@@ -9,13 +9,15 @@
 //! | `POST /AID/uv` | `isUserVerified` |
 //! | `POST /AID/presence`, `POST /AID/overrides` | DevTools: automaticPresenceSimulation; isBogusSignature, isBadUV, isBadUP |
 //!
-//! `POST /session` and `DELETE /session/SID` frame them. Any other session id names a group of authenticators too, so
-//! that a test that only has this port need not make one. `GET /session/SID/webauthn/events` streams the DevTools
+//! `POST /session` and `DELETE /session/SID` frame them; with a browser's driver behind this one ([`forward`]), they are
+//! the browser's, and so is everything else under `/session/SID`. Any other session id names a group of authenticators
+//! too, so that a test that only has this port need not make one. `GET /session/SID/webauthn/events` streams the DevTools
 //! domain's events: `credentialAdded`, `credentialUpdated`, `credentialDeleted`, `credentialAsserted`.
 
 mod authenticators;
 mod credentials;
 mod events;
+mod forward;
 mod options;
 mod response;
 
@@ -23,11 +25,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 
 use super::fleet::{Fleet, Member};
 use events::{Events, Teller};
 use response::{Error, ErrorCode};
+
+pub use forward::BrowserDriver;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ struct WebDriver {
     fleet: Fleet,
     authenticators: Arc<Mutex<BTreeMap<String, Virtual>>>,
     events: Events,
+    browser: Option<Arc<BrowserDriver>>,
 }
 
 /// One virtual authenticator.
@@ -50,13 +55,14 @@ struct Virtual {
     teller: Teller,
 }
 
-pub(super) fn routes(fleet: Fleet) -> Router {
+pub(super) fn routes(fleet: Fleet, browser: Option<BrowserDriver>) -> Router {
     let base = "/session/{session}/webauthn/authenticator";
     let at = |suffix: &str| format!("{base}{suffix}");
     Router::new()
         .route("/status", get(authenticators::status))
-        .route("/session", post(authenticators::new_session))
-        .route("/session/{session}", delete(authenticators::delete_session))
+        .route("/session", post(forward::begin))
+        .route("/session/{session}", delete(forward::end))
+        .route("/session/{session}/{*rest}", any(forward::other))
         .route("/session/{session}/webauthn/events", get(events::listen))
         .route(base, post(authenticators::add))
         .route(&at("/{id}"), delete(authenticators::remove))
@@ -67,7 +73,12 @@ pub(super) fn routes(fleet: Fleet) -> Router {
         .route(&at("/{id}/credentials"), get(credentials::list).delete(credentials::remove_all))
         .route(&at("/{id}/credentials/{credential}"), delete(credentials::remove))
         .route(&at("/{id}/credentials/{credential}/props"), post(credentials::set_properties))
-        .with_state(WebDriver { fleet, authenticators: Arc::default(), events: Events::default() })
+        .with_state(WebDriver {
+            fleet,
+            authenticators: Arc::default(),
+            events: Events::default(),
+            browser: browser.map(Arc::new),
+        })
 }
 
 impl WebDriver {

@@ -1,0 +1,164 @@
+//! A browser's own WebDriver behind this one: a script that has virtual authenticators added to a browser finds ours in
+//! their place, and need not be changed.
+//!
+//! What is about virtual authenticators is answered here; everything else is the browser's driver's. A new session gets
+//! the bridge's extension, by which the pages reach the authenticators.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::WebDriver;
+use super::authenticators::{delete_session, new_session};
+use super::response::{Error, ErrorCode};
+
+/// The longest a script may have its browser busy with one command.
+const TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest answer: a picture of a long page.
+const ANSWER_MAX: u64 = 256 << 20;
+/// Chromium's own options in a session's capabilities.
+const CHROME_OPTIONS: &str = "goog:chromeOptions";
+
+/// Where the browser's driver is.
+#[derive(Clone, Debug)]
+pub struct BrowserDriver {
+    /// Of chromedriver: `http://127.0.0.1:9515`.
+    pub url: String,
+    /// The bridge's extension for Chromium.
+    pub extension: PathBuf,
+}
+
+/// `POST /session`.
+pub(super) async fn begin(State(driver): State<WebDriver>, body: Bytes) -> Response {
+    let Some(browser) = driver.browser else { return new_session().await.into_response() };
+    let Ok(mut asked) = serde_json::from_slice::<Value>(&body) else {
+        return Error::invalid("the capabilities are no JSON").into_response();
+    };
+    add_extension(&mut asked, &browser.extension.display().to_string());
+    pass(browser, Method::POST, "/session".into(), asked.to_string().into()).await
+}
+
+/// `DELETE /session/SID`.
+pub(super) async fn end(State(driver): State<WebDriver>, Path(session): Path<String>) -> Response {
+    let browser = driver.browser.clone();
+    let gone = delete_session(State(driver), Path(session.clone())).await.into_response();
+    match browser {
+        None => gone,
+        Some(browser) => pass(browser, Method::DELETE, format!("/session/{session}"), Bytes::new()).await,
+    }
+}
+
+/// Whatever else a session is asked.
+pub(super) async fn other(
+    State(driver): State<WebDriver>,
+    Path((session, rest)): Path<(String, String)>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    let Some(browser) = driver.browser else {
+        let message = "no pages here: say where the browser's driver is with `run --webdriver URL`";
+        return Error::new(ErrorCode::UnsupportedOperation, message).into_response();
+    };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    pass(browser, method, format!("/session/{session}/{rest}{query}"), body).await
+}
+
+/// Has every Chromium that these capabilities allow load the extension.
+fn add_extension(asked: &mut Value, extension: &str) {
+    let capabilities = &mut asked["capabilities"];
+    let alternatives = capabilities["firstMatch"].as_array_mut().into_iter().flatten();
+    let mut placed = false;
+    for alternative in alternatives.filter(|alternative| alternative.get(CHROME_OPTIONS).is_some()) {
+        load(&mut alternative[CHROME_OPTIONS], extension);
+        placed = true;
+    }
+    if !placed {
+        load(&mut capabilities["alwaysMatch"][CHROME_OPTIONS], extension);
+    }
+}
+
+fn load(options: &mut Value, extension: &str) {
+    const FLAG: &str = "--load-extension=";
+    if !options["args"].is_array() {
+        options["args"] = json!([]);
+    }
+    let arguments = options["args"].as_array_mut().into_iter().flatten();
+    let mut others =
+        arguments.filter(|argument| argument.as_str().is_some_and(|text| text.starts_with(FLAG)));
+    match others.next() {
+        // One flag names them all.
+        Some(other) => *other = format!("{},{extension}", other.as_str().unwrap_or(FLAG)).into(),
+        None => {
+            drop(others);
+            if let Some(arguments) = options["args"].as_array_mut() {
+                arguments.push(format!("{FLAG}{extension}").into());
+            }
+        }
+    }
+}
+
+async fn pass(browser: Arc<BrowserDriver>, method: Method, path: String, body: Bytes) -> Response {
+    let sent = tokio::task::spawn_blocking(move || send(&browser, &method, &path, &body));
+    match sent.await {
+        Ok(Ok((status, body))) => {
+            (status, [(header::CONTENT_TYPE, "application/json; charset=utf-8")], body).into_response()
+        }
+        Ok(Err(error)) => {
+            let message = format!("the browser's driver does not answer: {error}");
+            Error::new(ErrorCode::UnknownError, message).into_response()
+        }
+        Err(_) => Error::new(ErrorCode::UnknownError, "the request was given up").into_response(),
+    }
+}
+
+fn send(
+    browser: &BrowserDriver,
+    method: &Method,
+    path: &str,
+    body: &Bytes,
+) -> Result<(StatusCode, Vec<u8>), ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(TIMEOUT))
+        .build()
+        .into();
+    let url = format!("{}{path}", browser.url.trim_end_matches('/'));
+    let mut answer = match *method {
+        Method::POST => agent.post(url).content_type("application/json; charset=utf-8").send(&body[..])?,
+        Method::DELETE => agent.delete(url).call()?,
+        _ => agent.get(url).call()?,
+    };
+    let status = answer.status();
+    Ok((status, answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_is_loaded_beside_what_a_script_asks_for() {
+        let mut asked = json!({"capabilities": {"firstMatch": [{}], "alwaysMatch": {"browserName": "chrome",
+            "goog:chromeOptions": {"args": ["--headless=new"]}}}});
+        add_extension(&mut asked, "/x");
+        let arguments = &asked["capabilities"]["alwaysMatch"]["goog:chromeOptions"]["args"];
+        assert_eq!(*arguments, json!(["--headless=new", "--load-extension=/x"]));
+
+        let mut asked = json!({"capabilities": {"firstMatch": [{"goog:chromeOptions": {"args": ["--load-extension=/a"]}}]}});
+        add_extension(&mut asked, "/x");
+        let first = &asked["capabilities"]["firstMatch"][0]["goog:chromeOptions"]["args"];
+        assert_eq!(*first, json!(["--load-extension=/a,/x"]));
+
+        let mut asked = json!({});
+        add_extension(&mut asked, "/x");
+        let arguments = &asked["capabilities"]["alwaysMatch"]["goog:chromeOptions"]["args"];
+        assert_eq!(*arguments, json!(["--load-extension=/x"]));
+    }
+}
