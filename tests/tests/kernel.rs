@@ -31,15 +31,15 @@ fn the_kernel_takes_it_through_vhci_and_uhid_and_its_clients_use_it() {
     let log = boot(&kernel, &files, work.path(), &arguments, Duration::from_secs(120)).expect("qemu runs");
     let steps = log.lines().filter(|line| line.starts_with("STEP ") && line.ends_with(": ok")).count();
     assert!(log.lines().any(|line| line == "RESULT 0"), "the guest said:\n{log}");
-    assert!(steps >= 30, "{steps} steps:\n{log}");
+    assert!(steps >= 50, "{steps} steps:\n{log}");
 }
 
 fn file_system(kernel: &Kernel, work: &Path) -> FileSystem {
     let mut files = FileSystem::default();
     let init = std::fs::read(root().join("tests/guest/init")).expect("it is in the repository");
     files.file("/init", init);
-    files.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
-    files.file("/etc/group", "root:x:0:\n");
+    files.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:alice:/tmp:/bin/sh\n");
+    files.file("/etc/group", "root:x:0:\nalice:x:1000:\n");
     let find = |name: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
