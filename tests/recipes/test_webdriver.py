@@ -23,6 +23,8 @@ def script(driver_url, site, email):
     driver = webdriver.Remote(driver_url, options=options)
     try:
         wait = WebDriverWait(driver, 20)
+        press = "const it = document.querySelector(arguments[0]); it?.click(); return Boolean(it)"
+        click = lambda selector: wait.until(lambda page: page.execute_script(press, selector))
         authenticator = VirtualAuthenticatorOptions()
         authenticator.protocol = Protocol.CTAP2
         authenticator.transport = Transport.INTERNAL
@@ -33,12 +35,12 @@ def script(driver_url, site, email):
 
         driver.get(f"{site}/signup")
         driver.find_element(By.NAME, "email").send_keys(email)
-        driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
-        wait.until(expected.element_to_be_clickable((By.CSS_SELECTOR, "[data-ceremony=create]"))).click()
+        click("button[type=submit]")
+        click("[data-ceremony=create]")
         wait.until(expected.url_contains("/account"))
         [credential] = driver.get_credentials()
         assert credential.rp_id == "localhost" and credential.is_resident_credential
-        driver.find_element(By.CSS_SELECTOR, "form[action='/logout'] button").click()
+        click("form[action='/logout'] button")
 
         # A copy of it in a fresh authenticator signs in.
         driver.remove_virtual_authenticator()
@@ -46,10 +48,9 @@ def script(driver_url, site, email):
         driver.add_credential(credential)
         driver.get(f"{site}/login")
         # The page's own request for autofill may have signed in by now: the browser's authenticator answers it at once.
-        for button in driver.find_elements(By.CSS_SELECTOR, "[data-ceremony=get]"):
-            driver.execute_script("arguments[0].click()", button)
+        driver.execute_script(press, "[data-ceremony=get]")
         wait.until(expected.url_contains("/account"))
-        driver.find_element(By.CSS_SELECTOR, "form[action='/logout'] button").click()
+        click("form[action='/logout'] button")
 
         driver.remove_all_credentials()
         assert driver.get_credentials() == []

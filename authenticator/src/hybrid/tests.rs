@@ -202,11 +202,10 @@ fn a_code_that_nobody_scans_ends_with_the_ceremonys_timeout() {
     assert_eq!(std::fs::read_dir(world.room().folder()).unwrap().count(), 0, "nobody listens any more");
 }
 
-/// The desktop's ceremony, with a code that is given to `scanned`, ends so.
-fn ends(scanned: impl FnOnce(QrCode, Room) + Send + 'static) -> crate::client::Error {
+/// The desktop's ceremony, which may take so long and whose code is given to `scanned`, ends so.
+fn ends(most: Duration, scanned: impl FnOnce(QrCode, Room) + Send + 'static) -> crate::client::Error {
     let world = World::new();
     let (client, codes) = world.client(1);
-    let most = Duration::from_secs(2);
     let mut client = client.with_timeouts(Timeouts { least: most, usual: most, most });
     let room = world.room();
     let scanning = thread::spawn(move || {
@@ -235,7 +234,7 @@ fn message(tunnel: &Tunnel) -> Vec<u8> {
 
 #[test]
 fn a_tunnel_that_answers_itself_is_no_phone() {
-    let ended = ends(|code, room| {
+    let ended = ends(SOON, |code, room| {
         let server = TunnelServer::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let (tunnel, _) = advertised(&code, &room, &server);
         let theirs = message(&tunnel);
@@ -250,7 +249,7 @@ fn a_tunnel_that_answers_itself_is_no_phone() {
 
 #[test]
 fn a_tunnel_that_changes_what_is_said_is_noticed() {
-    let ended = ends(|code, room| {
+    let ended = ends(SOON, |code, room| {
         let server = TunnelServer::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let (tunnel, eid) = advertised(&code, &room, &server);
         let theirs = message(&tunnel);
@@ -269,7 +268,7 @@ fn a_tunnel_that_changes_what_is_said_is_noticed() {
 
 #[test]
 fn an_advertisement_that_is_said_again_or_leads_nowhere_is_passed_over() {
-    let ended = ends(|code, room| {
+    let ended = ends(Duration::from_secs(2), |code, room| {
         let nowhere = Eid { nonce: [1; 10], routing_id: [2; 3], domain: 256 };
         let assigned = Eid { domain: 0, ..nowhere };
         let (other, _) = QrCode::generate(Operation::Get, None, &mut rng(8));

@@ -37,10 +37,11 @@ pub struct BrowserDriver {
 /// `POST /session`.
 pub(super) async fn begin(State(driver): State<WebDriver>, body: Bytes) -> Response {
     let Some(browser) = driver.browser else { return new_session().await.into_response() };
-    let Ok(mut asked) = serde_json::from_slice::<Value>(&body) else {
-        return Error::invalid("the capabilities are no JSON").into_response();
-    };
-    add_extension(&mut asked, &browser.extension.display().to_string());
+    let asked = serde_json::from_slice::<Value>(&body).ok().and_then(|mut asked| {
+        add_extension(&mut asked, &browser.extension.display().to_string())?;
+        Some(asked)
+    });
+    let Some(asked) = asked else { return Error::invalid("these are no capabilities").into_response() };
     pass(browser, Method::POST, "/session".into(), asked.to_string().into()).await
 }
 
@@ -70,38 +71,46 @@ pub(super) async fn other(
     pass(browser, method, format!("/session/{session}/{rest}{query}"), body).await
 }
 
-/// Has every Chromium that these capabilities allow load the extension.
-fn add_extension(asked: &mut Value, extension: &str) {
-    let capabilities = &mut asked["capabilities"];
-    let alternatives = capabilities["firstMatch"].as_array_mut().into_iter().flatten();
+/// Has every Chromium that these capabilities allow load the extension. `None` if they are not what WebDriver says.
+fn add_extension(asked: &mut Value, extension: &str) -> Option<()> {
+    let capabilities = member(asked, "capabilities")?;
+    let alternatives = member(capabilities, "firstMatch")?.as_array_mut().into_iter().flatten();
     let mut placed = false;
     for alternative in alternatives.filter(|alternative| alternative.get(CHROME_OPTIONS).is_some()) {
-        load(&mut alternative[CHROME_OPTIONS], extension);
+        load(member(alternative, CHROME_OPTIONS)?, extension)?;
         placed = true;
     }
-    if !placed {
-        load(&mut capabilities["alwaysMatch"][CHROME_OPTIONS], extension);
+    if placed {
+        return Some(());
     }
+    if capabilities["firstMatch"].is_null() {
+        capabilities.as_object_mut()?.remove("firstMatch");
+    }
+    load(member(member(capabilities, "alwaysMatch")?, CHROME_OPTIONS)?, extension)
 }
 
-fn load(options: &mut Value, extension: &str) {
+/// A member of an object; null where it was not there. What is null becomes an object.
+fn member<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    if value.is_null() {
+        *value = json!({});
+    }
+    Some(value.as_object_mut()?.entry(name).or_insert(Value::Null))
+}
+
+fn load(options: &mut Value, extension: &str) -> Option<()> {
     const FLAG: &str = "--load-extension=";
-    if !options["args"].is_array() {
-        options["args"] = json!([]);
+    let arguments = member(options, "args")?;
+    if arguments.is_null() {
+        *arguments = json!([]);
     }
-    let arguments = options["args"].as_array_mut().into_iter().flatten();
-    let mut others =
-        arguments.filter(|argument| argument.as_str().is_some_and(|text| text.starts_with(FLAG)));
-    match others.next() {
+    let arguments = arguments.as_array_mut()?;
+    let is_flag = |argument: &Value| argument.as_str().is_some_and(|text| text.starts_with(FLAG));
+    match arguments.iter().position(is_flag) {
         // One flag names them all.
-        Some(other) => *other = format!("{},{extension}", other.as_str().unwrap_or(FLAG)).into(),
-        None => {
-            drop(others);
-            if let Some(arguments) = options["args"].as_array_mut() {
-                arguments.push(format!("{FLAG}{extension}").into());
-            }
-        }
+        Some(at) => arguments[at] = format!("{},{extension}", arguments[at].as_str()?).into(),
+        None => arguments.push(format!("{FLAG}{extension}").into()),
     }
+    Some(())
 }
 
 async fn pass(browser: Arc<BrowserDriver>, method: Method, path: String, body: Bytes) -> Response {
@@ -147,18 +156,35 @@ mod tests {
     fn the_extension_is_loaded_beside_what_a_script_asks_for() {
         let mut asked = json!({"capabilities": {"firstMatch": [{}], "alwaysMatch": {"browserName": "chrome",
             "goog:chromeOptions": {"args": ["--headless=new"]}}}});
-        add_extension(&mut asked, "/x");
+        add_extension(&mut asked, "/x").expect("they are capabilities");
         let arguments = &asked["capabilities"]["alwaysMatch"]["goog:chromeOptions"]["args"];
         assert_eq!(*arguments, json!(["--headless=new", "--load-extension=/x"]));
 
         let mut asked = json!({"capabilities": {"firstMatch": [{"goog:chromeOptions": {"args": ["--load-extension=/a"]}}]}});
-        add_extension(&mut asked, "/x");
+        add_extension(&mut asked, "/x").expect("they are capabilities");
         let first = &asked["capabilities"]["firstMatch"][0]["goog:chromeOptions"]["args"];
         assert_eq!(*first, json!(["--load-extension=/a,/x"]));
 
         let mut asked = json!({});
-        add_extension(&mut asked, "/x");
-        let arguments = &asked["capabilities"]["alwaysMatch"]["goog:chromeOptions"]["args"];
-        assert_eq!(*arguments, json!(["--load-extension=/x"]));
+        add_extension(&mut asked, "/x").expect("they are capabilities");
+        let expected = json!({"alwaysMatch": {"goog:chromeOptions": {"args": ["--load-extension=/x"]}}});
+        assert_eq!(asked["capabilities"], expected);
+    }
+
+    #[test]
+    fn what_is_no_capabilities_is_refused() {
+        let always =
+            |options: Value| json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let wrong = [
+            json!([]),
+            json!("x"),
+            json!({"capabilities": 7}),
+            json!({"capabilities": {"alwaysMatch": []}}),
+            always(json!("x")),
+            always(json!({"args": {}})),
+        ];
+        for mut asked in wrong {
+            assert_eq!(add_extension(&mut asked, "/x"), None, "{asked}");
+        }
     }
 }
