@@ -281,15 +281,7 @@ impl Configuration {
             aaguid: AAGUID,
             firmware_version: Some(0x0001_0000),
             versions: list(&[Version::U2fV2, Version::Fido2_0, Version::Fido2_1, Version::Fido2_3]),
-            extensions: list(&[
-                Extension::CredBlob,
-                Extension::CredProtect,
-                Extension::HmacSecret,
-                Extension::LargeBlobKey,
-                Extension::MinPinLength,
-                Extension::HmacSecretMc,
-                Extension::ThirdPartyPayment,
-            ]),
+            extensions: list(&SMALL_EXTENSIONS),
             options: list(&[
                 Rk,
                 Up,
@@ -379,5 +371,16 @@ impl Default for Limits {
 pub fn list<T: Copy>(items: &[T]) -> List<T> {
     items.iter().copied().take(LIST_MAX).collect()
 }
+
+/// Those of [`Configuration::small`].
+const SMALL_EXTENSIONS: [Extension; 7] = [
+    Extension::CredBlob,
+    Extension::CredProtect,
+    Extension::HmacSecret,
+    Extension::LargeBlobKey,
+    Extension::MinPinLength,
+    Extension::HmacSecretMc,
+    Extension::ThirdPartyPayment,
+];
 
 const USER_VERIFY_FINGERPRINT_INTERNAL: u32 = 0x0000_0002;

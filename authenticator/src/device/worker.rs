@@ -515,7 +515,8 @@ impl Shared {
                 std::mem::take(&mut state.timer.used).then(|| now + doppelkey_ctaphid::KEEPALIVE_INTERVAL);
             let due = state.due().map(|due| due.max(now + SHORTEST));
             state.timer.at = due.or(again);
-            if state.timer.at.is_none() {
+            // Before it sleeps, or while a user is thinking.
+            if state.timer.at.is_none() || state.asking.is_some() {
                 state = self.prepare(state);
             }
         }
@@ -523,8 +524,8 @@ impl Shared {
 }
 
 impl Shared {
-    /// Lets the engine make ready what the next request will want, before the timer sleeps: nobody waits for it now,
-    /// and it costs no wake-up.
+    /// Lets the engine make ready what is wanted next, when the timer is awake and nobody waits for the engine: it
+    /// costs no wake-up.
     fn prepare<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(mut brain) = state.brain.take() else { return state };
         drop(state);
