@@ -52,4 +52,21 @@
     const note = await crypto.subtle.decrypt({ name: "AES-GCM", iv }, await key(), sealed);
     element("note").value = new TextDecoder().decode(note);
   }));
+
+  // What is stored with the passkey itself. The answer above shows it too: it is no secret to whoever uses the passkey.
+  async function blob(largeBlob) {
+    const { username } = JSON.parse(element("get-options").value);
+    const credential = await run("get", { username, extensions: { largeBlob } });
+    return credential.getClientExtensionResults().largeBlob ?? {};
+  }
+  element("write").addEventListener("click", guarded(async () => {
+    const { written } = await blob({ write: toText(new TextEncoder().encode(element("blob").value).buffer) });
+    if (!written) throw new Error("nothing was written: create a passkey with \"largeBlob\" in its extensions, and only one");
+    element("blob").value = "";
+  }));
+  element("read").addEventListener("click", guarded(async () => {
+    const { blob: found } = await blob({ read: true });
+    if (!found) throw new Error("nothing is stored with this passkey");
+    element("blob").value = new TextDecoder().decode(found);
+  }));
 }

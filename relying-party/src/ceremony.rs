@@ -11,10 +11,10 @@ use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{Counter, MetadataRule, Policy};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Challenge, Changes, Passkey, PasskeyUse, User};
+use crate::store::{Challenge, Changes, Passkey, PasskeyUse, Taken, User};
 use crate::verify::{
-    AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, Mediation,
-    Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
+    AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, CredentialRecord,
+    Mediation, Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
     verify_authentication, verify_registration,
 };
 
@@ -352,23 +352,36 @@ async fn keep(
 
 /// Takes the challenge that an answer says it answers, whatever comes of it.
 async fn take(visit: &Visit, kind: Kind, credential: &Credential) -> Result<(Challenge, Asked), Refused> {
-    let unknown = |found: &str| Refused::because(Failure::ChallengeUnknown, found);
-    let claimed = claimed_challenge(credential).ok_or_else(|| unknown("the response holds no challenge"))?;
+    let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
     let taken = visit.app.database.take_challenge(&claimed, visit.session_id(), visit.app.now()).await?;
-    let taken =
-        taken.ok_or_else(|| unknown("the challenge is not this session's, was used, or has expired"))?;
+    asked_with(kind, taken).map_err(unknown)
+}
+
+fn unknown(found: &str) -> Refused {
+    Refused::because(Failure::ChallengeUnknown, found)
+}
+
+const NO_CHALLENGE: &str = "the response holds no challenge";
+
+/// What was asked with a challenge that has been taken, if it was issued for this kind of ceremony.
+fn asked_with(kind: Kind, taken: Option<Challenge>) -> Result<(Challenge, Asked), &'static str> {
+    let taken = taken.ok_or("the challenge is not this session's, was used, or has expired")?;
     if taken.kind != kind.name() {
-        return Err(unknown("the challenge was issued for another ceremony"));
+        return Err("the challenge was issued for another ceremony");
     }
-    let asked = serde_json::from_str(&taken.data).map_err(|_| Failure::Broken("what was asked is JSON"))?;
+    let asked = serde_json::from_str(&taken.data).map_err(|_| "what was asked cannot be read")?;
     Ok((taken, asked))
 }
 
 /// The challenge in the client data, only to find the row by; the verification compares it exactly.
 fn claimed_challenge(credential: &Credential) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Claim {
+        challenge: String,
+    }
     let client_data = secret::bytes(credential.response.get("clientDataJSON")?.as_str()?)?;
-    let client_data: Map<String, Value> = serde_json::from_slice(&client_data).ok()?;
-    secret::bytes(client_data.get("challenge")?.as_str()?).filter(|challenge| challenge.len() == 32)
+    let Claim { challenge } = serde_json::from_slice(&client_data).ok()?;
+    secret::bytes(&challenge).filter(|challenge| challenge.len() == 32)
 }
 
 /// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
@@ -446,16 +459,12 @@ pub(crate) async fn finish_authentication(
     kind: Kind,
     credential: &Credential,
 ) -> Result<Accepted, Refused> {
-    let (challenge, asked) = take(visit, kind, credential).await?;
     let database = &visit.app.database;
-    let passkey = match credential.raw_id() {
-        Some(id) if (1..=1023).contains(&id.len()) => database.passkey(&id).await?,
-        _ => None,
-    };
-    let owner = match &passkey {
-        Some(passkey) => database.user(&passkey.user_id).await?,
-        None => None,
-    };
+    let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
+    let id = credential.raw_id().filter(|id| (1..=1023).contains(&id.len())).unwrap_or_default();
+    let Taken { challenge, passkey, owner } =
+        database.take_challenge_of(&claimed, visit.session_id(), &id, visit.app.now()).await?;
+    let (challenge, asked) = asked_with(kind, challenge).map_err(unknown)?;
     let identified = match challenge.user_id.as_deref() {
         Some(id) => database.user(id).await?.map(|user| user.handle),
         None => None,
@@ -474,7 +483,7 @@ pub(crate) async fn finish_authentication(
     };
     let record =
         passkey.as_ref().zip(owner.as_ref()).map(|(passkey, user)| passkey.record(user.handle.clone()));
-    let signal = signal(visit, credential, passkey.as_ref()).await?;
+    let signal = signal(credential, record.as_ref());
     let authentication = match verify_authentication(&options, record.as_ref(), credential) {
         Ok(authentication) => authentication,
         Err(rejection) => {
@@ -503,15 +512,10 @@ pub(crate) async fn finish_authentication(
 /// which credential ids are registered. So it depends on the user handle alone, 64 random bytes that only the
 /// passkeys of that user hold: forget the passkey if its handle is nobody's, or if the handle is somebody's who
 /// has no such passkey.
-async fn signal(
-    visit: &Visit,
-    credential: &Credential,
-    passkey: Option<&Passkey>,
-) -> Result<Option<String>, Failure> {
-    let (Some(handle), Some(id)) = (credential.user_handle(), credential.raw_id()) else { return Ok(None) };
-    let user = visit.app.database.user_of_handle(&handle).await?;
-    let is_theirs = user.is_some_and(|user| passkey.is_some_and(|passkey| passkey.user_id == user.id));
-    Ok((!is_theirs).then(|| secret::text(&id)))
+fn signal(credential: &Credential, record: Option<&CredentialRecord>) -> Option<String> {
+    let (handle, id) = (credential.user_handle()?, credential.raw_id()?);
+    let is_theirs = record.is_some_and(|record| record.user_handle == handle);
+    (!is_theirs).then(|| secret::text(&id))
 }
 
 fn relying_party(visit: &Visit, policy: &Policy) -> RelyingParty {

@@ -177,6 +177,7 @@ impl Config {
     /// # Errors
     /// The first contradiction found; the operator's fault.
     pub fn check(&self) -> Result<(), (String, String)> {
+        crate::mail::check(&self.mail)?;
         if self.origins.is_empty() {
             return Err(("no origin is allowed".into(), "name one with --origin https://…".into()));
         }

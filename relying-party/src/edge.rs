@@ -44,12 +44,29 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         Some(failure) => failure.into_response(),
         None => next.run(request).await,
     };
+    if is_the_frameworks(&response) {
+        response.extensions_mut().insert(Failure::BadBody("its address cannot be read".into()).told());
+    }
+    if let Some(AnsweredAlready(told)) = response.extensions_mut().remove() {
+        note(&app, &told, &path).await;
+    }
     if let Some(told) = response.extensions_mut().remove::<Told>() {
         note(&app, &told, &path).await;
         response = tell(&app, &told, &path, as_json, response);
     }
     protect(&app, &path, response.headers_mut());
     response
+}
+
+/// A refusal that a response tells in words of its own, and that has yet to be logged.
+#[derive(Clone, Debug)]
+pub(crate) struct AnsweredAlready(pub(crate) Told);
+
+/// A path or query that axum could not read, and answered by itself: nothing of ours is plain text.
+fn is_the_frameworks(response: &Response) -> bool {
+    let is_plain =
+        response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    response.status().is_client_error() && is_plain
 }
 
 /// A change from another site: neither `Sec-Fetch-Site` nor `Origin` may say so (no tokens needed, since every

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::store::{Changes, StoredEvent, User};
-use crate::verify::Transcript;
+use crate::verify::{Transcript, Verdict};
 
 /// An event to be written.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Event {
 
     /// With the verification behind it.
     pub(crate) fn transcript(mut self, transcript: &Transcript) -> Self {
-        self.transcript = serde_json::to_string(transcript).ok();
+        self.transcript = Some(compact(transcript));
         self
     }
 }
@@ -109,6 +109,47 @@ impl App {
     }
 }
 
+/// A transcript as it is kept with every login: the procedure, then of each step in order the first letter of its
+/// verdict and what was found. It is a third as long as what is shown.
+fn compact(transcript: &Transcript) -> String {
+    let section = transcript.lines().first().map_or_else(String::new, |line| {
+        let step = line.step.to_string();
+        step.split('-').next().unwrap_or_default().to_string()
+    });
+    let lines = transcript.lines().iter().map(|line| {
+        let letter = match line.verdict {
+            Verdict::Pass => 'p',
+            Verdict::Fail => 'f',
+            Verdict::Caller => 'c',
+            Verdict::Skipped => 's',
+        };
+        format!("{letter}{}", line.found)
+    });
+    let all: Vec<String> = std::iter::once(section).chain(lines).collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+/// A kept transcript as it is shown: a list of `{step, found, verdict}`. `None` if there is none, or it is no
+/// transcript.
+pub(crate) fn transcript_of(event: &StoredEvent) -> Option<Value> {
+    let kept: Vec<Value> = serde_json::from_str(event.transcript.as_deref()?).ok()?;
+    if kept.first()?.is_object() {
+        return Some(kept.into()); // as version 1 wrote it
+    }
+    let mut kept = kept.iter().filter_map(Value::as_str);
+    let section = kept.next()?;
+    let lines = kept.enumerate().map(|(index, line)| {
+        let verdict = match line.get(..1) {
+            Some("p") => "pass",
+            Some("f") => "fail",
+            Some("c") => "caller",
+            _ => "skipped",
+        };
+        json!({ "step": format!("{section}-{}", index + 1), "found": line.get(1..), "verdict": verdict })
+    });
+    Some(lines.collect())
+}
+
 /// A time in milliseconds as ISO 8601.
 pub(crate) fn iso(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
@@ -125,6 +166,7 @@ pub(crate) const CODES: &[(&str, &str)] = &[
     ("fapi", "Request refused"),
     ("fcp", "Failed change of password"),
     ("fcpr", "Failed request to change the password"),
+    ("fn", "A mail could not be sent"),
     ("fp", "Failed login: wrong password"),
     ("fs", "Failed sign-up"),
     ("fu", "Failed login: unknown identifier"),
@@ -174,6 +216,37 @@ mod tests {
     fn codes_are_sorted_and_unique() {
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(description("s"), "Successful login");
+    }
+
+    #[test]
+    fn a_transcript_is_shown_as_it_was_written() {
+        use crate::verify;
+        let options = verify::RegistrationOptions {
+            relying_party: verify::RelyingParty::new("example.org", "https://example.org"),
+            challenge: vec![0; 3],
+            algorithms: vec![-7],
+            user_verification: verify::UserVerification::Preferred,
+            mediation: verify::Mediation::Optional,
+            attestation: verify::AttestationTrust::NotRequired,
+        };
+        let credential = json!({ "type": "public-key", "id": "AQ", "rawId": "Ag" });
+        let credential = verify::Credential::from_json(credential);
+        let rejected = verify::verify_registration(&options, &credential).unwrap_err();
+        let shown = Some(serde_json::to_value(&rejected.transcript).unwrap());
+        let kept = compact(&rejected.transcript);
+        let event = |transcript: &str| StoredEvent {
+            id: String::new(),
+            date: 0,
+            r#type: String::new(),
+            user_id: None,
+            data: String::new(),
+            transcript: Some(transcript.to_string()),
+        };
+        assert_eq!(transcript_of(&event(&kept)), shown);
+        let long = serde_json::to_string(&rejected.transcript).unwrap();
+        assert_eq!(transcript_of(&event(&long)), shown, "version 1 kept it whole");
+        assert!(kept.len() * 2 < long.len());
+        assert_eq!(transcript_of(&event("what?")), None);
     }
 
     #[test]

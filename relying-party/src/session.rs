@@ -24,26 +24,33 @@ use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, Sto
 #[serde(default)]
 pub(crate) struct SessionData {
     /// A sign-up under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signup: Option<SignUp>,
     /// The identifier typed at sign-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<Identifier>,
     /// A first factor that has passed, while the second is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_factor: Option<FirstFactor>,
     /// Who proved an address in order to recover the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recovery: Option<Recovery>,
     /// A new address of a signed-in user that has yet to be proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) new_identifier: Option<NewIdentifier>,
     /// When the user last proved to be the user, in milliseconds.
     pub(crate) authenticated_at: i64,
     /// How: `pwd`, `phr`, `otp`, …
     pub(crate) amr: Vec<String>,
     /// The screen that may be shown between signing in and the application.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<Prompt>,
     /// The second factor has been set up and proved in this very login.
     pub(crate) second_factor_set_up: bool,
     /// The operator's token was entered in this session.
     pub(crate) is_operator: bool,
     /// A message for the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notice: Option<String>,
 }
 

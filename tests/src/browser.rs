@@ -139,6 +139,21 @@ impl Browser {
         panic!("no {text:?} in {css}; at {}: {}", self.path(), self.text("body"));
     }
 
+    /// Waits until a field holds exactly this.
+    ///
+    /// # Panics
+    /// If it does not within ten seconds.
+    pub fn wait_for_value(&self, css: &str, value: &str) {
+        let script = "return document.querySelector(arguments[0]).value";
+        for _ in 0..200 {
+            if self.call_script(script, json!([css])) == value {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{css} does not hold {value:?}; at {}: {}", self.path(), self.text("body"));
+    }
+
     /// The text that is shown in the first element that fits; empty if there is none.
     pub fn text(&self, css: &str) -> String {
         let found =
@@ -225,7 +240,16 @@ impl Browser {
     ///
     /// `transport` is `internal`, `usb`, `hybrid`, …
     pub fn add_authenticator(&self, transport: &str) -> String {
+        self.add_authenticator_with(transport, &[])
+    }
+
+    /// The same with these extensions.
+    ///
+    /// # Panics
+    /// If the browser does not know one of them.
+    pub fn add_authenticator_with(&self, transport: &str, extensions: &[&str]) -> String {
         let options = json!({
+            "extensions": extensions,
             "protocol": "ctap2_1", "transport": transport, "hasResidentKey": true, "hasUserVerification": true,
             "isUserConsenting": true, "isUserVerified": true,
             "defaultBackupEligibility": transport == "internal", "defaultBackupState": transport == "internal",

@@ -197,6 +197,12 @@ fn account(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&str)) 
     browser.open(&format!("{}/account/security", site.url));
     browser.click("summary");
     look("account-security");
+    browser.open(&format!("{}/account/identifiers", site.url));
+    look("account-identifiers");
+    browser.fill("#email", "countess@example.org");
+    browser.click("form[action$=email] button");
+    browser.wait_for_path("/account/identifiers/code");
+    look("account-identifiers-code");
     browser.open(&format!("{}/step-up?then=/account", site.url));
     look("step-up");
     browser.remove_authenticator(&key);

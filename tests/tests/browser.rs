@@ -96,6 +96,51 @@ fn every_screen_is_accessible_in_both_schemes_and_fits_320_pixels() {
     assert!(findings.is_empty(), "{}", findings.join("\n"));
 }
 
+#[test]
+fn the_playground_seals_one_note_with_prf_and_keeps_another_with_the_passkey() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    let laptop = browser.add_authenticator_with("internal", &["prf", "largeBlob"]);
+    browser.open(&format!("{}/playground", site.url));
+    browser.click("#create");
+    browser.wait_for_text("#answer", "\"status\": \"ok\"");
+    assert_eq!(browser.credentials(&laptop).len(), 1);
+
+    // PRF: what is stored is sealed, and opens after a reload, with the passkey only.
+    browser.fill("#note", "the treasure is under the oak");
+    browser.click("#seal");
+    browser.wait_for_value("#note", "");
+    let stored = browser.script("return localStorage.getItem('note')");
+    assert!(stored.as_str().is_some_and(|text| text.contains('.') && !text.contains("oak")), "{stored}");
+    browser.open(&format!("{}/playground", site.url));
+    browser.click("#unseal");
+    browser.wait_for_value("#note", "the treasure is under the oak");
+
+    // A large blob: written, and read after a reload.
+    browser.fill("#blob", "kept with the passkey");
+    browser.click("#write");
+    browser.wait_for_value("#blob", "");
+    browser.open(&format!("{}/playground", site.url));
+    browser.click("#read");
+    browser.wait_for_value("#blob", "kept with the passkey");
+
+    // Another passkey opens nothing.
+    browser.remove_authenticator(&laptop);
+    browser.add_authenticator_with("internal", &["prf", "largeBlob"]);
+    browser.script(
+        "for (const id of ['create-options', 'get-options']) {
+           const field = document.getElementById(id);
+           field.value = field.value.replace('\"ada\"', '\"eve\"');
+         }",
+    );
+    browser.click("#create");
+    browser.wait_for_text("#answer", "\"status\": \"ok\"");
+    browser.click("#unseal");
+    browser.wait_for_text("#error", "OperationError");
+    browser.click("#read");
+    browser.wait_for_text("#error", "nothing is stored");
+}
+
 fn axe() -> Option<String> {
     let folder = std::env::var_os("DOPPELKEY_NODE_MODULES").map(PathBuf::from)?;
     std::fs::read_to_string(folder.join("axe-core/axe.min.js")).ok()

@@ -63,3 +63,16 @@ fn it_ends_with_0_although_somebody_follows_the_events() {
     }
     assert_eq!(server.stop(), Some(0));
 }
+
+#[test]
+fn mail_goes_through_a_real_server_and_outlives_one_that_is_down() {
+    if end_to_end::python_with("aiosmtpd").is_none() {
+        return end_to_end::skipped("aiosmtpd (pip install aiosmtpd; set DOPPELKEY_PYTHON)");
+    }
+    end_to_end::pytest("test_mail.py");
+}
+
+#[test]
+fn a_metadata_blob_decides_which_models_may_register() {
+    end_to_end::pytest("test_metadata.py");
+}

@@ -8,7 +8,8 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::edge::AnsweredAlready;
+use crate::failure::{Failure, Told};
 use crate::store::StoreError;
 
 /// Why a program's request was not carried out.
@@ -20,6 +21,8 @@ pub(super) struct ApiError {
     retry_after_s: Option<i64>,
     /// A token with which the second factor can be shown.
     mfa_token: Option<String>,
+    /// The failure behind it, if no flow was reached that could have logged it.
+    unlogged: Option<Box<Told>>,
 }
 
 impl ApiError {
@@ -44,7 +47,14 @@ impl ApiError {
     );
 
     const fn new(status: StatusCode, error: &'static str, description: &'static str) -> Self {
-        Self { status, error, description: Cow::Borrowed(description), retry_after_s: None, mfa_token: None }
+        Self {
+            status,
+            error,
+            description: Cow::Borrowed(description),
+            retry_after_s: None,
+            mfa_token: None,
+            unlogged: None,
+        }
     }
 
     pub(super) fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
@@ -93,12 +103,15 @@ impl From<Failure> for ApiError {
             }
             _ => (told.status, told.key),
         };
+        let is_unlogged =
+            matches!(failure, Failure::BadBody(_) | Failure::WrongContentType | Failure::TooLarge);
         Self {
             status,
             error,
-            description: told.message.into(),
+            description: told.message.clone().into(),
             retry_after_s: told.retry_after_s,
             mfa_token: None,
+            unlogged: is_unlogged.then(|| told.into()),
         }
     }
 }
@@ -116,6 +129,9 @@ impl IntoResponse for ApiError {
             body["mfa_token"] = token.into();
         }
         let mut response = (self.status, Json(body)).into_response();
+        if let Some(told) = self.unlogged {
+            response.extensions_mut().insert(AnsweredAlready(*told));
+        }
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
         }

@@ -22,23 +22,35 @@ pub(super) async fn first_factor_passed(
     first: FirstFactor,
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
+    let user = visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)?;
+    first_factor_of(visit, &user, first, outcome).await
+}
+
+/// The same of a user who has been read just now.
+pub(super) async fn first_factor_of(
+    visit: &mut Visit,
+    user: &User,
+    first: FirstFactor,
+    outcome: Outcome,
+) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
-    let user = user_of(visit, &first).await?;
+    refuse_blocked(visit, user).await?;
     if needs_second_factor(visit, &policy, &first).await? {
         let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
-        visit.log(Event::of("gd_start_auth").user(&user)).await;
+        visit.log(Event::of("gd_start_auth").user(user)).await;
         visit.data.first_factor = Some(first);
         visit.save().await?;
         return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });
     }
-    go_on(visit, &policy, &user, first, None, outcome).await
+    go_on(visit, &policy, user, first, None, outcome).await
 }
 
 /// Goes on after the second factor.
 pub(super) async fn second_factor_passed(visit: &mut Visit, amr: &str) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
     let first = visit.data.first_factor.take().ok_or(Failure::OutOfOrder)?;
-    let user = user_of(visit, &first).await?;
+    let user = visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)?;
+    refuse_blocked(visit, &user).await?;
     go_on(visit, &policy, &user, first, Some(amr), Outcome::default()).await
 }
 
@@ -76,14 +88,13 @@ pub(super) async fn recovered(
     Ok(if old_passkeys > 0 { "/account/lost" } else { "/account" })
 }
 
-/// The user of a first factor, unless an administrator has blocked the account.
-async fn user_of(visit: &Visit, first: &FirstFactor) -> Result<User, Failure> {
-    let user = visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)?;
+/// An administrator may have blocked the account.
+async fn refuse_blocked(visit: &Visit, user: &User) -> Result<(), Failure> {
     if user.blocked {
-        visit.log(Event::of("f").user(&user).error("the user is blocked")).await;
+        visit.log(Event::of("f").user(user).error("the user is blocked")).await;
         return Err(Failure::UserBlocked);
     }
-    Ok(user)
+    Ok(())
 }
 
 /// Whether this first factor needs a second one, by policy.

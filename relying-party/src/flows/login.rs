@@ -186,6 +186,6 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
         used: Some(accepted.used),
         ..FirstFactor::of(&accepted.user.id, Method::Passkey)
     };
-    let next = finish::first_factor_passed(&mut visit, first_factor, outcome).await?;
+    let next = finish::first_factor_of(&mut visit, &accepted.user, first_factor, outcome).await?;
     Ok(visit.json(json!({ "next": next })))
 }

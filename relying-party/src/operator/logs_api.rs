@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::Operator;
 use crate::app::App;
+use crate::events::transcript_of;
 use crate::failure::Failure;
 use crate::store::StoredEvent;
 
@@ -76,7 +77,7 @@ async fn list(
 async fn one(operator: Operator, Path(id): Path<String>) -> Result<Response, Failure> {
     let event = operator.app.database.event(&id).await?.ok_or(Failure::NotFound)?;
     let mut value = json(&event);
-    let transcript = event.transcript.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let transcript = transcript_of(&event);
     if let Some(transcript) = transcript {
         value["transcript"] = transcript;
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{admin, parts, wide};
 use crate::app::App;
-use crate::events::{description, iso};
+use crate::events::{description, iso, transcript_of};
 use crate::store::{Mailed, StoredEvent};
 
 /// The mails that went out, the latest first; links in them can be followed.
@@ -57,6 +57,15 @@ pub(crate) fn playground(app: &App) -> Markup {
             }
         }
         section {
+            h2 { "A note that is kept with your passkey (large blob)" }
+            p.muted { "It is stored with the passkey itself, so that it is wherever the passkey is." }
+            div.field { label for="blob" { "Note" } textarea #blob maxlength="500" {} }
+            div.row {
+                button #write .secondary type="button" { "Write the note" }
+                button #read .secondary type="button" { "Read the note" }
+            }
+        }
+        section {
             h2 { "Answer" }
             pre #answer tabindex="0" aria-live="polite" { "Nothing yet." }
         }
@@ -102,7 +111,7 @@ pub(crate) fn events(app: &App, events: &[StoredEvent]) -> Markup {
 
 /// One event with its transcript.
 pub(crate) fn event(app: &App, event: &StoredEvent) -> Markup {
-    let transcript = event.transcript.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let transcript = transcript_of(event);
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let pretty = serde_json::to_string_pretty(&data).unwrap_or_default();
     let content = html! {

@@ -1,7 +1,7 @@
 //! Challenges: each serves one ceremony, once.
 
-use super::sql::sql;
-use super::{Changes, Database, Result};
+use super::sql::{FromRow, Statement, sql};
+use super::{Changes, Database, Passkey, Result, User};
 
 /// A ceremony that has been started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,46 @@ impl Changes {
     }
 }
 
+/// What the answer to a challenge is judged by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    /// `None` if it never was, has been taken, has expired, or is another session's.
+    pub(crate) challenge: Option<Challenge>,
+    /// The passkey that the answer names, if there is one.
+    pub(crate) passkey: Option<Passkey>,
+    /// Whose it is.
+    pub(crate) owner: Option<User>,
+}
+
 impl Database {
+    /// Takes a challenge: whoever asks first gets it, nobody else ever does. In the same breath finds the passkey.
+    pub(crate) async fn take_challenge_of(
+        &self,
+        challenge: &[u8],
+        session_id: &str,
+        credential_id: &[u8],
+        now: i64,
+    ) -> Result<Taken> {
+        let batch = vec![
+            take(challenge, session_id),
+            Passkey::of_credential(credential_id),
+            User::of_credential(credential_id),
+            User::identifiers_of_credential(credential_id),
+        ];
+        let answers = self.write_all(batch).await?.unwrap_or_default();
+        let mut answers = answers.into_iter().map(|written| written.rows.into_iter());
+        let mut next = || answers.next().into_iter().flatten();
+        let taken = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
+        let passkey = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
+        let owner = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
+        let identifiers = next().map(|mut row| FromRow::from_row(&mut row)).collect::<Result<_>>()?;
+        Ok(Taken {
+            challenge: of_row(challenge, session_id, taken, now),
+            passkey,
+            owner: owner.map(|owner| User { identifiers, ..owner }),
+        })
+    }
+
     /// Takes a challenge: whoever asks first gets it, nobody else ever does.
     ///
     /// `None` if it never was, has been taken, has expired, or is another session's.
@@ -46,17 +85,21 @@ impl Database {
         session_id: &str,
         now: i64,
     ) -> Result<Option<Challenge>> {
-        let statement = sql("DELETE FROM challenges WHERE challenge = $1 AND session_id = $2 \
-             RETURNING kind, user_id, data, expires_at");
-        let row = self.take(statement.bind(challenge).bind(session_id)).await?;
-        let taken = row.map(|(kind, user_id, data, expires_at)| Challenge {
-            challenge: challenge.to_vec(),
-            kind,
-            session_id: session_id.to_string(),
-            user_id,
-            data,
-            expires_at,
-        });
-        Ok(taken.filter(|taken| taken.expires_at > now))
+        let row = self.take(take(challenge, session_id)).await?;
+        Ok(of_row(challenge, session_id, row, now))
     }
+}
+
+fn take(challenge: &[u8], session_id: &str) -> Statement {
+    let statement = sql("DELETE FROM challenges WHERE challenge = $1 AND session_id = $2 \
+             RETURNING kind, user_id, data, expires_at");
+    statement.bind(challenge).bind(session_id)
+}
+
+type Row = (String, Option<String>, String, i64);
+
+fn of_row(challenge: &[u8], session_id: &str, row: Option<Row>, now: i64) -> Option<Challenge> {
+    let (kind, user_id, data, expires_at) = row?;
+    let (challenge, session_id) = (challenge.to_vec(), session_id.to_string());
+    (expires_at > now).then_some(Challenge { challenge, kind, session_id, user_id, data, expires_at })
 }

@@ -44,6 +44,14 @@ impl Passkey {
         }
     }
 
+    /// The query for the passkey of a credential id.
+    pub(super) fn of_credential(credential_id: &[u8]) -> Statement {
+        sql("SELECT credential_id, id, user_id, public_key, sign_count, backup_eligible, backup_state, \
+             user_verified, aaguid, transports, attachment, name, user_agent, created_at, last_used_at \
+             FROM credentials WHERE credential_id = $1")
+        .bind(credential_id)
+    }
+
     /// The statement that stores it, if its user has fewer than `$15`.
     fn insert(&self, at_most: u32) -> Statement {
         sql("INSERT INTO credentials (credential_id, id, user_id, public_key, sign_count, backup_eligible, \
@@ -118,11 +126,7 @@ impl Changes {
 impl Database {
     /// The passkey of a credential id.
     pub(crate) async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>> {
-        let query =
-            sql("SELECT credential_id, id, user_id, public_key, sign_count, backup_eligible, backup_state, \
-             user_verified, aaguid, transports, attachment, name, user_agent, created_at, last_used_at \
-             FROM credentials WHERE credential_id = $1");
-        self.one(query.bind(credential_id)).await
+        self.one(Passkey::of_credential(credential_id)).await
     }
 
     /// A user's passkeys, the oldest first.

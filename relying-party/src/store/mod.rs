@@ -24,7 +24,7 @@ use postgres::Postgres;
 use sql::{FromRow, Statement, Written, sql};
 use sqlite::Sqlite;
 
-pub(crate) use challenges::Challenge;
+pub(crate) use challenges::{Challenge, Taken};
 pub(crate) use codes::{CodeCheck, Mailed};
 pub(crate) use credentials::{Passkey, PasskeyUse};
 pub(crate) use events::StoredEvent;

@@ -31,6 +31,11 @@ impl Statement {
         self
     }
 
+    /// Whether it only reads.
+    pub(super) fn is_query(&self) -> bool {
+        self.text.starts_with("SELECT")
+    }
+
     /// Whether it changed what it had to.
     pub(super) fn is_met(&self, written: &Written) -> bool {
         !self.is_condition || written.changed == 1

@@ -84,10 +84,14 @@ impl Sqlite {
 }
 
 /// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
+///
+/// A page that is written a hundred times between two checkpoints is copied into the file once: hence few of them. A
+/// reader's cache is void after every commit, hence the map.
 fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;",
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; \
+         PRAGMA wal_autocheckpoint = 8000; PRAGMA mmap_size = 268435456;",
     )?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
@@ -130,26 +134,30 @@ fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Opti
 
 /// One savepoint for a batch. The outer error is the transaction's, the inner one the batch's own.
 fn write_batch(connection: &Connection, batch: &[Statement]) -> Result<Result<Option<Vec<Written>>>> {
-    if let [alone] = batch {
+    if batch.iter().filter(|statement| !statement.is_query()).count() < 2 {
         // A statement that fails has changed nothing, and needs no savepoint to say so.
-        return Ok(execute(connection, alone).map(|written| alone.is_met(&written).then(|| vec![written])));
+        return Ok(execute_all(connection, batch));
     }
     connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
-    let mut all = Vec::with_capacity(batch.len());
-    let mut outcome = Ok(true);
-    for statement in batch {
-        match execute(connection, statement) {
-            Ok(written) if statement.is_met(&written) => all.push(written),
-            Ok(_) => outcome = Ok(false),
-            Err(error) => outcome = Err(error),
-        }
-        if !matches!(outcome, Ok(true)) {
-            connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-            break;
-        }
+    let outcome = execute_all(connection, batch);
+    if !matches!(outcome, Ok(Some(_))) {
+        connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
     }
     connection.prepare_cached("RELEASE batch")?.execute([])?;
-    Ok(outcome.map(|is_met| is_met.then_some(all)))
+    Ok(outcome)
+}
+
+/// Does one statement after the other, up to the first that fails or is a condition that is not met.
+fn execute_all(connection: &Connection, batch: &[Statement]) -> Result<Option<Vec<Written>>> {
+    let mut all = Vec::with_capacity(batch.len());
+    for statement in batch {
+        let written = execute(connection, statement)?;
+        if !statement.is_met(&written) {
+            return Ok(None);
+        }
+        all.push(written);
+    }
+    Ok(Some(all))
 }
 
 fn execute(connection: &Connection, statement: &Statement) -> Result<Written> {

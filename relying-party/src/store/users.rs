@@ -1,6 +1,6 @@
 //! Users, what they are called, and their passwords.
 
-use super::sql::sql;
+use super::sql::{FromRow, Row, Statement, sql};
 use super::{Changes, Database, Passkey, Result};
 
 /// A user.
@@ -29,7 +29,40 @@ pub(crate) struct Identifier {
     pub(crate) verified: bool,
 }
 
+impl FromRow for Identifier {
+    fn from_row(row: &mut Row) -> Result<Self> {
+        Ok(Self { kind: row.next()?, value: row.next()?, verified: row.next()? })
+    }
+}
+
+/// What the table of users holds; the identifiers are in another.
+impl FromRow for User {
+    fn from_row(row: &mut Row) -> Result<Self> {
+        Ok(Self {
+            id: row.next()?,
+            handle: row.next()?,
+            created_at: row.next()?,
+            blocked: row.next()?,
+            identifiers: Vec::new(),
+        })
+    }
+}
+
 impl User {
+    /// The query for whose a passkey is.
+    pub(super) fn of_credential(credential_id: &[u8]) -> Statement {
+        sql("SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
+             JOIN credentials c ON c.user_id = u.id WHERE c.credential_id = $1")
+        .bind(credential_id)
+    }
+
+    /// The query for what that user is called.
+    pub(super) fn identifiers_of_credential(credential_id: &[u8]) -> Statement {
+        sql("SELECT i.kind, i.value, i.verified FROM identifiers i \
+             JOIN credentials c ON c.user_id = i.user_id WHERE c.credential_id = $1 ORDER BY i.kind")
+        .bind(credential_id)
+    }
+
     /// What to call the user on screens and in the passkey.
     pub(crate) fn name(&self) -> &str {
         self.identifiers.first().map_or(&self.id, |identifier| &identifier.value)
@@ -100,14 +133,14 @@ impl Changes {
 impl Database {
     /// The user of an id.
     pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
-        let row: Option<(String, Vec<u8>, i64, i64)> =
+        let row =
             self.one(sql("SELECT id, handle, created_at, blocked FROM users WHERE id = $1").bind(id)).await?;
         self.with_identifiers(row).await
     }
 
     /// The user of a WebAuthn user handle.
     pub(crate) async fn user_of_handle(&self, handle: &[u8]) -> Result<Option<User>> {
-        let row: Option<(String, Vec<u8>, i64, i64)> = self
+        let row = self
             .one(sql("SELECT id, handle, created_at, blocked FROM users WHERE handle = $1").bind(handle))
             .await?;
         self.with_identifiers(row).await
@@ -115,7 +148,7 @@ impl Database {
 
     /// The user that an identifier in its normal form names.
     pub(crate) async fn user_called(&self, kind: &str, value: &str) -> Result<Option<User>> {
-        let row: Option<(String, Vec<u8>, i64, i64)> = self
+        let row = self
             .one(
                 sql("SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
              JOIN identifiers i ON i.user_id = u.id WHERE i.kind = $1 AND i.value = $2")
@@ -126,20 +159,12 @@ impl Database {
         self.with_identifiers(row).await
     }
 
-    async fn with_identifiers(&self, row: Option<(String, Vec<u8>, i64, i64)>) -> Result<Option<User>> {
-        let Some((id, handle, created_at, blocked)) = row else { return Ok(None) };
+    async fn with_identifiers(&self, user: Option<User>) -> Result<Option<User>> {
+        let Some(user) = user else { return Ok(None) };
         // `email` < `phone` < `username` in the alphabet too.
-        let rows: Vec<(String, String, i64)> = self
-            .all(
-                sql("SELECT kind, value, verified FROM identifiers WHERE user_id = $1 ORDER BY kind")
-                    .bind(&id),
-            )
-            .await?;
-        let identifiers = rows
-            .into_iter()
-            .map(|(kind, value, verified)| Identifier { kind, value, verified: verified != 0 })
-            .collect();
-        Ok(Some(User { id, handle, created_at, blocked: blocked != 0, identifiers }))
+        let query = sql("SELECT kind, value, verified FROM identifiers WHERE user_id = $1 ORDER BY kind");
+        let identifiers = self.all(query.bind(&user.id)).await?;
+        Ok(Some(User { identifiers, ..user }))
     }
 
     /// Notes that an identifier has been proved by a code.

@@ -40,6 +40,7 @@ mod cbor;
 mod certificate;
 mod client_data;
 mod cose;
+mod floor;
 mod options;
 #[cfg(feature = "fuzzing")]
 pub mod parsers;
@@ -65,6 +66,7 @@ pub use authenticator_data::AuthenticatorDataError;
 pub use cbor::CborError;
 pub use certificate::CertificateError;
 pub use cose::KeyError;
+pub use floor::floor;
 pub use options::{
     AttestationTrust, AuthenticationOptions, CounterRule, CredentialRecord, Mediation, RegistrationOptions,
     RelyingParty, SUPPORTED_ALGORITHMS, UserVerification,

@@ -14,6 +14,8 @@ mod operator;
 mod postgresql;
 mod processes;
 mod recovery;
+mod routes;
+mod rules;
 mod second_factor;
 mod storage;
 mod world;

@@ -1,0 +1,142 @@
+"""A running `doppelkey relying-party`, its visitors, and a small certificate authority, for tests."""
+
+import base64
+import datetime
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+class RelyingParty:
+    """By its ready line; `environment` is added to the program's own."""
+
+    def __init__(self, *arguments, environment=()):
+        command = [os.environ["DOPPELKEY"], "relying-party", "--json", "--listen", "127.0.0.1:0"]
+        if "--db" not in arguments:
+            command += ["--db", "memory"]
+        self.process = subprocess.Popen(
+            command + [str(argument) for argument in arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **dict(environment)},
+        )
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(self.process.communicate()[1])
+        self.ready = json.loads(line)
+        self.url = self.ready["url"]
+
+    def events(self):
+        request = urllib.request.Request(
+            self.url.replace("localhost", "127.0.0.1") + "/api/v2/logs?take=100",
+            headers={"Authorization": "Bearer " + self.ready["admin_token"]},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def codes(self):
+        return [event["type"] for event in self.events()]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        said, complained = self.process.communicate(timeout=30)
+        self.complaints = complained
+        assert self.process.returncode == 0, said + complained
+
+
+class Visitor:
+    """A browser without a script: forms, JSON, cookies, redirects that are followed by hand."""
+
+    def __init__(self, party):
+        self.party, self.cookies = party, {}
+
+    def send(self, method, path, body=None, content_type=None):
+        """The status, the headers and the text."""
+        request = urllib.request.Request(
+            self.party.url.replace("localhost", "127.0.0.1") + path, method=method, data=body
+        )
+        request.add_header("Host", self.party.url.split("://")[1])
+        if content_type:
+            request.add_header("Content-Type", content_type)
+        if self.cookies:
+            request.add_header("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
+        try:
+            answer = NO_REDIRECTS.open(request, timeout=10)
+        except urllib.error.HTTPError as error:
+            answer = error
+        for line in answer.headers.get_all("set-cookie") or []:
+            name, value = re.match(r"([^=]+)=([^;]*)", line).groups()
+            self.cookies[name] = value
+        return answer.status, answer.headers, answer.read().decode()
+
+    def get(self, path):
+        return self.send("GET", path)
+
+    def form(self, path, **fields):
+        """Where the answer leads, or what it says."""
+        body = urllib.parse.urlencode(fields).encode()
+        status, headers, text = self.send("POST", path, body, "application/x-www-form-urlencoded")
+        return headers["location"] if status == 303 else text
+
+    def json(self, path, value):
+        status, _, text = self.send("POST", path, json.dumps(value).encode(), "application/json")
+        return status, json.loads(text)
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+NO_REDIRECTS = urllib.request.build_opener(NoRedirects)
+
+
+class Authority:
+    """A root certificate, and what it signs."""
+
+    def __init__(self, name="A root for tests"):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self._certificate(self.name, self.key.public_key(), [
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+        ])
+
+    def issue(self, key, names, extensions=()):
+        """A certificate of an end entity."""
+        subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in names])
+        return self._certificate(subject, key.public_key(), [
+            (x509.BasicConstraints(ca=False, path_length=None), True), *extensions,
+        ])
+
+    def _certificate(self, subject, public_key, extensions):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (
+            x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=30))
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def pem(self):
+        return self.certificate.public_bytes(Encoding.PEM)

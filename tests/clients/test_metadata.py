@@ -1,0 +1,169 @@
+"""FIDO metadata from a file: a BLOB that a test root vouches for decides which models of authenticators may register."""
+
+import base64
+import hashlib
+import json
+
+import cbor2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from relying_party import Authority, RelyingParty, Visitor, base64url
+
+AAGUID = bytes.fromhex("d0bbe15e" + "11" * 12)
+AAGUID_TEXT = "d0bbe15e-1111-1111-1111-111111111111"
+POLICY = '[passkey]\nattestation = "direct"\nmetadata = "required"\n'
+
+
+def der(certificate):
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+
+
+class Model:
+    """A model of security keys, whose keys are attested under its maker's root."""
+
+    def __init__(self):
+        self.maker = Authority("The maker's root")
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        names = [
+            (NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "A maker"),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, "Authenticator Attestation"), (NameOID.COMMON_NAME, "A batch"),
+        ]
+        aaguid = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4"), b"\x04\x10" + AAGUID)
+        self.batch = self.maker.issue(self.key, names, [(aaguid, False)])
+
+    def register(self, options, origin, aaguid=AAGUID):
+        """What `navigator.credentials.create()` gives: packed attestation with a certificate."""
+        key = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+        cose = {1: 2, 3: -7, -1: 1, -2: key.x.to_bytes(32, "big"), -3: key.y.to_bytes(32, "big")}
+        identifier = hashlib.sha256(cose[-2]).digest()
+        data = hashlib.sha256(options["rp"]["id"].encode()).digest() + b"\x45" + bytes(4)
+        data += aaguid + len(identifier).to_bytes(2, "big") + identifier + cbor2.dumps(cose)
+        client_data = {"type": "webauthn.create", "challenge": options["challenge"], "origin": origin}
+        client_data = json.dumps(client_data | {"crossOrigin": False}).encode()
+        signature = self.key.sign(data + hashlib.sha256(client_data).digest(), ec.ECDSA(hashes.SHA256()))
+        statement = {"alg": -7, "sig": signature, "x5c": [self.batch.public_bytes(Encoding.DER)]}
+        attestation = cbor2.dumps({"fmt": "packed", "attStmt": statement, "authData": data})
+        identifier = base64url(identifier)
+        return {
+            "id": identifier, "rawId": identifier, "type": "public-key", "clientExtensionResults": {},
+            "authenticatorAttachment": "cross-platform",
+            "response": {
+                "clientDataJSON": base64url(client_data), "attestationObject": base64url(attestation),
+                "transports": ["usb"],
+            },
+        }
+
+
+class Publisher:
+    """Who signs BLOBs, under a root of their own."""
+
+    def __init__(self):
+        self.root = Authority("The publisher's root")
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = self.root.issue(self.key, [(NameOID.COMMON_NAME, "Metadata")])
+
+    def blob(self, model, reports, number=1):
+        header = {"alg": "ES256", "typ": "JWT", "x5c": [der(self.certificate)]}
+        statement = {
+            "description": "A model of the test", "attestationTypes": ["basic_full"],
+            "attestationRootCertificates": [der(model.maker.certificate)],
+        }
+        entry = {
+            "aaguid": AAGUID_TEXT, "metadataStatement": statement,
+            "statusReports": [{"status": status, "effectiveDate": "2026-01-01"} for status in reports],
+            "timeOfLastStatusChange": "2026-01-01",
+        }
+        payload = {"legalHeader": "", "no": number, "nextUpdate": "2036-01-01", "entries": [entry]}
+        signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
+        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{signed}.{base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+class World:
+    def __init__(self, folder):
+        self.folder, self.model, self.publisher = folder, Model(), Publisher()
+
+    def start(self, *reports, root=None, more=(), number=1):
+        files = {
+            "blob.jwt": self.publisher.blob(self.model, reports, number),
+            "root.pem": (root or self.publisher.root).pem().decode(),
+            "policy.toml": POLICY,
+        }
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+        return RelyingParty(
+            "--mds", self.folder / "blob.jwt", "--mds-root", self.folder / "root.pem",
+            "--policy", self.folder / "policy.toml", *more,
+        )
+
+
+def sign_up(party, model, **wrong):
+    visitor = Visitor(party)
+    status, options = visitor.json("/signup/passkey/options", {"email": "ada@example.org"})
+    assert (status, options["publicKey"]["attestation"]) == (200, "direct")
+    status, answer = visitor.json("/signup/passkey", model.register(options["publicKey"], party.url, **wrong))
+    return visitor, status, answer
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_a_model_of_the_list_registers_and_shows_its_name(world):
+    names = world.folder / "names.json"
+    names.write_text(json.dumps({AAGUID_TEXT: {"name": "The community's name"}}))
+    with world.start("FIDO_CERTIFIED_L1", more=("--aaguids", names)) as party:
+        visitor, status, answer = sign_up(party, world.model)
+        assert (status, answer) == (200, {"next": "/account"})
+        assert "The community" in visitor.get("/account")[2]
+        assert party.codes() == ["ss", "s"]
+
+
+@pytest.mark.parametrize("report", ["REVOKED", "USER_VERIFICATION_BYPASS", "ATTESTATION_KEY_COMPROMISE"])
+def test_a_model_that_a_report_speaks_against_is_refused_with_one_event(world, report):
+    with world.start("FIDO_CERTIFIED_L1", report) as party:
+        _, status, answer = sign_up(party, world.model)
+        assert (status, answer["error"]) == (400, "passkey-enrollment-failure")
+        (event,) = party.events()
+        assert event["type"] == "fs" and report in event["details"]["error"]["message"]
+
+
+def test_another_makers_key_that_claims_to_be_the_model_is_refused(world):
+    with world.start("FIDO_CERTIFIED_L1") as party:
+        _, status, _ = sign_up(party, Model())
+        assert (status, party.codes()) == (400, ["fs"])
+
+
+def test_a_model_that_is_not_in_the_list_is_refused(world):
+    with world.start("FIDO_CERTIFIED_L1") as party:
+        stranger = Model()
+        aaguid = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4"), b"\x04\x10" + bytes(16))
+        names = [
+            (NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "A maker"),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, "Authenticator Attestation"), (NameOID.COMMON_NAME, "A batch"),
+        ]
+        stranger.batch = stranger.maker.issue(stranger.key, names, [(aaguid, False)])
+        _, status, _ = sign_up(party, stranger, aaguid=bytes(16))
+        assert (status, party.codes()) == (400, ["fs"])
+
+
+def test_a_blob_that_the_operators_root_does_not_vouch_for_stops_the_start(world):
+    with pytest.raises(RuntimeError, match="(?s)error: .*hint: get the newest BLOB, and name the root"):
+        world.start("FIDO_CERTIFIED_L1", root=Authority("Another root"))
+
+
+def test_an_older_blob_than_the_newest_seen_stops_the_start(world):
+    database = ("--db", f"sqlite:{world.folder / 'accounts.db'}")
+    with world.start("FIDO_CERTIFIED_L1", more=database, number=9):
+        pass
+    with pytest.raises(RuntimeError, match="(?s)error: .*hint: "):
+        world.start("FIDO_CERTIFIED_L1", more=database, number=8)
+    with world.start("FIDO_CERTIFIED_L1", more=database, number=10):
+        pass
