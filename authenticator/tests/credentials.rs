@@ -199,3 +199,29 @@ fn credential(number: u8, rp_id: &str, name: &str) -> Credential {
         )
     }
 }
+
+#[test]
+fn passkeys_travel_encrypted_and_only_their_receiver_imports_them() {
+    let folder = Folder::new();
+    folder.done(&["pin", "set"], PIN);
+    let program = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+        program.args(arguments).current_dir(folder.path()).output().expect("it runs")
+    };
+    let recipient = program(&["credentials", "receive", "receive.key"]);
+    let recipient = String::from_utf8(recipient.stdout).expect("it prints text");
+    program(&["credentials", "receive", "other.key"]);
+    let export =
+        ["credentials", "export", "file", "--with-keys", "--format", "cxf", "--to", recipient.trim()];
+    folder.done(&export, PIN);
+    let file = std::fs::read_to_string(folder.path().join("file")).expect("it was written");
+    assert!(!file.contains("example.com"), "nothing of it can be read");
+    let import = |key: &[&str]| {
+        let import = ["credentials", "import", "file", "--format", "cxf"];
+        folder.run("new", &[&import[..], key].concat(), &[])
+    };
+    assert!(!import(&[]).status.success() && !import(&["--key", "other.key"]).status.success());
+    let imported = import(&["--key", "receive.key"]);
+    let said = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert!(said.contains("imported 3, replaced 0"), "{said}");
+}

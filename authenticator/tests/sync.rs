@@ -31,14 +31,16 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
     // A circle of three.
     world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--name", "a"]);
     let status = world.json(&a, &["sync", "status", "--json"]);
-    for newcomer in [&b, &c] {
-        world.join(&a, newcomer);
-    }
+    world.join(&a, &b);
+    // From here on the first one runs: it answers the commands itself.
+    let run_a = world.run(&a);
+    world.join(&a, &c);
     let devices = world.ok(&a, &["sync", "devices", "--json"]);
     assert_eq!(devices.lines().count(), 3, "{devices}");
+    assert_eq!(world.json(&a, &["sync", "status", "--json"])["devices"], 3);
 
     // Made on the first, used on all three; BS says when that became true.
-    let (run_a, run_b, run_c) = (world.run(&a), world.run(&b), world.run(&c));
+    let (run_b, run_c) = (world.run(&b), world.run(&c));
     let flags = world.sign_up("mona@example.com", &run_a);
     assert_eq!(flags & (BE | BS), BE, "at first it is on one device only, and says so");
     for run in [&run_b, &run_c] {
@@ -70,8 +72,8 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
     }
 
     // A revoked device learns nothing new.
-    world.ok(&a, &["sync", "revoke", "c", "--yes"]);
     let (run_a, run_c) = (world.run(&a), world.run(&c));
+    world.ok(&a, &["sync", "revoke", "c", "--yes"]);
     world.sign_up("later@example.com", &run_a);
     drop(run_b);
     world.eventually("the others go on", || {
@@ -81,6 +83,11 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
     drop(run_c);
     let listed = world.ok(&c, &["credentials", "list", "--json"]);
     assert!(listed.contains("mona@") && !listed.contains("later@"), "{listed}");
+    // With the last of the others gone, a passkey is on one device again, and says so.
+    world.ok(&a, &["sync", "revoke", "b", "--yes"]);
+    world.eventually("BS is cleared once no other device is left", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & (BE | BS) == BE)
+    });
     drop(run_a);
 
     // Every device is lost; the recovery key brings everything back.
@@ -98,6 +105,26 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
     drop(run_d);
     let listed = world.ok(&d, &["credentials", "list", "--json"]);
     assert!(listed.contains("mona@") && listed.contains("later@") && !listed.contains("spare@"), "{listed}");
+}
+
+#[test]
+fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let mailbox = world.folder.path().join("mailbox");
+    world.ok(&a, &["sync", "init", "--mailbox", &format!("folder:{}", mailbox.display()), "--post-quantum"]);
+    world.join(&a, &b);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let run_a = world.run_with(&a, &["--lan", &free]);
+    let run_b = world.run_with(&b, &["--lan", "127.0.0.1:0", "--peer", &free]);
+    // Nothing goes through it any more: it is a file now.
+    std::fs::remove_dir_all(&mailbox).unwrap();
+    std::fs::write(&mailbox, b"").unwrap();
+    world.sign_up("mona@example.com", &run_a);
+    world.eventually("the passkey signs in on the other one", || world.sign_in(&run_b).is_ok());
+    world.eventually("BS is set once the other one has said that it has it", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & BS == BS)
+    });
 }
 
 /// A relay, a relying party, and a folder for vaults.
@@ -193,9 +220,13 @@ impl World {
     }
 
     fn run(&self, vault: &Path) -> Server {
+        self.run_with(vault, &[])
+    }
+
+    fn run_with(&self, vault: &Path, more: &[&str]) -> Server {
         let custody = format!("file:{}.key", vault.display());
         let vault = vault.display().to_string();
-        Server::start(&[
+        let arguments = [
             "run",
             "--vault",
             &vault,
@@ -210,7 +241,8 @@ impl World {
             "--control",
             "off",
             "--json",
-        ])
+        ];
+        Server::start(&[&arguments[..], more].concat())
     }
 
     fn run_for(&self, vault: &Path, time: Duration) -> Server {
@@ -226,7 +258,7 @@ impl World {
         let options = visitor.json("/signup/passkey/options", &json!({})).unwrap();
         let response = client(device).create(self.party.url.as_str(), &options).unwrap();
         visitor.json("/signup/passkey", &response).unwrap();
-        flags(&response)
+        visitor.assert_shows(flags(&response))
     }
 
     /// Signs in with whatever passkey this device has; the flags it came with.
@@ -236,7 +268,7 @@ impl World {
         let response =
             client(device).get(self.party.url.as_str(), &options).map_err(|error| error.to_string())?;
         visitor.json("/login/passkey", &response)?;
-        Ok(flags(&response))
+        Ok(visitor.assert_shows(flags(&response)))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a deadline, so that a failure does not hang")]
@@ -300,16 +332,32 @@ impl Visitor {
         Ok(serde_json::from_str(&text).unwrap())
     }
 
-    fn request(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+    /// The account page says of the one passkey there what the assertion said; the flags again.
+    fn assert_shows(&mut self, flags: u8) -> u8 {
+        let (_, host) = self.origin.split_once("://").unwrap();
+        let request = self.agent.get(format!("{}/account", self.base));
+        let request = request.header("Host", host).header("Cookie", self.cookie());
+        let page = request.call().unwrap().body_mut().read_to_string().unwrap();
+        let (says, other) =
+            if flags & BS == 0 { ("Not backed up", "Synced") } else { ("Synced", "Not backed up") };
+        assert!(page.contains(says) && !page.contains(other), "the page does not say {says:?}: {page}");
+        flags
+    }
+
+    fn cookie(&self) -> String {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        cookies.join("; ")
+    }
+
+    fn request(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
         let (_, host) = self.origin.split_once("://").unwrap();
         self.agent
             .post(format!("{}{path}", self.base))
             .header("Origin", &self.origin)
             .header("Sec-Fetch-Site", "same-origin")
             .header("Host", host)
-            .header("Cookie", cookies.join("; "))
+            .header("Cookie", self.cookie())
     }
 
     fn keep_cookies<B>(&mut self, response: &ureq::http::Response<B>) {

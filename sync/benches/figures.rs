@@ -1,11 +1,14 @@
 //! The figures of `README.md`, each with its floor measured in the same run:
 //! `cargo bench -p doppelkey-sync --features simulator,relay`.
+//!
+//! With `-- device-years 10000` it runs the shipped scenarios over new seeds until so many device-years have passed, and
+//! prints what must be nothing. With `-- simulator` it runs that part alone, for a profiler.
 #![expect(clippy::disallowed_methods, reason = "a benchmark is what reads the clock")]
 
 use std::time::{Duration, Instant};
 
 use doppelkey_sync::relay::{Database, Quota, Relay, RelayClient, RelayUrl};
-use doppelkey_sync::simulator::{Scenario, run};
+use doppelkey_sync::simulator::{Outcome, Scenario, failures, run};
 use doppelkey_sync::{
     AccountId, CircleId, DeviceKeys, Effect, Event, Mailbox, Name, Op, Order, RecordId, Replica, Seeded,
     Suite,
@@ -16,6 +19,12 @@ use p256::ecdsa::{Signature, SigningKey};
 const NOW: u64 = 1_767_225_600_000;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["device-years", years] => return device_years(years.parse().expect("a number of years")),
+        ["simulator"] => return simulator(),
+        _ => {}
+    }
     let (sign, verify) = floors();
     replica(sign, verify);
     newcomer();
@@ -62,6 +71,8 @@ fn puts(effects: &[Effect]) -> Vec<Vec<u8>> {
 /// Two members, the second up to date.
 fn pair() -> (Replica<Seeded>, Replica<Seeded>) {
     let (mut one, _) = Replica::found(Suite::P256, b"one", NOW, Seeded::new(1));
+    // One entry an event is what is measured here.
+    one.compact_after(usize::MAX);
     one.add_mailbox(0, Order::Shared);
     let keys = DeviceKeys::generate(Suite::P256, &mut Seeded::new(2));
     let log = keys.public().log();
@@ -155,6 +166,51 @@ fn simulator() {
         format!("p50 {} ms", at(0.5)),
         format!("p99 {} ms", at(0.99)),
     );
+}
+
+/// Every scenario of the folder, seed after seed, on the product.
+fn device_years(years: u64) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let mut scenarios: Vec<Scenario> = std::fs::read_dir(folder)
+        .expect("the scenarios are there")
+        .filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok())
+        .map(|text| Scenario::parse(&text).expect("they are scenarios"))
+        .collect();
+    scenarios.sort_by(|one, other| one.name.cmp(&other.name));
+    let (start, mut sum, mut failed) = (Instant::now(), Outcome::default(), Vec::new());
+    // The shipped tests and reports use the first seeds.
+    for seed in 1000.. {
+        for scenario in &scenarios {
+            let (mut outcome, _) = run(scenario, "oplog", seed, false);
+            if !failures(scenario, &outcome).is_empty() {
+                failed.push(format!("{} {seed}: {:?}", scenario.name, failures(scenario, &outcome)));
+            }
+            outcome.convergence_ms.clear();
+            outcome.claim_ms.clear();
+            sum.add(&outcome);
+        }
+        if seed % 20 == 0 || sum.device_days / 365 >= years {
+            println!(
+                "{} device-years in {:.0?}: {} passkeys, {} events, {} crashes; lies {}, lost although BS = 1 {}, back \
+                 again {}, false alarms {}, broken expectations {}",
+                sum.device_days / 365,
+                start.elapsed(),
+                sum.created,
+                sum.events,
+                sum.crashes,
+                sum.lies,
+                sum.lost_with_bs,
+                sum.resurrected,
+                sum.false_alarms,
+                failed.len()
+            );
+            failed.iter().for_each(|failure| println!("{failure}"));
+            failed.clear();
+        }
+        if sum.device_days / 365 >= years {
+            return;
+        }
+    }
 }
 
 fn relay() {

@@ -25,6 +25,7 @@ use crate::cbor::{Reader, Writer};
 use crate::crypto::{EpochKey, Label, epoch_of, random};
 use crate::entry::{Op, expect_array};
 use crate::id::{EpochId, Hash, LogId, Name};
+use crate::mailbox::View;
 use crate::recovery::RECOVERY_SECRET;
 use crate::replica::{Effect, Replica};
 
@@ -48,7 +49,7 @@ pub(crate) struct Announcement {
 }
 
 /// A snapshot's sealed parts by index.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Parts {
     count: u32,
     pub(crate) sealed: BTreeMap<u32, (Name, Vec<u8>)>,
@@ -104,7 +105,7 @@ impl<R: CryptoRng> Replica<R> {
         }
         self.looked = Some(entries);
         let seniors = self.devices().filter(|(_, rank)| *rank < self.members.all[&self.me].rank).count();
-        if entries < self.compact_after * (1 + seniors) || self.dag.is_forked() {
+        if entries < self.compact_after.saturating_mul(1 + seniors) || self.dag.is_forked() {
             return;
         }
         let Some(epoch) = self.sealing_epoch().and_then(|id| self.epochs.get(&id)) else { return };
@@ -306,7 +307,7 @@ impl<R: CryptoRng> Replica<R> {
         self.parts.retain(|known, _| *known == digest);
         self.letters.clear();
         self.letters_tried.clear();
-        self.mailboxes.values_mut().for_each(|view| view.complete = usize::MAX);
+        self.mailboxes.values_mut().for_each(View::look_again);
         self.erase(generation);
         let mut changed = Vec::new();
         self.judge(&mut changed, effects);

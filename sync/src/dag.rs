@@ -9,6 +9,7 @@ use crate::id::{Hash, LogId, Name};
 use crate::state::Stamp;
 
 /// A delivered entry.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) body: Body,
     pub(crate) hash: Hash,
@@ -25,7 +26,7 @@ impl Entry {
 }
 
 /// One log.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Log {
     /// Consecutive numbers, from 1 or from the last entry that a snapshot covers: that one is a stub, without copies.
     pub(crate) entries: Vec<Entry>,
@@ -55,7 +56,7 @@ impl Log {
 }
 
 /// Every log of the circle.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Dag {
     pub(crate) logs: BTreeMap<LogId, Log>,
     /// Keys that an admission announced. A log's name commits to its key, so any announcement will do.

@@ -67,21 +67,29 @@ impl<R: CryptoRng> Replica<R> {
         if self.dag.covers(log, seq) {
             return;
         }
-        if let Some(entry) = self.dag.find_mut(log, seq, signed.hash) {
-            let name = Name::of(&sealed);
-            if entry.copies.iter().all(|(known, _)| *known != name) {
-                entry.copies.push((name, sealed.clone()));
-                self.dag.names.insert(name);
-                if !self.replaying {
-                    effects.push(Effect::Persist(Self::entry_record(&sealed)));
-                }
-            }
+        if self.is_a_copy(&signed, &sealed, effects) {
             return;
         }
         let waiting = self.waiting.entry((log, seq)).or_default();
         if !waiting.iter().any(|(other, _)| *other == signed) {
             waiting.push((signed, sealed));
         }
+    }
+
+    /// Whether the same body is here already; then this form of it, sealed under another epoch, is kept beside it.
+    fn is_a_copy(&mut self, signed: &Signed, sealed: &[u8], effects: &mut Vec<Effect>) -> bool {
+        let Some(entry) = self.dag.find_mut(signed.body.log, signed.body.seq, signed.hash) else {
+            return false;
+        };
+        let name = Name::of(sealed);
+        if entry.copies.iter().all(|(known, _)| *known != name) {
+            entry.copies.push((name, sealed.to_vec()));
+            self.dag.names.insert(name);
+            if !self.replaying {
+                effects.push(Effect::Persist(Self::entry_record(sealed)));
+            }
+        }
+        true
     }
 
     /// Delivers whatever can be, until nothing more can.
@@ -215,6 +223,10 @@ impl<R: CryptoRng> Replica<R> {
         changed: &mut Vec<RecordId>,
         effects: &mut Vec<Effect>,
     ) {
+        // Both forms of one body may have waited for the same entry.
+        if self.is_a_copy(&signed, &sealed, effects) {
+            return;
+        }
         if !self.replaying {
             effects.push(Effect::Persist(Self::entry_record(&sealed)));
         }

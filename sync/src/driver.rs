@@ -1,7 +1,7 @@
 //! The driver: carries out what a replica asks for, with a journal and mailboxes that block.
 
 use std::boxed::Box;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::vec::Vec;
 
@@ -10,6 +10,9 @@ use rand_core::CryptoRng;
 use crate::carrier::Mailbox;
 use crate::id::RecordId;
 use crate::replica::{Alarm, Effect, Event, Replica};
+
+/// More lists of one mailbox in one call are more than any honest one is long.
+const LISTS_MAX: u32 = 4096;
 
 /// Where a replica's records are kept: in order, encrypted, durable when `append` returns.
 pub trait Journal {
@@ -31,6 +34,12 @@ impl Journal for Vec<Vec<u8>> {
         *self = records.to_vec();
         Ok(())
     }
+}
+
+/// Devices within reach, other than through a mailbox. The host says of them [`Event::PeerSeen`] and [`Event::Peer`].
+pub trait Peers: Send {
+    /// Sends to one of them, as far as that is possible: what does not arrive is noticed at the next greeting.
+    fn send(&mut self, peer: u32, bytes: &[u8]);
 }
 
 /// What the host should know.
@@ -56,6 +65,7 @@ pub struct Driver<R, J> {
     replica: Replica<R>,
     journal: J,
     mailboxes: Vec<Box<dyn Mailbox>>,
+    peers: Option<Box<dyn Peers>>,
     /// Asked for and not done yet. Survives a full disk: what follows a record waits for the record.
     pending: VecDeque<Effect>,
 }
@@ -71,7 +81,12 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         for (number, mailbox) in (0..).zip(&mailboxes) {
             replica.add_mailbox(number, mailbox.order());
         }
-        Driver { replica, journal, mailboxes, pending: first.into() }
+        Driver { replica, journal, mailboxes, peers: None, pending: first.into() }
+    }
+
+    /// Lets the replica speak to peers.
+    pub fn set_peers(&mut self, peers: impl Peers + 'static) {
+        self.peers = Some(Box::new(peers));
     }
 
     /// The replica, to be asked.
@@ -118,6 +133,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     fn work(&mut self, now_ms: u64, reports: &mut Vec<Report>) -> io::Result<()> {
         // A mailbox that failed is left alone for the rest of this call: a time-out for each entry helps nobody.
         let mut down = BTreeSet::new();
+        let mut lists: BTreeMap<u8, u32> = BTreeMap::new();
         while let Some(effect) = self.pending.front() {
             match effect {
                 Effect::Persist(record) => self.journal.append(record)?,
@@ -125,6 +141,17 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
                 _ => {}
             }
             let Some(effect) = self.pending.pop_front() else { break };
+            if let Effect::List { mailbox, .. } = effect {
+                let count = lists.entry(mailbox).or_default();
+                *count += 1;
+                if *count > LISTS_MAX {
+                    down.insert(mailbox);
+                    let endless = io::Error::new(io::ErrorKind::InvalidData, "it lists without end");
+                    reports.push(Report::Unreachable(mailbox, endless));
+                    self.pending.extend(self.replica.handle(now_ms, Event::Failed { mailbox }));
+                    continue;
+                }
+            }
             let Some(event) = self.perform(effect, &mut down, reports) else { continue };
             self.pending.extend(self.replica.handle(now_ms, event));
         }
@@ -155,8 +182,14 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
             Effect::MembersChanged => return Self::report(Report::MembersChanged, reports),
             Effect::Letter(letter) => return Self::report(Report::Letter(letter), reports),
             Effect::Alarm(alarm) => return Self::report(Report::Alarm(alarm), reports),
-            // Records were written by the caller; there are no peers here.
-            Effect::Persist(_) | Effect::Rewrite(_) | Effect::Send { .. } => return None,
+            Effect::Send { peer, bytes } => {
+                if let Some(peers) = &mut self.peers {
+                    peers.send(peer, &bytes);
+                }
+                return None;
+            }
+            // Records were written by the caller.
+            Effect::Persist(_) | Effect::Rewrite(_) => return None,
         };
         match result {
             Ok(event) => event,

@@ -65,19 +65,13 @@ impl<R: CryptoRng> Replica<R> {
     /// Puts what is here and not there: after a crash, into a new mailbox, into one that lost something.
     fn top_up(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
         let view = self.mailboxes.entry(mailbox).or_default();
-        let parts: BTreeMap<Name, Vec<u8>> =
-            self.parts.values().flat_map(|parts| parts.sealed.values().cloned()).collect();
-        let here = self.dag.names.len() + self.letters.len() + parts.len();
-        if view.complete == here {
+        let parts = || self.parts.values().flat_map(|parts| parts.sealed.values());
+        let here = self.dag.names.len() + self.letters.len() + parts().count();
+        if !view.needs_a_look(here) {
             return;
         }
-        let names = self.dag.names.iter().chain(self.letters.keys()).chain(parts.keys());
-        if names.into_iter().all(|name| view.seen.contains(name)) {
-            view.complete = here;
-            return;
-        }
-        let copies = self.dag.entries().flat_map(|entry| &entry.copies).map(|(name, bytes)| (name, bytes));
-        for (name, bytes) in copies.chain(&self.letters).chain(&parts) {
+        let copies = self.dag.entries().flat_map(|entry| &entry.copies).chain(parts());
+        for (name, bytes) in copies.map(|(name, bytes)| (name, bytes)).chain(&self.letters) {
             if view.lacks(name) {
                 view.sent.insert(*name);
                 effects.push(Effect::Put { mailbox, name: *name, bytes: bytes.clone() });

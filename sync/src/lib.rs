@@ -14,6 +14,7 @@ mod base;
 #[cfg(any(test, feature = "std"))]
 mod carrier;
 mod cbor;
+pub mod command;
 mod compact;
 mod crypto;
 mod dag;
@@ -24,8 +25,12 @@ mod entry;
 mod exchange;
 #[cfg(any(test, feature = "std"))]
 mod folder;
+#[cfg(any(test, feature = "std"))]
+mod fuzz;
 mod id;
 mod journal;
+#[cfg(any(test, feature = "lan"))]
+pub mod lan;
 mod mailbox;
 mod membership;
 mod pairing;
@@ -42,16 +47,20 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transfer;
 
 #[cfg(any(test, feature = "std"))]
 pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};
 pub use compact::COMPACT_AFTER;
 pub use crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, padme};
 #[cfg(any(test, feature = "std"))]
-pub use driver::{Driver, Journal, Report};
+pub use driver::{Driver, Journal, Peers, Report};
 pub use entry::{Body, Dep, ENTRY_MAX, Op};
 #[cfg(any(test, feature = "std"))]
 pub use folder::Folder;
+#[cfg(any(test, feature = "std"))]
+#[doc(hidden)]
+pub use fuzz::decode_anything;
 pub use id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId};
 pub use journal::OpenError;
 pub use mailbox::{Misbehaviour, Order};
@@ -62,3 +71,4 @@ pub use replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_RECOVERY_CO
 #[cfg(any(test, feature = "simulator"))]
 pub use seeded::Seeded;
 pub use state::{Record, Register, Stamp, State};
+pub use transfer::{Recipient, TransferKey};

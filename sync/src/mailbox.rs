@@ -51,7 +51,7 @@ pub enum Order {
 }
 
 /// One mailbox, as one replica sees it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) order: Order,
     /// Every name that was listed.
@@ -69,8 +69,8 @@ pub(crate) struct View {
     requests: u32,
     /// Whether a list was complete since the last failure.
     pub(crate) caught_up: bool,
-    /// How many names were here when all of them were known to be there.
-    pub(crate) complete: usize,
+    /// How things stood when whatever was lacking had just been put.
+    topped_up: Option<[usize; 4]>,
 }
 
 impl View {
@@ -133,6 +133,17 @@ impl View {
             *times = times.saturating_add(1);
         }
         (self.missing.len() < before).then_some(Misbehaviour::Withholds)
+    }
+
+    /// Whether anything has changed, with `here` names on the device, since this was asked last.
+    pub(crate) fn needs_a_look(&mut self, here: usize) -> bool {
+        let now = Some([here, self.seen.len(), self.sent.len(), self.missing.len()]);
+        core::mem::replace(&mut self.topped_up, now) != now
+    }
+
+    /// Forgets that, after what is on the device was replaced.
+    pub(crate) fn look_again(&mut self) {
+        self.topped_up = None;
     }
 
     /// Compares with what a peer saw of the same mailbox.

@@ -179,6 +179,7 @@ impl core::fmt::Display for Alarm {
 }
 
 /// An epoch as far as it is known here.
+#[derive(Clone)]
 pub(crate) struct Epoch {
     pub(crate) generation: u32,
     pub(crate) key: Option<EpochKey>,
@@ -193,6 +194,9 @@ pub(crate) struct Epoch {
 pub(crate) type Waiting = (Signed, Vec<u8>);
 
 /// One device's copy of the circle.
+///
+/// Cannot be cloned but in this crate's tests: two of one device would contradict each other.
+#[cfg_attr(test, derive(Clone))]
 pub struct Replica<R> {
     pub(crate) suite: Suite,
     pub(crate) circle: CircleId,

@@ -1,5 +1,7 @@
 //! `doppelkey credentials`: the vault from outside.
 
+mod transfer;
+
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,8 @@ use zeroize::Zeroizing;
 use super::vault_options::VaultOptions;
 use super::{Failure, pin, print};
 use crate::device::SharedStore;
-use crate::vault::exchange::{ExchangeError, Summary, cxf, json};
+use crate::vault::exchange::cxf::Imported;
+use crate::vault::exchange::{ExchangeError, Summary, bitwarden, cxf, json, keepassxc};
 
 /// List, show, delete, import and export the passkeys of a vault
 #[derive(Args)]
@@ -26,6 +29,7 @@ enum Command {
     Delete(Delete),
     Import(Import),
     Export(Export),
+    Receive(transfer::Receive),
 }
 
 /// List the passkeys, without their secrets
@@ -71,8 +75,11 @@ struct Import {
     #[command(flatten)]
     vault: VaultOptions,
     /// What the file is
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Source::Json)]
+    format: Source,
+    /// The key it is encrypted to, as `doppelkey credentials receive` made it
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Replace passkeys that are here already; else they stay as they are
     #[arg(long)]
     replace: bool,
@@ -94,6 +101,9 @@ struct Export {
     /// Write the private keys too: whoever reads the file can sign in as you
     #[arg(long)]
     with_keys: bool,
+    /// Encrypt the file to whoever printed this with `doppelkey credentials receive`
+    #[arg(long, value_name = "DOPPELKEY-TO:…", requires = "with_keys")]
+    to: Option<String>,
 }
 
 /// A file format.
@@ -105,6 +115,19 @@ enum Format {
     Cxf,
 }
 
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// Doppelkey's own: keeps everything
+    Json,
+    /// FIDO Credential Exchange Format 1.0: from other credential managers
+    Cxf,
+    /// Bitwarden's export as JSON, not encrypted
+    Bitwarden,
+    /// KeePassXC's passkey file, or its export of a database as XML
+    Keepassxc,
+}
+
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.command {
@@ -113,6 +136,7 @@ impl Arguments {
             Command::Delete(delete) => delete.run(),
             Command::Import(import) => import.run(),
             Command::Export(export) => export.run(),
+            Command::Receive(receive) => receive.run(),
         }
     }
 }
@@ -184,17 +208,17 @@ impl Delete {
 
 impl Import {
     fn run(self) -> Result<(), Failure> {
-        let text = read(&self.file)?;
-        let credentials = match self.format {
-            Format::Json => json::read(&text).map_err(|error| self.malformed(&error))?,
-            Format::Cxf => {
-                let imported = cxf::read(&text).map_err(|error| self.malformed(&error))?;
-                if imported.left_out > 0 {
-                    log::info!("left out {} entries that are no passkeys", imported.left_out);
-                }
-                imported.credentials
-            }
+        let text = transfer::opened(read(&self.file)?, self.key.as_deref())?;
+        let imported = match self.format {
+            Source::Json => json::read(&text).map(|credentials| Imported { credentials, left_out: 0 }),
+            Source::Cxf => cxf::read(&text),
+            Source::Bitwarden => bitwarden::read(&text),
+            Source::Keepassxc => keepassxc::read(&text),
         };
+        let Imported { credentials, left_out } = imported.map_err(|error| self.malformed(&error))?;
+        if left_out > 0 {
+            log::info!("left out {left_out} entries that are no passkeys");
+        }
         let mut vault = self.vault.open()?;
         let (mut added, mut replaced, mut kept) = (0, 0, 0);
         for credential in &credentials {
@@ -212,8 +236,8 @@ impl Import {
 
     fn malformed(&self, error: &ExchangeError) -> Failure {
         let other = match self.format {
-            Format::Json => "if it is another manager's export, say --format cxf",
-            Format::Cxf => "if it is a `doppelkey credentials export`, say --format json",
+            Source::Json => "if it is another manager's export, say --format cxf, bitwarden or keepassxc",
+            _ => "if it is a `doppelkey credentials export`, say --format json",
         };
         Failure::new(format_args!("cannot import {}: {error}", self.file.display()), other)
     }
@@ -245,6 +269,10 @@ impl Export {
                     written.map_err(|error| Failure::new(format_args!("cannot export: {error}"), hint))?,
                 )
             }
+        };
+        let text = match &self.to {
+            Some(recipient) => transfer::sealed_to(recipient, &text)?,
+            None => text,
         };
         match &self.file {
             Some(file) => write_private(file, &text),

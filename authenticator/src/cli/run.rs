@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use clap::{Args, ValueEnum};
 use doppelkey_core::{Configuration, Faults};
@@ -17,7 +18,7 @@ use super::{Failure, print};
 use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, Setup};
 use crate::device::{Clock, SharedStore};
 use crate::persona::{Authority, Persona};
-use crate::replicate::{Observed, Replication, Service};
+use crate::replicate::{Change, Observed, Replication, Service};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
 use crate::{bridge, packets, usbip};
@@ -48,6 +49,12 @@ pub(super) struct Arguments {
     bridge: OrOff<SocketAddr>,
     #[command(flatten)]
     extensions: ExtensionOptions,
+    /// Where to meet the sync circle's other devices on the local network, without a mailbox: an address, or off
+    #[arg(long, value_name = "ADDR", default_value = "off")]
+    lan: OrOff<SocketAddr>,
+    /// Another device of the circle that multicast does not find, by its --lan address
+    #[arg(long, value_name = "ADDR", requires = "lan")]
+    peer: Vec<SocketAddr>,
     /// How many devices; each has a vault of its own (PATH, PATH.2, …)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     devices: u32,
@@ -183,10 +190,11 @@ impl Arguments {
         let mut configuration = self.configuration(persona);
         let path = self.vault.place_of(number)?;
         let (store, service) = if !self.vault.ephemeral && Replication::is_set_up(&path) {
-            let replication = Replication::load(&mut vault, &path)?;
+            let mut replication = Replication::load(&mut vault, &path)?;
             // Passkeys of this device may be copied; whether they are, sync says of each.
             (configuration.backup_eligible, configuration.backup_state) = (true, false);
             let (tell, changes) = Service::channel();
+            self.meet_on_lan(&mut replication, tell.clone())?;
             let store = SharedStore::new(Observed::new(vault, tell.clone()));
             let service = Service::start(replication, store.clone(), (tell, changes), wall_clock());
             (store, Some(service))
@@ -201,6 +209,15 @@ impl Arguments {
             on_assertion: None,
         };
         Ok((setup, service))
+    }
+
+    fn meet_on_lan(&self, replication: &mut Replication, tell: Sender<Change>) -> Result<(), Failure> {
+        let OrOff::On(address) = self.lan else { return Ok(()) };
+        let listening = replication
+            .meet_on_lan(address, &self.peer, tell)
+            .map_err(|error| Failure::listen("the local network", address, "--lan", &error))?;
+        log::info!("meets its circle's other devices at {listening}");
+        Ok(())
     }
 
     fn configuration(&self, persona: Option<&Persona>) -> Configuration {

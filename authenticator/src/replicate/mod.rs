@@ -10,12 +10,18 @@
 //!   relying party never heard of locks nobody out.
 //! * Nothing here is waited for by a ceremony: mailboxes are served by a thread of their own.
 //!
+//! While `doppelkey run` has the vault, it answers the `doppelkey sync` commands (`running.rs`).
+//!
 //! Beside the vault `PATH` lies `PATH.sync`: the replica's journal, sealed under a key in the vault's slot for sync.
 
 mod file;
 mod mailboxes;
+mod neighbours;
 mod observed;
 mod reconcile;
+mod requests;
+#[cfg(unix)]
+mod running;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -34,9 +40,13 @@ use zeroize::Zeroizing;
 pub use mailboxes::{Place, label as label_of};
 pub use observed::{Change, Observed};
 pub use reconcile::Applied;
+pub use requests::{Refusal, Request, shown};
+#[cfg(unix)]
+pub use running::Running;
 pub use service::Service;
 
 use file::{File, Line};
+use neighbours::Neighbours;
 
 /// The wall clock, in milliseconds since 1970. Read where the program is composed.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -120,6 +130,7 @@ pub struct Replication {
     applied: Applied,
     places: Vec<Place>,
     path: PathBuf,
+    neighbours: Option<Neighbours>,
 }
 
 impl Replication {
@@ -139,12 +150,12 @@ impl Replication {
     pub fn found(
         store: &mut dyn CredentialStore,
         vault: &Path,
-        name: &str,
+        (suite, name): (Suite, &str),
         places: &[Place],
         now_ms: u64,
     ) -> Result<Self, ReplicateError> {
         let file = Self::new_file(store, vault)?;
-        let (replica, effects) = Replica::found(Suite::P256, name.as_bytes(), now_ms, random());
+        let (replica, effects) = Replica::found(suite, name.as_bytes(), now_ms, random());
         let places = mailboxes::open_circle(places, &replica)?;
         Self::assemble(replica, effects, file, Applied::default(), places, vault, now_ms)
     }
@@ -198,7 +209,7 @@ impl Replication {
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         applied.remember(replica.state());
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        Ok(Replication { driver, applied, places, path })
+        Ok(Replication { driver, applied, places, path, neighbours: None })
     }
 
     fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<File, ReplicateError> {
@@ -226,7 +237,7 @@ impl Replication {
         file.append(&Line::Places(Place::list_text(&places))).map_err(failed)?;
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         let driver = Driver::new(replica, effects, file, mailboxes);
-        let mut replication = Replication { driver, applied, places, path: path.clone() };
+        let mut replication = Replication { driver, applied, places, path: path.clone(), neighbours: None };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
     }

@@ -13,6 +13,8 @@ pub enum Change {
     Reset,
     /// A mailbox has news.
     News,
+    /// Another process asks something.
+    Asked,
     /// The program ends.
     Stop,
 }
@@ -70,6 +72,10 @@ impl<S: CredentialStore> CredentialStore for Observed<S> {
 
     fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError> {
         self.store.next_sign_count(id)
+    }
+
+    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
+        self.store.last_sign_count(id)
     }
 
     fn len(&mut self) -> Result<u32, StoreError> {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use doppelkey_sync::relay::RelayClient;
 use doppelkey_sync::{Event, Report};
 
-use super::{Change, Place, ReplicateError, Replication, WallClock};
+use super::requests::Asked;
+#[cfg(unix)]
+use super::running::Listener;
+use super::{Change, Place, Refusal, ReplicateError, Replication, Request, WallClock};
 use crate::device::SharedStore;
 
 /// How often a folder is looked into: nothing tells of a file that Syncthing brought.
@@ -17,11 +20,15 @@ const RELAY_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a watcher waits before it connects again, at first and at most.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// How many letters are kept for who invites.
+const LETTERS: usize = 64;
 
 /// The thread that keeps a store and its circle in step. Dropped, it finishes what it is at and ends.
 pub struct Service {
     tell: Sender<Change>,
     thread: Option<JoinHandle<()>>,
+    #[cfg(unix)]
+    _listener: Option<Listener>,
 }
 
 impl Service {
@@ -39,12 +46,27 @@ impl Service {
             let tell = tell.clone();
             thread::spawn(move || watch(&relay, &tell));
         }
+        let (ask, asked) = channel();
+        #[cfg(unix)]
+        let listener = {
+            let vault = replication.path.with_extension("");
+            let listener = Listener::bind(&vault, tell.clone(), ask);
+            listener.inspect_err(|error| log::warn!("`doppelkey sync` cannot ask this process: {error}")).ok()
+        };
+        #[cfg(not(unix))]
+        drop(ask);
         let thread = thread::spawn(move || {
-            if let Err(error) = serve(&mut replication, &store, &changes, &clock) {
+            let mut serving = Serving { replication: &mut replication, store, clock, letters: Vec::new() };
+            if let Err(error) = serving.serve(&changes, &asked) {
                 log::error!("sync stops: {error}; {}", error.hint());
             }
         });
-        Service { tell, thread: Some(thread) }
+        Service {
+            tell,
+            thread: Some(thread),
+            #[cfg(unix)]
+            _listener: listener,
+        }
     }
 
     /// A channel for [`start`](Self::start) and [`Observed`](super::Observed).
@@ -63,36 +85,91 @@ impl Drop for Service {
     }
 }
 
-fn serve(
-    replication: &mut Replication,
-    store: &SharedStore,
-    changes: &Receiver<Change>,
-    clock: &WallClock,
-) -> Result<(), ReplicateError> {
-    if replication.was_reset(&mut *store.lock())? {
-        return retire(replication, clock);
-    }
-    round(replication, store, clock)?;
-    let folder = replication.places().iter().any(|place| matches!(place, Place::Folder(_)));
-    let every = if folder { FOLDER_EVERY } else { RELAY_EVERY };
-    loop {
-        let wait = replication
-            .replica()
-            .wake_at()
-            .map_or(every, |due| Duration::from_millis(due.saturating_sub(clock())).min(every));
-        match changes.recv_timeout(wait) {
-            Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Ok(Change::Reset) => return retire(replication, clock),
-            Ok(first) => match rest(first, changes) {
-                Change::Stop => return Ok(()),
-                Change::Reset => return retire(replication, clock),
-                _ => round(replication, store, clock)?,
-            },
-            Err(RecvTimeoutError::Timeout) => {
-                report(&replication.tick(clock())?);
-                round(replication, store, clock)?;
+/// What the thread has.
+struct Serving<'a> {
+    replication: &'a mut Replication,
+    store: SharedStore,
+    clock: WallClock,
+    /// The newest letters that mailboxes brought: one may answer an invitation.
+    letters: Vec<Vec<u8>>,
+}
+
+impl Serving<'_> {
+    fn serve(&mut self, changes: &Receiver<Change>, asked: &Receiver<Asked>) -> Result<(), ReplicateError> {
+        if self.replication.was_reset(&mut *self.store.lock())? {
+            return self.retire();
+        }
+        self.round()?;
+        let folder = self.replication.places().iter().any(|place| matches!(place, Place::Folder(_)));
+        let every = if folder { FOLDER_EVERY } else { RELAY_EVERY };
+        loop {
+            let due = self.replication.replica().wake_at();
+            let wait =
+                due.map_or(every, |due| Duration::from_millis(due.saturating_sub((self.clock)())).min(every));
+            match changes.recv_timeout(wait) {
+                Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Change::Reset) => return self.retire(),
+                Ok(first) => match rest(first, changes) {
+                    Change::Stop => return Ok(()),
+                    Change::Reset => return self.retire(),
+                    _ => self.round()?,
+                },
+                Err(RecvTimeoutError::Timeout) => {
+                    let reports = self.replication.tick((self.clock)())?;
+                    self.note(reports);
+                    self.round()?;
+                }
+            }
+            for (request, answer) in asked.try_iter() {
+                // Nobody waits any more if the command was ended.
+                let _ = answer.send(self.answer(&request));
             }
         }
+    }
+
+    /// One round. The store is held only while it is compared, never while a mailbox is waited for.
+    fn round(&mut self) -> Result<(), ReplicateError> {
+        let now_ms = (self.clock)();
+        let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
+        self.note(reports);
+        let path = self.replication.path.clone();
+        let reports =
+            self.replication.driver.sync(now_ms).map_err(|error| ReplicateError::File(path, error))?;
+        self.note(reports);
+        let reports = self.replication.meet(now_ms)?;
+        self.note(reports);
+        let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
+        self.note(reports);
+        Ok(())
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<serde_json::Value, Refusal> {
+        let now_ms = (self.clock)();
+        let mut store = self.store.clone();
+        let answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
+        if request.wants_a_round() {
+            self.round()?;
+        }
+        answer
+    }
+
+    fn note(&mut self, reports: Vec<Report>) {
+        report(&reports);
+        self.letters.extend(reports.into_iter().filter_map(|report| match report {
+            Report::Letter(letter) => Some(letter),
+            _ => None,
+        }));
+        self.letters.drain(..self.letters.len().saturating_sub(LETTERS));
+    }
+
+    /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
+    fn retire(&mut self) -> Result<(), ReplicateError> {
+        let log = self.replication.replica().log();
+        report(&self.replication.tell((self.clock)(), Event::Revoke { log, why: 0 })?);
+        std::fs::remove_file(&self.replication.path)
+            .map_err(|error| ReplicateError::File(self.replication.path.clone(), error))?;
+        log::info!("this authenticator was reset: it has left its sync circle");
+        Ok(())
     }
 }
 
@@ -101,33 +178,9 @@ fn rest(first: Change, changes: &Receiver<Change>) -> Change {
     let weight = |change: &Change| match change {
         Change::Stop => 2,
         Change::Reset => 3,
-        Change::Credentials | Change::News => 1,
+        Change::Credentials | Change::News | Change::Asked => 1,
     };
     changes.try_iter().fold(first, |one, other| if weight(&other) > weight(&one) { other } else { one })
-}
-
-/// One round. The store is held only while it is compared, never while a mailbox is waited for.
-fn round(
-    replication: &mut Replication,
-    store: &SharedStore,
-    clock: &WallClock,
-) -> Result<(), ReplicateError> {
-    report(&replication.absorb(&mut *store.lock(), clock())?);
-    let path = replication.path.clone();
-    let reports = replication.driver.sync(clock()).map_err(|error| ReplicateError::File(path, error))?;
-    report(&reports);
-    report(&replication.absorb(&mut *store.lock(), clock())?);
-    Ok(())
-}
-
-/// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
-fn retire(replication: &mut Replication, clock: &WallClock) -> Result<(), ReplicateError> {
-    let log = replication.replica().log();
-    report(&replication.tell(clock(), Event::Revoke { log, why: 0 })?);
-    std::fs::remove_file(&replication.path)
-        .map_err(|error| ReplicateError::File(replication.path.clone(), error))?;
-    log::info!("this authenticator was reset: it has left its sync circle");
-    Ok(())
 }
 
 fn report(reports: &[Report]) {

@@ -37,7 +37,7 @@ impl World {
     fn pair(&mut self) -> (Device, Device) {
         let (mut vault, path) = self.vault("a");
         let mut replication =
-            Replication::found(&mut vault, &path, "a", &[self.place()], self.now_ms).unwrap();
+            Replication::found(&mut vault, &path, (Suite::P256, "a"), &[self.place()], self.now_ms).unwrap();
         let keys = DeviceKeys::generate(Suite::P256, &mut random());
         let replica = replication.replica();
         let invitation = Invitation {

@@ -3,17 +3,21 @@
 //! | format | what it keeps |
 //! |---|---|
 //! | [`json`] | everything; what leaves one vault arrives in another as it was |
+//! | [`bitwarden`] | Bitwarden's plain JSON export: read only |
+//! | [`keepassxc`] | KeePassXC's passkey file, and its XML export of a database: read only |
 //! | [`cxf`] | FIDO's Credential Exchange Format 1.0, which other credential managers read: no counters, no credProtect, no flags of backup, and no large-blob key |
 
+pub mod bitwarden;
 pub mod cxf;
 pub mod json;
+pub mod keepassxc;
 mod pkcs8;
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use doppelkey_core::{Algorithm, Credential};
+use doppelkey_core::{Algorithm, Credential, User};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -99,6 +103,42 @@ impl fmt::Display for ExchangeError {
 }
 
 impl std::error::Error for ExchangeError {}
+
+/// A passkey as other managers know one; each part that can be wrong with the name it has there.
+struct Foreign<'a> {
+    id: (&'static str, Option<Vec<u8>>),
+    rp_id: (&'static str, &'a str),
+    user_id: (&'static str, Option<Vec<u8>>),
+    user_name: Option<&'a str>,
+    user_display_name: Option<&'a str>,
+    pkcs8: (&'static str, Option<Vec<u8>>),
+}
+
+impl Foreign<'_> {
+    /// A synced credential without a counter: it was elsewhere, and may be still.
+    fn credential(self, place: &str) -> Result<Credential, ExchangeError> {
+        let dot = if place.is_empty() { "" } else { "." };
+        let wrong = |member: &str| {
+            ExchangeError::new(format!("{place}{dot}{member}"), "this is not what belongs here")
+        };
+        let name = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(cut);
+        let pkcs8 = self.pkcs8.1.map(zeroize::Zeroizing::new);
+        let key = pkcs8.and_then(|der| private_key_from_pkcs8(&der)).ok_or_else(|| wrong(self.pkcs8.0))?;
+        let rp_id = heapless::String::try_from(self.rp_id.1).ok().filter(|rp_id| !rp_id.is_empty());
+        Ok(Credential {
+            id: self.id.1.and_then(|id| json::sized(&id)).ok_or_else(|| wrong(self.id.0))?,
+            rp_id: rp_id.ok_or_else(|| wrong(self.rp_id.0))?,
+            user: User {
+                id: self.user_id.1.and_then(|id| json::sized(&id)).ok_or_else(|| wrong(self.user_id.0))?,
+                name: name(self.user_name),
+                display_name: name(self.user_display_name),
+            },
+            backup_eligible: true,
+            backup_state: true,
+            ..Credential::new(rp_id_hash(self.rp_id.1), key)
+        })
+    }
+}
 
 /// What JOSE (and COSE's registry) calls an algorithm.
 pub fn algorithm_name(algorithm: Algorithm) -> &'static str {

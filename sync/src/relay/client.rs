@@ -65,13 +65,15 @@ pub struct RelayClient {
 impl RelayClient {
     /// Does not connect yet.
     pub fn new(url: RelayUrl, circle: CircleId) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .build()
-            .into();
-        RelayClient { agent, url, circle }
+        let agent = ureq::Agent::new_with_defaults();
+        RelayClient { agent, url, circle }.with_patience(TIMEOUT)
+    }
+
+    /// How long any answer may take, from the first byte to the last.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        let config = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false);
+        self.agent = config.timeout_global(Some(patience)).build().into();
+        self
     }
 
     /// Opens the circle there; no error if it is open already.

@@ -201,6 +201,29 @@ fn whatever_a_relay_answers_a_device_reports_it_and_goes_on() {
 }
 
 #[test]
+fn a_relay_that_drips_is_as_one_that_is_down() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+            // A byte now and then keeps a connection alive for ever.
+            while connection.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    let (replica, effects) = Replica::found(Suite::P256, b"one", 1, Seeded::new(1));
+    let client = RelayClient::new(RelayUrl::new(&base, TOKEN), replica.circle());
+    let client = client.with_patience(Duration::from_millis(200));
+    let mut device = Driver::new(replica, effects, Vec::new(), std::vec![Box::new(client)]);
+    let reports = device.sync(1).unwrap();
+    assert!(reports.iter().any(|report| matches!(report, Report::Unreachable(0, _))), "{reports:?}");
+}
+
+#[test]
 fn a_relay_url_keeps_its_token_to_itself() {
     let url = RelayUrl::parse("https://relay.example/#0123456789abcdef").unwrap();
     assert_eq!(RelayUrl::parse(&url.to_text()), Some(url.clone()));

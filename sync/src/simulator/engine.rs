@@ -111,6 +111,12 @@ pub trait Fabric: Sized {
     /// Whether the device would set BS for this passkey now.
     fn claims_backup(&self, device: usize, credential: Credential) -> bool;
 
+    /// Whether a device has been told that another one is lost or revoked: what it says before that of the other's
+    /// copies is not untrue, only late.
+    fn knows_of_the_loss(&self, _device: usize, _other: usize) -> bool {
+        true
+    }
+
     /// Whether the passkey would survive if this device burned now.
     fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool;
 

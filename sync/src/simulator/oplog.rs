@@ -88,6 +88,7 @@ pub(crate) struct OpLog {
     server: Server,
     recovery: Option<RecoveryKey>,
     suite: Suite,
+    compact_after: usize,
     sizes_differ: u64,
     nonces: BTreeSet<[u8; 20]>,
     nonce_repeated: bool,
@@ -196,6 +197,7 @@ impl OpLog {
         match Replica::open(journal.iter().map(Vec::as_slice), seed.fork()) {
             Ok(mut opened) => {
                 opened.add_mailbox(0, Order::Shared);
+                opened.compact_after(self.compact_after);
                 *replica = Some(opened);
             }
             Err(_) => self.broken_replays += 1,
@@ -230,7 +232,8 @@ impl OpLog {
                 let mut new = false;
                 for history in histories {
                     let held = &mut self.server.histories[*history];
-                    if held.iter().all(|(known, _)| *known != name) {
+                    // What is put twice was put a moment ago.
+                    if held.iter().rev().all(|(known, _)| *known != name) {
                         held.push((name, bytes.clone()));
                         new = true;
                     }
@@ -254,14 +257,16 @@ impl OpLog {
 
     fn list(&mut self, cx: &mut Context<'_, Message>, device: usize, since: u64, request: u32) {
         let history = &self.server.histories[self.server.history(device)];
-        let shown = history.iter().filter(|(name, _)| !self.server.authors.contains_key(name));
-        let shown: Vec<_> = shown.collect();
-        let head = shown.len() as u64;
+        let withheld = |(name, _): &&(Name, Vec<u8>)| !self.server.authors.contains_key(name);
+        let shown: Vec<_> = if self.server.authors.is_empty() {
+            history.iter().skip(since as usize).take(PAGE).collect()
+        } else {
+            history.iter().filter(withheld).skip(since as usize).take(PAGE).collect()
+        };
+        let head = (history.len() - self.server.authors.len()) as u64;
         let tampers = self.server.attack == Some(Attack::Tampers);
         let items: Vec<(Name, Vec<u8>)> = shown
             .into_iter()
-            .skip(since as usize)
-            .take(PAGE)
             .map(|(name, bytes)| {
                 let mut bytes = bytes.clone();
                 if tampers && bytes[0] == 1 {
@@ -290,6 +295,7 @@ impl Fabric for OpLog {
             server: Server::default(),
             recovery: scenario.recovery.then(|| RecoveryKey::generate(rng)),
             suite,
+            compact_after: scenario.compact_after,
             sizes_differ: 0,
             nonces: BTreeSet::new(),
             nonce_repeated: false,
@@ -471,6 +477,11 @@ impl Fabric for OpLog {
         self.replica(device).is_some_and(|replica| replica.is_backed_up(Self::record(credential)))
     }
 
+    fn knows_of_the_loss(&self, device: usize, other: usize) -> bool {
+        let log = self.replica(other).map(Replica::log);
+        log.zip(self.replica(device)).is_none_or(|(log, replica)| !replica.members().is_live(log))
+    }
+
     fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool {
         let record = Self::record(credential);
         let held = live.iter().any(|other| {
@@ -553,6 +564,7 @@ impl OpLog {
         };
         let (mut first, effects) = Replica::found(self.suite, b"device 0", START_MS, rng.fork());
         first.add_mailbox(0, Order::Shared);
+        first.compact_after(self.compact_after);
         keep(&mut self.devices[0], effects, &mut outbox);
         outbox.extend(first.entries().map(|(name, bytes)| (name, bytes.to_vec())));
         let mut joined = Vec::new();
@@ -586,6 +598,7 @@ impl OpLog {
                 .unwrap_or_else(|error| panic!("a welcome is readable: {error}"));
             keep(&mut self.devices[number], effects, &mut outbox);
             replica.add_mailbox(0, Order::Shared);
+            replica.compact_after(self.compact_after);
             for (_, sealed) in outbox.clone() {
                 let effects = replica.handle(START_MS + 100, Event::Received(sealed));
                 keep(&mut self.devices[number], effects, &mut Vec::new());
@@ -612,6 +625,7 @@ impl OpLog {
         let rng = self.devices[device].seed.fork();
         let Ok((mut replica, effects)) = Replica::join(keys, welcome, b"psk", rng) else { return };
         replica.add_mailbox(0, Order::Shared);
+        replica.compact_after(self.compact_after);
         self.devices[device].replica = Some(replica);
         let crash = std::mem::replace(&mut cx.crash, 0.0);
         self.perform(cx, device, effects);

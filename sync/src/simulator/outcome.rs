@@ -75,6 +75,8 @@ outcome!(
     diverged,
     /// Backup claims that were not true when they were made.
     lies,
+    /// Backup claims that counted a device which was lost already, and nobody had said so.
+    unaware,
     /// Passkeys made after a revocation that the revoked device could read.
     exposed,
     /// Runs with an attack.

@@ -109,13 +109,20 @@ impl Report {
         let mut html = String::from(
             "<!doctype html><html lang=en><meta charset=utf-8><title>Doppelkey sync: simulation</title><style>\
              body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}\
-             table{border-collapse:collapse;font-size:13px}td,th{padding:.25rem .6rem;text-align:right;\
+             table{border-collapse:collapse;font-size:13px}td{white-space:nowrap}td,th{padding:.25rem .5rem;text-align:right;\
              border-bottom:1px solid #ccc}td:first-child,th:first-child{text-align:left}svg{margin:.5rem 1rem .5rem 0}\
              text{font:11px system-ui,sans-serif;fill:currentColor}.bad{color:#b00020;font-weight:600}\
              @media(prefers-color-scheme:dark){body{background:#111;color:#ddd}td,th{border-color:#444}}</style>\
              <h1>Doppelkey sync: simulation</h1><p><b>oplog</b> is the product's replica; the other fabrics are models \
              with the assumptions stated in their documentation, not the products they resemble.</p>",
         );
+        if reports.len() > 1 {
+            html.push_str("<p>");
+            for report in reports {
+                let name = escaped(&report.scenario.name);
+                let _ = write!(html, "<a href=\"#{name}\">{name}</a> ");
+            }
+        }
         for report in reports {
             report.section(&mut html);
         }
@@ -127,14 +134,14 @@ impl Report {
         let scenario = &self.scenario;
         let _ = write!(
             html,
-            "<h2>{}</h2><p>{} {} days × {} seeds × {} devices.</p><table><tr><th>fabric",
+            "<h2 id=\"{0}\">{0}</h2><p>{1} {2} days × {3} seeds × {4} devices.</p><table><tr><th>fabric",
             escaped(&scenario.name),
             escaped(&scenario.about),
             scenario.days,
             scenario.seeds,
             scenario.devices.len()
         );
-        const COLUMNS: [&str; 13] = [
+        const COLUMNS: [&str; 14] = [
             "made",
             "blocked",
             "sign-ins ok",
@@ -142,6 +149,7 @@ impl Report {
             "lost",
             "lost, BS=1",
             "lies",
+            "unaware",
             "back again",
             "differ",
             "exposed",
@@ -157,7 +165,7 @@ impl Report {
             let part = |one: u64, of: u64| if of == 0 { 0.0 } else { 100.0 * one as f64 / of as f64 };
             let _ = write!(
                 html,
-                "<tr><td>{}<td>{}<td>{:.1} %<td>{:.1} %<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}<td>{}<td>{:.1}",
+                "<tr><td>{}<td>{}<td>{:.1} %<td>{:.1} %<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}<td>{}<td>{:.1}",
                 row.fabric,
                 out.created,
                 part(out.blocked, out.created + out.blocked),
@@ -166,6 +174,7 @@ impl Report {
                 out.lost,
                 bad(out.lost_with_bs),
                 bad(out.lies),
+                out.unaware,
                 bad(out.resurrected),
                 bad(out.diverged),
                 out.exposed,
@@ -179,16 +188,63 @@ impl Report {
             }
         }
         html.push_str("</table>");
-        self.bars(html, "sign-ins that succeed, %", |out| {
+        self.bars(html, "sign-ins that succeed", "%", |out| {
             100.0 * out.signed_in as f64 / out.signins.max(1) as f64
         });
-        self.bars(html, "untrue backup claims and losses", |out| (out.lies + out.lost) as f64);
-        self.bars(html, "convergence p99, s (log)", |out| {
-            (1.0 + out.convergence(0.99).unwrap_or(0) as f64 / 1000.0).log10()
-        });
+        self.bars(html, "untrue backup claims and losses", "", |out| (out.lies + out.lost) as f64);
+        self.curves(html);
     }
 
-    fn bars(&self, html: &mut String, title: &str, value: impl Fn(&Outcome) -> f64) {
+    /// For each fabric the share of new passkeys that had come to another device after a time, on a logarithmic axis.
+    fn curves(&self, html: &mut String) {
+        const DECADES: [(&str, f64); 6] = [
+            ("0.1 s", 1e2),
+            ("1 s", 1e3),
+            ("10 s", 1e4),
+            ("2 min", 1.2e5),
+            ("1 h", 3.6e6),
+            ("1 day", 8.64e7),
+        ];
+        let across = |ms: f64| 40.0 + 240.0 * ((ms.max(100.0) / 100.0).log10() / 6.0).min(1.0);
+        let height = 150 + 14 * self.rows.len();
+        let title = "new passkeys at another device within a time";
+        let _ = write!(
+            html,
+            "<svg width=340 height={height} role=img aria-label=\"{title}\"><text x=0 y=12>{title}</text>\
+             <path d=\"M40 20V120H285\" fill=none stroke=currentColor />\
+             <text x=0 y=28>100 %</text><text x=14 y=122>0 %</text>"
+        );
+        for (label, ms) in DECADES {
+            let x = across(ms);
+            let _ = write!(
+                html,
+                "<path d=\"M{x:.0} 120v4\" stroke=currentColor /><text x={:.0} y=136>{label}</text>",
+                x - 12.0
+            );
+        }
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut times = row.outcome.convergence_ms.clone();
+            times.sort_unstable();
+            let points = (0..=60).filter_map(|step| {
+                let at = times.get(step * times.len().saturating_sub(1) / 60)?;
+                Some(format!("{:.1},{:.1}", across(*at as f64), 120.0 - 100.0 * step as f64 / 60.0))
+            });
+            let points: Vec<String> = points.collect();
+            let colour = COLOURS[index % COLOURS.len()];
+            let y = 152 + 14 * index;
+            let _ = write!(
+                html,
+                "<polyline points=\"{}\" fill=none stroke=\"{colour}\" stroke-width=1.5 />\
+                 <path d=\"M40 {}h14\" stroke=\"{colour}\" stroke-width=3 /><text x=60 y={y}>{}</text>",
+                points.join(" "),
+                y - 4,
+                row.fabric
+            );
+        }
+        html.push_str("</svg>");
+    }
+
+    fn bars(&self, html: &mut String, title: &str, unit: &str, value: impl Fn(&Outcome) -> f64) {
         let values: Vec<f64> = self.rows.iter().map(|row| value(&row.outcome)).collect();
         let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         let height = 24 + 18 * values.len();
@@ -203,11 +259,12 @@ impl Report {
             let _ = write!(
                 html,
                 "<text x=0 y={}>{}</text><rect x=80 y={y} width={width:.1} height=13 fill=\"{fill}\"/>\
-                 <text x={:.1} y={}>{value:.1}</text>",
+                 <text x={:.1} y={}>{} {unit}</text>",
                 y + 11,
                 row.fabric,
                 86.0 + width,
-                y + 11
+                y + 11,
+                (value * 10.0).round() / 10.0
             );
         }
         html.push_str("</svg>");
@@ -223,8 +280,15 @@ fn times(outcome: &Outcome) -> [(&'static str, Option<u64>); 4] {
     ]
 }
 
+/// The product's colour first.
+const COLOURS: [&str; 7] = ["#1a73e8", "#d93025", "#e8710a", "#188038", "#9334e6", "#80868b", "#12b5cb"];
+
 fn seconds(ms: u64) -> String {
-    format!("{:.1} s", ms as f64 / 1000.0)
+    match ms {
+        0..=119_999 => format!("{:.1} s", ms as f64 / 1000.0),
+        120_000..=7_199_999 => format!("{:.0} min", ms as f64 / 60_000.0),
+        _ => format!("{:.1} h", ms as f64 / 3_600_000.0),
+    }
 }
 
 fn bad(count: u64) -> String {

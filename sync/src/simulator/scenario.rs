@@ -30,6 +30,9 @@ pub struct Scenario {
     /// `ideal` (default) runs checksums in place of cryptography; `p256` runs the product's suite.
     #[serde(default)]
     pub suite: SuiteName,
+    /// After how many entries a snapshot takes their place; the product's number unless it is said.
+    #[serde(default = "compact_after")]
+    pub compact_after: usize,
     /// Whether there is a confirmed recovery key.
     #[serde(default)]
     pub recovery: bool,
@@ -47,6 +50,10 @@ pub struct Scenario {
     /// What the `oplog` fabric must hold, over all seeds.
     #[serde(default)]
     pub expect: Expect,
+}
+
+fn compact_after() -> usize {
+    crate::COMPACT_AFTER
 }
 
 fn all_fabrics() -> Vec<String> {

@@ -144,6 +144,38 @@ fn garbage_from_a_mailbox_changes_nothing_and_is_noticed() {
     assert!(device.replica().record(record).is_none(), "the device goes on");
 }
 
+/// Has always one more name.
+struct Endless(u64);
+
+impl Mailbox for Endless {
+    fn order(&self) -> Order {
+        Order::Shared
+    }
+    fn put(&mut self, _: Name, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn list(&mut self, since: u64) -> io::Result<Listing> {
+        self.0 += 1;
+        let mut name = [0; 16];
+        name[..8].copy_from_slice(&since.to_be_bytes());
+        Ok(Listing { items: vec![(Name(name), None)], head: u64::MAX })
+    }
+    fn get(&mut self, _: Name) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_mailbox_that_lists_without_end_is_left_alone_and_the_device_goes_on() {
+    let (replica, effects) = Replica::found(Suite::P256, b"one", START_MS, Seeded::new(1));
+    let mut device = Driver::new(replica, effects, Vec::new(), vec![Box::new(Endless(0))]);
+    let reports = device.sync(START_MS).unwrap();
+    assert!(reports.iter().any(|report| matches!(report, Report::Unreachable(0, _))), "{reports:?}");
+    let record = RecordId([5; 16]);
+    device.handle(START_MS, Event::Local(vec![put_op(record)])).unwrap();
+    assert!(device.replica().record(record).is_some());
+}
+
 /// A disk that is full until told otherwise.
 struct Disk(Vec<Vec<u8>>, std::sync::Arc<std::sync::atomic::AtomicBool>);
 

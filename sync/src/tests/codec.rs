@@ -80,7 +80,18 @@ proptest! {
     }
 
     #[test]
+    fn a_body_with_a_wrong_byte_panics_no_decoder(
+        body in body(), index in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = body.encode();
+        let index = index.index(bytes.len());
+        bytes[index] = byte;
+        crate::decode_anything(&bytes);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
+        crate::decode_anything(&bytes);
         if let Some(body) = Body::from_bytes(&bytes) {
             prop_assert_eq!(body.encode(), bytes);
         }

@@ -6,8 +6,11 @@ mod compaction;
 mod convergence;
 #[cfg(feature = "simulator")]
 mod exhaustive;
+mod lan;
 mod membership;
 mod merge;
+#[cfg(feature = "simulator")]
+mod model;
 mod vectors;
 
 use alloc::boxed::Box;

@@ -3,16 +3,17 @@
 use std::thread::sleep;
 
 use clap::Args;
-use doppelkey_sync::{DeviceKeys, Event, Invitation, JoinRequest, Mailbox, Name, Report, emoji};
+use doppelkey_sync::{DeviceKeys, Event, Invitation, Mailbox, Name, emoji};
 use getrandom::SysRng;
-use getrandom::rand_core::{Rng as _, UnwrapErr};
+use getrandom::rand_core::UnwrapErr;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use serde_json::Value;
 
-use super::{LOOK_EVERY, Opened, confirmed, host_name, now_ms, passkeys, place, say, shown};
+use super::{Circle, LOOK_EVERY, Opened, confirmed, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
-use crate::replicate::{ReplicateError, Replication};
+use crate::replicate::{ReplicateError, Replication, Request};
 
 /// Invite another device: shows a QR code and waits for it
 #[derive(Args)]
@@ -32,58 +33,27 @@ pub(super) struct Invite {
 
 impl Invite {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut opened = Opened::new(&self.vault)?;
-        let mut replication = opened.replication()?;
-        opened.round(&mut replication)?;
-        let (invitation, label) = self.invitation(&replication)?;
+        let mut circle = Circle::of(&self.vault)?;
+        let invited = circle.ask(&Request::Invite { wait_s: self.wait_s })?;
+        let invitation = owned(&invited["invitation"]);
         self.show(&invitation);
-        let request = self.await_request(&mut opened, &mut replication, &invitation)?;
-        let name = shown(&request.name);
-        eprintln!("{name} asks to join, and shows:  {}", request.emoji);
+        let request = self.await_request(&mut circle, &invitation)?;
+        let name = owned(&request["name"]);
+        eprintln!("{name} asks to join, and shows:  {}", owned(&request["emoji"]));
         if !confirmed("Does it show the same?", self.yes)? {
             return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
         }
-        let log = request.keys.log();
-        let admit = Event::Admit { keys: request.keys, recovery: false, name: request.name };
-        say(&replication.tell(now_ms(), admit)?);
-        let welcome = replication.welcome(log, &invitation.secret).ok_or_else(not_a_member)?;
-        say(&replication.tell(now_ms(), Event::Post(welcome))?);
-        opened.round(&mut replication)?;
-        self.await_arrival(&mut opened, &mut replication, log)?;
-        for relay in
-            replication.places().iter().filter_map(|place| place.relay(replication.replica().circle()))
-        {
-            // The newcomer has a token of its own by now.
-            if let Err(error) = relay.shut_out(&label) {
-                log::warn!("the invitation could not be ended at the relay: {error}");
-            }
-        }
+        let admitted = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;
+        await_arrival(&mut circle, &owned(&admitted))?;
+        // The newcomer has a token of its own by now.
+        circle.ask(&Request::EndInvitation { label: owned(&invited["label"]) })?;
         log::info!("{name} has joined");
         Ok(())
     }
 
-    /// An invitation, and what its token is called at a relay.
-    fn invitation(&self, replication: &Replication) -> Result<(Invitation, String), Failure> {
-        let replica = replication.replica();
-        let mut secret = [0; 16];
-        UnwrapErr(SysRng).fill_bytes(&mut secret);
-        let label = Name::of(&secret).to_string();
-        let place = replication.places().first().ok_or_else(not_a_member)?;
-        let invitation = Invitation {
-            suite: replica.suite(),
-            circle: replica.circle(),
-            founder: replica.founder(),
-            secret,
-            expires_s: now_ms() / 1000 + self.wait_s,
-            mailbox: place.for_newcomer(replica.circle(), &label)?,
-        };
-        Ok((invitation, label))
-    }
-
-    fn show(&self, invitation: &Invitation) {
-        let text = invitation.to_text();
+    fn show(&self, text: &str) {
         if !self.no_qr
-            && let Ok(code) = QrCode::new(&text)
+            && let Ok(code) = QrCode::new(text)
         {
             let drawn =
                 code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
@@ -95,51 +65,34 @@ impl Invite {
         print(&format!("{text}\n"));
     }
 
-    fn await_request(
-        &self,
-        opened: &mut Opened,
-        replication: &mut Replication,
-        invitation: &Invitation,
-    ) -> Result<JoinRequest, Failure> {
-        while now_ms() / 1000 < invitation.expires_s {
-            let reports = replication.round(&mut opened.vault, now_ms())?;
-            let asked = reports.iter().find_map(|report| match report {
-                Report::Letter(letter) => invitation.asked(letter),
-                _ => None,
-            });
-            if let Some(request) = asked {
-                return Ok(request);
+    fn await_request(&self, circle: &mut Circle, invitation: &str) -> Result<Value, Failure> {
+        let until_ms = now_ms() + self.wait_s * 1000;
+        while now_ms() < until_ms {
+            let asked = circle.ask(&Request::Asked { invitation: invitation.into() })?;
+            if !asked.is_null() {
+                return Ok(asked);
             }
             sleep(LOOK_EVERY);
         }
         Err(Failure::new("nobody came", "invite again, and use the invitation while it is shown"))
     }
-
-    /// Waits until the newcomer has said something as a member.
-    fn await_arrival(
-        &self,
-        opened: &mut Opened,
-        replication: &mut Replication,
-        log: doppelkey_sync::LogId,
-    ) -> Result<(), Failure> {
-        let until = now_ms() + 60_000;
-        while now_ms() < until {
-            if replication.replica().frontier().get(&log).is_some_and(|entries| *entries > 0) {
-                return Ok(());
-            }
-            sleep(LOOK_EVERY);
-            opened.round(replication)?;
-        }
-        log::warn!("it was admitted and has not been heard of yet: it may be off the net");
-        Ok(())
-    }
 }
 
-fn not_a_member() -> Failure {
-    Failure::new(
-        "this device is no member of its circle any more",
-        "join anew: `doppelkey sync leave`, then `doppelkey sync join` with an invitation",
-    )
+/// Waits until the newcomer has said something as a member.
+fn await_arrival(circle: &mut Circle, device: &str) -> Result<(), Failure> {
+    let until_ms = now_ms() + 60_000;
+    while now_ms() < until_ms {
+        if circle.ask(&Request::HasSpoken { device: device.into() })? == true {
+            return Ok(());
+        }
+        sleep(LOOK_EVERY);
+    }
+    log::warn!("it was admitted and has not been heard of yet: it may be off the net");
+    Ok(())
+}
+
+fn owned(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// Join the circle that an invitation is for

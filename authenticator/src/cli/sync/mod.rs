@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use doppelkey_core::CredentialStore;
-use doppelkey_sync::{LogId, Member, Replica};
 
 use super::Failure;
 use super::credentials::store_failure;
 use super::vault_options::VaultOptions;
-use crate::replicate::{Place, ReplicateError, Replication, WallClock};
+#[cfg(unix)]
+use crate::replicate::Running;
+use crate::replicate::{Place, Refusal, ReplicateError, Replication, Request, WallClock, shown};
 use crate::vault::Vault;
 
 /// Sync passkeys with your other devices, encrypted from end to end
@@ -30,7 +31,8 @@ use crate::vault::Vault;
 ///
 ///   doppelkey sync join DOPPELKEY:…
 ///
-/// From then on `doppelkey run` keeps both in step. Stop it while you use these commands: they open the vault.
+/// From then on `doppelkey run` keeps both in step. While it runs it answers `status`, `devices`, `exposed`, `invite` and
+/// `revoke`; end it for the others, which open the vault themselves.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -71,6 +73,68 @@ impl Arguments {
 impl From<ReplicateError> for Failure {
     fn from(error: ReplicateError) -> Self {
         Failure::new(&error, error.hint())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::new(refusal.error, refusal.hint)
+    }
+}
+
+/// A circle to ask: this process has the vault, or another one that runs has it.
+enum Circle {
+    Here(Box<Here>),
+    #[cfg(unix)]
+    Running(Running),
+}
+
+struct Here {
+    opened: Opened,
+    replication: Replication,
+    letters: Vec<Vec<u8>>,
+}
+
+impl Circle {
+    fn of(options: &VaultOptions) -> Result<Self, Failure> {
+        #[cfg(unix)]
+        if !options.ephemeral
+            && let Some(running) = Running::of(&options.place()?)
+        {
+            return Ok(Circle::Running(running));
+        }
+        let mut opened = Opened::new(options)?;
+        let replication = opened.replication()?;
+        Ok(Circle::Here(Box::new(Here { opened, replication, letters: Vec::new() })))
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<serde_json::Value, Failure> {
+        match self {
+            Circle::Here(here) => here.ask(request),
+            #[cfg(unix)]
+            Circle::Running(running) => Ok(running.ask(request)?),
+        }
+    }
+}
+
+impl Here {
+    fn ask(&mut self, request: &Request) -> Result<serde_json::Value, Failure> {
+        self.round()?;
+        let answer = self.replication.answer(request, &mut self.opened.vault, &self.letters, now_ms())?;
+        if request.wants_a_round() {
+            self.round()?;
+        }
+        Ok(answer)
+    }
+
+    fn round(&mut self) -> Result<(), Failure> {
+        let reports = self.replication.round(&mut self.opened.vault, now_ms())?;
+        say(&reports);
+        self.letters.extend(reports.into_iter().filter_map(|report| match report {
+            doppelkey_sync::Report::Letter(letter) => Some(letter),
+            _ => None,
+        }));
+        Ok(())
     }
 }
 
@@ -137,32 +201,6 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name = shown(name.trim().as_bytes());
     if name.is_empty() { "a device".into() } else { name }
-}
-
-/// A name that a stranger may have chosen, fit for a terminal.
-fn shown(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    name.chars().filter(|character| !character.is_control()).take(40).collect()
-}
-
-/// The member whose name or (start of the) log is this.
-fn find<R: rand_core::CryptoRng>(replica: &Replica<R>, text: &str) -> Result<LogId, Failure> {
-    let live = replica.members().all.iter().filter(|(_, member)| member.is_live());
-    let fits = |log: &LogId, member: &Member| {
-        shown(&member.name) == text || text.len() >= 4 && log.to_string().starts_with(text)
-    };
-    let found: Vec<LogId> = live.filter(|(log, member)| fits(log, member)).map(|(log, _)| *log).collect();
-    match *found {
-        [log] => Ok(log),
-        [] => Err(Failure::new(
-            format_args!("there is no device {text:?} in this circle"),
-            "see `doppelkey sync devices`",
-        )),
-        _ => Err(Failure::new(
-            format_args!("there are several devices {text:?}"),
-            "name one by its id, as in `doppelkey sync devices`",
-        )),
-    }
 }
 
 /// Asks the person at the terminal.

@@ -126,7 +126,10 @@ impl Restore {
         let held = everything(&mut *mailbox).map_err(failed)?;
         let mut random = UnwrapErr(SysRng);
         let letters = || held.iter().map(Vec::as_slice);
-        let mut paper = key.open_newest(Suite::P256, letters(), random).ok_or_else(|| {
+        // The paper does not say which suite its circle has.
+        let suites = [Suite::P256, Suite::MlKem768P256];
+        let opened_by = |suite| key.open_newest(suite, letters(), random);
+        let mut paper = suites.into_iter().find_map(opened_by).ok_or_else(|| {
             Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
         })?;
         held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));

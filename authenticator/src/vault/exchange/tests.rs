@@ -3,7 +3,10 @@
 use credential_exchange_format as theirs;
 use doppelkey_core::{Algorithm, CredRandom, Credential, CredentialProtection, PrivateKey, User};
 
-use super::{cxf, json, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
+use super::{
+    base64url, bitwarden, cxf, from_base64url, json, keepassxc, private_key_from_pkcs8, private_key_to_pkcs8,
+    rp_id_hash,
+};
 
 fn full(algorithm: Algorithm) -> Credential {
     Credential {
@@ -111,4 +114,101 @@ fn a_wrong_member_is_named() {
     let mut document = document.clone();
     document["credentials"][0]["unheard_of"] = 1.into();
     assert!(json::read(&document.to_string()).unwrap_err().to_string().contains("unheard_of"));
+}
+
+/// A key that OpenSSL made, in the forms that the other managers write.
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+
+fn p256() -> (PrivateKey, Vec<u8>) {
+    let key = PrivateKey::generate(Algorithm::Es256, &mut rand_core::UnwrapErr(getrandom::SysRng));
+    let der = private_key_to_pkcs8(&key).unwrap();
+    assert!(from_base64url(KEY).is_some_and(|start| der.starts_with(&start)), "the form that OpenSSL writes");
+    (key, der.to_vec())
+}
+
+#[test]
+fn the_passkeys_of_a_bitwarden_export_arrive() {
+    let (key, der) = p256();
+    let text = serde_json::json!({
+        "encrypted": false, "folders": [],
+        "items": [
+            { "type": 2, "name": "a note", "notes": "x" },
+            { "type": 1, "name": "a login", "login": {
+                "username": "mona", "password": "secret", "uris": [],
+                "fido2Credentials": [{
+                    "credentialId": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "keyType": "public-key",
+                    "keyAlgorithm": "ECDSA", "keyCurve": "P-256", "keyValue": base64url(&der), "rpId": "example.com",
+                    "userHandle": base64url(b"handle"), "userName": "mona", "counter": "0", "rpName": "Example",
+                    "userDisplayName": "Mona", "discoverable": "true", "creationDate": "2026-01-01T00:00:00.000Z"
+                }]
+            }},
+            { "type": 1, "name": "another", "login": { "fido2Credentials": [{
+                "credentialId": format!("b64.{}", base64url(&[9; 32])), "keyValue": base64url(&der),
+                "rpId": "example.org", "userHandle": base64url(b"h"), "userName": null, "counter": "0"
+            }]}}
+        ]
+    });
+    let imported = bitwarden::read(&text.to_string()).unwrap();
+    assert_eq!(imported.left_out, 2, "a note and a password");
+    let [first, second] = &imported.credentials[..] else { panic!("{imported:?}") };
+    assert_eq!(
+        first.id.as_slice(),
+        [0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78, 0x87, 0x96, 0xa5, 0xb4, 0xc3, 0xd2, 0xe1, 0xf0]
+    );
+    assert_eq!((first.rp_id.as_str(), first.rp_id_hash), ("example.com", rp_id_hash("example.com")));
+    assert_eq!(
+        (first.user.id.as_slice(), first.user.display_name.as_deref()),
+        (&b"handle"[..], Some("Mona"))
+    );
+    assert!(first.key == key && first.sign_count.is_none() && first.backup_eligible);
+    assert_eq!((second.id.as_slice(), &second.user.name), (&[9; 32][..], &None));
+    let encrypted = bitwarden::read(r#"{"encrypted":true,"items":[]}"#).unwrap_err();
+    assert!(encrypted.to_string().contains("plain JSON"), "{encrypted}");
+    let wrong = text.to_string().replace("0f1e2d3c-", "zz1e2d3c-");
+    let error = bitwarden::read(&wrong).unwrap_err();
+    assert_eq!(error.place, "items[1].login.fido2Credentials[0].credentialId");
+}
+
+#[test]
+fn the_passkeys_of_keepassxc_arrive_from_its_passkey_file_and_from_xml() {
+    use base64::Engine as _;
+    let (key, der) = p256();
+    let digits = base64::prelude::BASE64_STANDARD.encode(&der);
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n{}\n-----END PRIVATE KEY-----\n",
+        &digits[..64],
+        &digits[64..]
+    );
+    let file = serde_json::json!({
+        "relyingParty": "example.com", "url": "https://example.com/", "username": "mona",
+        "credentialId": base64url(&[5; 32]), "userHandle": base64url(b"handle"), "privateKey": pem,
+    });
+    let imported = keepassxc::read(&file.to_string()).unwrap();
+    let [alone] = &imported.credentials[..] else { panic!("{imported:?}") };
+    assert!(alone.key == key && alone.rp_id.as_str() == "example.com" && alone.id.as_slice() == [5; 32]);
+
+    let string = |key: &str, value: &str| format!("<String><Key>{key}</Key><Value>{value}</Value></String>");
+    let entry = |id: &str, inner: &str| {
+        let attributes = [
+            string("Title", "Example &amp; Sons"),
+            string("KPEX_PASSKEY_CREDENTIAL_ID", id),
+            string("KPEX_PASSKEY_PRIVATE_KEY_PEM", &pem),
+            string("KPEX_PASSKEY_RELYING_PARTY", "example.com"),
+            string("KPEX_PASSKEY_USERNAME", "mona &lt;x&gt;"),
+            string("KPEX_PASSKEY_USER_HANDLE", &base64url(b"handle")),
+        ];
+        format!("<Entry>{}{inner}</Entry>", attributes.concat())
+    };
+    let history = format!("<History>{}</History>", entry(&base64url(&[6; 32]), ""));
+    let xml = format!(
+        "<?xml version=\"1.0\"?><KeePassFile><Root><Group><Name>Root</Name>{}<Entry>{}</Entry></Group></Root></KeePassFile>",
+        entry(&base64url(&[5; 32]), &history),
+        string("Password", "secret")
+    );
+    let imported = keepassxc::read(&xml).unwrap();
+    let [from_xml] = &imported.credentials[..] else { panic!("{imported:?}") };
+    assert_eq!((from_xml.id.as_slice(), imported.left_out), (&[5; 32][..], 1), "history is no entry");
+    assert_eq!(from_xml.user.name.as_deref(), Some("mona <x>"));
+    assert!(from_xml.key == key);
+    assert!(keepassxc::read("<html></html>").is_err());
 }

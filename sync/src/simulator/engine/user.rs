@@ -253,8 +253,14 @@ impl<F: Fabric> Engine<'_, F> {
         }
         let deleted = known.deleted;
         let true_now = deleted || self.fabric.survives_without(device, credential, &live);
-        self.outcome.lies += u64::from(!true_now);
-        if !true_now {
+        let unknown = |other: &usize| !there(other) && !self.fabric.knows_of_the_loss(device, *other);
+        let thought: Vec<usize> =
+            (0..self.names.len()).filter(|other| live.contains(other) || unknown(other)).collect();
+        if !true_now && self.fabric.survives_without(device, credential, &thought) {
+            // The other holder is lost, and nobody has said so yet.
+            self.outcome.unaware += 1;
+        } else if !true_now {
+            self.outcome.lies += 1;
             self.say(|engine| {
                 format!("{} claims {credential} to be backed up, which it is not", engine.names[device])
             });

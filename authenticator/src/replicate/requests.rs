@@ -1,0 +1,291 @@
+//! What the commands of `doppelkey sync` ask of a circle, and the answers: the same whether the command has the vault
+//! itself or a running `doppelkey run` has it (`running.rs`).
+
+use std::fmt::{self, Display};
+
+use doppelkey_core::CredentialStore;
+use doppelkey_sync::{Event, Invitation, LogId, Member, Name, Replica};
+use getrandom::rand_core::{CryptoRng, Rng as _};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{ReplicateError, Replication, label_of, random};
+
+/// One question, or one thing to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Where this device stands: an object.
+    Status,
+    /// The circle's devices, seniors first: an array.
+    Devices,
+    /// The passkeys that a device had: an array.
+    Exposed {
+        /// Its name or (the start of) its id.
+        device: String,
+    },
+    /// The end of a membership.
+    Revoke {
+        /// Its name or (the start of) its id.
+        device: String,
+    },
+    /// A new invitation: its text, and what its token is called at a relay.
+    Invite {
+        /// How long it is good for.
+        wait_s: u64,
+    },
+    /// Who answers an invitation: a name, emoji and the letter; `null` while nobody does.
+    Asked {
+        /// The invitation's text.
+        invitation: String,
+    },
+    /// The user agrees: admits whoever wrote a letter. The new member's id.
+    Admit {
+        /// The invitation's text.
+        invitation: String,
+        /// The letter, in hexadecimal.
+        letter: String,
+    },
+    /// Whether a member has said anything yet.
+    HasSpoken {
+        /// Its id.
+        device: String,
+    },
+    /// Shuts an invitation's token out at the relays.
+    EndInvitation {
+        /// What it is called there.
+        label: String,
+    },
+}
+
+impl Request {
+    /// Whether the mailboxes are to be looked into first, and told afterwards.
+    pub fn wants_a_round(&self) -> bool {
+        !matches!(self, Request::HasSpoken { .. } | Request::EndInvitation { .. })
+    }
+}
+
+/// Why not, and what to do next.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What could not be done.
+    pub error: String,
+    /// What the user can do about it.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// Neither ends with a full stop.
+    pub fn new(error: impl Display, hint: impl Display) -> Self {
+        Refusal { error: error.to_string(), hint: hint.to_string() }
+    }
+
+    fn not_a_member() -> Self {
+        Refusal::new(
+            "this device is no member of its circle any more",
+            "join anew: `doppelkey sync leave`, then `doppelkey sync join` with an invitation",
+        )
+    }
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<ReplicateError> for Refusal {
+    fn from(error: ReplicateError) -> Self {
+        Refusal::new(&error, error.hint())
+    }
+}
+
+/// A request on its way to the thread that has the replica, and where the answer goes.
+pub(super) type Asked = (Request, std::sync::mpsc::Sender<Result<Value, Refusal>>);
+
+impl Replication {
+    /// Answers a request. `letters` are those that mailboxes have brought since this process began.
+    pub fn answer(
+        &mut self,
+        request: &Request,
+        store: &mut dyn CredentialStore,
+        letters: &[Vec<u8>],
+        now_ms: u64,
+    ) -> Result<Value, Refusal> {
+        match request {
+            Request::Status => self.status(store),
+            Request::Devices => Ok(self.devices()),
+            Request::Exposed { device } => self.exposed(store, device),
+            Request::Revoke { device } => self.revoke(device, now_ms),
+            Request::Invite { wait_s } => self.invite(*wait_s, now_ms),
+            Request::Asked { invitation } => self.asked(invitation, letters, now_ms),
+            Request::Admit { invitation, letter } => self.admit(invitation, letter, now_ms),
+            Request::HasSpoken { device } => {
+                let log = LogId::parse(device);
+                let said = log.and_then(|log| self.replica().frontier().get(&log).copied());
+                Ok(json!(said.is_some_and(|entries| entries > 0)))
+            }
+            Request::EndInvitation { label } => {
+                self.shut_out(label);
+                Ok(Value::Null)
+            }
+        }
+    }
+
+    fn status(&self, store: &mut dyn CredentialStore) -> Result<Value, Refusal> {
+        let replica = self.replica();
+        let records = &replica.state().records;
+        let mailboxes: Vec<String> = self.places().iter().map(ToString::to_string).collect();
+        Ok(json!({
+            "circle": replica.circle().to_string(),
+            "device": replica.log().to_string(),
+            "member": replica.members().is_live(replica.log()),
+            "devices": replica.members().live().count(),
+            "passkeys": records.len(),
+            "backed_up": records.keys().filter(|id| replica.is_backed_up(**id)).count(),
+            "in_vault": store.len().map_err(ReplicateError::Store)?,
+            "mailboxes": mailboxes,
+        }))
+    }
+
+    fn devices(&self) -> Value {
+        let replica = self.replica();
+        let mut members: Vec<_> = replica.members().all.iter().collect();
+        members.sort_by_key(|(_, member)| member.rank);
+        let object = |(log, member): (&LogId, &Member)| {
+            json!({
+                "id": log.to_string(), "name": shown(&member.name), "live": member.is_live(),
+                "recovery": member.recovery, "this": *log == replica.log(), "forked": member.forked,
+            })
+        };
+        members.into_iter().map(object).collect()
+    }
+
+    fn exposed(&self, store: &mut dyn CredentialStore, device: &str) -> Result<Value, Refusal> {
+        let log = match LogId::parse(device) {
+            Some(log) if self.replica().members().all.contains_key(&log) => log,
+            _ => find(self.replica(), device)?,
+        };
+        let exposed = self.replica().exposed(log);
+        let credentials = self.credentials(store)?.into_iter().filter(|(id, _)| exposed.contains(id));
+        let object = |(_, credential): (_, doppelkey_core::Credential)| {
+            let name = credential.user.name.as_deref().unwrap_or_default();
+            json!({ "rp_id": credential.rp_id.as_str(), "user_name": shown(name.as_bytes()) })
+        };
+        Ok(credentials.map(object).collect())
+    }
+
+    fn revoke(&mut self, device: &str, now_ms: u64) -> Result<Value, Refusal> {
+        let log = find(self.replica(), device)?;
+        let exposed = self.replica().exposed(log).len();
+        self.tell(now_ms, Event::Revoke { log, why: 1 })?;
+        if self.replica().members().is_live(log) {
+            return Err(Refusal::new(
+                "a device cannot end the membership of one that is senior to it, alone",
+                "say the same on a second device that another one admitted, or use the recovery key",
+            ));
+        }
+        self.shut_out(&label_of(log));
+        let admitted = self.replica().members().admitted_by(log).len();
+        Ok(json!({ "id": log.to_string(), "exposed": exposed, "admitted": admitted }))
+    }
+
+    /// Ends a token at the relays. What it could still fetch there is sealed; this saves the relay's quota.
+    fn shut_out(&self, label: &str) {
+        let circle = self.replica().circle();
+        for relay in self.places().iter().filter_map(|place| place.relay(circle)) {
+            if let Err(error) = relay.shut_out(label) {
+                log::warn!("the relay could not be told: {error}");
+            }
+        }
+    }
+
+    fn invite(&self, wait_s: u64, now_ms: u64) -> Result<Value, Refusal> {
+        let replica = self.replica();
+        let mut secret = [0; 16];
+        random().fill_bytes(&mut secret);
+        let label = Name::of(&secret).to_string();
+        let place = self.places().first().ok_or_else(Refusal::not_a_member)?;
+        let invitation = Invitation {
+            suite: replica.suite(),
+            circle: replica.circle(),
+            founder: replica.founder(),
+            secret,
+            expires_s: now_ms / 1000 + wait_s,
+            mailbox: place.for_newcomer(replica.circle(), &label)?,
+        };
+        Ok(json!({ "invitation": invitation.to_text(), "label": label }))
+    }
+
+    fn asked(&self, invitation: &str, letters: &[Vec<u8>], now_ms: u64) -> Result<Value, Refusal> {
+        let invitation = self.own_invitation(invitation, now_ms)?;
+        let asked = letters.iter().rev().find_map(|letter| Some((invitation.asked(letter)?, letter)));
+        Ok(asked.map_or(Value::Null, |(request, letter)| {
+            json!({ "name": shown(&request.name), "emoji": request.emoji, "letter": to_hex(letter) })
+        }))
+    }
+
+    fn admit(&mut self, invitation: &str, letter: &str, now_ms: u64) -> Result<Value, Refusal> {
+        let invitation = self.own_invitation(invitation, now_ms)?;
+        let request = from_hex(letter).and_then(|letter| invitation.asked(&letter));
+        let request = request.ok_or_else(|| Refusal::new("this letter does not answer", "invite again"))?;
+        let log = request.keys.log();
+        self.tell(now_ms, Event::Admit { keys: request.keys, recovery: false, name: request.name })?;
+        let welcome = self.welcome(log, &invitation.secret).ok_or_else(Refusal::not_a_member)?;
+        self.tell(now_ms, Event::Post(welcome))?;
+        Ok(json!(log.to_string()))
+    }
+
+    fn own_invitation(&self, text: &str, now_ms: u64) -> Result<Invitation, Refusal> {
+        let own = Invitation::parse(text).filter(|invitation| invitation.circle == self.replica().circle());
+        let own = own.ok_or_else(|| Refusal::new("this is no invitation of this circle", "invite again"))?;
+        if now_ms / 1000 >= own.expires_s {
+            return Err(Refusal::new(
+                "the invitation has expired",
+                "invite again, and use it while it is shown",
+            ));
+        }
+        Ok(own)
+    }
+}
+
+/// A name that a stranger may have chosen, fit for a terminal.
+pub fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    name.chars().filter(|character| !character.is_control()).take(40).collect()
+}
+
+/// The member whose name or (start of the) log is this.
+fn find<R: CryptoRng>(replica: &Replica<R>, text: &str) -> Result<LogId, Refusal> {
+    let live = replica.members().all.iter().filter(|(_, member)| member.is_live());
+    let fits = |log: &LogId, member: &Member| {
+        shown(&member.name) == text || text.len() >= 4 && log.to_string().starts_with(text)
+    };
+    let found: Vec<LogId> = live.filter(|(log, member)| fits(log, member)).map(|(log, _)| *log).collect();
+    match *found {
+        [log] => Ok(log),
+        [] => Err(Refusal::new(
+            format_args!("there is no device {text:?} in this circle"),
+            "see `doppelkey sync devices`",
+        )),
+        _ => Err(Refusal::new(
+            format_args!("there are several devices {text:?}"),
+            "name one by its id, as in `doppelkey sync devices`",
+        )),
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let pairs = text.as_bytes().chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    pairs.map(digits).collect()
+}

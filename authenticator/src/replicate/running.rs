@@ -1,0 +1,129 @@
+//! A running authenticator answers the commands of `doppelkey sync`: it has the vault, they have not.
+//!
+//! Beside the vault `PATH` lies, while it runs, the Unix socket `PATH.sync.socket`, for its user alone. Each line is a
+//! [`Request`] in JSON, each answer a line: `{"ok": …}` or `{"error": …, "hint": …}`.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::requests::{Asked, Refusal, Request};
+use super::{Change, ReplicateError};
+
+/// No request is longer.
+const REQUEST_MAX: u64 = 1 << 20;
+
+/// Where the socket of this vault is.
+fn socket_of(vault: &Path) -> PathBuf {
+    let mut path = vault.as_os_str().to_owned();
+    path.push(".sync.socket");
+    path.into()
+}
+
+/// The listening socket. Gone when dropped.
+pub(super) struct Listener {
+    path: PathBuf,
+    ended: Arc<AtomicBool>,
+}
+
+impl Listener {
+    /// Listens beside a vault that this process has locked: a socket that is there already is a dead one's.
+    pub(super) fn bind(vault: &Path, tell: Sender<Change>, ask: Sender<Asked>) -> io::Result<Self> {
+        let path = socket_of(vault);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let over = ended.clone();
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (tell, ask) = (tell.clone(), ask.clone());
+                thread::spawn(move || converse(&connection, &tell, &ask));
+            }
+        });
+        Ok(Listener { path, ended })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        // Wakes the thread, which then ends.
+        drop(UnixStream::connect(&self.path));
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn converse(connection: &UnixStream, tell: &Sender<Change>, ask: &Sender<Asked>) {
+    let mut lines = BufReader::new(connection);
+    let mut line = String::new();
+    while let Ok(length) = lines.by_ref().take(REQUEST_MAX).read_line(&mut line)
+        && length > 0
+    {
+        let answer = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => carry(request, tell, ask),
+            Err(error) => Err(Refusal::new(error, "use the `doppelkey sync` of the version that runs")),
+        };
+        let answer = match answer {
+            Ok(value) => json!({ "ok": value }),
+            Err(Refusal { error, hint }) => json!({ "error": error, "hint": hint }),
+        };
+        let mut connection = connection;
+        if connection.write_all(format!("{answer}\n").as_bytes()).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+fn carry(request: Request, tell: &Sender<Change>, ask: &Sender<Asked>) -> Result<Value, Refusal> {
+    let (answer, answered) = channel();
+    let ends = || Refusal::new("the authenticator is ending", "try again");
+    ask.send((request, answer)).map_err(|_| ends())?;
+    tell.send(Change::Asked).map_err(|_| ends())?;
+    answered.recv().map_err(|_| ends())?
+}
+
+/// A running authenticator, asked from another process.
+pub struct Running {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Running {
+    /// The one that has this vault, if there is one and it takes part in a circle.
+    pub fn of(vault: &Path) -> Option<Self> {
+        let path = socket_of(vault);
+        let stream = UnixStream::connect(&path).ok()?;
+        Some(Running { stream: BufReader::new(stream), path })
+    }
+
+    /// Asks, and waits for the answer: as long as the mailboxes take.
+    pub fn ask(&mut self, request: &Request) -> Result<Value, Refusal> {
+        let path = self.path.clone();
+        let failed = |error: io::Error| Refusal::from(ReplicateError::File(path.clone(), error));
+        let line = serde_json::to_string(request).map_err(|error| failed(error.into()))?;
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).map_err(failed)?;
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer).map_err(failed)?;
+        let mut answer: Value = serde_json::from_str(&answer).map_err(|error| failed(error.into()))?;
+        match answer.get_mut("ok") {
+            Some(value) => Ok(value.take()),
+            None => Err(serde_json::from_value(answer).map_err(|error| failed(error.into()))?),
+        }
+    }
+}

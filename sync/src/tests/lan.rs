@@ -1,0 +1,122 @@
+//! Two devices on one network, without a mailbox.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::*;
+use crate::lan::{Lan, LanEvent};
+
+struct OnTheLan {
+    device: Device,
+    lan: Arc<Lan>,
+}
+
+impl OnTheLan {
+    fn new(mut device: Device) -> Self {
+        let lan = Arc::new(Lan::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), || {}).unwrap());
+        device.set_peers(lan.clone());
+        OnTheLan { device, lan }
+    }
+
+    fn listen_to_peers(&mut self, now_ms: u64) {
+        for event in self.lan.events() {
+            match event {
+                LanEvent::Met(peer) => drop(self.device.handle(now_ms, Event::PeerSeen { peer }).unwrap()),
+                LanEvent::Said(peer, bytes) => {
+                    self.device.handle(now_ms, Event::Peer { peer, bytes }).unwrap();
+                }
+                LanEvent::Left(_) => {}
+            }
+        }
+    }
+}
+
+/// A circle of two whose mailbox is gone.
+fn pair(seed: u64) -> (OnTheLan, OnTheLan, RecordId, u64) {
+    let mut world = World::of(seed, 2);
+    let mut fresh = Vec::new();
+    for device in 0..2 {
+        let journal = world.devices[device].journal().clone();
+        let replica = Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+        fresh.push(Driver::new(replica, Vec::new(), journal, Vec::new()));
+    }
+    let record = RecordId([8; 16]);
+    fresh[1].handle(world.now_ms, Event::Local(vec![put_op(record)])).unwrap();
+    let two = OnTheLan::new(fresh.pop().unwrap());
+    (OnTheLan::new(fresh.pop().unwrap()), two, record, world.now_ms)
+}
+
+/// Whether this comes true while both listen.
+fn comes_true(
+    one: &mut OnTheLan,
+    two: &mut OnTheLan,
+    now_ms: u64,
+    mut holds: impl FnMut(&OnTheLan, &OnTheLan) -> bool,
+) -> bool {
+    for _ in 0..1_000 {
+        one.listen_to_peers(now_ms);
+        two.listen_to_peers(now_ms);
+        if holds(one, two) {
+            return true;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+#[test]
+fn two_devices_at_a_known_address_converge_without_a_mailbox() {
+    let (mut one, mut two, record, now_ms) = pair(60);
+    one.lan.connect(two.lan.address()).unwrap();
+    let same = |one: &OnTheLan, two: &OnTheLan| {
+        one.device.replica().record(record).is_some()
+            && one.device.replica().state() == two.device.replica().state()
+    };
+    assert!(comes_true(&mut one, &mut two, now_ms, same));
+    // The acknowledgement makes the backup flag true on the other one.
+    assert!(!two.device.replica().is_backed_up(record));
+    let later = now_ms + 2 * crate::ACKNOWLEDGE_AFTER_MS;
+    one.device.handle(later, Event::Tick).unwrap();
+    let peer = one.lan.peers()[0];
+    one.device.handle(later, Event::PeerSeen { peer }).unwrap();
+    let backed = |_: &OnTheLan, two: &OnTheLan| two.device.replica().is_backed_up(record);
+    assert!(comes_true(&mut one, &mut two, later, backed));
+}
+
+#[test]
+fn two_devices_find_each_other_by_multicast() {
+    let (mut one, mut two, record, now_ms) = pair(61);
+    // A port of this test's own, so that other tests on this machine are not heard.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let group = SocketAddrV4::new(*crate::lan::GROUP.ip(), port);
+    let circle = one.device.replica().circle();
+    for (number, device) in [(1, &one), (2, &two)] {
+        if let Err(error) = device.lan.discover(group, circle, [number; 16]) {
+            std::println!("no multicast on this machine: {error}");
+            return;
+        }
+    }
+    let has = |one: &OnTheLan, _: &OnTheLan| one.device.replica().record(record).is_some();
+    assert!(comes_true(&mut one, &mut two, now_ms, has));
+}
+
+#[test]
+fn a_stranger_on_the_network_is_told_nothing() {
+    use std::io::{Read as _, Write as _};
+    let (mut one, mut two, _, now_ms) = pair(62);
+    let mut stranger = std::net::TcpStream::connect(two.lan.address()).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    for message in [&b"\x47hello"[..], &[0; 40], &[]] {
+        stranger.write_all(&(message.len() as u32).to_be_bytes()).unwrap();
+        stranger.write_all(message).unwrap();
+    }
+    comes_true(&mut one, &mut two, now_ms, |_, two| !two.lan.peers().is_empty());
+    sleep(Duration::from_millis(100));
+    two.listen_to_peers(now_ms);
+    assert!(stranger.read(&mut [0; 10]).is_err(), "nothing comes back");
+    // Four gigabytes are not awaited.
+    stranger.write_all(&[0xff; 4]).unwrap();
+    assert!(comes_true(&mut one, &mut two, now_ms, |_, two| two.lan.peers().is_empty()));
+}
