@@ -339,6 +339,18 @@ def test_v1_names_the_accounts_to_choose_from(start):
     assert client.get_next_assertion().user["id"] == b"first"
 
 
+def test_a_persona_with_a_display_gives_the_account_that_its_user_chose(start):
+    authenticator = start("--ephemeral", "--user", "auto", "--persona", "icloud-keychain")
+    client = Ctap2(authenticator.attach())
+    for name in ("first", "second"):
+        user, parameters = {"id": name.encode(), "name": name}, [{"type": "public-key", "alg": -7}]
+        client.make_credential(CLIENT_DATA_HASH, {"id": "example.com"}, user, parameters, options={"uv": True})
+    newest = client.get_assertion("example.com", CLIENT_DATA_HASH)
+    assert newest.user["id"] == b"second" and newest.number_of_credentials is None and newest.user_selected
+    authenticator.control("POST", "/v1/devices/1/user/pick", {"account": 1})
+    assert client.get_assertion("example.com", CLIENT_DATA_HASH).user["id"] == b"first"
+
+
 def test_v1_makes_a_device_another_persona(authenticator):
     authenticator.control("PUT", "/v1/devices/1/persona", {"persona": "yubikey-5-nfc"})
     info = Ctap2(authenticator.attach()).info

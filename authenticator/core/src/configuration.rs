@@ -176,6 +176,9 @@ pub struct Configuration {
     pub backup_state: bool,
     /// Whether discoverable credentials are the only kind: `rk` is then taken as true.
     pub always_discoverable: bool,
+    /// Whether it has a display, on which the user always chooses the account: whoever approves without saying which
+    /// takes the newest. Without one the choice is the platform's, unless the user makes one.
+    pub has_display: bool,
     /// Whether credentials that are not discoverable are kept in the store too, where they can be listed, rather
     /// than in their own id.
     pub keep_all_credentials: bool,
@@ -307,6 +310,7 @@ impl Configuration {
             backup_eligible: false,
             backup_state: false,
             always_discoverable: false,
+            has_display: false,
             keep_all_credentials: false,
             default_protection: crate::CredentialProtection::Optional,
             pin_retries: 8,

@@ -217,6 +217,16 @@ fn section_6_3_gives_the_accounts_newest_first() {
 }
 
 #[test]
+fn section_6_2_2_step_11_with_a_display_the_choice_is_never_the_platform_s() {
+    let mut world = World::new(Configuration { has_display: true, ..Configuration::default() });
+    let made = ["alice", "bob"].map(|user| Make::new(user).send(&mut world).unwrap());
+    let got = Get::new().send(&mut world).unwrap();
+    assert!(got.verifies(&made[1]));
+    assert_eq!((get(&got.response, 5), get(&got.response, 6)), (None, Some(&Value::Bool(true))));
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+}
+
+#[test]
 fn section_6_2_2_step_11_the_accounts_that_a_user_can_choose_from_have_names() {
     let mut world = world();
     for user in ["alice", "bob", "carol"] {

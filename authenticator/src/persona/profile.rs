@@ -81,6 +81,9 @@ pub struct Profile {
     /// Whether every credential is discoverable, asked for or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_discoverable: Option<bool>,
+    /// Whether it has a display, on which its user chooses among several accounts; else the platform chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<bool>,
 }
 
 /// Attestation statement formats.
@@ -143,6 +146,7 @@ impl Profile {
         copy(&mut configuration.backup_eligible, self.backup_eligible);
         copy(&mut configuration.backup_state, self.backup_state);
         copy(&mut configuration.always_discoverable, self.always_discoverable);
+        copy(&mut configuration.has_display, self.display);
         Ok(configuration)
     }
 }

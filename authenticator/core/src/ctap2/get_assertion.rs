@@ -218,7 +218,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 (self.find(hash, &id)?.ok_or(Status::NoCredentials)?, Choice::Listed)
             }
             Candidates::Discovered(count) => {
-                let chosen = account.filter(|account| count > 1 && *account < count);
+                let chosen = account.or(self.configuration.has_display.then_some(0));
+                let chosen = chosen.filter(|account| count > 1 && *account < count);
                 let mut credential = self.discover(hash, u64::MAX, ceremony.verification.uv())?;
                 for _ in 0..chosen.unwrap_or(0) {
                     let before = credential.as_ref().map_or(0, |credential| credential.order);
