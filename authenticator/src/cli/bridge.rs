@@ -174,5 +174,11 @@ The bridge is ready; end with Ctrl-C.
             chromium = folders.chromium.display(),
             firefox = folders.firefox.display(),
         ));
+        if self.phone {
+            print(
+                "\nWhat a page asks, a phone answers: a QR code is shown here each time, for `doppelkey phone` in \
+                 another terminal.\n",
+            );
+        }
     }
 }

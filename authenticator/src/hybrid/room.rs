@@ -26,8 +26,16 @@ impl Room {
 
     /// This user's room on this computer: under `XDG_RUNTIME_DIR`, or else among the temporary files.
     pub fn of_this_user() -> Self {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        Room::new(runtime.unwrap_or_else(std::env::temp_dir).join("doppelkey-air"))
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+        Room::new(match runtime {
+            Some(folder) => PathBuf::from(folder).join("doppelkey-air"),
+            #[cfg(unix)]
+            None => {
+                std::env::temp_dir().join(format!("doppelkey-air-{}", rustix::process::geteuid().as_raw()))
+            }
+            #[cfg(not(unix))]
+            None => std::env::temp_dir().join("doppelkey-air"),
+        })
     }
 
     /// Its folder.
