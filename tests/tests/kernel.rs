@@ -28,7 +28,7 @@ fn the_kernel_takes_it_through_vhci_and_uhid_and_its_clients_use_it() {
     let files = file_system(&kernel, work.path());
     let server = Server::start();
     let arguments = format!("doppelkey.SERVER=10.0.2.2:{}", server.port);
-    let log = boot(&kernel, &files, work.path(), &arguments, Duration::from_secs(120)).expect("qemu runs");
+    let log = boot(&kernel, &files, work.path(), &arguments, Duration::from_secs(240)).expect("qemu runs");
     let steps = log.lines().filter(|line| line.starts_with("STEP ") && line.ends_with(": ok")).count();
     assert!(log.lines().any(|line| line == "RESULT 0"), "the guest said:\n{log}");
     assert!(steps >= 50, "{steps} steps:\n{log}");
