@@ -9,6 +9,7 @@ pub mod flash_store;
 #[cfg(feature = "mps2")]
 pub mod mps2;
 pub mod port;
+pub mod records;
 pub mod rng;
 pub mod root_key;
 #[cfg(feature = "board-pico2")]
@@ -16,4 +17,6 @@ pub mod rp2350;
 #[cfg(target_os = "none")]
 pub mod stack;
 pub mod start;
+#[cfg(feature = "trussed")]
+pub mod trussed;
 pub mod worker;

@@ -7,6 +7,7 @@ use doppelkey_ctaphid::Transaction;
 use rand_core::CryptoRng;
 
 use crate::port::{Kind, Port};
+use crate::records::{self, Consent};
 
 /// What a board gives the worker. Everything else of a board is in interrupts.
 pub trait Board {
@@ -49,6 +50,8 @@ struct Waiting {
     touch: Touch,
     /// How long the button is to be held.
     held_for: Duration,
+    /// It is one for [`records`], and not the authenticator's.
+    for_records: bool,
 }
 
 impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
@@ -76,17 +79,27 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
         if let Some((transaction, kind)) = board.with_port(|port| port.take(request)) {
             self.waiting = None;
             self.begin(board);
-            let input = match kind {
-                Kind::Cbor => Input::Cbor(self.request),
-                Kind::Msg => Input::Msg(self.request),
+            let output = match kind {
+                Kind::Cbor if records::is_for_records(self.request) => {
+                    self.records(board.now(), Consent::Unasked)
+                }
+                Kind::Cbor => {
+                    self.authenticator.handle(board.now(), Input::Cbor(self.request), self.response)
+                }
+                Kind::Msg => self.authenticator.handle(board.now(), Input::Msg(self.request), self.response),
             };
-            let output = self.authenticator.handle(board.now(), input, self.response);
             self.conclude(board, transaction, output);
         } else if let Some(input) = self.user_input(board)
             && let Some(waiting) = self.waiting.take()
         {
             self.begin(board);
-            let output = self.authenticator.handle(board.now(), input, self.response);
+            // The request stays in its buffer until the next one is taken out of the port.
+            let output = match input {
+                Input::Cancel if waiting.for_records => self.records(board.now(), Consent::Cancelled),
+                Input::Tick if waiting.for_records => self.records(board.now(), Consent::TimedOut),
+                _ if waiting.for_records => self.records(board.now(), Consent::Given),
+                input => self.authenticator.handle(board.now(), input, self.response),
+            };
             self.conclude(board, waiting.transaction, output);
         }
         let now = board.now();
@@ -96,6 +109,15 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
             None => Led::Idle,
         };
         board.light(led.is_lit(now));
+    }
+
+    fn records(&mut self, now: Time, consent: Consent) -> Output {
+        // Whatever the authenticator waited for is abandoned by another request.
+        let _ = self.authenticator.handle(now, Input::Cancel, self.response);
+        match records::handle(self.authenticator.store_mut(), self.request, consent, self.response) {
+            true => Output::Respond,
+            false => Output::AskUser { until: now + self.authenticator.configuration().user_timeout },
+        }
     }
 
     fn begin(&self, board: &mut impl Board) {
@@ -121,12 +143,10 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
         match output {
             Output::Respond => board.with_port(|port| port.respond(transaction, self.response)),
             Output::AskUser { until } => {
-                let long = self
-                    .authenticator
-                    .prompt()
-                    .is_some_and(|prompt| matches!(prompt.action, Action::Reset { long: true }));
-                let held_for = if long { LONG_TOUCH } else { Duration::ZERO };
-                self.waiting = Some(Waiting { transaction, until, touch: Touch::default(), held_for });
+                let held_for = held_for(&self.authenticator);
+                let for_records = self.authenticator.prompt().is_none();
+                let touch = Touch::default();
+                self.waiting = Some(Waiting { transaction, until, touch, held_for, for_records });
                 let now = board.now();
                 board.with_port(|port| port.wait_for_user(now, transaction, true));
             }
@@ -137,20 +157,26 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
 
 /// A touch counts from a release that was seen since the question: a finger left on the button approves nothing.
 #[derive(Default)]
-struct Touch {
+pub(crate) struct Touch {
     released: bool,
     pressed_since: Option<Time>,
 }
 
 impl Touch {
     /// Whether the button has been pressed and held for so long.
-    fn take(&mut self, now: Time, pressed: bool, held_for: Duration) -> bool {
+    pub(crate) fn take(&mut self, now: Time, pressed: bool, held_for: Duration) -> bool {
         if !pressed {
             (self.released, self.pressed_since) = (true, None);
             return false;
         }
         self.released && now.saturating_sub(*self.pressed_since.get_or_insert(now)) >= held_for
     }
+}
+
+/// How long the button is to be held for what the authenticator asks.
+pub(crate) fn held_for<S: CredentialStore, R: CryptoRng>(authenticator: &Authenticator<S, R>) -> Duration {
+    let action = authenticator.prompt().map(|prompt| prompt.action);
+    if matches!(action, Some(Action::Reset { long: true })) { LONG_TOUCH } else { Duration::ZERO }
 }
 
 /// What the LED says.

@@ -7,7 +7,7 @@ use doppelkey_core::{Authenticator, Configuration, MemoryStore, Message};
 use doppelkey_ctaphid::Packet;
 use doppelkey_firmware::port::Port;
 use doppelkey_firmware::rng::Rng;
-use doppelkey_firmware::worker::{Board, Worker};
+use doppelkey_firmware::worker::{Board, Led, Worker};
 
 /// A board whose time passes only in [`Board::wait`].
 struct Bench {
@@ -183,4 +183,81 @@ fn wink_is_seen() {
     world.turns(100);
     let changes = world.board.lit.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!(changes >= 12, "{changes} changes in a second");
+}
+
+#[test]
+fn reset_takes_a_touch_and_works_only_soon_after_power_up() {
+    let mut world = World::new();
+    world.send(0x90, &[0x07]);
+    world.turns(3);
+    assert_eq!(world.answer().0, None, "it waits for a touch");
+    world.board.pressed = true;
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0x00]));
+    world.board.pressed = false;
+    world.turns(1000);
+    world.send(0x90, &[0x07]);
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0x30]), "the window of ten seconds is over");
+}
+
+#[test]
+fn every_state_of_the_led_can_be_told_from_the_others() {
+    // How often it changes in three seconds, and for how long it is lit, in milliseconds.
+    let seen = |led: Led| {
+        let lit: Vec<bool> = (0..3000).map(|ms| led.is_lit(Duration::from_millis(ms))).collect();
+        let changes = lit.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        (changes, lit.iter().filter(|lit| **lit).count())
+    };
+    assert_eq!(seen(Led::Idle), (3, 80));
+    assert_eq!(seen(Led::Waiting), (11, 1500));
+    assert_eq!(seen(Led::Wink), (47, 1488));
+    assert_eq!(seen(Led::Error), (11, 900));
+}
+
+#[test]
+fn the_watchdog_is_fed_by_every_turn_and_by_nothing_else() {
+    let mut world = World::new();
+    for _ in 0..100 {
+        world.send(0x81, b"ping");
+        world.board.wait();
+    }
+    assert_eq!(world.board.fed, 0, "interrupts alone do not feed it");
+    world.turns(7);
+    assert_eq!(world.board.fed, 7);
+}
+
+#[test]
+fn records_are_written_after_a_touch_and_read_without() {
+    let mut world = World::new();
+    let read = |world: &mut World| {
+        world.send(0x90, &[0x53, 0x01]);
+        world.turns(1);
+        world.answer().0.expect("reading asks nobody")
+    };
+    assert_eq!(read(&mut world), [0x00], "none");
+    world.send(0x90, &[0x53, 0x02, 1, 2, 3]);
+    world.turns(20);
+    assert_eq!(world.answer().0, None, "it waits for a touch");
+    world.board.pressed = true;
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0x00]));
+    world.board.pressed = false;
+    assert_eq!(read(&mut world), [0x00, 1, 2, 3]);
+    // Cancelled, and out of time: nothing is written.
+    world.send(0x90, &[0x53, 0x02, 9]);
+    world.turns(2);
+    world.send(0x91, &[]);
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0x2D]));
+    world.send(0x90, &[0x53, 0x02, 9]);
+    world.turns(3100);
+    assert_eq!(world.answer().0, Some(vec![0x2F]));
+    assert_eq!(read(&mut world), [0x00, 1, 2, 3]);
+    // What is malformed is an error.
+    for (request, status) in [(&[0x53][..], 0x03), (&[0x53, 0x03], 0x02), (&[0x53, 0x01, 0], 0x03)] {
+        world.send(0x90, request);
+        world.turns(1);
+        assert_eq!(world.answer().0, Some(vec![status]));
+    }
 }
