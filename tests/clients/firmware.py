@@ -11,6 +11,8 @@ from fido2.hid import CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 IMAGES = ["host", "mps2_an386", "mps2_an505"]
+# The M4's image as a later version may be: with every command.
+NEXT = "mps2_an386_next"
 # The image that one flashes, with its own USB controller. Emulated instruction by instruction: seconds a signature.
 PICO = "pico"
 ROSC = "rosc"
@@ -33,19 +35,26 @@ class Board:
             command += ["touch=auto"] if touch == "auto" else []
         else:
             command = [
-                "qemu-system-arm", "-M", image.replace("_", "-"), "-display", "none", "-monitor", "none",
+                "qemu-system-arm", "-M", image.removesuffix("_next").replace("_", "-"), "-display", "none", "-monitor", "none",
                 "-icount", "shift=3,sleep=off", "-kernel", os.path.join(folder, image),
                 "-serial", "tcp:" + addresses[0], "-serial", "tcp:" + addresses[1],
                 "-semihosting-config",
                 f"enable=on,target=native,arg=flash={flash},arg=seed={seed},arg=touch={touch}",
             ]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        bridged = "usbip" in options
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if bridged else None
+        )
         self.line = self.listeners[0].accept()[0]
         self.button = self.listeners[1].accept()[0] if image != "host" else None
         for sock in (self.line, self.button):
             if sock is not None:
                 sock.settimeout(120)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def usbip(self):
+        """Where the device is exported, once it has its address."""
+        return "127.0.0.1:" + self.process.stdout.readline().decode().strip()
 
     def figures(self):
         """Instructions of the last request, and the stack's peak in bytes, as the image measured them."""
@@ -60,9 +69,9 @@ class Board:
         """Ends it, now."""
         self.process.kill()
         self.process.wait()
-        for sock in (self.line, self.button, *self.listeners):
-            if sock is not None:
-                sock.close()
+        for open_file in (self.line, self.button, self.process.stdout, *self.listeners):
+            if open_file is not None:
+                open_file.close()
 
     def device(self):
         """A python-fido2 device on this board."""
@@ -109,7 +118,7 @@ class Recorder:
             packet = self.channel + bytes([number]) + payload[start:start + 59]
             self.connection.write_packet(packet.ljust(PACKET, b"\0"))
         packet = self.connection.read_packet()
-        while packet[4] == 0xBB:
+        while packet[4] == 0xBB or packet[:4] != self.channel:
             packet = self.connection.read_packet()
         length = int.from_bytes(packet[5:7], "big")
         answer, kind = packet[7:], packet[4]

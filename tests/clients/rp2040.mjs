@@ -1,13 +1,15 @@
 // The Raspberry Pi Pico's image in rp2040js, behind the chip's own USB controller.
 //
-//   node rp2040.mjs IMAGE FLASH LINE BUTTON [touch=auto] [randomness=stuck]
+//   node rp2040.mjs IMAGE FLASH LINE BUTTON [touch=auto] [randomness=stuck] [usbip]
 //
 // LINE and BUTTON are TCP ports on 127.0.0.1: packets of 64 bytes are carried between LINE and the device's interrupt
 // endpoints; BUTTON takes `1` and `0`, and tells each change of the LED as `L1` and `L0`. FLASH is the file that holds
-// the store's part of the flash. What is not the chip is here: a boot ROM with the functions that the image calls (flash
-// that behaves as NOR), a host that enumerates, a ring oscillator whose bits repeat.
+// our part of the flash. What is not the chip is here: a boot ROM with the functions that the image calls (flash that
+// behaves as NOR), a host that enumerates, a ring oscillator whose bits repeat. With `usbip` that host only gives the
+// device its address: the rest is done by whoever attaches it over USB/IP, on the port of 127.0.0.1 that is printed.
 import { existsSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { connect } from "node:net";
+import { EPIPE, exportDevice } from "./usbip_export.mjs";
 
 const modules = process.env.DOPPELKEY_NODE_MODULES;
 const { RP2040 } = await import(`${modules}/rp2040js/dist/esm/index.js`);
@@ -141,9 +143,17 @@ const steps = [
 ];
 let step = -1;
 let configured = false;
+const bridged = options.includes("usbip");
+const descriptors = {};
 const advance = () => {
   step += 1;
-  if (step < steps.length) steps[step][0]();
+  if (bridged && step === 2) {
+    // The configuration is read for the export's own record; the rest is the client's.
+    setup(0x80, 6, 0x0200, 0, 41);
+  } else if (bridged && step === 3) {
+    configured = true;
+    exportDevice(0, bridge, (port) => console.log(port));
+  } else if (step < steps.length) steps[step][0]();
   else configured = true;
 };
 const outgoing = [];
@@ -152,16 +162,21 @@ let waiting = Buffer.alloc(0);
 const deliver = () => {
   if (!armed || !configured || !outgoing.length) return;
   armed = false;
-  usb.endpointReadDone(1, outgoing.shift());
+  const { data, done } = outgoing.shift();
+  usb.endpointReadDone(1, data);
+  done?.(0);
 };
 usb.onUSBEnabled = () => usb.resetDevice();
 usb.onResetReceived = () => step < 0 && advance();
 usb.onEndpointWrite = (endpoint, data) => {
-  if (endpoint === 1) return line.write(data);
+  if (endpoint === 1) return bridged ? report(Buffer.from(data)) : line.write(data);
+  if (control) return controlled(Buffer.from(data));
   const check = steps[step]?.[1];
   // A request with data is over when its data came, one without when the empty answer did.
   if (check ? data.length > 0 : data.length === 0) {
     if (check && !check(data)) throw new Error(`step ${step} of the enumeration: ${Buffer.from(data).toString("hex")}`);
+    if (step === 0) descriptors.device = Buffer.from(data);
+    if (step === 2) descriptors.configuration = Buffer.from(data);
     advance();
   }
 };
@@ -172,18 +187,84 @@ usb.onEndpointRead = (endpoint) => {
 };
 line.on("data", (data) => {
   waiting = Buffer.concat([waiting, data]);
-  for (; waiting.length >= 64; waiting = waiting.subarray(64)) outgoing.push(new Uint8Array(waiting.subarray(0, 64)));
+  for (; waiting.length >= 64; waiting = waiting.subarray(64)) outgoing.push({ data: new Uint8Array(waiting.subarray(0, 64)) });
 });
+
+// --- the device, for whoever attaches it over USB/IP
+let control;
+const controls = [];
+const reports = [];
+const receivers = [];
+const bridge = {
+  descriptors: () => descriptors,
+  control(bytes, data, done) {
+    controls.push({ bytes, done, answer: Buffer.alloc(0), turns: 0 });
+    nextControl();
+  },
+  send: (data, done) => outgoing.push({ data: new Uint8Array(data), done }),
+  receive(done) {
+    receivers.push(done);
+    deliverReports();
+    return () => {
+      const at = receivers.indexOf(done);
+      if (at >= 0) receivers.splice(at, 1);
+      return at >= 0;
+    };
+  },
+};
+const nextControl = () => {
+  if (control || !controls.length) return;
+  control = controls.shift();
+  usb.sendSetupPacket(new Uint8Array(control.bytes));
+};
+const endControl = (status) => {
+  const { done, answer } = control;
+  control = undefined;
+  done(status, answer);
+  nextControl();
+};
+const controlled = (data) => {
+  const length = control.bytes.readUInt16LE(6);
+  control.answer = Buffer.concat([control.answer, data]);
+  // A packet that is not full ends the data.
+  if (control.bytes[0] < 0x80 || data.length < 64 || control.answer.length >= length) endControl(0);
+};
+// The emulator does not tell a stall; the bit that asks for it is in the buffer control word of endpoint 0 IN.
+const lookForStall = () => {
+  if (control && ++control.turns > 2 && chip.readUint32(0x50100080) & 0x800) endControl(-EPIPE);
+};
+const report = (data) => {
+  reports.push(data);
+  deliverReports();
+};
+const deliverReports = () => {
+  while (reports.length && receivers.length) receivers.shift()(0, reports.shift());
+};
 
 // --- power: what the second stage of the boot loader does at last
 chip.core.VTOR = 0x10000100;
 chip.core.SP = chip.readUint32(0x10000100);
 chip.core.PC = chip.readUint32(0x10000104) & ~1;
 const CYCLE = 1e9 / 125e6;
+// Idle time is skipped, but for clients over USB/IP: theirs is real, and between two of their packets the device must
+// not see half a second pass. So it idles no faster than they do.
+let idle = 0;
+let last = performance.now();
+const pace = () => {
+  idle = Math.min(idle + (performance.now() - last) * 1e6, 20e6);
+  last = performance.now();
+};
 const run = () => {
   const { core } = chip;
+  if (bridged) pace();
+  let next = setImmediate;
   for (let i = 0; i < 200_000; i++) {
     if (core.waiting) {
+      if (bridged && clock.nanosToNextAlarm > idle) {
+        next = (work) => setTimeout(work, 1);
+        break;
+      }
+      idle -= clock.nanosToNextAlarm;
       clock.tick(clock.nanosToNextAlarm);
       // SysTick wakes the core, too; the emulator leaves that out.
       if (core.interruptsUpdated && core.checkForInterrupts()) core.waiting = false;
@@ -195,6 +276,7 @@ const run = () => {
     }
   }
   deliver();
-  setImmediate(run);
+  lookForStall();
+  next(run);
 };
 run();

@@ -4,6 +4,7 @@
 //! every tool, and fails when that line is printed.
 
 pub mod browser;
+pub mod firmware;
 pub mod fuzz;
 pub mod guest;
 pub mod relying_party;

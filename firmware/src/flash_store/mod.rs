@@ -281,6 +281,12 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
         Ok(self.credential(entry)?.id.as_slice() == id)
     }
 
+    /// Not inlined, as above.
+    #[inline(never)]
+    fn rp_id_hash(&mut self, entry: Entry) -> Result<[u8; 32], StoreError> {
+        Ok(self.credential(entry)?.rp_id_hash)
+    }
+
     /// The bytes that credentials and large blobs may take in a bank: what is left beside everything that must
     /// always have room.
     fn capacity(&self) -> u32 {
@@ -312,24 +318,23 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F
 
     fn next_rp(&mut self, after: Option<&[u8; 32]>) -> Result<Option<Credential>, StoreError> {
         let lowest = after.map_or(0, |hash| index::prefix(hash));
-        let mut best: Option<Credential> = None;
+        let mut best: Option<(Entry, [u8; 32])> = None;
         for position in 0..self.index.entries().len() {
             let entry = self.index.entries()[position];
-            let highest = best.as_ref().map_or(u32::MAX, |best| index::prefix(&best.rp_id_hash));
+            let highest = best.as_ref().map_or(u32::MAX, |(_, hash)| index::prefix(hash));
             if !(lowest..=highest).contains(&entry.rp_prefix) {
                 continue;
             }
-            let credential = self.credential(entry)?;
-            let is_after = after.is_none_or(|after| credential.rp_id_hash > *after);
-            let is_better = best.as_ref().is_none_or(|best| {
-                (credential.rp_id_hash, u64::MAX - credential.order)
-                    < (best.rp_id_hash, u64::MAX - best.order)
+            let hash = self.rp_id_hash(entry)?;
+            let is_after = after.is_none_or(|after| hash > *after);
+            let is_better = best.is_none_or(|(best, best_hash)| {
+                (hash, u64::MAX - entry.order) < (best_hash, u64::MAX - best.order)
             });
             if is_after && is_better {
-                best = Some(credential);
+                best = Some((entry, hash));
             }
         }
-        Ok(best)
+        best.map(|(entry, _)| self.credential(entry)).transpose()
     }
 
     fn put(&mut self, credential: &Credential, replaces: Option<&[u8]>) -> Result<(), StoreError> {

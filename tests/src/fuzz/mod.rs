@@ -117,8 +117,26 @@ impl Target {
     }
 }
 
+/// What of a story of [`commands`] goes over the wire: its CTAP2 requests.
+pub fn requests_of(story: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let of_cbor = |kind: u8| kind % commands::kind::COUNT == commands::kind::CBOR;
+    steps(story).filter(move |(kind, _)| of_cbor(*kind)).map(|(_, request)| request)
+}
+
+/// What of a story of [`packets`] goes over the wire; channel 0 stands for the one that there is.
+pub fn packets_of(story: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    steps(story).filter_map(|(kind, payload)| match kind % packets::kind::COUNT {
+        packets::kind::PACKET => Some(payload.to_vec()),
+        packets::kind::ON_A_CHANNEL => {
+            let packet = payload.get(1..).unwrap_or_default();
+            Some([&[0; 4], packet.get(4..).unwrap_or_default()].concat())
+        }
+        _ => None,
+    })
+}
+
 /// A story as steps, each a kind, a length in two bytes, and so many bytes; a length too large takes what is there.
-fn steps(mut story: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub fn steps(mut story: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let (&[kind, high, low], rest) = story.split_first_chunk()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
