@@ -1,10 +1,12 @@
 //! What holds for every request and response: where a change may come from, how large it may be, the headers that
 //! protect the pages, and how a failure looks.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, ORIGIN, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -33,7 +35,9 @@ pub(crate) fn wrap(routes: Router<App>, app: App) -> Router {
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let as_json = wants_json(&request);
     let path = request.uri().path().to_string();
-    let refused = if is_foreign(&app, request.method(), request.headers()) {
+    let refused = if is_foreign(&app, request.method(), request.headers())
+        || (app.config.dev && !is_at_home(&app, request.headers()))
+    {
         Some(Failure::ForeignOrigin)
     } else if is_oversized(request.headers()) {
         Some(Failure::TooLarge)
@@ -81,6 +85,22 @@ fn is_foreign(app: &App, method: &Method, headers: &HeaderMap) -> bool {
     }
     let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
     origin.is_some_and(|origin| !app.config.origins.iter().any(|allowed| allowed.as_bytes() == origin))
+}
+
+/// Whether the request names this service as its host. The pages for developers are for whoever sits at this machine,
+/// and so for every page whose name was made to point here (DNS rebinding), if names were not looked at.
+fn is_at_home(app: &App, headers: &HeaderMap) -> bool {
+    // Whatever is no browser may leave it out.
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let ours = app.config.origins.iter().filter_map(|origin| origin.split_once("://"));
+    let is_ours = ours.map(|(_, host)| host.split(':').next().unwrap_or_default()).any(|ours| ours == name);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    is_ours || name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn is_oversized(headers: &HeaderMap) -> bool {

@@ -9,6 +9,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod relying_party;
 mod server;
+pub mod soak;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -91,6 +91,7 @@ struct CommandLine {
 pub fn main() -> ExitCode {
     let arguments = CommandLine::parse();
     logging::start(arguments.verbose);
+    keep_memory_private();
     let Some(command) = arguments.command else {
         // Nothing can be done for a closed standard output.
         let _ = std::io::stdout().write_all(EXAMPLES.as_bytes());
@@ -106,6 +107,29 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// Keys pass through this memory: no core dump has it, and no other program of this user may read it (root may).
+#[cfg(target_os = "linux")]
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Neither can fail for a limit that goes down; and if it did, there is nothing better to do than to go on.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Whatever this process makes from now on is for its user alone: what SQLite creates, too.
+#[cfg(unix)]
+pub(crate) fn make_files_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// Elsewhere a folder's permissions decide.
+#[cfg(not(unix))]
+pub(crate) fn make_files_private() {}
+
+/// Elsewhere it is the system's settings that decide.
+#[cfg(not(target_os = "linux"))]
+fn keep_memory_private() {}
 
 /// Prints to standard output. A reader that has gone is no failure.
 pub(crate) fn print(text: &str) {

@@ -7,7 +7,7 @@ use doppelkey_sync::relay::{Database, Quota, Relay};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{Failure, print};
+use super::{Failure, make_files_private, print};
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
 ///
@@ -51,6 +51,7 @@ impl Arguments {
             }
             log::warn!("{} can be reached by other machines, without TLS", self.listen);
         }
+        make_files_private();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             Failure::new(

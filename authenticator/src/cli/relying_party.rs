@@ -9,7 +9,7 @@ use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, app, serv
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{Failure, print};
+use super::{Failure, make_files_private, print};
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
 ///
@@ -77,6 +77,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.refuse_remote()?;
+        make_files_private();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             Failure::new(

@@ -142,11 +142,13 @@ impl Log {
             &mut self.frame,
         );
         if let Err(error) = self.medium.append(&self.frame) {
+            tell(&self.file, &error);
             // What got through goes away again; if it does not, what follows would stand behind a torn record.
             self.broken = self.medium.truncate(self.length).is_err();
             return Err(error.into());
         }
         if let Err(error) = self.medium.sync() {
+            tell(&self.file, &error);
             // After a failed sync nobody knows what is on the medium, and a second one can lie.
             self.broken = true;
             return Err(error.into());
@@ -551,6 +553,20 @@ impl From<io::Error> for WriteError {
             _ => Self::Failed,
         }
     }
+}
+
+/// Says why nothing could be written, and what next: whoever asked for it learns only that it was refused.
+pub(super) fn tell(file: &Path, error: &io::Error) {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room, and try again; what was there is still there"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let this user write the file and its directory, and try again; what was there is still there"
+        }
+        _ => "check the disk, and start the program again",
+    };
+    log::error!("the vault {} cannot be written: {error}\nhint: {hint}", file.display());
 }
 
 /// Room for the longest frame, so that no secret is left behind where a growing buffer was.

@@ -438,6 +438,7 @@ impl CredentialStore for Vault {
         }
         let before = std::mem::replace(&mut self.index, emptied);
         self.compact().map_err(|error| {
+            log::tell(self.log.file(), &error);
             self.index = before;
             StoreError::from(WriteError::from(error))
         })

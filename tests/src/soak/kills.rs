@@ -1,0 +1,254 @@
+//! SIGKILL at random moments, while the programs answer: what was answered is there when they come back.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use doppelkey::client::{Client, system_clock};
+use doppelkey::packets;
+use doppelkey_core::testing::SeededRng;
+use doppelkey_sync::relay::{RelayClient, RelayUrl};
+use doppelkey_sync::{CircleId, Mailbox as _, Name, Seeded};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::site::Site;
+
+/// What was done to a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kills {
+    /// How often it was killed.
+    pub kills: u64,
+    /// How many answers were looked for afterwards, and found.
+    pub answers: u64,
+}
+
+/// Kills `doppelkey run` while passkeys are made. Every other vault takes part in a sync circle, whose journal is
+/// written then, too.
+///
+/// # Panics
+/// If a passkey whose creation was answered is gone, or the program does not come back.
+pub fn vault_kills(kills: u64, seed: u64) -> Kills {
+    let mut rng = Seeded::new(seed);
+    let mut told = Kills::default();
+    while told.kills < kills {
+        let home = Home::new(rng.chance(0.5));
+        let mut answered = Vec::new();
+        for _ in 0..ROUNDS.min(kills - told.kills) {
+            if rng.chance(0.2) {
+                kill_while_it_starts(&home.arguments(), &mut rng);
+            } else {
+                make_passkeys(&home, &mut rng, &mut answered, seed);
+            }
+            told.kills += 1;
+        }
+        told.answers += answered.len() as u64;
+        let (mut child, ready) = start(&home.arguments());
+        check_passkeys(&ready, &answered, seed);
+        end(&mut child);
+    }
+    told
+}
+
+/// Kills `doppelkey relying-party` on SQLite while users sign up.
+///
+/// # Panics
+/// If a user who was signed up cannot log in any more.
+pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
+    let mut rng = Seeded::new(seed);
+    let mut told = Kills::default();
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, "[limits]\nsignups_per_ip_minute = 100000\n").expect("there is room");
+    let mut client = Client::ephemeral();
+    let mut database = 0;
+    while told.kills < kills {
+        database += 1;
+        let db = format!("sqlite:{}", folder.path().join(format!("{database}.db")).display());
+        let arguments = ["relying-party", "--listen", "127.0.0.1:0", "--db", &db, "--policy"];
+        let arguments = [&arguments[..], &[policy.to_str().expect("it is UTF-8")]].concat();
+        let (mut users, mut unchecked) = (0, Vec::<String>::new());
+        for _ in 0..ROUNDS.min(kills - told.kills) {
+            if rng.chance(0.1) {
+                kill_while_it_starts(&arguments, &mut rng);
+                told.kills += 1;
+                continue;
+            }
+            let (child, ready) = start(&arguments);
+            let url = ready["url"].as_str().expect("the ready line has the URL").to_owned();
+            told.answers += unchecked.len() as u64;
+            for email in unchecked.drain(..) {
+                let logged_in = Site::new(&url).log_in(&mut client, &email);
+                assert!(logged_in, "seed {seed}: {email} had signed up, and cannot log in");
+            }
+            killed_after(child, rng.below(60), || {
+                loop {
+                    users += 1;
+                    let email = format!("user-{database}-{users}@example.org");
+                    if !Site::new(&url).sign_up(&mut client, &email) {
+                        break;
+                    }
+                    unchecked.push(email);
+                }
+            });
+            told.kills += 1;
+        }
+    }
+    told
+}
+
+/// Kills `doppelkey relay` on SQLite while a device puts entries.
+///
+/// # Panics
+/// If an entry whose put was answered is gone or is another one.
+pub fn relay_kills(kills: u64, seed: u64) -> Kills {
+    let mut rng = Seeded::new(seed);
+    let mut told = Kills::default();
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let mut database = 0;
+    while told.kills < kills {
+        database += 1;
+        let db = format!("sqlite:{}", folder.path().join(format!("{database}.db")).display());
+        let arguments = ["relay", "--listen", "127.0.0.1:0", "--db", &db];
+        let mut answered: Vec<(Name, Vec<u8>)> = Vec::new();
+        for _ in 0..ROUNDS.min(kills - told.kills) {
+            let (child, ready) = start(&arguments);
+            let url = ready["url"].as_str().expect("the ready line has the URL");
+            let mut mailbox = RelayClient::new(RelayUrl::new(url, "a token of the test"), CircleId([7; 16]));
+            mailbox.open().expect("it answers");
+            // Those of the last round; the ones before were looked at before.
+            for (name, bytes) in answered.iter().rev().take(20) {
+                let found = mailbox.get(*name).expect("it answers");
+                assert_eq!(found.as_ref(), Some(bytes), "seed {seed}: an entry that was taken is not there");
+            }
+            killed_after(child, rng.below(40), || {
+                loop {
+                    let bytes: Vec<u8> = (0..200).map(|_| rng_byte(&mut rng)).collect();
+                    let name = Name::of(&bytes);
+                    if mailbox.put(name, &bytes).is_err() {
+                        break;
+                    }
+                    answered.push((name, bytes));
+                }
+            });
+            told.kills += 1;
+        }
+        told.answers += answered.len() as u64;
+    }
+    told
+}
+
+fn rng_byte(rng: &mut Seeded) -> u8 {
+    rng.below(256) as u8
+}
+
+/// A vault, its key and its socket; with a circle, a mailbox.
+struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    fn new(syncs: bool) -> Self {
+        let home = Home { folder: tempfile::tempdir().expect("there is a place for temporary files") };
+        if syncs {
+            let mailbox = home.path("mailbox");
+            std::fs::create_dir(&mailbox).expect("there is room");
+            let mut init = Command::new(crate::doppelkey());
+            init.args(["sync", "init", "--name", "test", "--vault"]).arg(home.path("vault"));
+            init.arg("--custody").arg(format!("file:{}", home.path("key").display()));
+            init.arg("--mailbox").arg(format!("folder:{}", mailbox.display()));
+            let output = init.output().expect("doppelkey runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let text = |name| self.path(name).display().to_string();
+        let [vault, key, socket] = ["vault", "key", "socket"].map(text);
+        let (key, socket) = (format!("file:{key}"), format!("unix:{socket}"));
+        let all = ["run", "--vault", &vault, "--custody", &key, "--user", "auto", "--usbip", "off"];
+        all.into_iter().chain(["--packets", &socket]).map(String::from).collect()
+    }
+}
+
+fn make_passkeys(home: &Home, rng: &mut Seeded, answered: &mut Vec<String>, seed: u64) {
+    let (child, ready) = start(&home.arguments());
+    check_passkeys(&ready, answered, seed);
+    let door = packets::Address::Unix(home.path("socket"));
+    killed_after(child, rng.below(100), || {
+        let Ok(connection) = packets::client::connect(&door) else { return };
+        let rng = SeededRng::new(answered.len() as u64);
+        let Ok(mut client) = Client::new(connection, system_clock(), rng) else { return };
+        loop {
+            let user = format!("user{:04}", answered.len());
+            let options = json!({
+                "rp": {"id": "example.com", "name": "Example"},
+                "user": {"id": user, "name": user, "displayName": user},
+                "challenge": "AAAA",
+                "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+                "authenticatorSelection": {"residentKey": "required"},
+            });
+            let Ok(response) = client.create("https://example.com", &options) else { return };
+            answered.push(response["id"].as_str().expect("a response has an id").to_owned());
+        }
+    });
+}
+
+fn check_passkeys(ready: &Value, answered: &[String], seed: u64) {
+    let text = |name: &str| ready[name].as_str().expect("it is in the ready line");
+    let mut response = ureq::get(format!("{}/v1/devices/1/credentials", text("control")))
+        .header("authorization", format!("Bearer {}", text("token")))
+        .call()
+        .expect("the control port answers");
+    let there = response.body_mut().read_to_string().expect("it is text");
+    for id in answered {
+        assert!(there.contains(&format!("{id:?}")), "seed {seed}: passkey {id} was made, and is gone");
+    }
+}
+
+/// Starts `doppelkey` with these arguments, and waits until it is ready.
+fn start(arguments: &[impl AsRef<str>]) -> (Child, Value) {
+    let mut child = spawn(arguments);
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut line).expect("its output is text");
+    let ready = serde_json::from_str(&line);
+    (child, ready.unwrap_or_else(|_| panic!("after a kill it does not start: {line}")))
+}
+
+fn spawn(arguments: &[impl AsRef<str>]) -> Child {
+    let mut command = Command::new(crate::doppelkey());
+    command.args(arguments.iter().map(AsRef::as_ref)).arg("--json").stdout(Stdio::piped());
+    command.stderr(Stdio::null()).spawn().expect("doppelkey runs")
+}
+
+fn kill_while_it_starts(arguments: &[impl AsRef<str>], rng: &mut Seeded) {
+    let mut child = spawn(arguments);
+    std::thread::sleep(Duration::from_millis(rng.below(40)));
+    end(&mut child);
+}
+
+fn end(child: &mut Child) {
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+}
+
+/// Does something that ends when the program does, and kills it after so many milliseconds.
+fn killed_after(mut child: Child, milliseconds: u64, work: impl FnOnce()) {
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            end(&mut child);
+        });
+        work();
+    });
+}
+
+/// Kills until there is a new vault or database: it should grow, and not for ever.
+const ROUNDS: u64 = 50;

@@ -1,0 +1,17 @@
+//! Long runs: what must hold after very many, for a very long time, or however it ends. `--bin soak` runs them at any
+//! length and says figures; `tests/tests/soak.rs` runs each for a few seconds.
+
+mod ceremonies;
+mod credentials;
+mod day;
+mod kills;
+mod plugs;
+mod site;
+mod trace;
+
+pub use ceremonies::ceremonies;
+pub use credentials::{Figures, credentials};
+pub use day::{Day, day};
+pub use kills::{Kills, relay_kills, relying_party_kills, vault_kills};
+pub use plugs::plugs;
+pub use trace::Trace;

@@ -1,0 +1,42 @@
+//! The threat models claim nothing that no test shows: each test that they name exists.
+
+use std::path::Path;
+
+use end_to_end::root;
+
+const READMES: [&str; 3] = ["authenticator/README.md", "relying-party/README.md", "sync/README.md"];
+
+#[test]
+fn every_test_that_a_threat_model_names_exists() {
+    let mut sources = String::new();
+    for folder in ["authenticator", "relying-party", "sync", "firmware", "tests"] {
+        read_rust(&root().join(folder), &mut sources);
+    }
+    for readme in READMES {
+        let text = std::fs::read_to_string(root().join(readme)).expect("there is a README");
+        let (_, model) = text.split_once("## Threat model\n").unwrap_or_else(|| panic!("{readme} has none"));
+        let model = model.split("\n## ").next().unwrap_or_default();
+        let named: Vec<_> = model.split('`').skip(1).step_by(2).filter(|word| is_sentence(word)).collect();
+        assert!(named.len() > 8, "{readme} names {} tests only", named.len());
+        for test in named {
+            assert!(sources.contains(&format!("fn {test}(")), "{readme}: there is no test {test}");
+        }
+    }
+}
+
+/// A test's name is a sentence.
+fn is_sentence(word: &str) -> bool {
+    let of_words = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    word.bytes().all(of_words) && word.matches('_').count() >= 2
+}
+
+fn read_rust(folder: &Path, sources: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("it lists") {
+        let path = entry.expect("it lists").path();
+        if path.is_dir() && !path.ends_with("target") {
+            read_rust(&path, sources);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            sources.push_str(&std::fs::read_to_string(&path).expect("it is text"));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Every port of this machine against what a web page, another program or a name that was made to point here can send.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use end_to_end::Server;
+
+/// A port that speaks HTTP.
+struct Port {
+    what: &'static str,
+    address: String,
+    /// What opens it, for whoever has it.
+    token: String,
+    /// Something worth reading, and something worth changing.
+    reads: &'static str,
+    changes: &'static str,
+    /// A word of what is worth reading.
+    secret: &'static str,
+    /// Whether it answers to any name: it is behind a proxy, and its token is all there is.
+    has_any_name: bool,
+}
+
+/// Everything that listens: the servers have to be kept.
+fn ports(folder: &std::path::Path) -> (Vec<Server>, Vec<Port>) {
+    let extensions = folder.display().to_string();
+    let run = Server::start(&[
+        "run",
+        "--ephemeral",
+        "--user",
+        "auto",
+        "--usbip",
+        "127.0.0.1:0",
+        "--packets",
+        "127.0.0.1:0",
+        "--bridge",
+        "127.0.0.1:0",
+        "--extensions",
+        &extensions,
+    ]);
+    let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0", "--dev"]);
+    let relay = Server::start(&["relay", "--db", "memory", "--listen", "127.0.0.1:0"]);
+    let address = |url: &str| url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+    let written = std::fs::read_dir(run.text("chromium")).expect("the extension was written");
+    let written: String =
+        written.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
+    let bridge_token = written
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+        .find(|word| word.len() == 43)
+        .expect("the extension has the bridge's token");
+    let all = vec![
+        Port {
+            what: "control",
+            address: address(run.text("control")),
+            token: run.text("token").to_owned(),
+            reads: "/v1/devices/1/credentials?with_keys=true",
+            changes: "/v1/devices/1/reset",
+            secret: "credentials",
+            has_any_name: false,
+        },
+        Port {
+            what: "bridge",
+            address: address(run.text("bridge")),
+            token: bridge_token.to_owned(),
+            reads: "/accounts",
+            changes: "/create",
+            secret: "response",
+            has_any_name: false,
+        },
+        Port {
+            what: "relying party",
+            address: address(party.text("url")),
+            token: party.text("admin_token").to_owned(),
+            reads: "/outbox",
+            changes: "/signup",
+            secret: "Outbox",
+            has_any_name: false,
+        },
+        Port {
+            what: "relay",
+            address: address(relay.text("url")),
+            token: "a token that nobody has".to_owned(),
+            reads: "/c/07070707070707070707070707070707",
+            changes: "/c/07070707070707070707070707070707/tokens/01",
+            secret: "07070707",
+            has_any_name: true,
+        },
+    ];
+    (vec![run, party, relay], all)
+}
+
+fn send(address: &str, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it is no zero");
+    // Whoever does not like what comes may close before it has all come.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn ask(port: &Port, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 2\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    let answer = send(&port.address, format!("{request}\r\n{{}}").as_bytes());
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{}: no HTTP: {answer:?}", port.what)), answer)
+}
+
+#[test]
+fn no_port_does_anything_for_a_page_elsewhere_a_false_name_or_whoever_has_no_token() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let (_servers, ports) = ports(folder.path());
+    for port in &ports {
+        let what = port.what;
+        let (here, bearer) = (port.address.as_str(), format!("Bearer {}", port.token));
+        let false_name = format!("evil.example:{}", here.rsplit(':').next().unwrap_or_default());
+        let json = ("Content-Type", "application/json");
+        let refused = |attack: &str, (status, answer): (u16, String)| {
+            assert!((400..500).contains(&status), "{what}, {attack}: {answer}");
+            assert!(!answer.contains(port.secret), "{what}, {attack}, tells: {answer}");
+            let shared = answer.to_ascii_lowercase().contains("access-control-allow");
+            assert!(!shared, "{what}, {attack}: a page may read this: {answer}");
+        };
+        // A page elsewhere posts what a form can post, as plain text.
+        for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+            let plain = ("Content-Type", "text/plain");
+            let headers = [("Host", here), ("Origin", origin), plain];
+            refused(&format!("a form of {origin}"), ask(port, "POST", port.changes, &headers));
+            let headers = [("Host", here), ("Origin", origin), json, ("Authorization", &bearer)];
+            refused(&format!("a script of {origin}"), ask(port, "POST", port.changes, &headers));
+        }
+        // A script asks beforehand whether it may.
+        let headers = [
+            ("Host", here),
+            ("Origin", "https://evil.example"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization"),
+        ];
+        let (_, answer) = ask(port, "OPTIONS", port.changes, &headers);
+        let shared = answer.to_ascii_lowercase().contains("access-control-allow");
+        assert!(!shared, "{what}: a page elsewhere is told that it may: {answer}");
+        // A name that was made to point here: to the browser, the page is at home.
+        if !port.has_any_name {
+            let origin = format!("http://{false_name}");
+            refused("a false name, reading", ask(port, "GET", port.reads, &[("Host", &false_name)]));
+            let headers = [("Host", &*false_name), ("Origin", &origin), json, ("Authorization", &bearer)];
+            refused("a false name, posting", ask(port, "POST", port.changes, &headers));
+        }
+        // Another program of this machine, without the token or with a wrong one.
+        let guarded = if what == "relying party" { "/api/v2/logs" } else { port.reads };
+        let method = if what == "bridge" { "POST" } else { "GET" };
+        let wrong = format!("Bearer {}x", port.token);
+        for headers in [&[("Host", here), json][..], &[("Host", here), json, ("Authorization", &wrong)]] {
+            refused("no token", ask(port, method, guarded, headers));
+        }
+    }
+}
+
+#[test]
+fn no_page_writes_to_the_ports_that_speak_no_http() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let (servers, _) = ports(folder.path());
+    // Behind a head of whole packets: CTAPHID_INIT, and authenticatorReset on the channel that comes next.
+    let head = "POST /".to_owned() + &"x".repeat(128 - 6 - 33) + " HTTP/1.1\r\nContent-Length: 128\r\n\r\n";
+    let mut body = vec![0; 128];
+    body[..7].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0x86, 0, 8]);
+    body[64..72].copy_from_slice(&[0, 0, 0, 1, 0x90, 0, 1, 0x07]);
+    let request = [&head.as_bytes()[..128], &body].concat();
+    for door in ["packets", "usbip"] {
+        let answer = send(servers[0].text(door), &request);
+        assert!(answer.is_empty(), "{door} answers a browser: {answer:?}");
+    }
+}
+
+#[test]
+fn a_token_cannot_be_guessed_and_is_another_each_time() {
+    let tokens = || {
+        let run = Server::start(&["run", "--ephemeral", "--user", "auto", "--usbip", "off"]);
+        let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0"]);
+        [run.text("token").to_owned(), party.text("admin_token").to_owned()]
+    };
+    let all = [tokens(), tokens()].concat();
+    for (at, token) in all.iter().enumerate() {
+        // Base64url: six bits a character.
+        assert!(token.len() * 6 >= 192, "{token} has {} bits at most", token.len() * 6);
+        assert!(!all[..at].contains(token), "{token} came twice");
+    }
+}

@@ -1,0 +1,261 @@
+//! What is secret stays where it is: it is in no output, no other file and, once used, not in memory.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use doppelkey::client::{Client, KnownPin, system_clock};
+use doppelkey::packets;
+use doppelkey::vault::{Custody, Vault};
+use doppelkey_core::testing::SeededRng;
+use doppelkey_core::{Credential, CredentialStore as _};
+use serde_json::{Value, json};
+
+/// Not to be found anywhere by chance.
+const PIN: &str = "pin-Zebra-8462-Quokka";
+
+#[test]
+fn secrets_are_in_no_output_and_after_use_not_in_memory() {
+    let home = tempfile::tempdir().expect("there is a place for temporary files");
+    let mut run = Run::start(home.path());
+    let prf = sign_up_and_in(&run);
+    drop(run.end());
+    let secrets = secrets(home.path(), &prf);
+    // Another process, that has read everything from the disk and used the PIN and the passkey once.
+    let mut run = Run::start(home.path());
+    let again = sign_in(&run);
+    assert_eq!(again, prf, "the secret of the passkey is the same again");
+    let token = run.ready["token"].as_str().expect("it has a token").as_bytes().to_vec();
+    // The scan works: what is in use is found.
+    let Some(found) = scan(run.child.id(), &[("token", token)]) else {
+        run.end();
+        return end_to_end::skipped("the right to read another process' memory (root)");
+    };
+    assert_eq!(found, ["token"], "the scan finds what must be there");
+    let found = scan(run.child.id(), &secrets).expect("it could be read just now");
+    assert!(found.is_empty(), "in memory after use: {found:?}");
+    let output = run.end();
+    assert!(output.contains("ready"), "the output was read: {output}");
+    for (what, secret) in &secrets {
+        for text in spellings(secret) {
+            assert!(!output.contains(&text), "{what} is in the output: {output}");
+        }
+    }
+}
+
+/// What must not be seen, of the vault in this folder.
+fn secrets(home: &Path, prf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let key = std::fs::read_to_string(home.join("key")).expect("the key file is there");
+    let mut vault =
+        Vault::open(&home.join("vault"), Some(Custody::File(home.join("key")))).expect("it opens");
+    let credential: Credential = vault
+        .newest_before(&doppelkey::vault::exchange::rp_id_hash("example.com"), u64::MAX)
+        .expect("it reads")
+        .expect("the passkey is there");
+    let random = credential.cred_random.as_ref().expect("it has hmac-secret");
+    vec![
+        ("the PIN", PIN.as_bytes().to_vec()),
+        ("the vault's key as text", key.trim().as_bytes().to_vec()),
+        ("the passkey's private key", credential.key.as_bytes().to_vec()),
+        ("hmac-secret's CredRandom with UV", random.with_uv.to_vec()),
+        ("hmac-secret's CredRandom without UV", random.without_uv.to_vec()),
+        ("the output of PRF", prf.to_vec()),
+    ]
+}
+
+/// As bytes of text, in hexadecimal, and in both base64s.
+fn spellings(secret: &[u8]) -> Vec<String> {
+    let hexadecimal: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut all = vec![hexadecimal, BASE64_STANDARD.encode(secret), BASE64_URL_SAFE_NO_PAD.encode(secret)];
+    all.extend(String::from_utf8(secret.to_vec()).ok());
+    all
+}
+
+/// A running authenticator that says everything it can say.
+struct Run {
+    child: Child,
+    ready: Value,
+    socket: PathBuf,
+    folder: PathBuf,
+}
+
+impl Run {
+    fn start(home: &Path) -> Self {
+        let file = |name: &str| File::create(home.join(name)).expect("there is room");
+        let socket = home.join("socket");
+        let mut command = Command::new(end_to_end::doppelkey());
+        command.args(["--verbose", "run", "--json", "--user", "auto", "--usbip", "off", "--vault"]);
+        command.arg(home.join("vault")).arg("--custody").arg(format!("file:{}", home.join("key").display()));
+        command.arg("--packets").arg(format!("unix:{}", socket.display()));
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(file("errors")).spawn().expect("doppelkey runs");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("its output is text");
+        let ready = serde_json::from_str(&line).expect("it gets ready");
+        let run = Run { child, ready, socket, folder: home.to_owned() };
+        run.follow_events();
+        run
+    }
+
+    /// Has the events of the control port written into a file.
+    fn follow_events(&self) {
+        let text = |name: &str| self.ready[name].as_str().expect("it is in the ready line").to_owned();
+        let (url, token) = (format!("{}/v1/events", text("control")), text("token"));
+        let mut events = File::create(self.folder.join("events")).expect("there is room");
+        let response = ureq::get(url).header("authorization", format!("Bearer {token}")).call();
+        let mut stream = response.expect("events can be followed").into_body().into_reader();
+        std::thread::spawn(move || std::io::copy(&mut stream, &mut events));
+    }
+
+    fn client(&self) -> Client {
+        let door = packets::Address::Unix(self.socket.clone());
+        let connection = packets::client::connect(&door).expect("the door is open");
+        let client = Client::new(connection, system_clock(), SeededRng::new(7)).expect("it answers");
+        client.with_dialogs(KnownPin::new(PIN))
+    }
+
+    /// Ends it, as Ctrl-C does; everything that it said.
+    fn end(&mut self) -> String {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(told.is_ok_and(|told| told.success()), "kill runs");
+        self.child.wait().expect("it ends");
+        let read = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+        [self.ready.to_string(), read("errors"), read("events")].concat()
+    }
+}
+
+fn sign_up_and_in(run: &Run) -> Vec<u8> {
+    let options = json!({
+        "rp": {"id": "example.com", "name": "Example"},
+        "user": {"id": "AQ", "name": "alice", "displayName": "Alice"},
+        "challenge": "AAAA",
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+        "authenticatorSelection": {"residentKey": "required", "userVerification": "required"},
+        "extensions": {"prf": {}},
+    });
+    let mut client = run.client();
+    client.set_pin(PIN).expect("a new authenticator has no PIN");
+    client.create("https://example.com", &options).expect("a right request succeeds");
+    drop(client);
+    sign_in(run)
+}
+
+fn sign_in(run: &Run) -> Vec<u8> {
+    let options = json!({
+        "challenge": "AAAA", "rpId": "example.com", "userVerification": "required",
+        "extensions": {"prf": {"eval": {"first": "c2FsdA"}}},
+    });
+    let response = run.client().get("https://example.com", &options).expect("a right request succeeds");
+    let prf = response["clientExtensionResults"]["prf"]["results"]["first"].as_str().expect("it has PRF");
+    BASE64_URL_SAFE_NO_PAD.decode(prf).expect("it is base64url")
+}
+
+/// Which of these are in the writable memory of a process; `None` if that may not be read.
+fn scan(process: u32, secrets: &[(&'static str, Vec<u8>)]) -> Option<Vec<&'static str>> {
+    let maps =
+        std::fs::read_to_string(format!("/proc/{process}/maps")).ok().filter(|maps| !maps.is_empty())?;
+    let mut memory = File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|may| may.starts_with("rw"))) {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let [from, to] = [from, to].map(|end| u64::from_str_radix(end, 16).unwrap_or_default());
+        let mut bytes = vec![0; usize::try_from(to - from).ok()?];
+        // Some of the kernel's own cannot be read.
+        if memory.seek(SeekFrom::Start(from)).is_err() || memory.read_exact(&mut bytes).is_err() {
+            continue;
+        }
+        for (what, secret) in secrets {
+            if !found.contains(what) && bytes.windows(secret.len()).any(|window| window == secret) {
+                found.push(*what);
+            }
+        }
+    }
+    Some(found)
+}
+
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let home = tempfile::tempdir().expect("there is a place for temporary files");
+    let crash = |arguments: &[&str]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]).args(arguments);
+        let mut child = shell.current_dir(home.path()).stdout(Stdio::piped()).spawn().expect("sh runs");
+        if arguments.len() > 2 {
+            let mut line = String::new();
+            let output = child.stdout.take().expect("it is piped");
+            BufReader::new(output).read_line(&mut line).expect("its output is text");
+            let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs");
+            let core =
+                limits.lines().find(|line| line.starts_with("Max core file size")).expect("it is listed");
+            assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        }
+        // Not SIGSEGV: Rust's own handler lets it pass once if there was no fault.
+        let told = Command::new("kill").args(["-ABRT", &child.id().to_string()]).status();
+        assert!(told.is_ok_and(|told| told.success()), "kill runs");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(6), "it crashed");
+        status.core_dumped()
+    };
+    let doppelkey = end_to_end::doppelkey().display().to_string();
+    assert!(!crash(&[&doppelkey, "run", "--ephemeral", "--json", "--user", "auto", "--usbip", "off"]));
+    // Whether others leave one depends on the system: where they do, the line above says something.
+    println!("a program that does nothing about it leaves a dump: {}", crash(&["sleep", "60"]));
+}
+
+#[test]
+fn what_the_programs_keep_is_for_their_user_alone() {
+    let home = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (vault, custody) = (path("vault"), format!("file:{}", path("key")));
+    let (socket, extensions) = (format!("unix:{}", path("socket")), path("browser"));
+    let (accounts, entries) =
+        (format!("sqlite:{}", path("accounts.db")), format!("sqlite:{}", path("relay.db")));
+    let _run = end_to_end::Server::start(&[
+        "run",
+        "--vault",
+        &vault,
+        "--custody",
+        &custody,
+        "--user",
+        "auto",
+        "--usbip",
+        "off",
+        "--packets",
+        &socket,
+        "--bridge",
+        "127.0.0.1:0",
+        "--extensions",
+        &extensions,
+    ]);
+    let _party = end_to_end::Server::start(&["relying-party", "--listen", "127.0.0.1:0", "--db", &accounts]);
+    let _relay = end_to_end::Server::start(&["relay", "--listen", "127.0.0.1:0", "--db", &entries]);
+    let mut folders = vec![home.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("it lists") {
+            let entry = entry.expect("it lists");
+            let metadata = entry.metadata().expect("it has a mode");
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            let (mode, at) = (metadata.permissions().mode() & 0o777, entry.path());
+            // The extensions' code is no secret; the file with the token is.
+            let is_public = at.starts_with(home.path().join("browser")) && !contains_token(&at);
+            assert!(is_public || mode & 0o077 == 0, "{} has mode {mode:o}", at.display());
+            files += 1;
+        }
+    }
+    assert!(files > 6, "only {files} files were made");
+}
+
+fn contains_token(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').any(|word| word.len() == 43)
+}
