@@ -1,17 +1,20 @@
 //! `doppelkey load`: many users at a relying party.
 
 mod report;
+mod server;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use doppelkey_relying_party::verify;
 use rand_core::UnwrapErr;
+use serde_json::Value;
 
 use super::run::clock;
 use super::visitor::{VisitError, Visitor};
@@ -22,11 +25,15 @@ use crate::usbip;
 use crate::usbip::client::UsbIpConnection;
 use crate::user_interface::Auto;
 use report::Report;
+use server::Server;
 
 /// Let many users sign up and in at a relying party, and see how long it takes them
 ///
-/// Each user signs up with a passkey, signs out and signs in again. Only a relying party of this project's kind, on
-/// this machine, is put under load.
+/// First all users sign up, each with a passkey. Then they sign in, each time in a browser that has never been there.
+/// Only a relying party of this project's kind, on this machine, is put under load.
+///
+/// The sign-ins that it handles in a second of its processor time are compared with the floor: how many ES256 signatures
+/// one core verifies in a second.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The relying party: http://localhost:8080
@@ -55,24 +62,41 @@ pub(super) struct Arguments {
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long the floor is measured.
+const FLOOR_TIME: Duration = Duration::from_millis(500);
+
 /// What one user did, and how long it took; or why not.
 enum Event {
-    SignedUp(Duration),
-    SignedIn(Duration),
-    Done,
+    Done(Duration),
     Failed(VisitError),
 }
+
+/// Someone with an authenticator, and the passkeys of the users whose part they play.
+struct Player {
+    client: Client,
+    /// Whose connections are this player's own.
+    agent: ureq::Agent,
+    passkeys: Vec<Value>,
+}
+
+impl Player {
+    fn new(client: Client) -> Self {
+        Player { client, agent: Visitor::agent(), passkeys: Vec::new() }
+    }
+}
+
+/// What everybody plays: one visit with this authenticator, and how long the ceremony took.
+type Part<'a> = dyn Fn(&mut Player, u32) -> Result<Duration, VisitError> + Sync + 'a;
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let origin = self.relying_party.trim_end_matches('/').to_owned();
-        refuse_remote(&origin)?;
+        let port = refuse_remote(&origin)?;
         let clock = clock();
-        let clients = self.clients(&clock)?;
-        let begun = clock();
+        let mut players = self.players(&clock)?;
         let mut report = Report::new(&origin, self.users);
-        let failure = self.visit(&origin, clients, &clock, &mut report);
-        report.took = clock() - begun;
+        report.floor_per_second = floor(&clock);
+        let failure = self.load(&origin, Server::listening_on(port), &mut players, &clock, &mut report).err();
         if let Some(path) = &self.report {
             std::fs::write(path, report.html()).map_err(|error| {
                 Failure::new(
@@ -89,7 +113,7 @@ impl Arguments {
     }
 
     /// The authenticators: one for each user at a time, in this process; or the one behind the socket.
-    fn clients(&self, clock: &Clock) -> Result<Vec<Client>, Failure> {
+    fn players(&self, clock: &Clock) -> Result<Vec<Player>, Failure> {
         let rng = || UnwrapErr(getrandom::SysRng);
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::new(
@@ -104,93 +128,118 @@ impl Arguments {
                 UsbIpConnection::attach(address, &first.busid).map_err(|error| unreachable(&error))?;
             let client =
                 Client::new(connection, clock.clone(), rng()).map_err(|error| unreachable(&error))?;
-            return Ok(vec![client]);
+            return Ok(vec![Player::new(client)]);
         }
-        let client = |_| {
+        let player = |_| {
             let device = ephemeral_device(without_sensor(), Box::new(Auto), clock.clone());
-            Client::new(device.connect(), clock.clone(), rng()).map_err(|error| unreachable(&error))
+            let client = Client::new(device.connect(), clock.clone(), rng());
+            client.map(Player::new).map_err(|error| unreachable(&error))
         };
-        (0..self.at_a_time.min(self.users)).map(client).collect()
+        (0..self.at_a_time.min(self.users)).map(player).collect()
     }
 
-    /// Lets the users visit, and shows how far they are. Ends at the first failure, which it returns.
-    fn visit(
+    /// Everybody signs up; then everybody signs in.
+    fn load(
         &self,
         origin: &str,
-        clients: Vec<Client>,
+        server: Option<Server>,
+        players: &mut [Player],
         clock: &Clock,
         report: &mut Report,
-    ) -> Option<VisitError> {
-        let next = AtomicU32::new(0);
+    ) -> Result<(), VisitError> {
         let run = random_name();
+        let sign_up = |player: &mut Player, number: u32| {
+            let begun = clock();
+            let email = format!("user-{number}.{run}@example.com");
+            let response =
+                Visitor::new(&player.agent, origin).sign_up_with_es256(&mut player.client, &email)?;
+            player.passkeys.push(response["id"].clone());
+            Ok(clock() - begun)
+        };
+        report.sign_ups.measure(clock, |times| self.perform(players, self.users, &sign_up, clock, times))?;
+        let sign_in = |player: &mut Player, number: u32| {
+            let begun = clock();
+            let Player { client, agent, passkeys } = player;
+            let passkey = &passkeys[number as usize % passkeys.len()];
+            Visitor::new(agent, origin).sign_in_with(client, passkey)?;
+            Ok(clock() - begun)
+        };
+        // Who was too slow to sign anybody up has nobody to sign in.
+        let mut players: Vec<&mut Player> =
+            players.iter_mut().filter(|player| !player.passkeys.is_empty()).collect();
+        let count = self.users.saturating_mul(self.sign_ins);
+        let before = server.as_ref().and_then(Server::processor_time);
+        let failed =
+            report.sign_ins.measure(clock, |times| self.perform(&mut players, count, &sign_in, clock, times));
+        let after = server.as_ref().and_then(Server::processor_time);
+        report.server_time = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+        failed
+    }
+
+    /// Lets the players play a part so often, and shows how far they are. Ends at the first failure.
+    fn perform<P: std::borrow::BorrowMut<Player> + Send>(
+        &self,
+        players: &mut [P],
+        count: u32,
+        part: &Part<'_>,
+        clock: &Clock,
+        times: &mut Vec<Duration>,
+    ) -> Result<(), VisitError> {
+        let next = AtomicU32::new(0);
+        let is_over = AtomicBool::new(false);
         let (events, received) = mpsc::channel();
         thread::scope(|scope| {
-            for mut client in clients {
-                let (events, next, run) = (events.clone(), &next, &run);
+            for player in players {
+                let (events, next, is_over) = (events.clone(), &next, &is_over);
                 scope.spawn(move || {
-                    let agent = Visitor::agent();
+                    let player = player.borrow_mut();
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= self.users {
-                            return;
-                        }
-                        let email = format!("user-{number}.{run}@example.com");
-                        let mut visitor = Visitor::new(&agent, origin);
-                        let visited = self.one(&mut visitor, &mut client, &email, clock, &events);
-                        let event = visited.map_or_else(Event::Failed, |()| Event::Done);
-                        // Who no longer listens has seen a failure: there is nothing more to do.
-                        if events.send(event).is_err() {
+                        let is_over = number >= count || is_over.load(Ordering::Relaxed);
+                        if is_over || !tell(part(player, number), &events) {
                             return;
                         }
                     }
                 });
             }
             drop(events);
-            let mut bar = Progress::new(self.users, clock);
-            loop {
+            let mut bar = Progress::new(count, clock);
+            let outcome = loop {
                 match received.recv_timeout(PROGRESS_INTERVAL) {
-                    Ok(Event::SignedUp(time)) => report.sign_ups.push(time),
-                    Ok(Event::SignedIn(time)) => report.sign_ins.push(time),
-                    Ok(Event::Done) => report.done += 1,
-                    Ok(Event::Failed(error)) => {
-                        next.store(self.users, Ordering::Relaxed);
-                        bar.end();
-                        return Some(error);
-                    }
+                    Ok(Event::Done(time)) => times.push(time),
+                    Ok(Event::Failed(error)) => break Err(error),
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => {
-                        bar.end();
-                        return None;
-                    }
+                    Err(RecvTimeoutError::Disconnected) => break Ok(()),
                 }
-                bar.show(report.done);
-            }
+                bar.show(u32::try_from(times.len()).unwrap_or(u32::MAX));
+            };
+            is_over.store(true, Ordering::Relaxed);
+            bar.end();
+            outcome
         })
-    }
-
-    fn one(
-        &self,
-        visitor: &mut Visitor,
-        client: &mut Client,
-        email: &str,
-        clock: &Clock,
-        events: &Sender<Event>,
-    ) -> Result<(), VisitError> {
-        let begun = clock();
-        visitor.sign_up(client, email)?;
-        let _ = events.send(Event::SignedUp(clock() - begun));
-        for _ in 0..self.sign_ins {
-            visitor.sign_out()?;
-            let begun = clock();
-            visitor.sign_in(client)?;
-            let _ = events.send(Event::SignedIn(clock() - begun));
-        }
-        Ok(())
     }
 }
 
-/// Load is for one's own: this machine's relying parties.
-fn refuse_remote(origin: &str) -> Result<(), Failure> {
+/// False if there is nothing more to do: it failed, or who no longer listens has seen a failure.
+fn tell(played: Result<Duration, VisitError>, events: &Sender<Event>) -> bool {
+    let is_good = played.is_ok();
+    events.send(played.map_or_else(Event::Failed, Event::Done)).is_ok() && is_good
+}
+
+/// How many ES256 signatures one core verifies in a second, by this thread's processor time: others may be busy, too.
+fn floor(clock: &Clock) -> f64 {
+    let verify = verify::floor();
+    let now = || server::own_processor_time().unwrap_or_else(|| clock());
+    let (begun, until) = (now(), clock() + FLOOR_TIME);
+    let mut count = 0_u32;
+    while clock() < until {
+        count += u32::from(verify());
+    }
+    f64::from(count) / (now() - begun).as_secs_f64().max(0.001)
+}
+
+/// Load is for one's own: this machine's relying parties. The port.
+fn refuse_remote(origin: &str) -> Result<u16, Failure> {
     let refuse = |what: &str| {
         Failure::new(what, "name a relying party of this machine, such as http://localhost:8080")
     };
@@ -204,7 +253,7 @@ fn refuse_remote(origin: &str) -> Result<(), Failure> {
             "{origin} is not a relying party of this machine, and others are not put under load"
         )));
     }
-    Ok(())
+    Ok(origin.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(80))
 }
 
 /// So that a second run's addresses are new ones.
@@ -229,7 +278,7 @@ fn explain(error: &VisitError) -> Failure {
 
 /// A bar on standard error, where somebody watches.
 struct Progress<'a> {
-    users: u32,
+    count: u32,
     clock: &'a Clock,
     begun: Duration,
     shown: Option<Duration>,
@@ -237,8 +286,8 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(users: u32, clock: &'a Clock) -> Self {
-        Progress { users, clock, begun: clock(), shown: None, is_watched: std::io::stderr().is_terminal() }
+    fn new(count: u32, clock: &'a Clock) -> Self {
+        Progress { count, clock, begun: clock(), shown: None, is_watched: std::io::stderr().is_terminal() }
     }
 
     fn show(&mut self, done: u32) {
@@ -247,10 +296,10 @@ impl<'a> Progress<'a> {
             return;
         }
         self.shown = Some(now);
-        let filled = (40 * u64::from(done) / u64::from(self.users)) as usize;
+        let filled = (40 * u64::from(done) / u64::from(self.count.max(1))) as usize;
         let rate = f64::from(done) / (now - self.begun).as_secs_f64().max(0.001);
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(40 - filled));
-        let _ = write!(std::io::stderr(), "\r[{bar}] {done} of {} users, {rate:.0} a second ", self.users);
+        let _ = write!(std::io::stderr(), "\r[{bar}] {done} of {}, {rate:.0} a second ", self.count);
     }
 
     fn end(&self) {

@@ -117,8 +117,9 @@ impl Arguments {
         let (url, admin_token) = (config.own_origin().to_string(), config.admin_token.clone());
         let database = config.database.clone();
         let router = app(config).await.map_err(failure)?;
+        let terminated = terminated();
         self.announce(&url, &admin_token, &database);
-        serve(listener, router, terminated())
+        serve(listener, router, terminated)
             .await
             .map_err(|error| Failure::new(format_args!("the listener failed: {error}"), "start it again"))
     }
@@ -214,18 +215,25 @@ fn default_database() -> Result<String, Failure> {
     Ok(format!("sqlite:{}", folder.join("relying-party.db").display()))
 }
 
-/// Done at SIGINT or SIGTERM.
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+/// Done at SIGINT or SIGTERM; from the call on, not only once it is waited for.
+#[cfg(unix)]
+fn terminated() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            return;
+        } else {
+            let _ = tokio::signal::ctrl_c().await;
         }
     }
+}
+
+/// Done at Ctrl-C.
+#[cfg(not(unix))]
+async fn terminated() {
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -73,9 +73,14 @@ impl Visitor {
             .into()
     }
 
-    /// Signs up with an address and a passkey; the registration's response, for whoever wants to look at it.
-    pub(super) fn sign_up(&mut self, client: &mut Client, email: &str) -> Result<Value, VisitError> {
-        let options = self.begin_sign_up(email)?;
+    /// Signs up with an address and an ES256 passkey, which is what most authenticators make.
+    pub(super) fn sign_up_with_es256(
+        &mut self,
+        client: &mut Client,
+        email: &str,
+    ) -> Result<Value, VisitError> {
+        let mut options = self.begin_sign_up(email)?;
+        options["publicKey"]["pubKeyCredParams"] = json!([{ "type": "public-key", "alg": -7 }]);
         let response = client.create(self.origin.as_str(), &options)?;
         self.finish_sign_up(&response)?;
         Ok(response)
@@ -92,12 +97,12 @@ impl Visitor {
         self.json("/signup/passkey", response).map(drop)
     }
 
-    /// Signs in with whatever passkey the authenticator offers.
-    pub(super) fn sign_in(&mut self, client: &mut Client) -> Result<Value, VisitError> {
-        let options = self.begin_sign_in()?;
+    /// Signs in with this passkey of many: what choosing it in a list does.
+    pub(super) fn sign_in_with(&mut self, client: &mut Client, id: &Value) -> Result<(), VisitError> {
+        let mut options = self.begin_sign_in()?;
+        options["publicKey"]["allowCredentials"] = json!([{ "type": "public-key", "id": id }]);
         let response = client.get(self.origin.as_str(), &options)?;
-        self.finish_sign_in(&response)?;
-        Ok(response)
+        self.finish_sign_in(&response)
     }
 
     /// Presses "Continue with a passkey": the options.
