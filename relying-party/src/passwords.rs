@@ -1,6 +1,9 @@
 //! Passwords: Argon2id, and what makes one acceptable.
 
+use std::sync::LazyLock;
+
 use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::Semaphore;
 
 use crate::config::Random;
 use crate::events::Event;
@@ -31,8 +34,19 @@ pub(crate) async fn matches(password: &str, hash: Option<&str>) -> Result<bool, 
 /// Memory in KiB, passes, lanes: OWASP's second recommendation.
 const COST: (u32, u32, u32) = (19_456, 2, 1);
 
+/// How many passwords are hashed at a time: one a core. More would be no faster, and each takes 19 MiB; a crowd of
+/// visitors waits, and does not fill the memory.
+static SEATS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+
 async fn run(derive: impl FnOnce() -> Option<Vec<u8>> + Send + 'static) -> Result<Vec<u8>, Failure> {
-    let done = tokio::task::spawn_blocking(derive).await;
+    let seat = SEATS.acquire().await;
+    let done = tokio::task::spawn_blocking(move || {
+        // Until the work is done, also when the visitor has gone.
+        let _seat = seat;
+        derive()
+    });
+    let done = done.await;
     done.ok().flatten().ok_or(Failure::Broken("a password could not be hashed"))
 }
 

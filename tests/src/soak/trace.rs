@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 struct Sample {
     /// How much of the work was done.
     done: u64,
-    /// Resident memory in KiB.
+    /// Resident memory of its own in KiB: without the pages of files, which the kernel takes back when it likes.
     memory_kib: u64,
     /// Open file descriptors.
     descriptors: u64,
@@ -39,7 +39,7 @@ impl Trace {
             line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, |listed| listed.count() as u64);
-        let (memory_kib, threads) = (number("VmRSS:"), number("Threads:"));
+        let (memory_kib, threads) = (number("RssAnon:"), number("Threads:"));
         self.samples.push(Sample { done, memory_kib, descriptors, threads });
     }
 
