@@ -1,10 +1,13 @@
 //! Debian's kernel judges: virtual USB host controller, socket pair and uhid, each with unmodified clients on hidraw.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use end_to_end::firmware::{PICO, ready};
 use end_to_end::guest::{FileSystem, Kernel, boot};
 use end_to_end::{doppelkey, has_program, root, skipped};
 
@@ -13,17 +16,7 @@ const MODULES: [&str; 6] = ["virtio_pci", "virtio_net", "vhci-hcd", "usbhid", "h
 
 #[test]
 fn the_kernel_takes_it_through_vhci_and_uhid_and_its_clients_use_it() {
-    let missing = CLIENTS
-        .iter()
-        .chain(&["qemu-system-x86_64", "busybox", "ldd", "strip"])
-        .find(|name| !has_program(name));
-    if let Some(missing) = missing {
-        return skipped(&format!("{missing} (see .ci/debian-packages)"));
-    }
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel");
-    let Some(kernel) = Kernel::fetch(&cache).expect("the cache can be written") else {
-        return skipped("Debian's kernel package (apt-get download linux-image-amd64)");
-    };
+    let Some(kernel) = kernel() else { return };
     let work = tempfile::tempdir().expect("a folder");
     let files = file_system(&kernel, work.path());
     let server = Server::start();
@@ -32,6 +25,45 @@ fn the_kernel_takes_it_through_vhci_and_uhid_and_its_clients_use_it() {
     let steps = log.lines().filter(|line| line.starts_with("STEP ") && line.ends_with(": ok")).count();
     assert!(log.lines().any(|line| line == "RESULT 0"), "the guest said:\n{log}");
     assert!(steps >= 50, "{steps} steps:\n{log}");
+}
+
+/// The image that one flashes onto a Raspberry Pi Pico, in an emulator whose USB controller is bridged to USB/IP.
+#[test]
+fn the_kernel_and_its_clients_use_the_firmware_image() {
+    let modules = std::env::var_os("DOPPELKEY_NODE_MODULES").map(PathBuf::from);
+    if !modules.is_some_and(|modules| modules.join("rp2040js").is_dir()) {
+        return skipped("rp2040js of tests/clients/package.json (set DOPPELKEY_NODE_MODULES)");
+    }
+    let (Some(kernel), Some(images)) = (kernel(), ready(&[PICO])) else { return };
+    let work = tempfile::tempdir().expect("a folder");
+    let files = file_system(&kernel, work.path());
+    let chip = Server::emulated(&images.join("pico"), &work.path().join("flash"));
+    let arguments = format!("doppelkey.FIRMWARE=10.0.2.2:{}", chip.port);
+    let log = boot(&kernel, &files, work.path(), &arguments, Duration::from_secs(240)).expect("qemu runs");
+    let steps = log.lines().filter(|line| line.starts_with("STEP ") && line.ends_with(": ok")).count();
+    assert!(log.lines().any(|line| line == "RESULT 0"), "the guest said:\n{log}");
+    assert_eq!(steps, 7, "{log}");
+}
+
+/// Debian's kernel, where everything that its guest needs is here; it was said otherwise.
+fn kernel() -> Option<Kernel> {
+    let missing = CLIENTS
+        .iter()
+        .chain(&["qemu-system-x86_64", "busybox", "ldd", "strip"])
+        .find(|name| !has_program(name));
+    if let Some(missing) = missing {
+        skipped(&format!("{missing} (see .ci/debian-packages)"));
+        return None;
+    }
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel");
+    // One test at a time: they share the cache.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let kernel = Kernel::fetch(&cache).expect("the cache can be written");
+    if kernel.is_none() {
+        skipped("Debian's kernel package (apt-get download linux-image-amd64)");
+    }
+    kernel
 }
 
 fn file_system(kernel: &Kernel, work: &Path) -> FileSystem {
@@ -59,13 +91,36 @@ fn file_system(kernel: &Kernel, work: &Path) -> FileSystem {
     files
 }
 
-/// `doppelkey run` on this machine, until it is dropped.
+/// A USB/IP server on this machine, until it is dropped.
 struct Server {
     process: Child,
     port: u16,
+    /// It ends when these do.
+    held: Vec<TcpStream>,
 }
 
 impl Server {
+    /// An emulated RP2040 with this image, whose button is pressed whenever that is asked for.
+    fn emulated(image: &Path, flash: &Path) -> Self {
+        // Where it would carry packets and be told of the button, were it not a USB/IP device.
+        let unused = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let ports = unused.each_ref().map(|port| port.local_addr().expect("it is bound").port().to_string());
+        let mut process = Command::new("node")
+            .arg(root().join("tests/clients/rp2040.mjs"))
+            .args([image, flash])
+            .args(ports)
+            .args(["touch=auto", "usbip"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("it is piped");
+        let connected = unused.map(|port| port.accept().expect("it connects").0);
+        BufReader::new(output).read_line(&mut line).expect("it gets its address");
+        Server { process, port: line.trim().parse().expect("a port"), held: connected.into() }
+    }
+
     fn start() -> Self {
         let mut process = Command::new(doppelkey())
             .args([
@@ -89,12 +144,13 @@ impl Server {
         let ready: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         let address = ready["usbip"].as_str().expect("an address");
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Server { process, port }
+        Server { process, port, held: Vec::new() }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.held.clear();
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
