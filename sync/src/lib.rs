@@ -22,6 +22,8 @@ mod deliver;
 #[cfg(any(test, feature = "std"))]
 mod driver;
 mod entry;
+#[cfg(any(test, feature = "escrow"))]
+pub mod escrow;
 mod exchange;
 #[cfg(any(test, feature = "std"))]
 mod folder;

@@ -44,6 +44,17 @@ impl RecoveryKey {
         Some(RecoveryKey(text::decode("recovery", text)?.try_into().ok()?))
     }
 
+    /// The random bits, for whoever keeps them sealed (`escrow.rs`).
+    #[cfg(any(test, feature = "escrow"))]
+    pub(crate) fn seed(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    #[cfg(any(test, feature = "escrow"))]
+    pub(crate) fn from_seed(seed: &[u8]) -> Option<Self> {
+        Some(RecoveryKey(seed.try_into().ok()?))
+    }
+
     /// The keys of the member it derives.
     pub fn keys(&self, suite: Suite) -> DeviceKeys {
         DeviceKeys::from_seed(suite, &self.0)

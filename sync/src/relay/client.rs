@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use crate::carrier::{Listing, Mailbox};
 use crate::entry::ENTRY_MAX;
+use crate::escrow::{Answer, Deposit};
 use crate::id::{CircleId, Name, hash};
 use crate::mailbox::Order;
 
@@ -15,6 +16,12 @@ use super::{PAGE_MAX, decode_page};
 
 /// No answer is awaited longer: a relay that drips is as one that is down.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long what says how an escrow stands is.
+const STATUS: usize = 10;
+
+/// An answer to a guess is not longer.
+const ANSWER_MAX: usize = 128;
 
 /// Where a relay is and what opens it there: `https://host/#TOKEN`. Whoever has it can read nothing, but fill up the
 /// quota.
@@ -51,6 +58,55 @@ impl RelayUrl {
     /// As [`parse`](Self::parse) reads it. Holds the token.
     pub fn to_text(&self) -> String {
         format!("{}/#{}", self.base, self.token)
+    }
+}
+
+/// How an escrow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EscrowStatus {
+    /// How many wrong guesses there may be in a row.
+    pub allowed: u8,
+    /// How many are left. With 0 it is destroyed.
+    pub left: u8,
+    /// How long the next one has to wait.
+    pub wait: Duration,
+}
+
+/// Why a relay did nothing about an escrow.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EscrowError {
+    /// It has nothing of this circle's in escrow.
+    Nothing,
+    /// The last guess was used up.
+    Destroyed,
+    /// The next guess may come after this. The one that was refused was not counted.
+    TooSoon(Duration),
+    /// It keeps no escrows.
+    NotOffered,
+    /// It could not be reached, or answers what it should not.
+    Relay(io::Error),
+}
+
+impl core::fmt::Display for EscrowError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("the relay has nothing in escrow for this circle"),
+            Self::Destroyed => {
+                f.write_str("there were too many wrong guesses: what was in escrow is destroyed")
+            }
+            Self::TooSoon(wait) => write!(f, "the next guess may come in {} s", wait.as_secs()),
+            Self::NotOffered => f.write_str("the relay keeps no escrows"),
+            Self::Relay(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for EscrowError {}
+
+impl From<io::Error> for EscrowError {
+    fn from(error: io::Error) -> Self {
+        EscrowError::Relay(error)
     }
 }
 
@@ -117,6 +173,38 @@ impl RelayClient {
         }
     }
 
+    /// Leaves a deposit in escrow, in the place of the one before.
+    pub fn deposit(&self, deposit: &Deposit) -> Result<(), EscrowError> {
+        let request = self.agent.put(self.at("/escrow")).header("Authorization", self.bearer());
+        escrowed(request.send(deposit.encode().as_slice())).map(drop)
+    }
+
+    /// How the circle's escrow stands.
+    pub fn escrow(&self) -> Result<EscrowStatus, EscrowError> {
+        let request = self.agent.get(self.at("/escrow")).header("Authorization", self.bearer());
+        let status = bounded(escrowed(request.call())?, STATUS)?;
+        let status: [u8; STATUS] = status.try_into().map_err(|_| nonsense())?;
+        let [allowed, left, wait @ ..] = status;
+        Ok(EscrowStatus { allowed, left, wait: Duration::from_millis(u64::from_be_bytes(wait)) })
+    }
+
+    /// Destroys what is in escrow.
+    pub fn end_escrow(&self) -> Result<(), EscrowError> {
+        let request = self.agent.delete(self.at("/escrow")).header("Authorization", self.bearer());
+        escrowed(request.call()).map(drop)
+    }
+
+    /// Asks the question of a guess, which is counted. Needs no token.
+    pub fn guess(&self, question: &[u8]) -> Result<Answer, EscrowError> {
+        let answer = bounded(escrowed(self.agent.post(self.at("/escrow")).send(question))?, ANSWER_MAX)?;
+        Ok(Answer::decode(&answer).ok_or_else(nonsense)?)
+    }
+
+    /// Proves that the last guess was right: the count begins anew. Needs no token.
+    pub fn prove(&self, proof: &[u8; 32]) -> Result<(), EscrowError> {
+        escrowed(self.agent.post(self.at("/escrow/proof")).send(&proof[..])).map(drop)
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}/c/{}{path}", self.url.base, self.circle)
     }
@@ -141,8 +229,7 @@ impl Mailbox for RelayClient {
         let answer = done(request.header("Authorization", self.bearer()).call())?;
         // A page may end with one entry of the greatest length, and has headers.
         let page = bounded(answer, PAGE_MAX + 257 * (ENTRY_MAX + 20))?;
-        decode_page(&page)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the relay answers nonsense"))
+        decode_page(&page).ok_or_else(nonsense)
     }
 
     fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
@@ -155,9 +242,9 @@ impl Mailbox for RelayClient {
     }
 }
 
-type Answer = ureq::http::Response<ureq::Body>;
+type Reply = ureq::http::Response<ureq::Body>;
 
-fn done(answer: Result<Answer, ureq::Error>) -> io::Result<Answer> {
+fn done(answer: Result<Reply, ureq::Error>) -> io::Result<Reply> {
     let answer = answer.map_err(|error| match error {
         ureq::Error::Io(error) => error,
         other => io::Error::other(other),
@@ -176,8 +263,27 @@ fn done(answer: Result<Answer, ureq::Error>) -> io::Result<Answer> {
     Err(io::Error::new(kind, why))
 }
 
+fn escrowed(answer: Result<Reply, ureq::Error>) -> Result<Reply, EscrowError> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return done(Err(error)).map_err(EscrowError::Relay),
+    };
+    let wait_s = answer.headers().get("retry-after").and_then(|wait| wait.to_str().ok()?.parse().ok());
+    match answer.status().as_u16() {
+        404 => Err(EscrowError::Nothing),
+        410 => Err(EscrowError::Destroyed),
+        429 => Err(EscrowError::TooSoon(Duration::from_secs(wait_s.unwrap_or(1)))),
+        501 => Err(EscrowError::NotOffered),
+        _ => Ok(done(Ok(answer))?),
+    }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the relay answers nonsense")
+}
+
 /// The body, if it is not longer than anything honest.
-fn bounded(answer: Answer, most: usize) -> io::Result<Vec<u8>> {
+fn bounded(answer: Reply, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     answer.into_body().into_reader().take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most {

@@ -9,17 +9,27 @@
 //! | `GET /c/{circle}/watch` | server-sent events: `data:` the number of names, at once and at each change |
 //! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it |
+//! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
+//! | `GET /c/{circle}/escrow` | how it stands (below); 404 if there is none |
+//! | `DELETE /c/{circle}/escrow` | destroys it; 204 |
+//! | `POST /c/{circle}/escrow` | a guess: the question; it is counted, and then answered. 410 once there are none left, 429 before the next one may come |
+//! | `POST /c/{circle}/escrow/proof` | what proves that the last guess was right: the count begins anew; 204, or 401 |
 //! | `GET /health`, `GET /metrics` | for the operator |
 //!
 //! A page is how many names the circle has in all (8 bytes, big-endian), then for each entry its name (16), the length
 //! of its bytes (4, big-endian) and its bytes.
 //!
-//! Circle and name are hexadecimal. Every request about a circle carries `Authorization: Bearer TOKEN`; the relay
+//! How an escrow stands is guesses allowed (1 byte), guesses left (1) and how long the next one has to wait (8, in
+//! milliseconds, big-endian).
+//!
+//! Circle and name are hexadecimal. Every request about a circle carries `Authorization: Bearer TOKEN`, guesses and their
+//! proofs excepted: whoever guesses has lost every device. The relay
 //! keeps tokens' hashes only. It sees no relying party, no user, no author and no device's name: sizes (padded),
 //! times and how many tokens there are is what it learns. It keeps no state in memory but who waits for news, so any
 //! number of relays may serve one PostgreSQL.
 
 mod client;
+mod escrow;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -46,7 +56,8 @@ use tokio::sync::broadcast;
 use crate::entry::ENTRY_MAX;
 use crate::id::{CircleId, Name, hash};
 
-pub use client::{RelayClient, RelayUrl};
+pub use client::{EscrowError, EscrowStatus, RelayClient, RelayUrl};
+pub use escrow::Keeper;
 pub use store::{Database, RelayError};
 
 /// How long a watcher relies on being told by this process; then it looks for what came in through others.
@@ -80,6 +91,7 @@ pub struct Relay(Arc<Shared>);
 struct Shared {
     database: Database,
     quota: Quota,
+    keeper: Option<Keeper>,
     /// Told of each circle that got something new through this process.
     news: broadcast::Sender<CircleId>,
     puts: AtomicU64,
@@ -87,21 +99,31 @@ struct Shared {
     lists: AtomicU64,
     refused: AtomicU64,
     watchers: AtomicU64,
+    guesses: AtomicU64,
+    destroyed: AtomicU64,
 }
 
 impl Relay {
-    /// A relay on this database.
+    /// A relay on this database, that keeps no escrows.
     pub fn new(database: Database, quota: Quota) -> Self {
+        Self::keeping(database, quota, None)
+    }
+
+    /// A relay on this database, that keeps escrows, too, if there is a [`Keeper`].
+    pub fn keeping(database: Database, quota: Quota, keeper: Option<Keeper>) -> Self {
         let (news, _) = broadcast::channel(1024);
         Relay(Arc::new(Shared {
             database,
             quota,
+            keeper,
             news,
             puts: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             watchers: AtomicU64::new(0),
+            guesses: AtomicU64::new(0),
+            destroyed: AtomicU64::new(0),
         }))
     }
 
@@ -110,6 +132,11 @@ impl Relay {
         Router::new()
             .route("/c/{circle}", post(open).get(list))
             .route("/c/{circle}/watch", get(watch))
+            .route(
+                "/c/{circle}/escrow",
+                put(escrow::deposit).get(escrow::status).post(escrow::guess).delete(escrow::destroy),
+            )
+            .route("/c/{circle}/escrow/proof", post(escrow::prove))
             .route("/c/{circle}/{name}", put(keep).get(fetch))
             .route("/c/{circle}/tokens/{label}", put(let_in).delete(end))
             .route("/health", get(health))
@@ -287,6 +314,8 @@ async fn metrics(State(relay): State<Relay>) -> String {
         ("put_bytes_total", "counter", "Bytes of entries kept.", &shared.put_bytes),
         ("lists_total", "counter", "Lists answered.", &shared.lists),
         ("refused_total", "counter", "Requests refused.", &shared.refused),
+        ("guesses_total", "counter", "Guesses at PINs of escrows.", &shared.guesses),
+        ("destroyed_total", "counter", "Escrows destroyed by their last guess.", &shared.destroyed),
         ("watchers", "gauge", "Devices waiting for news.", &shared.watchers),
     ] {
         let value = value.load(Ordering::Relaxed);
@@ -331,11 +360,18 @@ pub(crate) fn decode_page(page: &[u8]) -> Option<crate::Listing> {
 
 impl IntoResponse for RelayError {
     fn into_response(self) -> Response {
+        if let RelayError::TooSoon(wait_ms) = &self {
+            let wait = [(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())];
+            return (StatusCode::TOO_MANY_REQUESTS, wait, format!("{self}\n")).into_response();
+        }
         let status = match &self {
             RelayError::Unauthorized => StatusCode::UNAUTHORIZED,
             RelayError::NotFound => StatusCode::NOT_FOUND,
             RelayError::NotItsName | RelayError::Malformed => StatusCode::BAD_REQUEST,
             RelayError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            RelayError::NotOffered => StatusCode::NOT_IMPLEMENTED,
+            RelayError::Destroyed => StatusCode::GONE,
+            RelayError::TooSoon(_) => StatusCode::TOO_MANY_REQUESTS,
             RelayError::Url(_) | RelayError::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, format!("{self}\n")).into_response()

@@ -29,6 +29,12 @@ pub enum RelayError {
     Malformed,
     /// The circle has used up its quota.
     Full,
+    /// This relay keeps no escrows.
+    NotOffered,
+    /// The last guess was used up: what was in escrow is destroyed.
+    Destroyed,
+    /// The next guess may come after so many milliseconds.
+    TooSoon(u64),
     /// The URL names no database this program can use: the operator's fault.
     Url(String),
     /// The database failed, or is not there.
@@ -43,6 +49,9 @@ impl fmt::Display for RelayError {
             Self::NotItsName => f.write_str("the bytes do not have this name"),
             Self::Malformed => f.write_str("malformed"),
             Self::Full => f.write_str("the circle has used up its quota"),
+            Self::NotOffered => f.write_str("this relay keeps no escrows"),
+            Self::Destroyed => f.write_str("too many wrong guesses: what was in escrow is destroyed"),
+            Self::TooSoon(wait_ms) => write!(f, "the next guess is in {} s", wait_ms.div_ceil(1000)),
             Self::Url(url) => write!(f, "{url} is not a database: memory, sqlite:PATH or postgres://…"),
             // What a database says may name hosts and tables: that is for the operator's log.
             Self::Database(_) => f.write_str("the database is not there"),
@@ -68,17 +77,19 @@ impl From<sqlx::Error> for RelayError {
 /// The database: a pool of connections, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: AnyPool,
+    pub(super) pool: AnyPool,
 }
 
-const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;";
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
+                       PRAGMA secure_delete = ON;";
 
-const TABLES: [&str; 3] = [
+const TABLES: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS circles (circle TEXT PRIMARY KEY, head BIGINT NOT NULL, size BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS tokens (circle TEXT NOT NULL, label TEXT NOT NULL, token TEXT NOT NULL, \
      PRIMARY KEY (circle, label))",
     "CREATE TABLE IF NOT EXISTS entries (circle TEXT NOT NULL, name TEXT NOT NULL, number BIGINT NOT NULL, \
      content BYTES NOT NULL, PRIMARY KEY (circle, name))",
+    super::escrow::TABLE,
 ];
 
 impl Database {

@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::{env, path};
 
+mod escrow;
+
 use super::*;
 use crate::{
     Driver, Event as SyncEvent, Folder, Mailbox, Op, RecordId, Replica, Report, Seeded, Suite, conformance,
@@ -18,12 +20,16 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Serves until the process ends.
 fn serve(database: &str, quota: Quota) -> String {
+    serve_keeping(database, quota, None)
+}
+
+fn serve_keeping(database: &str, quota: Quota, keeper: Option<Keeper>) -> String {
     let (send, receive) = mpsc::channel();
     let database = database.to_string();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let relay = Relay::new(Database::open(&database).await.unwrap(), quota);
+            let relay = Relay::keeping(Database::open(&database).await.unwrap(), quota, keeper);
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             send.send(listener.local_addr().unwrap()).unwrap();
             axum::serve(listener, relay.router()).await.unwrap();
