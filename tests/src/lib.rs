@@ -10,6 +10,7 @@ pub mod guest;
 pub mod relying_party;
 mod server;
 pub mod soak;
+pub mod sources;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,16 +1,18 @@
 //! The threat models claim nothing that no test shows: each test that they name exists.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use end_to_end::root;
+use end_to_end::sources::tests_of;
 
 const READMES: [&str; 3] = ["authenticator/README.md", "relying-party/README.md", "sync/README.md"];
 
 #[test]
 fn every_test_that_a_threat_model_names_exists() {
-    let mut sources = String::new();
+    let mut tests = BTreeSet::new();
     for folder in ["authenticator", "relying-party", "sync", "firmware", "tests"] {
-        read_rust(&root().join(folder), &mut sources);
+        read(&root().join(folder), &mut tests);
     }
     for readme in READMES {
         let text = std::fs::read_to_string(root().join(readme)).expect("there is a README");
@@ -19,7 +21,7 @@ fn every_test_that_a_threat_model_names_exists() {
         let named: Vec<_> = model.split('`').skip(1).step_by(2).filter(|word| is_sentence(word)).collect();
         assert!(named.len() > 8, "{readme} names {} tests only", named.len());
         for test in named {
-            assert!(sources.contains(&format!("fn {test}(")), "{readme}: there is no test {test}");
+            assert!(tests.contains(test), "{readme}: there is no test {test}");
         }
     }
 }
@@ -30,13 +32,15 @@ fn is_sentence(word: &str) -> bool {
     word.bytes().all(of_words) && word.matches('_').count() >= 2
 }
 
-fn read_rust(folder: &Path, sources: &mut String) {
+/// The names of the tests under a folder.
+fn read(folder: &Path, tests: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("it lists") {
         let path = entry.expect("it lists").path();
         if path.is_dir() && !path.ends_with("target") {
-            read_rust(&path, sources);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            sources.push_str(&std::fs::read_to_string(&path).expect("it is text"));
+            read(&path, tests);
+        } else if path.extension().is_some_and(|end| end == "rs" || end == "py") {
+            let text = std::fs::read_to_string(&path).expect("it is text");
+            tests.extend(tests_of(&path.to_string_lossy(), &text));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use end_to_end::sources::tests_of;
+
 /// How many checks on an authenticator the list has.
 const CHECKS: usize = 324;
 
@@ -30,37 +32,4 @@ fn every_published_check_has_a_test_of_ours_or_a_reason() {
         assert!(tests.iter().any(|one| one == test), "{check}: {file} has no test {test}");
     }
     assert_eq!(count, CHECKS);
-}
-
-/// The names of the tests in a file of Rust or Python.
-fn tests_of(file: &str, text: &str) -> Vec<String> {
-    let name = |line: &str, before: &str| {
-        let rest = line.strip_prefix(before)?;
-        rest.split_once('(').map(|(name, _)| name.to_owned())
-    };
-    if file.ends_with(".py") {
-        return text
-            .lines()
-            .filter_map(|line| name(line, "def "))
-            .filter(|name| name.starts_with("test_"))
-            .collect();
-    }
-    let mut marked = false;
-    let mut tests = Vec::new();
-    for line in text.lines().map(str::trim_start) {
-        if line == "#[test]" {
-            marked = true;
-        } else if marked && !line.starts_with('#') {
-            marked = false;
-            tests.extend(name(line, "fn "));
-        }
-    }
-    tests
-}
-
-#[test]
-fn a_helper_or_a_name_in_passing_is_no_test() {
-    let rust = "#[test]\n#[cfg_attr(x, ignore = \"y\")]\nfn a() {\n    fn b() {}\n}\nfn c() {}\n// #[test]\n";
-    assert_eq!(tests_of("x.rs", rust), ["a"]);
-    assert_eq!(tests_of("x.py", "def test_a(x):\n    test_b()\ndef c():\n"), ["test_a"]);
 }
