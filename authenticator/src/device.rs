@@ -1,5 +1,6 @@
 //! A device: CTAPHID, the core and a user, run on a computer.
 
+mod observed;
 mod port;
 mod store;
 mod wire;
@@ -16,6 +17,7 @@ use crate::user_interface::UserInterface;
 use worker::{Shared, Timer};
 
 pub use doppelkey_ctaphid::Packet;
+pub use observed::{Observed, Observer};
 pub use port::LocalConnection;
 pub(crate) use port::Port;
 pub use store::SharedStore;

@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use doppelkey_core::Authenticator;
 use rand_core::UnwrapErr;
 use serde::Serialize;
 
 use super::hybrid::DesktopOptions;
 use super::run::{Signals, clock};
+use super::user_option::User;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::bridge::{Folders, Server, Source};
 use crate::client::without_sensor;
 use crate::device::{Clock, Device, SharedStore};
-use crate::user_interface::{Ask, Auto, Deny, UserInterface};
 use crate::vault::Vault;
 use crate::{packets, usbip};
 
@@ -49,17 +49,6 @@ pub(super) struct Arguments {
     /// Print one line of JSON once it listens
     #[arg(long)]
     json: bool,
-}
-
-/// Who the user is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum User {
-    /// You, at this terminal
-    Ask,
-    /// Somebody who approves everything at once, verified
-    Auto,
-    /// Somebody who refuses everything at once
-    Deny,
 }
 
 /// Where the extensions go: the same for every command with a bridge.
@@ -138,11 +127,7 @@ impl Arguments {
             return Ok(Source::usbip(clock.clone(), address, first.busid));
         }
         let store = SharedStore::new(self.vault.open()?);
-        let user: Box<dyn UserInterface> = match self.user {
-            User::Ask => Box::new(Ask::default()),
-            User::Auto => Box::new(Auto),
-            User::Deny => Box::new(Deny),
-        };
+        let user = self.user.interface();
         let powered = store.clone();
         let device = Device::new(clock.clone(), user, move || {
             Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), without_sensor()))

@@ -24,6 +24,7 @@ mod reset;
 mod run;
 mod simulate;
 mod sync;
+mod user_option;
 pub mod vault_options;
 mod verify;
 mod visitor;

@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use doppelkey_core::Authenticator;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -18,11 +18,12 @@ use zeroize::Zeroizing;
 
 use super::hybrid::{AirOptions, patience};
 use super::run::{Signals, clock};
+use super::user_option::User;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::device::{Clock, Device, SharedStore};
 use crate::hybrid::{Calls, Error, Operation, Phone, QrCode, Room};
-use crate::user_interface::{Ask, Auto, Deny, UserInterface, typed};
+use crate::user_interface::typed;
 
 /// Be a phone: scan the QR code of `doppelkey bridge --phone`, and answer in its place (hybrid transport)
 ///
@@ -53,17 +54,6 @@ pub(super) struct Arguments {
     /// Print one line of JSON once it can be used
     #[arg(long)]
     json: bool,
-}
-
-/// Who the user is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum User {
-    /// You, at this terminal
-    Ask,
-    /// Somebody who approves everything at once, verified
-    Auto,
-    /// Somebody who refuses everything at once
-    Deny,
 }
 
 const TUNNEL_PORT: u16 = 8420;
@@ -100,11 +90,7 @@ impl Arguments {
             }
         };
         let store = SharedStore::new(self.vault.open()?);
-        let user: Box<dyn UserInterface> = match self.user {
-            User::Ask => Box::new(Ask::default()),
-            User::Auto => Box::new(Auto),
-            User::Deny => Box::new(Deny),
-        };
+        let user = self.user.interface();
         let device = Device::new(clock.clone(), user, move || {
             Box::new(Authenticator::new(store.clone(), UnwrapErr(SysRng), Phone::configuration()))
         });

@@ -16,9 +16,9 @@ use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, Setup};
-use crate::device::{Clock, SharedStore};
+use crate::device::{Clock, Observed, SharedStore};
 use crate::persona::{Authority, Persona};
-use crate::replicate::{Change, Observed, Replication, Service};
+use crate::replicate::{Change, Replication, Service, Teller};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
 use crate::{bridge, packets, usbip};
@@ -195,7 +195,7 @@ impl Arguments {
             (configuration.backup_eligible, configuration.backup_state) = (true, false);
             let (tell, changes) = Service::channel();
             self.meet_on_lan(&mut replication, tell.clone())?;
-            let store = SharedStore::new(Observed::new(vault, tell.clone()));
+            let store = SharedStore::new(Observed::new(vault, Teller::new(tell.clone())));
             let service = Service::start(replication, store.clone(), (tell, changes), wall_clock());
             (store, Some(service))
         } else {

@@ -38,7 +38,7 @@ use getrandom::rand_core::{Rng as _, UnwrapErr};
 use zeroize::Zeroizing;
 
 pub use mailboxes::{Place, label as label_of};
-pub use observed::{Change, Observed};
+pub use observed::{Change, Teller};
 pub use reconcile::Applied;
 pub use requests::{Refusal, Request, shown};
 #[cfg(unix)]

@@ -32,7 +32,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Begins. `changes` is the other end of the store's [`Observed`](super::Observed), `tell` a way to it.
+    /// Begins. `changes` is the other end of the store's [`Teller`](super::Teller), `tell` a way to it.
     ///
     /// # Panics
     /// If the operating system gives no thread.
@@ -69,7 +69,7 @@ impl Service {
         }
     }
 
-    /// A channel for [`start`](Self::start) and [`Observed`](super::Observed).
+    /// A channel for [`start`](Self::start) and [`Teller`](super::Teller).
     pub fn channel() -> (Sender<Change>, Receiver<Change>) {
         channel()
     }

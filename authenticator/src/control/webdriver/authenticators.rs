@@ -8,7 +8,7 @@ use doppelkey_core::{Credential, Extension, Fault, MemoryStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::events::{Teller, Told};
+use super::events::Teller;
 use super::options::Options;
 use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
@@ -16,7 +16,7 @@ use crate::control::access::Token;
 use crate::control::asserting::OnAssertion;
 use crate::control::fleet::Setup;
 use crate::control::user::{ControlledUser, Manner};
-use crate::device::SharedStore;
+use crate::device::{Observed, SharedStore};
 use crate::vault::exchange::base64url;
 
 /// `GET /status`.
@@ -55,7 +55,7 @@ pub(super) async fn add(State(driver): State<WebDriver>, Path(session): Path<Str
     let large_blobs = configuration.extensions.contains(&Extension::LargeBlobKey);
     let id = identifier()?;
     let teller = Teller::new(driver.events.clone(), session.clone(), id.clone());
-    let store = SharedStore::new(Told::new(MemoryStore::new(), teller.clone()));
+    let store = SharedStore::new(Observed::new(MemoryStore::new(), teller.clone()));
     let member = driver.fleet.add(Setup {
         configuration,
         store: store.clone(),

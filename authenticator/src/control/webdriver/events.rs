@@ -9,12 +9,13 @@ use axum::extract::{Path, State};
 use axum::response::sse;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
+use doppelkey_core::{Credential, CredentialStore, StoreError};
 use futures_util::{Stream, stream};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::WebDriver;
+use crate::device::Observer;
 use crate::vault::exchange::private_key_to_pkcs8;
 
 /// The events of every session. Clones are the same.
@@ -33,7 +34,7 @@ impl Default for Events {
     }
 }
 
-/// The events of one authenticator. Clones are the same.
+/// The events of one authenticator: an observer of its store. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Teller {
     events: Events,
@@ -142,106 +143,55 @@ pub(super) async fn listen(
     sse::Sse::new(events).keep_alive(sse::KeepAlive::default())
 }
 
-/// A store that tells what changes in it.
-pub(super) struct Told<S> {
-    store: S,
-    teller: Teller,
-}
-
-impl<S: CredentialStore> Told<S> {
-    pub(super) fn new(store: S, teller: Teller) -> Self {
-        Told { store, teller }
-    }
-
-    /// The ids of all credentials.
-    fn ids(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
-        let (mut ids, mut after) = (Vec::new(), None);
-        while let Some(newest) = self.store.next_rp(after.as_ref())? {
-            let mut before = u64::MAX;
-            while let Some(credential) = self.store.newest_before(&newest.rp_id_hash, before)? {
-                before = credential.order;
-                ids.push(credential.id.to_vec());
-            }
-            after = Some(newest.rp_id_hash);
-        }
-        Ok(ids)
-    }
-}
-
-impl<S: CredentialStore> CredentialStore for Told<S> {
-    fn put(&mut self, credential: &Credential, replaces: Option<&[u8]>) -> Result<(), StoreError> {
-        let known = self.store.get(&credential.id)?.is_some();
-        self.store.put(credential, replaces)?;
+impl<S: CredentialStore> Observer<S> for Teller {
+    fn put(
+        &mut self,
+        store: &mut S,
+        credential: &Credential,
+        replaces: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let known = store.get(&credential.id)?.is_some();
+        store.put(credential, replaces)?;
         match replaces {
-            Some(replaced) if replaced != credential.id.as_slice() => self.teller.deleted(replaced),
+            Some(replaced) if replaced != credential.id.as_slice() => self.deleted(replaced),
             _ => {}
         }
         if known {
-            self.teller.updated(credential)
+            self.updated(credential)
         } else {
-            self.teller.added(credential)
+            self.added(credential)
         }
         Ok(())
     }
 
-    fn remove(&mut self, id: &[u8]) -> Result<bool, StoreError> {
-        let removed = self.store.remove(id)?;
+    fn remove(&mut self, store: &mut S, id: &[u8]) -> Result<bool, StoreError> {
+        let removed = store.remove(id)?;
         if removed {
-            self.teller.deleted(id);
+            self.deleted(id);
         }
         Ok(removed)
     }
 
-    fn reset(&mut self) -> Result<(), StoreError> {
-        let ids = self.ids()?;
-        self.store.reset()?;
-        ids.iter().for_each(|id| self.teller.deleted(id));
+    fn reset(&mut self, store: &mut S) -> Result<(), StoreError> {
+        let ids = ids(store)?;
+        store.reset()?;
+        ids.iter().for_each(|id| self.deleted(id));
         Ok(())
     }
+}
 
-    fn get(&mut self, id: &[u8]) -> Result<Option<Credential>, StoreError> {
-        self.store.get(id)
+/// The ids of all credentials.
+fn ids(store: &mut impl CredentialStore) -> Result<Vec<Vec<u8>>, StoreError> {
+    let (mut ids, mut after) = (Vec::new(), None);
+    while let Some(newest) = store.next_rp(after.as_ref())? {
+        let mut before = u64::MAX;
+        while let Some(credential) = store.newest_before(&newest.rp_id_hash, before)? {
+            before = credential.order;
+            ids.push(credential.id.to_vec());
+        }
+        after = Some(newest.rp_id_hash);
     }
-
-    fn newest_before(&mut self, rp: &[u8; 32], before: u64) -> Result<Option<Credential>, StoreError> {
-        self.store.newest_before(rp, before)
-    }
-
-    fn next_rp(&mut self, after: Option<&[u8; 32]>) -> Result<Option<Credential>, StoreError> {
-        self.store.next_rp(after)
-    }
-
-    fn find_user(&mut self, rp: &[u8; 32], user_id: &[u8]) -> Result<Option<Credential>, StoreError> {
-        self.store.find_user(rp, user_id)
-    }
-
-    fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError> {
-        self.store.next_sign_count(id)
-    }
-
-    fn last_sign_count(&mut self, id: &[u8]) -> Result<Option<u32>, StoreError> {
-        self.store.last_sign_count(id)
-    }
-
-    fn len(&mut self) -> Result<u32, StoreError> {
-        self.store.len()
-    }
-
-    fn remaining(&mut self) -> Result<u32, StoreError> {
-        self.store.remaining()
-    }
-
-    fn revision(&mut self) -> Result<u64, StoreError> {
-        self.store.revision()
-    }
-
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> Result<Option<usize>, StoreError> {
-        self.store.read(slot, buffer)
-    }
-
-    fn write(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
-        self.store.write(slot, bytes)
-    }
+    Ok(ids)
 }
 
 /// How many events a slow listener can be behind.
