@@ -122,7 +122,7 @@ impl Database {
     /// Every row of a query.
     async fn all<T: FromRow>(&self, query: Statement) -> Result<Vec<T>> {
         let rows = match &self.0 {
-            Engine::Sqlite(sqlite) => sqlite.rows(query).await?,
+            Engine::Sqlite(sqlite) => sqlite.rows(&query)?,
             Engine::Postgres(postgres) => postgres.rows(query).await?,
         };
         rows.into_iter().map(|mut row| T::from_row(&mut row)).collect()

@@ -1,12 +1,13 @@
-//! SQLite: one thread writes, in groups; reads happen where they are asked for.
+//! SQLite: whoever comes first writes for all who wait; reads happen where they are asked for.
 //!
-//! A commit costs about as much as the statements of a sign-in, so the writer takes everything that waits and commits
-//! it at once. Nobody is answered before the commit. What belongs together is a savepoint in the group: of it, all or
-//! nothing happens, whatever the others do.
+//! A commit costs about as much as the statements of a sign-in, so whoever has the connection takes everything that
+//! waits and commits it at once. Nobody is answered before the commit. What belongs together is a savepoint in the
+//! group: of it, all or nothing happens, whatever the others do.
+//!
+//! There is no thread for it: handing a batch to one, and waking up for its answer, costs more than the commit.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
@@ -18,13 +19,19 @@ use super::{Result, StoreError, migrations};
 
 /// A database file, or memory.
 #[derive(Clone, Debug)]
-pub(super) struct Sqlite {
-    writer: Sender<Job>,
+pub(super) struct Sqlite(Arc<Connections>);
+
+#[derive(Debug)]
+struct Connections {
+    writer: Mutex<Connection>,
+    /// What waits for the writer.
+    waiting: Mutex<Vec<Job>>,
     /// None for a database in memory, which belongs to the one connection that writes.
-    readers: Arc<[Mutex<Connection>]>,
+    readers: Vec<Mutex<Connection>>,
 }
 
 /// Statements that belong together, and who wants to know.
+#[derive(Debug)]
 struct Job {
     batch: Vec<Statement>,
     reply: oneshot::Sender<Result<Option<Vec<Written>>>>,
@@ -33,12 +40,12 @@ struct Job {
 impl Sqlite {
     /// Opens a file, creating it and bringing its tables up to date; or memory, for `None`.
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
-        let mut connection = match path {
+        let mut writer = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
         };
-        prepare(&connection)?;
-        migrations::run_on_sqlite(&mut connection)?;
+        prepare(&writer)?;
+        migrations::run_on_sqlite(&mut writer)?;
         let mut readers = Vec::new();
         if let Some(path) = path {
             for _ in 0..READERS {
@@ -48,39 +55,64 @@ impl Sqlite {
                 readers.push(Mutex::new(reader));
             }
         }
-        let (writer, jobs) = channel();
-        std::thread::Builder::new()
-            .name("sqlite-writer".into())
-            .spawn(move || write(&connection, &jobs))
-            .map_err(|error| StoreError::Database(error.into()))?;
-        Ok(Self { writer, readers: readers.into() })
+        Ok(Self(Arc::new(Connections { writer: Mutex::new(writer), waiting: Mutex::default(), readers })))
     }
 
     /// The rows of a query.
     ///
     /// A few microseconds of the calling thread, for the pages that matter are in memory; handing a query to another
     /// thread and waiting for it costs more.
-    pub(super) async fn rows(&self, query: Statement) -> Result<Vec<Row>> {
-        if let Some(reader) = self.idle_reader() {
-            let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(execute(&connection, &query)?.rows);
-        }
-        let written = self.write(vec![query]).await?;
-        Ok(written.into_iter().flatten().flat_map(|written| written.rows).collect())
+    pub(super) fn rows(&self, query: &Statement) -> Result<Vec<Row>> {
+        let connection = self.reader();
+        Ok(execute(&connection, query)?.rows)
     }
 
-    /// Some reader, if possible one that nobody uses.
-    fn idle_reader(&self) -> Option<&Mutex<Connection>> {
-        self.readers.iter().find(|reader| reader.try_lock().is_ok()).or_else(|| self.readers.first())
+    /// Some reader, if possible one that nobody uses. What reads from memory takes its turn with what writes.
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        let readers = &self.0.readers;
+        let idle = readers.iter().find_map(|reader| reader.try_lock().ok());
+        idle.unwrap_or_else(|| lock(readers.first().unwrap_or(&self.0.writer)))
     }
 
     /// Does all statements or none: `None` if one of them is a condition that was not met.
     pub(super) async fn write(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
         let (reply, answer) = oneshot::channel();
-        let gone = || StoreError::Database("the thread that writes is gone".into());
-        self.writer.send(Job { batch, reply }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        lock(&self.0.waiting).push(Job { batch, reply });
+        // Whatever else is ready now comes to its own batch meanwhile: one commit for all of it.
+        tokio::task::yield_now().await;
+        self.0.write_what_waits();
+        answer.await.map_err(|_| StoreError::Database("whoever wrote for all has failed".into()))?
     }
+}
+
+impl Connections {
+    /// Writes until nothing waits, or somebody else does so: who has the connection looks once more after letting it
+    /// go, and sees whatever was put there while it was taken.
+    fn write_what_waits(&self) {
+        loop {
+            let connection = match self.writer.try_lock() {
+                Ok(connection) => connection,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            loop {
+                let group = std::mem::take(&mut *lock(&self.waiting));
+                if group.is_empty() {
+                    break;
+                }
+                write_and_answer(&connection, group);
+            }
+            drop(connection);
+            if lock(&self.waiting).is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// A panic while it was locked has broken nothing: what was begun was not committed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
@@ -97,25 +129,19 @@ fn prepare(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// The writer's life: until nobody can send any more.
-fn write(connection: &Connection, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        group.extend(jobs.try_iter().take(GROUP_LIMIT - 1));
-        let done = write_group(connection, &group);
-        // Whoever is gone has given up waiting: nobody is left to be told.
-        match done {
-            Ok(answers) => {
-                for (job, answer) in group.into_iter().zip(answers) {
-                    let _ = job.reply.send(answer);
-                }
+fn write_and_answer(connection: &Connection, group: Vec<Job>) {
+    // Whoever is gone has given up waiting: nobody is left to be told.
+    match write_group(connection, &group) {
+        Ok(answers) => {
+            for (job, answer) in group.into_iter().zip(answers) {
+                let _ = job.reply.send(answer);
             }
-            Err(error) => {
-                let _ = connection.execute_batch("ROLLBACK");
-                let what = error.to_string();
-                for job in group {
-                    let _ = job.reply.send(Err(StoreError::Database(what.clone().into())));
-                }
+        }
+        Err(error) => {
+            let _ = connection.execute_batch("ROLLBACK");
+            let what = error.to_string();
+            for job in group {
+                let _ = job.reply.send(Err(StoreError::Database(what.clone().into())));
             }
         }
     }
@@ -223,16 +249,13 @@ impl From<rusqlite::Error> for StoreError {
 /// How many may read at a time; more wait for the first.
 const READERS: usize = 4;
 
-/// The most that one commit answers: so that the first of a group does not wait for ever.
-const GROUP_LIMIT: usize = 256;
-
 #[cfg(test)]
 mod tests {
     use super::super::sql::sql;
     use super::*;
 
-    async fn count(sqlite: &Sqlite, query: &'static str) -> i64 {
-        sqlite.rows(sql(query)).await.unwrap().remove(0).next().unwrap()
+    fn count(sqlite: &Sqlite, query: &'static str) -> i64 {
+        sqlite.rows(&sql(query)).unwrap().remove(0).next().unwrap()
     }
 
     fn setting(name: &str) -> Statement {
@@ -244,7 +267,7 @@ mod tests {
         let sqlite = Sqlite::open(None).unwrap();
         let unmet = sql("UPDATE settings SET value = 'x' WHERE name = $1").bind("nobody").or_nothing();
         assert!(sqlite.write(vec![setting("a"), unmet]).await.unwrap().is_none());
-        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, 0);
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 0);
     }
 
     #[tokio::test]
@@ -266,7 +289,7 @@ mod tests {
             }
         }
         assert_eq!(taken, 50, "of each two with one name, one");
-        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, 100);
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 100);
     }
 
     #[tokio::test]
@@ -276,9 +299,9 @@ mod tests {
         let sqlite = Sqlite::open(Some(&path)).unwrap();
         for number in 0..50 {
             sqlite.write(vec![setting(&number.to_string())]).await.unwrap();
-            assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings").await, number + 1);
+            assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), number + 1);
         }
         let other = Sqlite::open(Some(&path)).unwrap();
-        assert_eq!(count(&other, "SELECT COUNT(*) FROM settings").await, 50);
+        assert_eq!(count(&other, "SELECT COUNT(*) FROM settings"), 50);
     }
 }
