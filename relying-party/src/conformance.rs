@@ -3,6 +3,10 @@
 //! Requests may carry any member of the options (`authenticatorSelection`, `attestation`, `extensions`, `hints`,
 //! `pubKeyCredParams`, …), which is what the playground uses too. Users made here are apart from accounts: their
 //! names begin with `trial:`, which no form can type. Results carry the transcript of the verification.
+//!
+//! The form is the tool's: a credential may come without `rawId`, its extension results are called
+//! `getClientExtensionResults`, a user handle that is empty is none. `tests/clients/test_fido_server.py` runs the
+//! published list of test items against it, and says where Level 3 contradicts the list.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +20,7 @@ use crate::ceremony::{self, Kind, Refused, Subject};
 use crate::edge::JsonBody;
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret;
 use crate::session::{SignUp, Visit};
 use crate::store::{Changes, Identifier, User};
 use crate::verify::Credential;
@@ -32,6 +37,7 @@ pub(crate) fn routes() -> Router<App> {
 #[serde(rename_all = "camelCase")]
 struct Wanted {
     username: String,
+    /// Wanted of a registration.
     display_name: Option<String>,
     /// Members of the options.
     #[serde(flatten)]
@@ -44,13 +50,28 @@ impl Wanted {
         Identifier { kind: "username".into(), value: format!("trial:{name}"), verified: false }
     }
 
+    /// What is missing, if anything.
+    fn check(&self) -> Result<(), Failure> {
+        if self.username.is_empty() {
+            return Err(Failure::BadBody("username is empty".into()));
+        }
+        Ok(())
+    }
+
     async fn user(&self, visit: &Visit) -> Result<Option<User>, Failure> {
         let Identifier { kind, value, .. } = self.identifier();
         Ok(visit.app.database.user_called(&kind, &value).await?)
     }
 }
 
-async fn creation_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) -> Result<Response, Failure> {
+async fn creation_options(
+    mut visit: Visit,
+    JsonBody(mut wanted): JsonBody<Wanted>,
+) -> Result<Response, Failure> {
+    wanted.check()?;
+    let display_name = wanted.display_name.take().filter(|name| !name.is_empty());
+    let display_name = display_name.ok_or_else(|| Failure::BadBody("displayName is missing".into()))?;
+    wanted.options.entry("attestation").or_insert_with(|| json!("none"));
     let user = wanted.user(&visit).await?;
     let exclude = match &user {
         Some(user) => visit.app.database.passkeys(&user.id).await?,
@@ -60,14 +81,12 @@ async fn creation_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) 
     visit.data.signup = Some(SignUp { identifiers: vec![wanted.identifier()], ..SignUp::default() });
     let subject = Subject { user_id: None, handle: &handle, name: &wanted.username, exclude: &exclude };
     let mut options = ceremony::try_registration(&mut visit, &subject, &wanted.options).await?;
-    if let Some(name) = wanted.display_name {
-        options["user"]["displayName"] = json!(name);
-    }
+    options["user"]["displayName"] = json!(display_name);
     Ok(ok(&visit, options))
 }
 
 async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
-    let credential = Credential::from_json(body);
+    let credential = credential_of(body)?;
     let (_, asked, registration) = match ceremony::finish_registration(&visit, Kind::Trial, &credential).await
     {
         Ok(finished) => finished,
@@ -97,6 +116,7 @@ async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
 }
 
 async fn request_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) -> Result<Response, Failure> {
+    wanted.check()?;
     let Some(user) = wanted.user(&visit).await? else {
         return Ok(told_failed("there is no such user", Value::Null));
     };
@@ -105,7 +125,7 @@ async fn request_options(mut visit: Visit, JsonBody(wanted): JsonBody<Wanted>) -
 }
 
 async fn authenticated(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
-    let credential = Credential::from_json(body);
+    let credential = credential_of(body)?;
     let accepted = match ceremony::finish_authentication(&visit, Kind::Trial, &credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
@@ -122,6 +142,39 @@ async fn authenticated(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<
         .transcript(&accepted.authentication.transcript);
     visit.log(event).await;
     Ok(ok(&visit, json!({ "transcript": accepted.authentication.transcript })))
+}
+
+/// A credential in the tool's form, or in that of `toJSON()`.
+///
+/// # Errors
+/// [`Failure::BadBody`] for a `tokenBinding` that Level 1 knows and is malformed; Level 3 reserves the name only, and
+/// the verification ignores it.
+fn credential_of(mut body: Value) -> Result<Credential, Failure> {
+    if let Some(members) = body.as_object_mut() {
+        if let (None, Some(id)) = (members.get("rawId"), members.get("id").cloned()) {
+            members.insert("rawId".into(), id);
+        }
+        if let Some(results) = members.remove("getClientExtensionResults") {
+            members.entry("clientExtensionResults").or_insert(results);
+        }
+        if let Some(response) = members.get_mut("response").and_then(Value::as_object_mut)
+            && response.get("userHandle") == Some(&json!(""))
+        {
+            response.remove("userHandle");
+        }
+    }
+    let credential = Credential::from_json(body);
+    let client_data =
+        credential.response.get("clientDataJSON").and_then(Value::as_str).and_then(secret::bytes);
+    let client_data: Option<Value> = client_data.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    match client_data.as_ref().and_then(|data| data.get("tokenBinding")) {
+        Some(binding)
+            if !["present", "supported", "not-supported"].map(Value::from).contains(&binding["status"]) =>
+        {
+            Err(Failure::BadBody("clientDataJSON.tokenBinding has no status of the list".into()))
+        }
+        _ => Ok(credential),
+    }
 }
 
 fn ok(visit: &Visit, mut value: Value) -> Response {

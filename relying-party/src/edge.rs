@@ -138,6 +138,11 @@ fn tell(app: &App, told: &Told, path: &str, as_json: bool, bare: Response) -> Re
         if !told.hint.is_empty() {
             body["hint"] = json!(told.hint);
         }
+        if path.starts_with("/attestation/") || path.starts_with("/assertion/") {
+            // The form of the FIDO conformance binding.
+            body["status"] = json!("failed");
+            body["errorMessage"] = json!(told.message);
+        }
         if let Some(credential_id) = &told.signal {
             body["signalUnknownCredential"] =
                 json!({ "rpId": app.config.rp_id, "credentialId": credential_id });

@@ -119,9 +119,12 @@ impl Failure {
                 "Something went wrong on our side.",
                 "Try again in a moment.",
             ),
-            Self::NotFound => {
-                say(S::NOT_FOUND, "not-found", "There is nothing here.", "Go back to the start.")
-            }
+            Self::NotFound => say(
+                S::NOT_FOUND,
+                "not-found",
+                "There is nothing here.",
+                "The address may be mistyped, or what was here is gone.",
+            ),
             Self::MethodNotAllowed => say(
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::{card, parts, wide};
 use crate::app::App;
-use crate::events::iso;
 use crate::store::StoredEvent;
 
 /// Asks for the token.
@@ -79,10 +78,28 @@ fn section(path: &str, title: &str, value: &Value) -> Markup {
 }
 
 fn words(name: &str) -> String {
-    let text = name.replace('_', " ");
+    let text: Vec<&str> = name
+        .split(['_', ' '])
+        .map(|word| UNUSUAL.iter().find(|(plain, _)| *plain == word).map_or(word, |(_, shown)| shown))
+        .collect();
+    let text = text.join(" ");
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+/// Words of the policy that people write otherwise.
+const UNUSUAL: [(&str, &str); 10] = [
+    ("api", "API"),
+    ("email", "e-mail"),
+    ("identifier", "can be logged in with"),
+    ("ip", "IP address"),
+    ("mfa", "MFA"),
+    ("ms", "(milliseconds)"),
+    ("s", "(seconds)"),
+    ("signup", "at sign-up"),
+    ("ui", "UI"),
+    ("verify", "must be verified by a code"),
+];
 
 fn option(path: &str, name: &str, value: &Value) -> Markup {
     html! {
@@ -142,16 +159,16 @@ pub(crate) fn table(events: &[StoredEvent]) -> Markup {
         @if events.is_empty() { p.muted { "Nothing yet." } }
         @else {
             div.scroll tabindex="0" role="region" aria-label="Events" {
-                table {
+                table.events {
                     thead { tr { th scope="col" { "When" } th scope="col" { "Type" } th scope="col" { "What" }
                         th scope="col" { "User" } } }
                     tbody {
                         @for event in events {
                             tr {
-                                td { time datetime=(iso(event.date)) { (iso(event.date)) } }
+                                td { (parts::moment(event.date)) }
                                 td { code { (event.r#type) } }
                                 td { a href={ "/inspect/" (event.id) } { (crate::events::description(&event.r#type)) } }
-                                td { (event.user_id.as_deref().unwrap_or("–")) }
+                                td { code { (event.user_id.as_deref().unwrap_or("–")) } }
                             }
                         }
                     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{admin, parts, wide};
 use crate::app::App;
-use crate::events::{description, iso, transcript_of};
+use crate::events::{description, transcript_of};
 use crate::store::{Mailed, StoredEvent};
 
 /// The mails that went out, the latest first; links in them can be followed.
@@ -17,7 +17,7 @@ pub(crate) fn outbox(app: &App, mails: &[Mailed]) -> Markup {
         @for mail in mails {
             section {
                 h2 { (mail.subject) }
-                p.muted { "To " (mail.recipient) ", " time datetime=(iso(mail.sent_at)) { (iso(mail.sent_at)) } }
+                p.muted { "To " (mail.recipient) ", " (parts::moment(mail.sent_at)) }
                 pre {
                     @for (index, line) in mail.body.lines().enumerate() {
                         @if index > 0 { "\n" }
@@ -118,7 +118,7 @@ pub(crate) fn event(app: &App, event: &StoredEvent) -> Markup {
         header.top { (parts::brand(app)) }
         p { a href="/inspect" { "All events" } }
         h1 { (description(&event.r#type)) " " span.tag { (event.r#type) } }
-        p.muted { time datetime=(iso(event.date)) { (iso(event.date)) } }
+        p.muted { (parts::moment(event.date)) }
         @if let Some(lines) = transcript.as_ref().and_then(Value::as_array) {
             section {
                 h2 { "The verification, step by step (WebAuthn Level 3)" }

@@ -98,7 +98,7 @@ pub(crate) fn recovery_code(app: &App, code: &str, action: &str, error: Option<&
         h1 { "Almost there!" }
         p.lead { "Save this recovery code. You need it to log in if you lose your authenticator app." }
         (parts::error(error))
-        p.secret { (groups.join(" ")) }
+        div.short { p.secret { (groups.join(" ")) } }
         form method="post" action=(action) {
             label.check { input type="checkbox" name="recorded" value="on" required;
                 "I have safely recorded this code" }

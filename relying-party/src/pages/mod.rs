@@ -48,7 +48,7 @@ fn shell(app: &App, title: &str, class: &str, content: &Markup) -> Markup {
                 @if app.config.dev {
                     footer {
                         nav aria-label="For developers" {
-                            "Development mode: "
+                            "Development: "
                             a href="/outbox" { "outbox" } " "
                             a href="/playground" { "playground" } " "
                             a href="/inspect" { "inspector" }
@@ -65,7 +65,7 @@ pub(crate) fn status(app: &App, told: &Told) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { (told.message) }
-        p { (told.hint) }
+        @if !told.hint.is_empty() { p.lead { (told.hint) } }
         p.actions { a.button.primary href="/" { "Go to the start" } }
     };
     card(app, "Sorry", &content)

@@ -93,6 +93,14 @@ pub(crate) fn day(ms: i64) -> Markup {
     html! { time datetime=(iso) { (shown) } }
 }
 
+/// A moment, to the second, in UTC.
+pub(crate) fn moment(ms: i64) -> Markup {
+    let iso = crate::events::iso(ms);
+    let shown = jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| iso.clone(), |time| time.strftime("%-d %b %Y, %H:%M:%S UTC").to_string());
+    html! { time datetime=(iso) { (shown) } }
+}
+
 /// A browser and a system, as far as a user agent gives them away.
 pub(crate) fn browser(user_agent: &str) -> String {
     let first = |table: &[(&str, &'static str)]| {

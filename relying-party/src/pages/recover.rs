@@ -41,7 +41,7 @@ pub(crate) fn code(app: &App, email: &str, error: Option<&str>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Check your mail" }
-        p.lead { "If there is an account for " strong { (email) } ", we have sent a code to it." }
+        p.lead { "If there is an account for " strong { (email) } ", a code is on its way." }
         (parts::error(error))
         form method="post" action="/recover/code" {
             (parts::code_field("Enter the 6-digit code"))
@@ -66,7 +66,7 @@ pub(crate) fn new_method(app: &App, policy: &Policy, name: &str) -> Markup {
         @if policy.password.enabled {
             p.actions { a.button.plain href="/recover/password" { "Set a new password instead" } }
         }
-        p.hint { "Everybody else who is logged in to this account will be logged out." }
+        p.hint.center { "Everybody else who is logged in to this account will be logged out." }
     };
     card(app, "Create a passkey", &content)
 }
@@ -97,7 +97,7 @@ pub(crate) fn reset_sent(app: &App, email: &str) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Check your mail" }
-        p.lead { "If there is an account for " strong { (email) } ", we have sent a link to it." }
+        p.lead { "If there is an account for " strong { (email) } ", a link is on its way." }
         form method="post" action="/reset-password" {
             input type="hidden" name="email" value=(email);
             button.secondary type="submit" { "Resend the mail" }
@@ -117,7 +117,7 @@ pub(crate) fn reset_error(app: &App) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "This link does not work any more" }
-        p.lead { "A link works once, and not for ever. Ask for a new one." }
+        p.lead { "It was used already, or has expired. Ask for a new one." }
         p.actions { a.button.primary href="/reset-password" { "Get a new link" } }
     };
     card(app, "Link expired", &content)

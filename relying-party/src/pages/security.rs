@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::{account, card, parts, signup};
 use crate::app::App;
+use crate::failure::words_for;
 use crate::policy::{MfaPolicy, Policy};
 use crate::store::{Passkey, StoredSession, Totp, User};
 
@@ -45,7 +46,12 @@ fn names(user: &User) -> Markup {
     html! {
         section {
             h2 { "What you log in with" }
-            ul { @for identifier in &user.identifiers { li { (identifier.value) } } }
+            dl.facts {
+                @for identifier in &user.identifiers {
+                    dt { (words_for(&identifier.kind)) }
+                    dd { (identifier.value) @if identifier.verified { " " span.tag.good { "Verified" } } }
+                }
+            }
             p { a.button.secondary href="/account/identifiers" { "Change" span.sr-only { " what you log in with" } } }
         }
     }
@@ -93,12 +99,15 @@ fn second_step(facts: &Facts) -> Markup {
         section {
             h2 { "Recovery code" }
             @if let Some(made_at) = facts.recovery_code_made_at {
-                p.muted { "Made " (parts::day(made_at)) ". A new one makes it void." }
+                p.muted { "Made " (parts::day(made_at)) ". Once you make a new one, the old one no longer works." }
             } @else {
                 p.muted { "With it you can log in if you lose your authenticator app." }
             }
             form method="post" action="/account/security/recovery-code" {
-                button.secondary type="submit" { "Make a new recovery code" }
+                button.secondary type="submit" {
+                    @if facts.recovery_code_made_at.is_some() { "Make a new recovery code" }
+                    @else { "Make a recovery code" }
+                }
             }
         }
     }
@@ -153,7 +162,7 @@ pub(crate) fn lost(app: &App, passkeys: &[Passkey]) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Which passkeys have you lost?" }
-        p.lead { "Whoever has them could log in. Tick what you have no longer; keep the rest." }
+        p.lead { "Whoever finds them could log in. Tick those that you no longer have: they are removed from your account." }
         (parts::error(None))
         form method="post" action="/account/lost" {
             @for passkey in passkeys {
