@@ -10,6 +10,12 @@
 //! | EdDSA, ML-DSA-44, -65, -87 | seed | 32 |
 //! | RS256, PS256 (2048 bits) | two big-endian primes, one after the other | 256 |
 
+#[cfg(any(test, not(feature = "precomputed-tables")))]
+#[cfg_attr(
+    feature = "precomputed-tables",
+    allow(dead_code, reason = "its tests are all there is of it then")
+)]
+mod compact;
 #[cfg(any(feature = "es384", feature = "es512", feature = "es256k"))]
 mod curves;
 mod ed25519;
@@ -25,7 +31,7 @@ use zeroize::ZeroizeOnDrop;
 
 use crate::cbor::Writer;
 
-pub(crate) use p256::write_agreement_key;
+pub(crate) use p256::{Scalar, agree, generate_scalar, write_agreement_key};
 
 /// The longest private key in bytes, as it is kept.
 pub const PRIVATE_KEY_MAX: usize = largest(&[

@@ -3,15 +3,13 @@
 use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _, block_padding::NoPadding};
 use heapless::Vec;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::point::AffineCoordinates as _;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cbor::{Item, Writer};
-use crate::key::write_agreement_key;
+use crate::key::{self, Scalar};
 use crate::status::{Status, Step};
 
 type HmacSha256 = Hmac<Sha256>;
@@ -57,16 +55,16 @@ impl Protocol {
 }
 
 /// The authenticator's key pair for key agreement; made anew at power-up and after a wrong PIN.
-pub(crate) struct KeyAgreement(p256::SecretKey);
+pub(crate) struct KeyAgreement(Scalar);
 
 impl KeyAgreement {
     pub(crate) fn generate(rng: &mut impl CryptoRng) -> Self {
-        KeyAgreement(p256::SecretKey::generate_from_rng(rng))
+        KeyAgreement(key::generate_scalar(rng))
     }
 
     /// Writes `getPublicKey()`: a COSE_Key whose algorithm is ECDH-ES+HKDF-256, by convention.
     pub(crate) fn write_public(&self, out: &mut Writer<'_>) {
-        write_agreement_key(out, &self.0);
+        key::write_agreement_key(out, &self.0);
     }
 
     /// `decapsulate(platform key)`: the shared secret.
@@ -75,15 +73,11 @@ impl KeyAgreement {
     /// [`Status::InvalidParameter`] for a key that is not a point of P-256; [`Status::MissingParameter`] for one
     /// that lacks a coordinate.
     pub(crate) fn decapsulate(&self, protocol: Protocol, platform_key: Item<'_>) -> Step<SharedSecret> {
-        let key = platform_key.map()?;
-        let (x, y) = (key.required(-2)?.bytes()?, key.required(-3)?.bytes()?);
+        let platform_key = platform_key.map()?;
+        let (x, y) = (platform_key.required(-2)?.bytes()?, platform_key.required(-3)?.bytes()?);
         let coordinate = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| Status::InvalidParameter);
-        // A point of the curve has both coordinates; there is no way here to name the identity.
-        let point = p256::AffinePoint::from_coordinates(&coordinate(x)?.into(), &coordinate(y)?.into());
-        let point = point.into_option().ok_or(Status::InvalidParameter)?;
-        let key = p256::PublicKey::from_affine(point).map_err(|_| Status::InvalidParameter)?;
-        let z = self.0.diffie_hellman(&key);
-        Ok(SharedSecret::derive(protocol, z.raw_secret_bytes()))
+        let z = key::agree(&self.0, &coordinate(x)?, &coordinate(y)?).ok_or(Status::InvalidParameter)?;
+        Ok(SharedSecret::derive(protocol, &*z))
     }
 }
 

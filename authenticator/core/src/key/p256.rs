@@ -1,88 +1,93 @@
-//! ECDSA on P-256 with SHA-256 (FIPS 186-5, nonces by RFC 6979), for small memories.
+//! ECDSA on P-256 with SHA-256 (FIPS 186-5, nonces by RFC 6979), and key agreement (SP 800-56A).
 //!
-//! The field, the scalars and the points are the crate `p256`'s; the base point's multiples are not, where there is no
-//! room for its tables.
+//! Scalars and points are the crate `p256`'s where there is room for its tables, and [`super::compact`]'s else.
 
-#[cfg(not(feature = "precomputed-tables"))]
-mod comb;
+#[cfg(feature = "precomputed-tables")]
+mod library;
+mod nonces;
 
-use ::p256::elliptic_curve::ops::{Invert as _, Reduce as _};
-use ::p256::elliptic_curve::point::AffineCoordinates as _;
-use ::p256::elliptic_curve::{Curve as _, Field as _, Generate as _};
-use ::p256::{AffinePoint, FieldBytes, NistP256, NonZeroScalar, Scalar};
 use heapless::Vec;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+#[cfg(not(feature = "precomputed-tables"))]
+use super::compact::p256 as arithmetic;
 use super::{PRIVATE_KEY_MAX, Signature};
 use crate::cbor::Writer;
+#[cfg(feature = "precomputed-tables")]
+use library as arithmetic;
+use nonces::Nonces;
+
+/// A private key: a scalar above zero and below the order, big-endian.
+pub(crate) type Scalar = Zeroizing<[u8; 32]>;
+
+/// Makes a private key.
+pub(crate) fn generate_scalar(rng: &mut impl CryptoRng) -> Scalar {
+    let mut scalar = Zeroizing::new([0; 32]);
+    // FIPS 186-5 §A.2.2: candidates until one is in range, which nearly all are.
+    loop {
+        rng.fill_bytes(&mut *scalar);
+        if arithmetic::is_scalar(&scalar) {
+            return scalar;
+        }
+    }
+}
 
 pub(super) fn generate(rng: &mut impl CryptoRng, bytes: &mut Vec<u8, PRIVATE_KEY_MAX>) {
-    let scalar = Zeroizing::new(NonZeroScalar::generate_from_rng(rng));
-    let _ = bytes.extend_from_slice(&Zeroizing::new(<[u8; 32]>::from(scalar.to_bytes()))[..]);
+    let _ = bytes.extend_from_slice(&*generate_scalar(rng));
 }
 
 pub(super) fn is_valid(bytes: &[u8]) -> bool {
     scalar(bytes).is_some()
 }
 
-fn scalar(bytes: &[u8]) -> Option<Zeroizing<NonZeroScalar>> {
-    let bytes: [u8; 32] = bytes.try_into().ok()?;
-    NonZeroScalar::from_repr(bytes.into()).into_option().map(Zeroizing::new)
+fn scalar(bytes: &[u8]) -> Option<&[u8; 32]> {
+    let bytes = bytes.try_into().ok()?;
+    arithmetic::is_scalar(bytes).then_some(bytes)
 }
 
 /// FIPS 186-5 §6.4.1, from the scalar: the public key is not needed.
 pub(super) fn sign(bytes: &[u8], message: &[u8], out: &mut Signature) -> Option<()> {
     let d = scalar(bytes)?;
-    let digest = Sha256::digest(message);
-    let z = Scalar::reduce(&digest);
-    let key = Zeroizing::new(<[u8; 32]>::from(d.to_bytes()));
-    let order = NistP256::ORDER.get();
-    let mut nonces = rfc6979::KGenerator::<Sha256, _>::new(&key[..], &digest, &[], &order);
+    let digest = Sha256::digest(message).into();
+    let mut nonces = Nonces::new(d, &arithmetic::reduce(&digest));
     loop {
-        let mut nonce = Zeroizing::new([0; 32]);
-        nonces.fill_next_k(&mut nonce[..]);
-        let Some(k) = scalar(&nonce[..]) else { continue };
-        let r = Scalar::reduce(&times_generator(&k).x());
-        let inverse = Zeroizing::new(*k.invert());
-        let s = *inverse * (z + r * **d);
-        if !bool::from(r.is_zero()) && !bool::from(s.is_zero()) {
-            return write_der(&r.to_bytes(), &s.to_bytes(), out);
+        let nonce = nonces.next();
+        if arithmetic::is_scalar(&nonce)
+            && let Some(signature) = arithmetic::sign(d, &digest, &nonce)
+        {
+            return write_der(&signature, out);
         }
     }
 }
 
 pub(super) fn write_public(bytes: &[u8], out: &mut Writer<'_>) -> Option<()> {
-    write_point(out, &times_generator(&*scalar(bytes)?), -7);
+    write_point(out, scalar(bytes)?, -7);
     Some(())
 }
 
-/// A point as a COSE_Key (kty EC2, crv P-256) under this algorithm.
-fn write_point(out: &mut Writer<'_>, point: &AffinePoint, algorithm: i32) {
+/// A private key's point as a COSE_Key (kty EC2, crv P-256) under this algorithm.
+fn write_point(out: &mut Writer<'_>, scalar: &[u8; 32], algorithm: i32) {
+    let [x, y] = arithmetic::times_generator(scalar);
     out.map(5).int(1).int(2).int(3).int(algorithm).int(-1).int(1);
-    out.int(-2).bytes(&point.x()).int(-3).bytes(&point.y());
+    out.int(-2).bytes(&x).int(-3).bytes(&y);
 }
 
 /// The public key of a private one for key agreement.
-pub(crate) fn write_agreement_key(out: &mut Writer<'_>, key: &::p256::SecretKey) {
+pub(crate) fn write_agreement_key(out: &mut Writer<'_>, scalar: &Scalar) {
     // ECDH-ES+HKDF-256, by convention.
-    write_point(out, &times_generator(&key.to_nonzero_scalar()), -25);
+    write_point(out, scalar, -25);
 }
 
-#[cfg(not(feature = "precomputed-tables"))]
-fn times_generator(scalar: &Scalar) -> AffinePoint {
-    comb::times_generator(scalar).to_affine()
-}
-
-#[cfg(feature = "precomputed-tables")]
-fn times_generator(scalar: &Scalar) -> AffinePoint {
-    use ::p256::elliptic_curve::Group as _;
-    ::p256::ProjectivePoint::mul_by_generator(scalar).to_affine()
+/// Z of a private key and somebody's point; `None` if that is no point of P-256.
+pub(crate) fn agree(scalar: &Scalar, x: &[u8; 32], y: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+    // A point of the curve has both coordinates; there is no way here to name the identity.
+    arithmetic::agree(scalar, x, y)
 }
 
 /// SEQUENCE of two INTEGERs (X.690; RFC 3279 §2.2.3).
-fn write_der(r: &FieldBytes, s: &FieldBytes, out: &mut Signature) -> Option<()> {
+fn write_der([r, s]: &[[u8; 32]; 2], out: &mut Signature) -> Option<()> {
     let (r, s) = (Integer::of(r), Integer::of(s));
     out.extend_from_slice(&[0x30, r.size() + s.size()]).ok()?;
     r.write(out)?;
