@@ -127,6 +127,55 @@ fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     });
 }
 
+#[test]
+fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_a_restart_of_the_relay() {
+    let mut world = World::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| world.vault(name));
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url]);
+    // The running authenticator has the vault, and answers.
+    let run_a = world.run(&a);
+    world.sign_up("mona@example.com", &run_a);
+    let refused = world.with_pin(&a, &["set"], "123456").unwrap_err();
+    assert!(refused.contains("a row of characters"), "{refused}");
+    let said = world.with_pin(&a, &["set", "--guesses", "3"], "271828").unwrap();
+    let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("{}, circle {circle}", world.relay.url)), "{said}");
+    assert_eq!(world.guesses_left(&a), 3);
+    world.eventually("a PIN that others can use up does not count as a backup", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & (BE | BS) == BE)
+    });
+    drop(run_a);
+
+    // Every device is lost.
+    std::fs::remove_file(&a).unwrap();
+    let url = world.relay.url.clone();
+    let using = ["use", "--mailbox", &url, "--circle", &circle];
+    let wrong = world.with_pin(&b, &using, "314159").unwrap_err();
+    assert!(wrong.contains("2 more guesses are left") && wrong.contains("hint: "), "{wrong}");
+    world.restart_relay();
+    let wrong = world.with_pin(&b, &using, "161803").unwrap_err();
+    assert!(wrong.contains("1 more guesses are left"), "{wrong}");
+    let said = world.with_pin(&b, &using, "271828").unwrap();
+    assert!(said.contains("1 passkeys are back"), "{said}");
+    let again = world.with_pin(&b, &using, "271828").unwrap_err();
+    assert!(again.contains("a sync circle already"), "nothing is counted before it can succeed: {again}");
+    let run_b = world.run(&b);
+    world.sign_in(&run_b).expect("the passkey of the lost device signs in");
+
+    // The last guess was right, and was the last.
+    world.with_pin(&b, &["set", "--guesses", "2"], "112358").unwrap();
+    for (pin, says) in [("271828", "1 more"), ("112350", "last guess"), ("112358", "is destroyed")] {
+        let wrong = world.with_pin(&c, &using, pin).unwrap_err();
+        assert!(wrong.contains(says), "{wrong}");
+    }
+    assert_eq!(world.guesses_left(&b), 0);
+
+    // Leaving works through the running authenticator, too, and what is left is a vault.
+    world.ok(&b, &["sync", "leave", "--yes"]);
+    assert!(!b.with_extension("sync").exists());
+    world.sign_in(&run_b).expect("the passkey is still there");
+}
+
 /// A relay, a relying party, and a folder for vaults.
 struct World {
     folder: tempfile::TempDir,
@@ -153,12 +202,25 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+impl Server {
+    fn end(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        }
         let status = self.child.wait().unwrap();
         assert!(status.success() || std::thread::panicking(), "it ends with {status}");
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn relay(address: &str, database: &str) -> Server {
+    let waits = ["--escrow-wait-s", "0"];
+    Server::start(&[&["relay", "--listen", address, "--db", database, "--json"][..], &waits].concat())
 }
 
 fn doppelkey(arguments: &[&str]) -> Command {
@@ -172,7 +234,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("relay.db").display());
         World {
-            relay: Server::start(&["relay", "--listen", "127.0.0.1:0", "--db", &database, "--json"]),
+            relay: relay("127.0.0.1:0", &database),
             party: Server::start(&[
                 "relying-party",
                 "--listen",
@@ -184,6 +246,27 @@ impl World {
             ]),
             folder,
         }
+    }
+
+    /// Ends the relay and starts it again, on the same database and address.
+    fn restart_relay(&mut self) {
+        let address = self.relay.url.strip_prefix("http://").unwrap().to_owned();
+        let database = format!("sqlite:{}", self.folder.path().join("relay.db").display());
+        self.relay.end();
+        self.relay = relay(&address, &database);
+    }
+
+    /// `doppelkey sync recovery pin …` with this PIN: what it says, or its errors.
+    fn with_pin(&self, vault: &Path, arguments: &[&str], pin: &str) -> Result<String, String> {
+        let arguments = [&["sync", "recovery", "pin"], arguments].concat();
+        let output = self.command(vault, &arguments).env("DOPPELKEY_RECOVERY_PIN", pin).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() { Ok(errors) } else { Err(errors) }
+    }
+
+    fn guesses_left(&self, vault: &Path) -> u64 {
+        let status = self.json(vault, &["sync", "recovery", "pin", "status", "--json"]);
+        status["left"].as_u64().unwrap()
     }
 
     fn vault(&self, name: &str) -> PathBuf {

@@ -26,7 +26,7 @@ use crate::crypto::{EpochKey, Label, epoch_of, random};
 use crate::entry::{Op, expect_array};
 use crate::id::{EpochId, Hash, LogId, Name};
 use crate::mailbox::View;
-use crate::recovery::RECOVERY_SECRET;
+use crate::pairing;
 use crate::replica::{Effect, Replica};
 
 /// After how many entries a member begins with a snapshot, unless [`Replica::compact_after`] says otherwise.
@@ -305,7 +305,8 @@ impl<R: CryptoRng> Replica<R> {
         self.base_erased = erased;
         self.looked = None;
         self.parts.retain(|known, _| *known == digest);
-        self.letters.clear();
+        // The first letters to recovery members are what later ones are judged by.
+        self.letters.retain(|_, letter| pairing::recovery(letter).is_some());
         self.letters_tried.clear();
         self.mailboxes.values_mut().for_each(View::look_again);
         self.erase(generation);
@@ -388,8 +389,8 @@ impl<R: CryptoRng> Replica<R> {
     fn welcome_recovery_members(&mut self, effects: &mut Vec<Effect>) {
         let live = self.members.all.iter().filter(|(_, member)| member.is_live() && member.recovery);
         for log in live.map(|(log, _)| *log).collect::<Vec<_>>() {
-            if let Some(welcome) = self.welcome(log, RECOVERY_SECRET) {
-                self.post(welcome, effects);
+            if let Some(letter) = self.recovery_letter_again(log) {
+                self.post(letter, effects);
             }
         }
     }

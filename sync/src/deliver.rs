@@ -17,6 +17,9 @@ use crate::state::{Record, State};
 /// The most sealed entries kept under one epoch that is not known (yet): beyond, they must be fetched again.
 const UNREAD_MAX: usize = 1 << 16;
 
+/// How many letters to recovery members are kept, whoever wrote them.
+const RECOVERY_LETTERS_MAX: usize = 16;
+
 /// The most epochs that may be waited for.
 const UNKNOWN_EPOCHS_MAX: usize = 64;
 
@@ -51,6 +54,9 @@ impl<R: CryptoRng> Replica<R> {
         if self.letters.contains_key(&name) {
             return;
         }
+        if pairing::recovery(&letter).is_some() {
+            return self.keep_recovery_letter(name, letter, effects);
+        }
         if pairing::keyed(&letter).is_none() {
             return effects.push(Effect::Letter(letter));
         }
@@ -59,6 +65,15 @@ impl<R: CryptoRng> Replica<R> {
         {
             self.learn_keys(epochs, effects);
             self.deliver(effects);
+        }
+    }
+
+    /// Every device keeps the first letters to recovery members, for mailboxes that lose them: nobody can write one again.
+    fn keep_recovery_letter(&mut self, name: Name, letter: Vec<u8>, effects: &mut Vec<Effect>) {
+        let kept = self.letters.values().filter(|letter| pairing::recovery(letter).is_some()).count();
+        if kept < RECOVERY_LETTERS_MAX {
+            effects.push(Effect::Persist(Self::letter_record(&letter)));
+            self.letters.insert(name, letter);
         }
     }
 
@@ -414,9 +429,7 @@ impl<R: CryptoRng> Replica<R> {
 
     /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member.
     fn recoverable(&self, record: &Record) -> bool {
-        let confirmed = self.state.policies.get(&POLICY_RECOVERY_CONFIRMED);
-        let recovery = self.members.all.iter().find(|(_, member)| member.is_live() && member.recovery);
-        if confirmed.is_none_or(|register| register.value.is_empty()) || recovery.is_none() {
+        if self.confirmed_recovery().next().is_none() {
             return false;
         }
         if self.dag.covers(record.stamp.log, record.stamp.seq) {
@@ -426,6 +439,15 @@ impl<R: CryptoRng> Replica<R> {
         entry.is_some_and(|entry| {
             entry.copies.iter().any(|(name, _)| self.mailboxes.values().any(|view| view.seen.contains(name)))
         })
+    }
+
+    /// The recovery members whose keys the user has shown to be kept.
+    pub(crate) fn confirmed_recovery(&self) -> impl Iterator<Item = LogId> {
+        let confirmed = self.state.policies.get(&POLICY_RECOVERY_CONFIRMED);
+        let logs = confirmed.into_iter().flat_map(|register| register.value.as_chunks::<8>().0);
+        let is_recovery =
+            |log: &LogId| self.members.all.get(log).is_some_and(|member| member.is_live() && member.recovery);
+        logs.map(|log| LogId(*log)).filter(is_recovery)
     }
 
     /// Reports the records whose backup state an acknowledgement changed.

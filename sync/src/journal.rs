@@ -63,7 +63,8 @@ impl<R: CryptoRng> Replica<R> {
             let kind = reader.array().and_then(|len| Some((len, reader.unsigned()?)));
             match kind.ok_or(OpenError::Malformed)? {
                 (3, 1) => {
-                    let (generation, key) = replica.read_epoch(&mut reader).ok_or(OpenError::Malformed)?;
+                    let (generation, key) =
+                        read_epoch(replica.suite, replica.circle, &mut reader).ok_or(OpenError::Malformed)?;
                     replica.learn_key(generation, key, &mut unused);
                 }
                 (2, 2) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
@@ -99,23 +100,20 @@ impl<R: CryptoRng> Replica<R> {
         let opened =
             pairing::welcomed(welcome).and_then(|sealed| keys.unwrap(sealed, &welcome_info(&log, psk)));
         let opened = opened.ok_or(OpenError::NotForUs)?;
-        let mut reader = Reader(&opened);
-        let len = reader.array().filter(|len| matches!(len, 4 | 5)).ok_or(OpenError::Malformed)?;
-        let header = (|| {
-            let same = Suite::from_number(byte(&mut reader)?)? == suite;
-            same.then_some((CircleId(reader.fixed()?), LogId(reader.fixed()?)))
-        })();
-        let (circle, founder) = header.ok_or(OpenError::Malformed)?;
-        let mut replica = Self::empty(suite, circle, founder, keys, rng);
-        let epochs = replica.read_epochs(&mut reader).ok_or(OpenError::Malformed)?;
+        let welcome = Welcome::read(suite, &opened).ok_or(OpenError::Malformed)?;
+        Ok(Self::begin(keys, welcome, rng))
+    }
+
+    pub(crate) fn begin(keys: DeviceKeys, welcome: Welcome, rng: R) -> (Self, Vec<Effect>) {
+        let Welcome { circle, founder, epochs, base } = welcome;
+        let mut replica = Self::empty(keys.suite, circle, founder, keys, rng);
         let mut effects = alloc::vec![Effect::Persist(replica.identity_record(&epochs))];
         replica.learn_keys(epochs, &mut Vec::new());
-        if len == 5 {
-            let digest = Hash(reader.fixed().ok_or(OpenError::Malformed)?);
+        if let Some(digest) = base {
             replica.await_base(digest);
             effects.push(Effect::Persist(Self::base_record(digest)));
         }
-        Ok((replica, effects))
+        (replica, effects)
     }
 
     /// The welcome letter for someone who was just admitted: circle, founder, every epoch secret that is here and the
@@ -123,6 +121,13 @@ impl<R: CryptoRng> Replica<R> {
     pub fn welcome(&mut self, log: LogId, psk: &[u8]) -> Option<Vec<u8>> {
         let encryption =
             self.members.all.get(&log).filter(|member| member.is_live())?.keys.encryption.clone();
+        let plaintext = self.welcome_text();
+        let sealed = wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)?;
+        Some(pairing::welcome(&sealed))
+    }
+
+    /// What is in a welcome letter: suite, circle, founder, every epoch that is here, the snapshot if there is one.
+    pub(crate) fn welcome_text(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::default();
         writer.array(4 + usize::from(self.base.is_some()));
         writer.unsigned(self.suite as u64).bytes(&self.circle.0).bytes(&self.founder.0);
@@ -131,9 +136,7 @@ impl<R: CryptoRng> Replica<R> {
         if let Some(base) = self.base {
             writer.bytes(&base.0);
         }
-        let plaintext = Zeroizing::new(writer.0);
-        let sealed = wrap(self.suite, &encryption, &welcome_info(&log, psk), &plaintext, &mut self.rng)?;
-        Some(pairing::welcome(&sealed))
+        Zeroizing::new(writer.0)
     }
 
     fn from_identity(record: &[u8], rng: R) -> Option<Self> {
@@ -151,7 +154,7 @@ impl<R: CryptoRng> Replica<R> {
         let keys = DeviceKeys::from_secrets(suite, &identity, &seed, incarnation)?;
         let mut replica = Self::empty(suite, circle, founder, keys, rng);
         replica.replaying = true;
-        let epochs = replica.read_epochs(&mut reader)?;
+        let epochs = read_epochs(suite, circle, &mut reader)?;
         replica.learn_keys(epochs, &mut Vec::new());
         Some(replica)
     }
@@ -170,23 +173,11 @@ impl<R: CryptoRng> Replica<R> {
     /// What a keys letter to this device brings.
     pub(crate) fn open_key_letter(&self, letter: &[u8]) -> Option<Vec<(u32, EpochKey)>> {
         let plaintext = self.keys.unwrap(pairing::keyed(letter)?, &letter_info(&self.circle, &self.me))?;
-        self.read_epochs(&mut Reader(&plaintext))
+        read_epochs(self.suite, self.circle, &mut Reader(&plaintext))
     }
 
     pub(crate) fn learn_keys(&mut self, epochs: Vec<(u32, EpochKey)>, effects: &mut Vec<Effect>) {
         epochs.into_iter().for_each(|(generation, key)| self.learn_key(generation, key, effects));
-    }
-
-    fn read_epochs(&self, reader: &mut Reader<'_>) -> Option<Vec<(u32, EpochKey)>> {
-        list(reader, |reader| {
-            expect_array(reader, 2)?;
-            self.read_epoch(reader)
-        })
-    }
-
-    fn read_epoch(&self, reader: &mut Reader<'_>) -> Option<(u32, EpochKey)> {
-        let generation = u32::try_from(reader.unsigned()?).ok()?;
-        Some((generation, EpochKey::new(self.suite, self.circle, reader.fixed()?)))
     }
 
     pub(crate) fn identity_record(&self, epochs: &[(u32, EpochKey)]) -> Vec<u8> {
@@ -233,6 +224,42 @@ impl<R: CryptoRng> Replica<R> {
     }
 }
 
+/// What a welcome says.
+#[derive(Clone)]
+pub(crate) struct Welcome {
+    pub(crate) circle: CircleId,
+    pub(crate) founder: LogId,
+    pub(crate) epochs: Vec<(u32, EpochKey)>,
+    base: Option<Hash>,
+}
+
+impl Welcome {
+    /// `None` for anything else, and for one of another suite.
+    pub(crate) fn read(suite: Suite, text: &[u8]) -> Option<Self> {
+        let mut reader = Reader(text);
+        let len = reader.array().filter(|len| matches!(len, 4 | 5))?;
+        if Suite::from_number(byte(&mut reader)?)? != suite {
+            return None;
+        }
+        let (circle, founder) = (CircleId(reader.fixed()?), LogId(reader.fixed()?));
+        let epochs = read_epochs(suite, circle, &mut reader)?;
+        let base = if len == 5 { Some(Hash(reader.fixed()?)) } else { None };
+        Some(Welcome { circle, founder, epochs, base })
+    }
+}
+
+fn read_epochs(suite: Suite, circle: CircleId, reader: &mut Reader<'_>) -> Option<Vec<(u32, EpochKey)>> {
+    list(reader, |reader| {
+        expect_array(reader, 2)?;
+        read_epoch(suite, circle, reader)
+    })
+}
+
+fn read_epoch(suite: Suite, circle: CircleId, reader: &mut Reader<'_>) -> Option<(u32, EpochKey)> {
+    let generation = u32::try_from(reader.unsigned()?).ok()?;
+    Some((generation, EpochKey::new(suite, circle, reader.fixed()?)))
+}
+
 fn write_epochs(writer: &mut Writer, epochs: &[(u32, EpochKey)]) {
     writer.array(epochs.len());
     for (generation, key) in epochs {
@@ -244,6 +271,6 @@ fn letter_info(circle: &CircleId, to: &LogId) -> Vec<u8> {
     [b"keys/1".as_slice(), &circle.0, &to.0].concat()
 }
 
-fn welcome_info(log: &LogId, psk: &[u8]) -> Vec<u8> {
+pub(crate) fn welcome_info(log: &LogId, psk: &[u8]) -> Vec<u8> {
     [b"welcome/1".as_slice(), &log.0, psk].concat()
 }

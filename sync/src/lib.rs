@@ -68,7 +68,7 @@ pub use journal::OpenError;
 pub use mailbox::{Misbehaviour, Order};
 pub use membership::{Member, Members, Rank};
 pub use pairing::{Invitation, JoinRequest, emoji};
-pub use recovery::{RECOVERY_SECRET, RecoveryKey, Share};
+pub use recovery::{RecoveryKey, Share};
 pub use replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_RECOVERY_CONFIRMED, Replica};
 #[cfg(any(test, feature = "simulator"))]
 pub use seeded::Seeded;

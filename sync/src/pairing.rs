@@ -9,7 +9,7 @@
 //! | offset | length | of a letter |
 //! |---|---|---|
 //! | 0 | 1 | 2 (an entry begins with 1) |
-//! | 1 | 1 | 0 join, 1 welcome, 2 keys |
+//! | 1 | 1 | 0 join, 1 welcome, 2 keys, 3 recovery, 4 recovery again (`recovery/letters.rs`) |
 //! | 2 | n | join: nonce (12) ‖ AES-256-GCM of `[identity, encryption, incarnation, name, signature]`; others: HPKE |
 //!
 //! A *keys letter* brings epochs' secrets to a member that no epoch of its author's reaches: two members may have
@@ -38,6 +38,8 @@ const LETTER: u8 = 2;
 const JOIN: u8 = 0;
 const WELCOME: u8 = 1;
 const KEYS: u8 = 2;
+pub(crate) const RECOVERY: u8 = 3;
+pub(crate) const RECOVERY_AGAIN: u8 = 4;
 
 /// No letter is longer.
 const LETTER_MAX: usize = 1 << 16;
@@ -191,7 +193,7 @@ pub fn emoji(letter: &[u8]) -> String {
 
 /// Whether these bytes from a mailbox are a letter and no entry.
 pub(crate) fn is_letter(bytes: &[u8]) -> bool {
-    bytes.len() <= LETTER_MAX && matches!(bytes, [LETTER, JOIN | WELCOME | KEYS, _, ..])
+    bytes.len() <= LETTER_MAX && matches!(bytes, [LETTER, JOIN..=RECOVERY_AGAIN, _, ..])
 }
 
 /// A welcome letter around HPKE's output.
@@ -212,6 +214,21 @@ pub(crate) fn keys(sealed: &[u8]) -> Vec<u8> {
 /// What is in a keys letter.
 pub(crate) fn keyed(letter: &[u8]) -> Option<&[u8]> {
     letter.strip_prefix(&[LETTER, KEYS])
+}
+
+/// A letter of this kind around HPKE's output.
+pub(crate) fn letter(kind: u8, sealed: &[u8]) -> Vec<u8> {
+    [&[LETTER, kind], sealed].concat()
+}
+
+/// What is in a first letter to a recovery member.
+pub(crate) fn recovery(letter: &[u8]) -> Option<&[u8]> {
+    letter.strip_prefix(&[LETTER, RECOVERY])
+}
+
+/// What is in a later one.
+pub(crate) fn recovery_again(letter: &[u8]) -> Option<&[u8]> {
+    letter.strip_prefix(&[LETTER, RECOVERY_AGAIN])
 }
 
 /// One code point each, easy to tell apart and to name.

@@ -3,20 +3,19 @@
 //! The seed is printed, or cut into shares of which some suffice; with it and any mailbox everything comes back,
 //! and the devices that were lost can be revoked: the recovery member is senior to whoever admitted it.
 
+mod letters;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use hkdf::Hkdf;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize as _, ZeroizeOnDrop};
+use sha2::Sha256;
+use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{DeviceKeys, Suite, random};
 use crate::id::hash;
-use crate::journal::OpenError;
-use crate::replica::{Effect, Replica};
 use crate::text;
-
-/// What the recovery member's welcome is bound to; its key pair is the secret.
-pub const RECOVERY_SECRET: &[u8] = b"recovery/1";
 
 /// 128 random bits, on paper.
 #[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
@@ -68,28 +67,13 @@ impl RecoveryKey {
         token
     }
 
-    /// Begins as the recovery member, with its welcome: one of the letters in a mailbox. Then admit a new device
-    /// and leave; or look, revoke, and leave.
-    pub fn open<R: CryptoRng>(
-        &self,
-        suite: Suite,
-        letter: &[u8],
-        rng: R,
-    ) -> Result<(Replica<R>, Vec<Effect>), OpenError> {
-        Replica::join(self.keys(suite), letter, RECOVERY_SECRET, rng)
-    }
-
-    /// As [`open`](Self::open), with the newest of the welcomes among what a mailbox holds: an older one may begin with
-    /// what is not kept any more. `None` if there is none.
-    pub fn open_newest<'a, R: CryptoRng + Clone>(
-        &self,
-        suite: Suite,
-        held: impl IntoIterator<Item = &'a [u8]>,
-        rng: R,
-    ) -> Option<Replica<R>> {
-        let opened = held.into_iter().filter_map(|letter| self.open(suite, letter, rng.clone()).ok());
-        let newest = |replica: &Replica<R>| replica.epochs.values().map(|epoch| epoch.generation).max();
-        opened.map(|(replica, _)| replica).max_by_key(newest)
+    /// What the first letter to the recovery member is bound to (`letters.rs`): only who has the key knows it.
+    fn letter_secret(&self) -> Zeroizing<[u8; 32]> {
+        let mut secret = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, &self.0)
+            .expand(b"recovery/letter", &mut *secret)
+            .expect("32 bytes are a valid length");
+        secret
     }
 
     /// Cuts it into `of` shares, any `needed` of which give it back, and fewer of which tell nothing about it.

@@ -14,7 +14,8 @@ use crate::mailbox::{Misbehaviour, Order, View};
 use crate::membership::Members;
 use crate::state::{Record, State};
 
-/// The policy register that is not empty once the user has shown that the recovery key is kept.
+/// The policy register with the logs (8 bytes each) of the recovery members whose keys the user has shown to be kept:
+/// only those count as backups.
 pub const POLICY_RECOVERY_CONFIRMED: u8 = 0;
 
 /// How long acknowledgements wait for more to acknowledge, in milliseconds.
@@ -403,6 +404,15 @@ impl<R: CryptoRng> Replica<R> {
     /// Whether a record survives the loss of any one device: the honest BS flag.
     pub fn is_backed_up(&self, record: RecordId) -> bool {
         self.backed.contains(&record)
+    }
+
+    /// What to say once the user has shown that a recovery key is kept: from then on it counts as a backup. A key that
+    /// may be destroyed without the user's doing, as one in escrow, is not to be confirmed.
+    pub fn confirm_recovery(&self, log: LogId) -> Op {
+        let mut logs: Vec<LogId> = self.confirmed_recovery().filter(|known| *known != log).collect();
+        logs.push(log);
+        let value = logs.iter().flat_map(|log| log.0).collect();
+        Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value }
     }
 
     /// The live records that this device had said it held, or had put: what a thief of it may use. The worklist of

@@ -1,13 +1,23 @@
 //! `doppelkey relay`: a mailbox for sync circles.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use doppelkey_sync::relay::{Database, Quota, Relay};
+use doppelkey_sync::Hash;
+use doppelkey_sync::relay::{Database, Keeper, Quota, Relay};
+use getrandom::SysRng;
+use getrandom::rand_core::{Rng as _, UnwrapErr};
 use serde_json::json;
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
+use super::sync::wall_clock;
 use super::{Failure, make_files_private, print};
+use crate::replicate::to_hex;
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
 ///
@@ -17,6 +27,10 @@ use super::{Failure, make_files_private, print};
 ///   doppelkey relay --db postgres://relay@db.example.org/relay
 ///
 /// Devices find it with `doppelkey sync init --mailbox https://relay.example.org`.
+///
+/// It also keeps recovery keys behind PINs (`doppelkey sync recovery pin`) and counts guesses at them. What it keeps for
+/// that is sealed under a key in a file of its own: keep that apart from the database and from its backups. Relays on
+/// one database need the same file.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -32,6 +46,13 @@ pub(super) struct Arguments {
     /// The most bytes of a circle
     #[arg(long, value_name = "N", default_value_t = Quota::default().bytes)]
     quota_bytes: u64,
+    /// The key that seals what is in escrow; made if it is not there [default: beside an SQLite database; none, and so
+    /// no escrow, with PostgreSQL]
+    #[arg(long, value_name = "FILE")]
+    escrow_key: Option<PathBuf>,
+    /// How long the second guess at a PIN has to wait, in seconds; the third twice as long, and so on
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    escrow_wait_s: u32,
     /// Listen on an address that other machines can reach
     #[arg(long)]
     allow_remote: bool,
@@ -62,6 +83,22 @@ impl Arguments {
         runtime.block_on(self.serve())
     }
 
+    /// What this relay keeps escrows with, if it does.
+    fn keeper(&self) -> Result<Option<Keeper>, Failure> {
+        let beside = self.db.strip_prefix("sqlite:").map(|path| PathBuf::from(format!("{path}.escrow-key")));
+        let key = match self.escrow_key.clone().or(beside) {
+            Some(path) => escrow_key(&path)?,
+            // Both are forgotten together.
+            None if self.db == "memory" => new_key(),
+            None => {
+                log::info!("this relay keeps no escrows: it has no --escrow-key");
+                return Ok(None);
+            }
+        };
+        let first_wait = Duration::from_secs(self.escrow_wait_s.into());
+        Ok(Some(Keeper::new(*key, first_wait, wall_clock())))
+    }
+
     async fn serve(self) -> Result<(), Failure> {
         let listener = TcpListener::bind(self.listen)
             .await
@@ -76,7 +113,7 @@ impl Arguments {
             )
         })?;
         let quota = Quota { entries: self.quota_entries, bytes: self.quota_bytes, ..Quota::default() };
-        let relay = Relay::new(database, quota);
+        let relay = Relay::keeping(database, quota, self.keeper()?);
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": format!("http://{address}") })));
         } else {
@@ -92,6 +129,44 @@ impl Arguments {
             () = terminated() => Ok(()),
         }
     }
+}
+
+/// Reads a relay's key for escrows, or makes it: 64 hexadecimal digits.
+fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            format_args!("{}: {error}", path.display()),
+            "name a file that this relay may read and write with --escrow-key",
+        )
+    };
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(mut file) => {
+            let key = new_key();
+            let text = Zeroizing::new(to_hex(&*key) + "\n");
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+            Hash::parse(text.trim()).map(|key| Zeroizing::new(key.0)).ok_or_else(|| {
+                Failure::new(
+                    format_args!("{} is no key for escrows", path.display()),
+                    "put the file back from its backup; without it what is in escrow is lost",
+                )
+            })
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn new_key() -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    UnwrapErr(SysRng).fill_bytes(&mut *key);
+    key
 }
 
 async fn terminated() {

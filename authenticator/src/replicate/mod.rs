@@ -19,6 +19,7 @@ mod mailboxes;
 mod neighbours;
 mod observed;
 mod reconcile;
+mod recovery;
 mod requests;
 #[cfg(unix)]
 mod running;
@@ -40,6 +41,8 @@ use zeroize::Zeroizing;
 pub use mailboxes::{Place, label as label_of};
 pub use observed::{Change, Teller};
 pub use reconcile::Applied;
+pub use recovery::{PIN_MEMBER, Secret, refused};
+pub(crate) use requests::to_hex;
 pub use requests::{Refusal, Request, shown};
 #[cfg(unix)]
 pub use running::Running;
@@ -286,11 +289,6 @@ impl Replication {
         store: &mut dyn CredentialStore,
     ) -> Result<Vec<(doppelkey_sync::RecordId, doppelkey_core::Credential)>, ReplicateError> {
         Ok(reconcile::eligible(store)?.into_iter().collect())
-    }
-
-    /// Removes the sync file: what is left is an ordinary vault.
-    pub fn forget(self) -> Result<(), ReplicateError> {
-        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path, error))
     }
 
     /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.

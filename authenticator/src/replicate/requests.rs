@@ -9,7 +9,7 @@ use getrandom::rand_core::{CryptoRng, Rng as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ReplicateError, Replication, label_of, random};
+use super::{ReplicateError, Replication, Secret, label_of, random};
 
 /// One question, or one thing to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +51,26 @@ pub enum Request {
         /// Its id.
         device: String,
     },
+    /// A member for a recovery key: where to find the circle again, an object.
+    AdmitRecovery {
+        /// The key, as on paper.
+        key: Secret,
+        /// What the member is called.
+        name: String,
+        /// Whether the user keeps the key, so that it counts as a backup.
+        backup: bool,
+    },
+    /// Leaves deposits in escrow, one with each relay.
+    Deposit {
+        /// In hexadecimal.
+        deposits: Vec<Secret>,
+    },
+    /// How the escrow stands at each relay: an array.
+    Escrow,
+    /// Destroys what is in escrow.
+    EndEscrow,
+    /// The end of this device's membership.
+    Leave,
     /// Shuts an invitation's token out at the relays.
     EndInvitation {
         /// What it is called there.
@@ -61,7 +81,15 @@ pub enum Request {
 impl Request {
     /// Whether the mailboxes are to be looked into first, and told afterwards.
     pub fn wants_a_round(&self) -> bool {
-        !matches!(self, Request::HasSpoken { .. } | Request::EndInvitation { .. })
+        !matches!(
+            self,
+            Request::HasSpoken { .. }
+                | Request::EndInvitation { .. }
+                | Request::Deposit { .. }
+                | Request::Escrow
+                | Request::EndEscrow
+                | Request::Leave
+        )
     }
 }
 
@@ -80,7 +108,7 @@ impl Refusal {
         Refusal { error: error.to_string(), hint: hint.to_string() }
     }
 
-    fn not_a_member() -> Self {
+    pub(super) fn not_a_member() -> Self {
         Refusal::new(
             "this device is no member of its circle any more",
             "join anew: `doppelkey sync leave`, then `doppelkey sync join` with an invitation",
@@ -127,6 +155,11 @@ impl Replication {
                 let said = log.and_then(|log| self.replica().frontier().get(&log).copied());
                 Ok(json!(said.is_some_and(|entries| entries > 0)))
             }
+            Request::AdmitRecovery { key, name, backup } => self.admit_recovery(key, name, *backup, now_ms),
+            Request::Deposit { deposits } => self.deposit(deposits),
+            Request::Escrow => Ok(self.escrow()),
+            Request::EndEscrow => self.end_escrow(),
+            Request::Leave => self.leave(store, now_ms),
             Request::EndInvitation { label } => {
                 self.shut_out(label);
                 Ok(Value::Null)
@@ -147,6 +180,7 @@ impl Replication {
             "backed_up": records.keys().filter(|id| replica.is_backed_up(**id)).count(),
             "in_vault": store.len().map_err(ReplicateError::Store)?,
             "mailboxes": mailboxes,
+            "relays": self.places().iter().filter(|place| place.relay(replica.circle()).is_some()).count(),
         }))
     }
 
@@ -193,7 +227,7 @@ impl Replication {
     }
 
     /// Ends a token at the relays. What it could still fetch there is sealed; this saves the relay's quota.
-    fn shut_out(&self, label: &str) {
+    pub(super) fn shut_out(&self, label: &str) {
         let circle = self.replica().circle();
         for relay in self.places().iter().filter_map(|place| place.relay(circle)) {
             if let Err(error) = relay.shut_out(label) {
@@ -277,11 +311,11 @@ fn find<R: CryptoRng>(replica: &Replica<R>, text: &str) -> Result<LogId, Refusal
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let pairs = text.as_bytes().chunks_exact(2);
     if !pairs.remainder().is_empty() {

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::requests::{Asked, Refusal, Request};
 use super::{Change, ReplicateError};
@@ -70,8 +71,9 @@ impl Drop for Listener {
 
 fn converse(connection: &UnixStream, tell: &Sender<Change>, ask: &Sender<Asked>) {
     let mut lines = BufReader::new(connection);
-    let mut line = String::new();
-    while let Ok(length) = lines.by_ref().take(REQUEST_MAX).read_line(&mut line)
+    // A request may hold a recovery key.
+    let mut line = Zeroizing::new(String::new());
+    while let Ok(length) = lines.by_ref().take(REQUEST_MAX).read_line(&mut *line)
         && length > 0
     {
         let answer = match serde_json::from_str::<Request>(&line) {
@@ -92,7 +94,12 @@ fn converse(connection: &UnixStream, tell: &Sender<Change>, ask: &Sender<Asked>)
 
 fn carry(request: Request, tell: &Sender<Change>, ask: &Sender<Asked>) -> Result<Value, Refusal> {
     let (answer, answered) = channel();
-    let ends = || Refusal::new("the authenticator is ending", "try again");
+    let ends = || {
+        Refusal::new(
+            "the running authenticator takes part in no sync circle any more, or is ending",
+            "end it and run it anew if it should",
+        )
+    };
     ask.send((request, answer)).map_err(|_| ends())?;
     tell.send(Change::Asked).map_err(|_| ends())?;
     answered.recv().map_err(|_| ends())?
@@ -116,8 +123,9 @@ impl Running {
     pub fn ask(&mut self, request: &Request) -> Result<Value, Refusal> {
         let path = self.path.clone();
         let failed = |error: io::Error| Refusal::from(ReplicateError::File(path.clone(), error));
-        let line = serde_json::to_string(request).map_err(|error| failed(error.into()))?;
-        self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).map_err(failed)?;
+        let mut line = Zeroizing::new(serde_json::to_string(request).map_err(|error| failed(error.into()))?);
+        line.push('\n');
+        self.stream.get_mut().write_all(line.as_bytes()).map_err(failed)?;
         let mut answer = String::new();
         self.stream.read_line(&mut answer).map_err(failed)?;
         let mut answer: Value = serde_json::from_str(&answer).map_err(|error| failed(error.into()))?;

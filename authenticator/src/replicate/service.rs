@@ -1,5 +1,6 @@
 //! Replication while the authenticator runs: one thread, asleep unless something happens.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -20,6 +21,8 @@ const RELAY_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a watcher waits before it connects again, at first and at most.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// How often relays are asked whether somebody guesses at the recovery PIN.
+const ESCROW_EVERY_MS: u64 = 15 * 60 * 1000;
 /// How many letters are kept for who invites.
 const LETTERS: usize = 64;
 
@@ -56,7 +59,7 @@ impl Service {
         #[cfg(not(unix))]
         drop(ask);
         let thread = thread::spawn(move || {
-            let mut serving = Serving { replication: &mut replication, store, clock, letters: Vec::new() };
+            let mut serving = Serving::new(&mut replication, store, clock);
             if let Err(error) = serving.serve(&changes, &asked) {
                 log::error!("sync stops: {error}; {}", error.hint());
             }
@@ -92,9 +95,17 @@ struct Serving<'a> {
     clock: WallClock,
     /// The newest letters that mailboxes brought: one may answer an invitation.
     letters: Vec<Vec<u8>>,
+    /// How many guesses were left at each relay, and when to ask again.
+    guesses_left: BTreeMap<String, u8>,
+    look_at_escrow_ms: u64,
 }
 
-impl Serving<'_> {
+impl<'a> Serving<'a> {
+    fn new(replication: &'a mut Replication, store: SharedStore, clock: WallClock) -> Self {
+        let (letters, guesses_left) = (Vec::new(), BTreeMap::new());
+        Serving { replication, store, clock, letters, guesses_left, look_at_escrow_ms: 0 }
+    }
+
     fn serve(&mut self, changes: &Receiver<Change>, asked: &Receiver<Asked>) -> Result<(), ReplicateError> {
         if self.replication.was_reset(&mut *self.store.lock())? {
             return self.retire();
@@ -103,6 +114,7 @@ impl Serving<'_> {
         let folder = self.replication.places().iter().any(|place| matches!(place, Place::Folder(_)));
         let every = if folder { FOLDER_EVERY } else { RELAY_EVERY };
         loop {
+            self.look_at_escrow();
             let due = self.replication.replica().wake_at();
             let wait =
                 due.map_or(every, |due| Duration::from_millis(due.saturating_sub((self.clock)())).min(every));
@@ -121,8 +133,14 @@ impl Serving<'_> {
                 }
             }
             for (request, answer) in asked.try_iter() {
+                let answered = self.answer(&request);
+                let left = matches!(request, Request::Leave) && answered.is_ok();
                 // Nobody waits any more if the command was ended.
-                let _ = answer.send(self.answer(&request));
+                let _ = answer.send(answered);
+                if left {
+                    log::info!("this device has left its sync circle");
+                    return Ok(());
+                }
             }
         }
     }
@@ -141,6 +159,26 @@ impl Serving<'_> {
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
         Ok(())
+    }
+
+    /// Tells the user if somebody guesses at the recovery PIN.
+    fn look_at_escrow(&mut self) {
+        let now_ms = (self.clock)();
+        if now_ms < self.look_at_escrow_ms {
+            return;
+        }
+        self.look_at_escrow_ms = now_ms + ESCROW_EVERY_MS;
+        for (relay, left, allowed) in self.replication.guessed() {
+            let known = self.guesses_left.insert(relay.clone(), left).unwrap_or(allowed);
+            if left == 0 && known != 0 {
+                log::warn!(
+                    "sync: too many wrong guesses at the recovery PIN: {relay} has destroyed what it had; set it anew \
+                     with `doppelkey sync recovery pin set`"
+                );
+            } else if left < known {
+                log::warn!("sync: somebody guesses at the recovery PIN: {relay} allows {left} more");
+            }
+        }
     }
 
     fn answer(&mut self, request: &Request) -> Result<serde_json::Value, Refusal> {

@@ -10,8 +10,7 @@ use super::outcome::Violation;
 use super::scenario::{Scenario, SuiteName};
 use crate::seeded::Seeded;
 use crate::{
-    AccountId, DeviceKeys, Effect, Event, Name, Op, Order, POLICY_RECOVERY_CONFIRMED, RECOVERY_SECRET,
-    RecordId, RecoveryKey, Replica, Suite, padme,
+    AccountId, DeviceKeys, Effect, Event, Name, Op, Order, RecordId, RecoveryKey, Replica, Suite, padme,
 };
 
 /// How long a device waits for the server's answer before it counts it as failed.
@@ -583,9 +582,9 @@ impl OpLog {
             let log = keys.log();
             let admit = Event::Admit { keys, recovery: true, name: b"paper".to_vec() };
             keep(&mut self.devices[0], first.handle(START_MS + 90, admit), &mut outbox);
-            let letter = first.welcome(log, RECOVERY_SECRET).expect("it was just admitted");
+            let letter = first.recovery_letter(key).expect("it was just admitted");
             keep(&mut self.devices[0], first.handle(START_MS + 91, Event::Post(letter)), &mut outbox);
-            let confirmed = Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value: vec![1] };
+            let confirmed = first.confirm_recovery(log);
             keep(
                 &mut self.devices[0],
                 first.handle(START_MS + 92, Event::Local(vec![confirmed])),

@@ -1,7 +1,7 @@
 //! Snapshots take the place of entries, and what was deleted is gone.
 
 use super::*;
-use crate::{Name, RECOVERY_SECRET, RecoveryKey};
+use crate::{Name, RecoveryKey};
 
 /// What a deleted passkey's core is made of, to be looked for afterwards.
 const DELETED: [u8; 60] = *b"a private key that nobody must find again once it is deleted";
@@ -184,10 +184,10 @@ fn the_recovery_key_opens_the_newest_snapshot() {
     let keys = key.keys(Suite::P256).public().clone();
     let log = keys.log();
     world.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
-    let welcome = world.devices[0].replica_mut().welcome(log, RECOVERY_SECRET).unwrap();
-    world.tell(0, Event::Post(welcome));
-    world
-        .tell(0, Event::Local(vec![Op::Policy { number: crate::POLICY_RECOVERY_CONFIRMED, value: vec![1] }]));
+    let letter = world.devices[0].replica_mut().recovery_letter(&key).unwrap();
+    world.tell(0, Event::Post(letter));
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
+    world.tell(0, Event::Local(vec![confirmed]));
     let record = world.put(1);
     world.use_until_compacted(&[0, 1]);
     assert!(world.devices[0].replica().is_backed_up(record));
@@ -197,7 +197,7 @@ fn the_recovery_key_opens_the_newest_snapshot() {
     world.settle();
     let held = world.mailbox.with(|held| held.clone());
     let letters = held.iter().map(|(_, bytes)| bytes.as_slice());
-    let mut paper = key.open_newest(Suite::P256, letters, Seeded::new(9)).expect("a welcome is there");
+    let mut paper = key.open_newest(Suite::P256, letters, Seeded::new(9)).expect("a letter is there");
     held.iter().for_each(|(_, bytes)| drop(paper.handle(world.now_ms, Event::Received(bytes.clone()))));
     assert!(paper.record(record).is_some());
 }

@@ -1,7 +1,7 @@
 //! Who may end whose membership, and what a revoked device can still do: nothing that hurts.
 
 use super::*;
-use crate::{RECOVERY_SECRET, RecoveryKey};
+use crate::RecoveryKey;
 
 #[test]
 fn a_revoked_device_learns_nothing_new() {
@@ -90,19 +90,25 @@ fn a_device_that_retires_leaves_its_records() {
 
 #[test]
 fn the_recovery_key_alone_restores_everything() {
-    let mut world = World::of(26, 2);
+    the_recovery_key_restores(Suite::P256);
+}
+
+#[cfg(feature = "post-quantum")]
+#[test]
+fn the_recovery_key_alone_restores_everything_of_a_post_quantum_circle() {
+    the_recovery_key_restores(Suite::MlKem768P256);
+}
+
+fn the_recovery_key_restores(suite: Suite) {
+    let mut world = World::of_suite(suite, 26, 2);
     let key = RecoveryKey::generate(&mut world.rng);
-    let keys = key.keys(Suite::P256).public().clone();
-    let log = keys.log();
-    world.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
-    let letter = world.devices[0].replica_mut().welcome(log, RECOVERY_SECRET).unwrap();
-    world.tell(0, Event::Post(letter));
+    let log = admit_paper(&mut world, &key);
     let record = world.put(1);
     world.settle();
     world.tell(0, Event::Revoke { log: world.log(1), why: 1 });
     let after_rotation = world.put(0);
     world.settle();
-    let confirmed = Op::Policy { number: crate::POLICY_RECOVERY_CONFIRMED, value: vec![1] };
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
     assert!(!world.devices[0].replica().is_backed_up(record), "an unconfirmed paper is no backup");
     world.tell(0, Event::Local(vec![confirmed]));
     world.settle();
@@ -110,12 +116,8 @@ fn the_recovery_key_alone_restores_everything() {
     // Every device burns. What is left: the mailbox and the paper.
     let founder = world.log(0);
     world.devices.clear();
-    let letters = world.mailbox.with(|held| held.clone());
-    let (replica, effects) = letters
-        .iter()
-        .find_map(|(_, letter)| key.open(Suite::P256, letter, Seeded::new(99)).ok())
-        .expect("the welcome is in the mailbox");
-    world.devices.push(Driver::new(replica, effects, Vec::new(), vec![Box::new(world.mailbox.clone())]));
+    let replica = open_paper(&world, &key, suite).expect("the letter is in the mailbox");
+    world.devices.push(Driver::new(replica, Vec::new(), Vec::new(), vec![Box::new(world.mailbox.clone())]));
     world.sync(0);
     assert!(world.has(0, record) && world.has(0, after_rotation));
     let phone = world.join(0);
@@ -124,6 +126,67 @@ fn the_recovery_key_alone_restores_everything() {
     assert!(world.has(phone, record) && world.has(phone, after_rotation));
     let members = world.devices[phone].replica().members();
     assert!(!members.is_live(founder) && members.is_live(world.log(phone)));
+}
+
+#[test]
+fn nobody_but_who_made_a_recovery_key_leads_it_into_another_circle() {
+    let mut world = World::of(28, 2);
+    let key = RecoveryKey::generate(&mut world.rng);
+    admit_paper(&mut world, &key);
+    world.settle();
+    // The second device knows the public key, founds a circle of its own and writes to the recovery member.
+    let mut trap = World::new(29);
+    let keys = key.keys(Suite::P256).public().clone();
+    let log = keys.log();
+    trap.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
+    let replica = trap.devices[0].replica_mut();
+    let letters = [replica.recovery_letter_again(log).unwrap(), replica.welcome(log, b"recovery/1").unwrap()];
+    for letter in &letters {
+        assert!(key.open_newest(Suite::P256, [letter.as_slice()], Seeded::new(2)).is_none());
+    }
+    world.mailbox.with(|held| held.extend(letters.map(|letter| (crate::Name::of(&letter), letter))));
+    let replica = open_paper(&world, &key, Suite::P256).expect("the true letter is there, too");
+    assert_eq!(replica.circle(), world.devices[0].replica().circle());
+}
+
+#[test]
+fn a_recovery_key_that_was_not_confirmed_is_no_backup_beside_one_that_was() {
+    let mut world = World::of(30, 1);
+    let (paper, escrow) = (RecoveryKey::generate(&mut world.rng), RecoveryKey::generate(&mut world.rng));
+    let log = admit_paper(&mut world, &paper);
+    admit_paper(&mut world, &escrow);
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
+    world.tell(0, Event::Local(vec![confirmed]));
+    let record = world.put(0);
+    world.settle();
+    assert!(world.devices[0].replica().is_backed_up(record));
+    // The paper's keeper ends its membership: what is in escrow does not count.
+    let mut keeper = open_paper(&world, &paper, Suite::P256).unwrap();
+    keeper.add_mailbox(0, crate::Order::Shared);
+    world.mailbox.clone().with(|held| {
+        held.iter().for_each(|(_, bytes)| drop(keeper.handle(world.now_ms, Event::Received(bytes.clone()))));
+    });
+    for sealed in puts(&keeper.handle(world.now_ms, Event::Revoke { log, why: 0 })) {
+        world.mailbox.with(|held| held.push((crate::Name::of(&sealed), sealed.clone())));
+    }
+    world.settle();
+    assert!(!world.devices[0].replica().members().is_live(log));
+    assert!(!world.devices[0].replica().is_backed_up(record));
+}
+
+/// Admits a recovery key's member, and writes to it.
+fn admit_paper(world: &mut World, key: &RecoveryKey) -> LogId {
+    let keys = key.keys(world.devices[0].replica().suite()).public().clone();
+    let log = keys.log();
+    world.tell(0, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
+    let letter = world.devices[0].replica_mut().recovery_letter(key).unwrap();
+    world.tell(0, Event::Post(letter));
+    log
+}
+
+fn open_paper(world: &World, key: &RecoveryKey, suite: Suite) -> Option<Replica<Seeded>> {
+    let held = world.mailbox.with(|held| held.clone());
+    key.open_newest(suite, held.iter().map(|(_, bytes)| bytes.as_slice()), Seeded::new(99))
 }
 
 #[test]

@@ -40,9 +40,13 @@ struct World {
 impl World {
     /// One device that founded the circle.
     fn new(seed: u64) -> Self {
+        World::founded(Suite::P256, seed)
+    }
+
+    fn founded(suite: Suite, seed: u64) -> Self {
         let mut rng = Seeded::new(seed);
         let mailbox = MemoryMailbox::default();
-        let (replica, effects) = Replica::found(Suite::P256, b"device 0", START_MS, rng.fork());
+        let (replica, effects) = Replica::found(suite, b"device 0", START_MS, rng.fork());
         let mut first = Driver::new(replica, effects, Vec::new(), vec![Box::new(mailbox.clone())]);
         first.sync(START_MS).unwrap();
         World { mailbox, devices: vec![first], alarms: Vec::new(), rng, now_ms: START_MS }
@@ -50,7 +54,11 @@ impl World {
 
     /// Several devices that know each other.
     fn of(seed: u64, devices: usize) -> Self {
-        let mut world = World::new(seed);
+        World::of_suite(Suite::P256, seed, devices)
+    }
+
+    fn of_suite(suite: Suite, seed: u64, devices: usize) -> Self {
+        let mut world = World::founded(suite, seed);
         for _ in 1..devices {
             world.join(0);
         }

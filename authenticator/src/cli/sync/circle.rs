@@ -1,12 +1,10 @@
 //! `doppelkey sync init | status | devices | revoke | exposed | leave`.
 
 use clap::Args;
-use doppelkey_core::CredentialStore as _;
-use doppelkey_sync::{Event, Suite};
+use doppelkey_sync::Suite;
 use serde_json::Value;
 
-use super::{Circle, Opened, confirmed, host_name, now_ms, place, say};
-use crate::cli::credentials::store_failure;
+use super::{Circle, Opened, confirmed, host_name, now_ms, place};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
 use crate::replicate::{Replication, Request};
@@ -175,20 +173,11 @@ pub(super) struct Leave {
 
 impl Leave {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut opened = Opened::new(&self.vault)?;
-        let mut replication = opened.replication()?;
+        let mut circle = Circle::of(&self.vault)?;
         if !confirmed("Leave the circle?", self.yes)? {
             return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
         }
-        let log = replication.replica().log();
-        say(&replication.tell(now_ms(), Event::Revoke { log, why: 0 })?);
-        opened.round(&mut replication)?;
-        // Nothing says any more that these are kept elsewhere.
-        for (_, mut credential) in replication.credentials(&mut opened.vault)? {
-            credential.backup_state = false;
-            opened.vault.put(&credential, None).map_err(store_failure)?;
-        }
-        replication.forget()?;
+        circle.ask(&Request::Leave)?;
         log::info!("this device has left its circle");
         Ok(())
     }

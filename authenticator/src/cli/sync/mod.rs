@@ -31,8 +31,8 @@ use crate::vault::Vault;
 ///
 ///   doppelkey sync join DOPPELKEY:…
 ///
-/// From then on `doppelkey run` keeps both in step. While it runs it answers `status`, `devices`, `exposed`, `invite` and
-/// `revoke`; end it for the others, which open the vault themselves.
+/// From then on `doppelkey run` keeps both in step. While it runs it answers these commands, too; end it for `init`,
+/// `join`, and what brings a lost circle back, which open the vault themselves.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {

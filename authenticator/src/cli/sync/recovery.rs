@@ -1,24 +1,25 @@
-//! `doppelkey sync recovery create | restore`.
+//! `doppelkey sync recovery create | restore | pin`.
+
+mod pin;
 
 use clap::{Args, Subcommand};
 use doppelkey_sync::relay::RelayUrl;
-use doppelkey_sync::{
-    DeviceKeys, Event, Mailbox, Op, POLICY_RECOVERY_CONFIRMED, RECOVERY_SECRET, RecoveryKey, Replica, Share,
-    Suite,
-};
+use doppelkey_sync::{CircleId, DeviceKeys, Event, Mailbox, RecoveryKey, Replica, Share, Suite};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
-use super::{Opened, host_name, now_ms, passkeys, place, say};
+use super::{Circle, Opened, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
-use crate::replicate::{Place, ReplicateError, Replication, label_of};
+use crate::replicate::{Place, ReplicateError, Replication, Request, Secret};
 
-/// A key on paper that brings everything back when every device is lost
+/// A key on paper, or a PIN, that brings everything back when every device is lost
 #[derive(Subcommand)]
 pub(super) enum Recovery {
     Create(Create),
     Restore(Restore),
+    #[command(subcommand)]
+    Pin(pin::Pin),
 }
 
 impl Recovery {
@@ -26,6 +27,7 @@ impl Recovery {
         match self {
             Recovery::Create(command) => command.run(),
             Recovery::Restore(command) => command.run(),
+            Recovery::Pin(command) => command.run(),
         }
     }
 }
@@ -42,8 +44,7 @@ pub(super) struct Create {
 
 impl Create {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut opened = Opened::new(&self.vault)?;
-        let mut replication = opened.replication()?;
+        let mut circle = Circle::of(&self.vault)?;
         let mut random = UnwrapErr(SysRng);
         let key = RecoveryKey::generate(&mut random);
         let papers = match &self.shares {
@@ -59,32 +60,33 @@ impl Create {
                 shares.iter().map(Share::to_text).collect()
             }
         };
-        opened.round(&mut replication)?;
-        let keys = key.keys(replication.replica().suite()).public().clone();
-        let log = keys.log();
-        say(&replication
-            .tell(now_ms(), Event::Admit { keys, recovery: true, name: b"recovery key".to_vec() })?);
-        let welcome = replication.welcome(log, RECOVERY_SECRET).ok_or_else(|| {
-            Failure::new("this device is no member of its circle any more", "make the key on one that is")
-        })?;
-        say(&replication.tell(now_ms(), Event::Post(welcome))?);
-        let circle = replication.replica().circle();
-        for relay in replication.places().iter().filter_map(|place| place.relay(circle)) {
-            relay
-                .let_in(&label_of(log), &key.relay_token())
-                .map_err(|error| ReplicateError::Mailbox("the relay".into(), error))?;
-        }
+        let found = admit(&mut circle, &key, "recovery key", true)?;
         for paper in &papers {
             print(&format!("{paper}\n"));
         }
-        for place in replication.places() {
-            log::info!("write down, too, where its mailbox is: {place}, circle {circle}");
-        }
+        found.say();
         log::info!("from now on the recovery key counts as a backup");
-        let confirmed = Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value: vec![1] };
-        say(&replication.tell(now_ms(), Event::Local(vec![confirmed]))?);
-        opened.round(&mut replication)
+        Ok(())
     }
+}
+
+/// Where a circle is found again.
+struct Found(serde_json::Value);
+
+impl Found {
+    fn say(&self) {
+        let circle = self.0["circle"].as_str().unwrap_or_default();
+        for mailbox in self.0["mailboxes"].as_array().into_iter().flatten() {
+            let mailbox = mailbox.as_str().unwrap_or_default();
+            log::info!("write down, too, where its mailbox is: {mailbox}, circle {circle}");
+        }
+    }
+}
+
+/// Admits a recovery key's member.
+fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str, backup: bool) -> Result<Found, Failure> {
+    let key = Secret::new(key.to_text());
+    circle.ask(&Request::AdmitRecovery { key, name: name.into(), backup }).map(Found)
 }
 
 /// Bring everything back on this device with the recovery key, or enough of its shares
@@ -95,7 +97,7 @@ pub(super) struct Restore {
     /// The mailbox of the lost circle: folder:PATH, or https://RELAY
     #[arg(long, value_name = "PLACE")]
     mailbox: String,
-    /// The circle, where the mailbox is a relay's [see: `doppelkey sync status`]
+    /// The circle, where the mailbox is a relay's [it was printed with the key]
     #[arg(long, value_name = "ID")]
     circle: Option<String>,
     /// The key, or its shares
@@ -109,55 +111,9 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
         let key = self.key()?;
-        let mut opened = Opened::new(&self.vault)?;
-        if Replication::is_set_up(&opened.path) {
-            return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
-        }
-        let place = match place(&self.mailbox)? {
-            Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
-            other => other,
-        };
-        let circle = self.circle.as_deref().map_or(Some(Default::default()), doppelkey_sync::CircleId::parse);
-        let circle = circle.ok_or_else(|| {
-            Failure::new("a circle's id has 32 hexadecimal digits", "copy it from `doppelkey sync status`")
-        })?;
-        let mut mailbox = place.connect(circle)?;
-        let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
-        let held = everything(&mut *mailbox).map_err(failed)?;
-        let mut random = UnwrapErr(SysRng);
-        let letters = || held.iter().map(Vec::as_slice);
-        // The paper does not say which suite its circle has.
-        let suites = [Suite::P256, Suite::MlKem768P256];
-        let opened_by = |suite| key.open_newest(suite, letters(), random);
-        let mut paper = suites.into_iter().find_map(opened_by).ok_or_else(|| {
-            Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
-        })?;
-        held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));
-        let lost: Vec<_> = paper.members().live().filter(|log| *log != paper.log()).collect();
-        let keys = DeviceKeys::generate(paper.suite(), &mut random);
-        let name = self.name.clone().unwrap_or_else(host_name).into_bytes();
-        paper.add_mailbox(0, mailbox.order());
-        let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name };
-        put_all(&mut paper, admit, &mut *mailbox).map_err(failed)?;
-        for log in lost {
-            // Whatever is lost may have been found by somebody.
-            put_all(&mut paper, Event::Revoke { log, why: 1 }, &mut *mailbox).map_err(failed)?;
-        }
-        let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
-            Failure::new(
-                "the recovery key was revoked",
-                "use a device of the circle, or the newest recovery key",
-            )
-        })?;
-        let (replica, effects) =
-            Replica::join(keys, &welcome, b"recovered", random).map_err(ReplicateError::Journal)?;
-        let path = opened.path.clone();
-        let mut replication =
-            Replication::adopt(&mut opened.vault, &path, replica, effects, place.clone(), now_ms())?;
-        opened.round(&mut replication)?;
-        let count = passkeys(&mut opened.vault)?;
-        log::info!("{count} passkeys are back; the devices that were lost are out of the circle");
-        Ok(())
+        let mut opened = new_member(&self.vault)?;
+        let circle = self.circle.as_deref().map_or(Ok(CircleId::default()), circle_id)?;
+        bring_back(&mut opened, &key, circle, place(&self.mailbox)?, self.name.clone())
     }
 
     fn key(&self) -> Result<RecoveryKey, Failure> {
@@ -175,6 +131,81 @@ impl Restore {
         let shares: Option<Vec<Share>> = self.papers.iter().map(|paper| Share::parse(paper)).collect();
         shares.and_then(|shares| RecoveryKey::combine(&shares)).ok_or_else(wrong)
     }
+}
+
+/// The vault, if it takes part in no circle yet.
+fn new_member(options: &VaultOptions) -> Result<Opened, Failure> {
+    let opened = Opened::new(options)?;
+    if Replication::is_set_up(&opened.path) {
+        return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
+    }
+    Ok(opened)
+}
+
+fn circle_id(text: &str) -> Result<CircleId, Failure> {
+    CircleId::parse(text).ok_or_else(|| {
+        Failure::new("a circle's id has 32 hexadecimal digits", "copy it from `doppelkey sync status`")
+    })
+}
+
+/// Makes this vault a member of the circle that the key recovers, and ends the membership of every other device.
+fn bring_back(
+    opened: &mut Opened,
+    key: &RecoveryKey,
+    circle: CircleId,
+    place: Place,
+    name: Option<String>,
+) -> Result<(), Failure> {
+    let place = match place {
+        Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
+        other => other,
+    };
+    let mut mailbox = place.connect(circle)?;
+    let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
+    let held = everything(&mut *mailbox).map_err(failed)?;
+    let mut paper = recovery_member(key, &held)?;
+    let lost: Vec<_> = devices_but(&paper);
+    let mut random = UnwrapErr(SysRng);
+    let keys = DeviceKeys::generate(paper.suite(), &mut random);
+    let name = name.unwrap_or_else(host_name).into_bytes();
+    paper.add_mailbox(0, mailbox.order());
+    let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name };
+    put_all(&mut paper, admit, &mut *mailbox).map_err(failed)?;
+    for log in lost {
+        // Whatever is lost may have been found by somebody.
+        put_all(&mut paper, Event::Revoke { log, why: 1 }, &mut *mailbox).map_err(failed)?;
+    }
+    let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
+        Failure::new("the recovery key was revoked", "use a device of the circle, or the newest recovery key")
+    })?;
+    let (replica, effects) =
+        Replica::join(keys, &welcome, b"recovered", random).map_err(ReplicateError::Journal)?;
+    let path = opened.path.clone();
+    let mut replication =
+        Replication::adopt(&mut opened.vault, &path, replica, effects, place.clone(), now_ms())?;
+    opened.round(&mut replication)?;
+    let count = passkeys(&mut opened.vault)?;
+    log::info!("{count} passkeys are back; the devices that were lost are out of the circle");
+    Ok(())
+}
+
+/// The recovery member, with everything that the mailbox holds.
+fn recovery_member(key: &RecoveryKey, held: &[Vec<u8>]) -> Result<Replica<UnwrapErr<SysRng>>, Failure> {
+    let letters = || held.iter().map(Vec::as_slice);
+    // The paper does not say which suite its circle has.
+    let suites = [Suite::P256, Suite::MlKem768P256];
+    let opened_by = |suite| key.open_newest(suite, letters(), UnwrapErr(SysRng));
+    let mut paper = suites.into_iter().find_map(opened_by).ok_or_else(|| {
+        Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
+    })?;
+    held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));
+    Ok(paper)
+}
+
+/// The devices that are members; other recovery members are kept by somebody, and stay.
+fn devices_but(paper: &Replica<UnwrapErr<SysRng>>) -> Vec<doppelkey_sync::LogId> {
+    let members = paper.members().all.iter();
+    members.filter(|(_, member)| member.is_live() && !member.recovery).map(|(log, _)| *log).collect()
 }
 
 fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {

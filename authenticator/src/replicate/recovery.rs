@@ -1,0 +1,171 @@
+//! Recovery members and escrow, as the commands ask for them; and the end of this device's own membership.
+
+use std::fmt;
+
+use doppelkey_core::CredentialStore;
+use doppelkey_sync::escrow::Deposit;
+use doppelkey_sync::relay::{EscrowError, RelayClient};
+use doppelkey_sync::{Event, LogId, RecoveryKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use zeroize::ZeroizeOnDrop;
+
+use super::requests::from_hex;
+use super::{Place, Refusal, ReplicateError, Replication, label_of};
+
+/// What the recovery member behind a PIN is called.
+pub const PIN_MEMBER: &str = "recovery PIN";
+
+/// A text that is not for logs. Zeroized when dropped.
+#[derive(Serialize, Deserialize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes it.
+    pub fn new(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Replication {
+    /// Admits the member of a recovery key, and writes to it. `backup`: the user keeps it, so it counts as one.
+    pub(super) fn admit_recovery(
+        &mut self,
+        key: &Secret,
+        name: &str,
+        backup: bool,
+        now_ms: u64,
+    ) -> Result<Value, Refusal> {
+        let key = RecoveryKey::parse(&key.0);
+        let key = key.ok_or_else(|| Refusal::new("this is no recovery key", "make one anew"))?;
+        let keys = key.keys(self.replica().suite()).public().clone();
+        let log = keys.log();
+        self.tell(now_ms, Event::Admit { keys, recovery: true, name: name.as_bytes().to_vec() })?;
+        let letter = self.driver.replica_mut().recovery_letter(&key).ok_or_else(Refusal::not_a_member)?;
+        self.tell(now_ms, Event::Post(letter))?;
+        for (place, relay) in self.relays() {
+            let let_in = relay.let_in(&label_of(log), &key.relay_token());
+            let_in.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?;
+        }
+        if backup {
+            let confirmed = self.replica().confirm_recovery(log);
+            self.tell(now_ms, Event::Local(vec![confirmed]))?;
+        }
+        if name == PIN_MEMBER {
+            self.retire_pin_members(log, now_ms)?;
+        }
+        let mailboxes: Vec<String> = self.places().iter().map(ToString::to_string).collect();
+        Ok(json!({ "circle": self.replica().circle().to_string(), "mailboxes": mailboxes }))
+    }
+
+    /// The members behind PINs before this one. Nobody has their keys; where this device is senior it ends them, and
+    /// in any case the relays let them in no more.
+    fn retire_pin_members(&mut self, newest: LogId, now_ms: u64) -> Result<(), ReplicateError> {
+        let members = &self.replica().members().all;
+        let Some(own) = members.get(&self.replica().log()).map(|member| member.rank) else { return Ok(()) };
+        let before = members.iter().filter(|(log, member)| **log != newest && is_pin_member(member));
+        let before: Vec<_> = before.map(|(log, member)| (*log, own < member.rank)).collect();
+        for (log, junior) in before {
+            if junior {
+                self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+            }
+            self.shut_out(&label_of(log));
+        }
+        Ok(())
+    }
+
+    /// Leaves a deposit with each relay, in their order.
+    pub(super) fn deposit(&self, deposits: &[Secret]) -> Result<Value, Refusal> {
+        let relays = self.relays();
+        if relays.len() != deposits.len() {
+            return Err(Refusal::new("the circle's relays have changed", "set the PIN anew"));
+        }
+        for ((place, relay), deposit) in relays.iter().zip(deposits) {
+            let deposit = from_hex(&deposit.0).and_then(|bytes| Deposit::decode(&bytes));
+            let deposit = deposit.ok_or_else(|| Refusal::new("this is no deposit", "set the PIN anew"))?;
+            relay.deposit(&deposit).map_err(|error| refused(place, &error))?;
+        }
+        Ok(Value::Null)
+    }
+
+    /// How the escrow stands at each relay.
+    pub(super) fn escrow(&self) -> Value {
+        let stands = |(place, relay): (&Place, RelayClient)| match relay.escrow() {
+            Ok(status) => json!({
+                "relay": place.to_string(), "allowed": status.allowed, "left": status.left,
+                "wait_s": status.wait.as_secs(),
+            }),
+            Err(error) => {
+                let refusal = refused(place, &error);
+                json!({ "relay": place.to_string(), "error": refusal.error, "hint": refusal.hint })
+            }
+        };
+        self.relays().into_iter().map(stands).collect()
+    }
+
+    /// Destroys what is in escrow, at every relay.
+    pub(super) fn end_escrow(&self) -> Result<Value, Refusal> {
+        for (place, relay) in self.relays() {
+            relay.end_escrow().map_err(|error| refused(place, &error))?;
+        }
+        Ok(Value::Null)
+    }
+
+    /// What the user should know about guesses at the PIN, if there is one: one line a relay.
+    pub(super) fn guessed(&self) -> Vec<(String, u8, u8)> {
+        if !self.replica().members().all.values().any(is_pin_member) {
+            return Vec::new();
+        }
+        let of_relay = |(place, relay): (&Place, RelayClient)| {
+            relay.escrow().ok().map(|status| (place.to_string(), status.left, status.allowed))
+        };
+        self.relays().into_iter().filter_map(of_relay).collect()
+    }
+
+    /// Ends this device's membership: the vault keeps its passkeys, of which nothing says any more that they are kept
+    /// elsewhere, and the sync file is removed. There is to be no round after it.
+    pub(super) fn leave(&mut self, store: &mut dyn CredentialStore, now_ms: u64) -> Result<Value, Refusal> {
+        let log = self.replica().log();
+        self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+        for (_, mut credential) in self.credentials(store)? {
+            credential.backup_state = false;
+            store.put(&credential, None).map_err(ReplicateError::Store)?;
+        }
+        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        Ok(Value::Null)
+    }
+
+    fn relays(&self) -> Vec<(&Place, RelayClient)> {
+        let circle = self.replica().circle();
+        self.places().iter().filter_map(|place| Some((place, place.relay(circle)?))).collect()
+    }
+}
+
+fn is_pin_member(member: &doppelkey_sync::Member) -> bool {
+    member.recovery && member.is_live() && member.name == PIN_MEMBER.as_bytes()
+}
+
+/// Why a relay did nothing about an escrow, and what the user can do.
+pub fn refused(place: &Place, error: &EscrowError) -> Refusal {
+    Refusal::new(
+        format_args!("{place}: {error}"),
+        match error {
+            EscrowError::Nothing => "set a recovery PIN on a device: `doppelkey sync recovery pin set`",
+            EscrowError::Destroyed => {
+                "use the recovery key on paper; on a device, set the PIN anew: `doppelkey sync recovery pin set`"
+            }
+            EscrowError::TooSoon(_) => "wait; the guess that was refused was not counted",
+            EscrowError::NotOffered => {
+                "its operator can say `doppelkey relay --escrow-key FILE`; or use another relay"
+            }
+            _ => "check that the relay runs and can be reached",
+        },
+    )
+}
