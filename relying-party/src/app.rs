@@ -9,11 +9,11 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{Config, Mail};
 use crate::metadata::{Metadata, MetadataError, Providers};
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
-use crate::{api, developer, edge, flows, operator, secret, well_known};
+use crate::{api, developer, edge, flows, mail, operator, secret, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) providers: Providers,
     /// Wakes the streams of events.
     pub(crate) new_events: Notify,
+    /// Wakes who sends mail.
+    pub(crate) new_mail: Notify,
     policy: RwLock<KnownPolicy>,
     event_counter: AtomicU32,
 }
@@ -126,6 +128,10 @@ struct KnownPolicy {
 }
 
 impl App {
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
     async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
         let database = Database::open(&config.database).await?;
@@ -151,6 +157,7 @@ impl App {
             metadata,
             providers,
             new_events: Notify::new(),
+            new_mail: Notify::new(),
             policy: RwLock::new(known),
             event_counter: AtomicU32::new(0),
         }));
@@ -250,6 +257,9 @@ async fn check_rp_id(config: &Config, database: &Database) -> Result<(), StartEr
 pub async fn app(config: Config) -> Result<Router, StartError> {
     let app = App::start(config).await?;
     tokio::spawn(sweep(Arc::downgrade(&app.0)));
+    if matches!(app.config.mail, Mail::Smtp { .. }) {
+        tokio::spawn(mail::postman(Arc::downgrade(&app.0)));
+    }
     let routes = Router::new()
         .merge(flows::routes())
         .merge(api::routes())

@@ -11,11 +11,11 @@ use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{Counter, MetadataRule, Policy};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Challenge, Changes, Passkey, PasskeyUse, Taken, User};
+use crate::store::{Challenge, Changes, Passkey, PasskeyUse, Question, User};
 use crate::verify::{
     AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, CredentialRecord,
     Mediation, Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
-    verify_authentication, verify_registration,
+    spend_the_time_of_a_signature, verify_authentication, verify_registration,
 };
 
 /// What a ceremony is for; a challenge serves one kind only.
@@ -337,23 +337,29 @@ async fn keep(
     user_id: Option<&str>,
     asked: &Asked,
 ) -> Result<Vec<u8>, Failure> {
+    let is_held = visit.hold().await?;
     let challenge = Challenge {
         challenge: visit.app.config.random.bytes::<32>().to_vec(),
         kind: kind.name().into(),
-        session_id: visit.session_id().into(),
+        session_id: visit.owner_of_challenges().into(),
         user_id: user_id.map(String::from),
         data: serde_json::to_string(asked).map_err(|_| Failure::Broken("what was asked is JSON"))?,
         expires_at: visit.app.now() + i64::from(policy.passkey.timeout_ms),
     };
-    // A challenge belongs to a session that exists.
-    visit.save_with(Changes::default().put_challenge(&challenge)).await?;
+    let changes = Changes::default().put_challenge(&challenge);
+    if is_held {
+        visit.app.database.make(changes).await?;
+    } else {
+        visit.save_with(changes).await?;
+    }
     Ok(challenge.challenge)
 }
 
 /// Takes the challenge that an answer says it answers, whatever comes of it.
 async fn take(visit: &Visit, kind: Kind, credential: &Credential) -> Result<(Challenge, Asked), Refused> {
     let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
-    let taken = visit.app.database.take_challenge(&claimed, visit.session_id(), visit.app.now()).await?;
+    let taken =
+        visit.app.database.take_challenge(&claimed, visit.owner_of_challenges(), visit.app.now()).await?;
     asked_with(kind, taken).map_err(unknown)
 }
 
@@ -453,17 +459,68 @@ pub(crate) struct Accepted {
     pub(crate) used: PasskeyUse,
 }
 
+/// The challenge of an answer that was accepted. Whoever goes on takes it, or others could go on with it, too.
+#[derive(Debug)]
+#[must_use = "the challenge can be answered once more"]
+pub(crate) struct Answered {
+    challenge: Vec<u8>,
+    owner: String,
+}
+
+impl Answered {
+    /// Takes the challenge with these changes, or none of them happens.
+    pub(crate) fn with(&self, changes: Changes) -> Changes {
+        changes.take_challenge(&self.challenge, &self.owner)
+    }
+
+    /// Takes the challenge for itself.
+    ///
+    /// # Errors
+    /// [`Failure::ChallengeUnknown`] if somebody else has: the same answer was sent twice.
+    pub(crate) async fn take(&self, visit: &Visit) -> Result<(), Failure> {
+        let is_taken = visit.app.database.make(self.with(Changes::default())).await?;
+        if is_taken { Ok(()) } else { Err(Failure::ChallengeUnknown) }
+    }
+}
+
 /// Finishes an authentication: takes the challenge, finds user and passkey, verifies. Nothing is stored yet.
 pub(crate) async fn finish_authentication(
     visit: &Visit,
     kind: Kind,
     credential: &Credential,
 ) -> Result<Accepted, Refused> {
-    let database = &visit.app.database;
+    let (accepted, answered) = check_authentication(visit, kind, credential).await?;
+    answered.take(visit).await?;
+    Ok(accepted)
+}
+
+/// The same for who takes the challenge together with what follows. An answer that is refused uses it up here.
+pub(crate) async fn check_authentication(
+    visit: &Visit,
+    kind: Kind,
+    credential: &Credential,
+) -> Result<(Accepted, Answered), Refused> {
     let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
+    let answered = Answered { challenge: claimed, owner: visit.owner_of_challenges().into() };
+    match judge_authentication(visit, kind, &answered, credential).await {
+        Ok(accepted) => Ok((accepted, answered)),
+        Err(refused) => {
+            visit.app.database.make(answered.with(Changes::default())).await?;
+            Err(refused)
+        }
+    }
+}
+
+async fn judge_authentication(
+    visit: &Visit,
+    kind: Kind,
+    answered: &Answered,
+    credential: &Credential,
+) -> Result<Accepted, Refused> {
+    let database = &visit.app.database;
     let id = credential.raw_id().filter(|id| (1..=1023).contains(&id.len())).unwrap_or_default();
-    let Taken { challenge, passkey, owner } =
-        database.take_challenge_of(&claimed, visit.session_id(), &id, visit.app.now()).await?;
+    let Question { challenge, passkey, owner } =
+        database.question(&answered.challenge, &answered.owner, &id, visit.app.now()).await?;
     let (challenge, asked) = asked_with(kind, challenge).map_err(unknown)?;
     let identified = match challenge.user_id.as_deref() {
         Some(id) => database.user(id).await?.map(|user| user.handle),
@@ -487,6 +544,9 @@ pub(crate) async fn finish_authentication(
     let authentication = match verify_authentication(&options, record.as_ref(), credential) {
         Ok(authentication) => authentication,
         Err(rejection) => {
+            if record.is_none() {
+                spend_the_time_of_a_signature();
+            }
             return Err(Refused::by(rejection, Failure::PasskeyRefused { signal }, owner));
         }
     };

@@ -1,22 +1,35 @@
 //! Mail: into the outbox, to the console, or to a mail server.
+//!
+//! What is for a mail server waits in the database until the server has it: a server that is down loses nothing, and
+//! neither does a relying party that is restarted meanwhile. Any process of those that share the database sends it. It
+//! holds codes and links, of which the database otherwise keeps digests only; so it is sealed under a key that the
+//! server's URL gives, password and all, which every process is told and the database is not.
 
 use std::time::Duration;
+
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Key, Nonce};
 
 use crate::app::App;
 use crate::config::Mail;
 use crate::events::{Event, Source};
-use crate::store::Mailed;
+use crate::secret;
+use crate::store::{Mailed, StoreError, WaitingMail};
 
 /// How long to wait before each further try, when the mail server is down: most are back within a minute, and a code
-/// is worth nothing after fifteen.
-const PAUSES: [Duration; 4] =
-    [Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(300)];
+/// is worth nothing after fifteen. In milliseconds.
+const PAUSES_MS: [i64; 4] = [2_000, 15_000, 60_000, 300_000];
+
+/// How long a process has a mail in its hands before another may think that it is gone, in milliseconds: longer than
+/// any server takes.
+const LEASE_MS: i64 = 120_000;
+
+/// How often each process looks for mail whose time has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl App {
     /// Sends a mail. A mail that cannot be sent does not fail the request, which must look the same whether or not
     /// there is anybody to write to: it is tried again, and in the end told in the log (`fn`), without the text.
-    ///
-    /// Tries live in this process's memory only: the database never holds what a code or link is.
     pub(crate) async fn mail(&self, recipient: &str, subject: &str, body: &str) {
         let mail = Mailed {
             sent_at: self.now(),
@@ -33,27 +46,96 @@ impl App {
         match &self.config.mail {
             Mail::Outbox => {}
             Mail::Console => eprintln!("mail to {recipient}: {subject}\n\n{body}\n"),
-            Mail::Smtp { url, from } => {
-                let (app, url, from) = (self.clone(), url.clone(), from.clone());
+            Mail::Smtp { url, .. } => {
                 // Not waited for: how long a server takes would tell whether there was a mail.
-                tokio::spawn(async move { app.deliver(&url, &from, &mail).await });
-            }
-        }
-    }
-
-    async fn deliver(&self, url: &str, from: &str, mail: &Mailed) {
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let Err(error) = smtp::send(url, from, mail).await else { return };
-            match pauses.next() {
-                Some(pause) if error.is_worth_another_try => tokio::time::sleep(pause).await,
-                _ => {
-                    eprintln!("error: a mail could not be sent: {}", error.what);
-                    return self.log(&Source::default(), Event::of("fn").error(error.what)).await;
+                if let Err(error) = self.put_into_queue(url, &mail).await {
+                    eprintln!("error: a mail could not be kept: {error}");
                 }
             }
         }
     }
+
+    async fn put_into_queue(&self, url: &str, mail: &Mailed) -> Result<(), StoreError> {
+        let id = self.next_event_id(mail.sent_at);
+        let sealed = seal(&self.secret, url, &self.config.random.bytes(), &id, mail);
+        self.database.put_waiting_mail(&WaitingMail { id, tries: 0, due_at: mail.sent_at, sealed }).await?;
+        self.new_mail.notify_one();
+        Ok(())
+    }
+
+    /// Sends the mail whose time has come, this process's and others'.
+    pub(crate) async fn deliver_due_mail(&self) -> Result<(), StoreError> {
+        let Mail::Smtp { url, from } = &self.config.mail else { return Ok(()) };
+        for mail in self.database.due_mail(self.now()).await? {
+            // Whoever puts it off has it; the others leave it alone meanwhile.
+            let until = self.now() + LEASE_MS;
+            if self.database.put_mail_off(&mail, until).await? {
+                let (app, url, from) = (self.clone(), url.clone(), from.clone());
+                tokio::spawn(
+                    async move { app.deliver(&url, &from, WaitingMail { due_at: until, ..mail }).await },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, url: &str, from: &str, mail: WaitingMail) {
+        let outcome = match open(&self.secret, url, &mail) {
+            Some(opened) => smtp::send(url, from, &opened).await,
+            None => Err(smtp::Error::hopeless("the mail was sealed under another mail server's URL")),
+        };
+        let pause = usize::try_from(mail.tries).ok().and_then(|tries| PAUSES_MS.get(tries));
+        let done = match (outcome, pause) {
+            (Ok(()), _) => self.database.forget_waiting_mail(&mail.id).await,
+            (Err(error), Some(pause)) if error.is_worth_another_try => {
+                self.database.put_mail_off(&mail, self.now() + pause).await.map(drop)
+            }
+            (Err(error), _) => {
+                eprintln!("error: a mail could not be sent: {}", error.what);
+                self.log(&Source::default(), Event::of("fn").error(error.what)).await;
+                self.database.forget_waiting_mail(&mail.id).await
+            }
+        };
+        if let Err(error) = done {
+            eprintln!("error: what became of a mail could not be noted: {error}");
+        }
+    }
+}
+
+/// Looks for mail to send, until the application is gone.
+pub(crate) async fn postman(shared: std::sync::Weak<crate::app::Shared>) {
+    loop {
+        let Some(app) = shared.upgrade().map(App::of) else { return };
+        if let Err(error) = app.deliver_due_mail().await {
+            eprintln!("error: mail that waits cannot be read: {error}");
+        }
+        // At least now and then, for mail that failed, or that another process has left behind.
+        let _ = tokio::time::timeout(LOOK, app.new_mail.notified()).await;
+    }
+}
+
+fn key(secret: &[u8], url: &str) -> Aes256Gcm {
+    let key = secret::keyed(secret, &[b"mail that waits", url.as_bytes()]);
+    let key: [u8; 32] = key.try_into().expect("HMAC-SHA-256 gives 32 bytes");
+    Aes256Gcm::new(&Key::<Aes256Gcm>::from(key))
+}
+
+/// AES-256-GCM under a random nonce, which comes first; the id is authenticated, too.
+fn seal(secret: &[u8], url: &str, nonce: &[u8; 12], id: &str, mail: &Mailed) -> Vec<u8> {
+    let text = serde_json::to_vec(&(mail.sent_at, &mail.recipient, &mail.subject, &mail.body));
+    let text = text.expect("texts and a number are JSON");
+    let payload = Payload { msg: &text, aad: id.as_bytes() };
+    let sealed =
+        key(secret, url).encrypt(&Nonce::from(*nonce), payload).expect("a mail is shorter than 64 GiB");
+    [&nonce[..], &sealed].concat()
+}
+
+fn open(secret: &[u8], url: &str, mail: &WaitingMail) -> Option<Mailed> {
+    let (nonce, sealed) = mail.sealed.split_first_chunk::<12>()?;
+    let payload = Payload { msg: sealed, aad: mail.id.as_bytes() };
+    let text = key(secret, url).decrypt(&Nonce::from(*nonce), payload).ok()?;
+    let (sent_at, recipient, subject, body) = serde_json::from_slice(&text).ok()?;
+    Some(Mailed { sent_at, recipient, subject, body })
 }
 
 /// What is wrong with these settings, without asking the mail server.
@@ -99,6 +181,13 @@ mod smtp {
         }
     }
 
+    impl Error {
+        /// One that no further try would mend.
+        pub(super) fn hopeless(what: &str) -> Self {
+            Self { what: what.into(), is_worth_another_try: false }
+        }
+    }
+
     pub(super) fn transport(url: &str) -> Result<AsyncSmtpTransport<Tokio1Executor>, smtp::Error> {
         Ok(AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?.build())
     }
@@ -108,15 +197,37 @@ mod smtp {
     }
 
     pub(super) async fn send(url: &str, from: &str, mail: &Mailed) -> Result<(), Error> {
-        let hopeless = |what: &str| Error { what: what.into(), is_worth_another_try: false };
-        let address = |text: &str| mailbox(text).ok_or_else(|| hopeless("an address cannot get mail"));
+        let address = |text: &str| mailbox(text).ok_or_else(|| Error::hopeless("an address cannot get mail"));
         let message = Message::builder()
             .from(address(from)?)
             .to(address(&mail.recipient)?)
             .subject(&mail.subject)
             .body(mail.body.clone())
-            .map_err(|_| hopeless("a mail could not be written"))?;
+            .map_err(|_| Error::hopeless("a mail could not be written"))?;
         transport(url)?.send(message).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_that_waits_is_opened_with_the_servers_url_only() {
+        let (secret, url) = ([1; 32], "smtps://user:password@mail.example.org");
+        let mail = Mailed {
+            sent_at: 5,
+            recipient: "ada@example.org".into(),
+            subject: "hello".into(),
+            body: "123456 is your code".into(),
+        };
+        let sealed = seal(&secret, url, &[7; 12], "one", &mail);
+        assert!(!sealed.windows(6).any(|part| part == b"123456" || part == b"ada@ex"));
+        let waiting = |id: &str| WaitingMail { id: id.into(), tries: 0, due_at: 5, sealed: sealed.clone() };
+        assert_eq!(open(&secret, url, &waiting("one")), Some(mail));
+        assert_eq!(open(&secret, "smtps://user:guess@mail.example.org", &waiting("one")), None);
+        assert_eq!(open(&secret, url, &waiting("another")), None);
+        assert_eq!(open(&secret, url, &WaitingMail { sealed: vec![1, 2], ..waiting("one") }), None);
     }
 }

@@ -4,11 +4,13 @@ use std::sync::LazyLock;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
+use zxcvbn::matching::patterns::MatchPattern;
+use zxcvbn::{Score, zxcvbn};
 
 use crate::config::Random;
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::policy::{self, Policy};
+use crate::policy::{self, Policy, Strength};
 use crate::secret;
 use crate::session::Visit;
 use crate::store::{Identifier, User};
@@ -39,7 +41,7 @@ const COST: (u32, u32, u32) = (19_456, 2, 1);
 static SEATS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
 
-async fn run(derive: impl FnOnce() -> Option<Vec<u8>> + Send + 'static) -> Result<Vec<u8>, Failure> {
+async fn run<T: Send + 'static>(derive: impl FnOnce() -> Option<T> + Send + 'static) -> Result<T, Failure> {
     let seat = SEATS.acquire().await;
     let done = tokio::task::spawn_blocking(move || {
         // Until the work is done, also when the visitor has gone.
@@ -69,11 +71,11 @@ fn parse(hash: &str) -> Option<Parsed> {
     Some((cost, salt, digest))
 }
 
-/// Whether a new password is acceptable.
+/// Whether a new password is acceptable; estimating that takes some milliseconds of another thread.
 ///
 /// # Errors
 /// [`Failure::Field`] with Auth0's key for what is wrong with it.
-pub(crate) fn check(
+pub(crate) async fn check(
     rules: &policy::Password,
     identifiers: &[Identifier],
     password: &str,
@@ -87,10 +89,13 @@ pub(crate) fn check(
         return field("password-too-weak", "Use at most 256 characters.".into());
     }
     let lower = password.to_lowercase();
-    if rules.dictionary && is_common(&lower) {
+    let names: Vec<String> = identifiers.iter().map(|identifier| identifier.value.clone()).collect();
+    let estimated = password.to_string();
+    let estimate = run(move || Some(Estimate::of(&estimated, &names))).await?;
+    if rules.dictionary && estimate.is_common {
         return field(
             "password-too-common",
-            "This is one of the most common passwords. Choose another.".into(),
+            "This is one of the passwords that are tried first. Choose another.".into(),
         );
     }
     let personal = identifiers.iter().flat_map(|identifier| identifier.value.split('@').next());
@@ -98,6 +103,12 @@ pub(crate) fn check(
         return field(
             "password-contains-user-information",
             "Do not use your own name or address in the password.".into(),
+        );
+    }
+    if estimate.strength < rules.strength {
+        return field(
+            "password-too-weak",
+            "This is easy to guess. Make it longer: some words that have nothing to do with each other are good.".into(),
         );
     }
     Ok(())
@@ -113,7 +124,7 @@ pub(crate) async fn acceptable(
     user: &User,
     password: &str,
 ) -> Result<(), Failure> {
-    check(&policy.password, &user.identifiers, password)?;
+    check(&policy.password, &user.identifiers, password).await?;
     let history = i64::from(policy.password.history);
     for earlier in visit.app.database.password_hashes(&user.id, history).await? {
         if !earlier.is_empty() && matches(password, Some(&earlier)).await? {
@@ -136,20 +147,40 @@ pub(crate) async fn set(visit: &Visit, policy: &Policy, user: &User, password: &
     Ok(())
 }
 
-/// Whether a password in lower case is in the list, or one of its words with digits or marks after it, or is one
-/// character again and again.
-fn is_common(lower: &str) -> bool {
-    let stem = lower.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_ascii_punctuation());
-    let mut characters = lower.chars();
-    let first = characters.next();
-    let is_repeated = characters.all(|c| Some(c) == first);
-    let listed = |word: &str| COMMON.split_ascii_whitespace().any(|common| common == word);
-    is_repeated || listed(lower) || (stem.len() >= 4 && listed(stem))
+/// What an attacker makes of a password.
+struct Estimate {
+    strength: Strength,
+    is_common: bool,
 }
 
-/// Words that passwords are most often made of, in lower case; with trailing digits and marks they stand for tens of
-/// thousands of passwords.
-const COMMON: &str = include_str!("../assets/common-passwords.txt");
+impl Estimate {
+    fn of(password: &str, names: &[String]) -> Self {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let strength = match zxcvbn(password, &names).score() {
+            Score::Zero => Strength::None,
+            Score::One => Strength::Low,
+            Score::Two => Strength::Fair,
+            Score::Three => Strength::Good,
+            _ => Strength::Excellent,
+        };
+        let stem = password.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_ascii_punctuation());
+        Self { strength, is_common: is_one_thing(password) || (stem.len() >= 4 && is_one_thing(stem)) }
+    }
+}
+
+/// Whether a text is nothing but one word of the lists (thirty thousand passwords, and as many words and names, also
+/// with `0` for `o` or backwards), one row of keys, one sequence, or the same again and again.
+fn is_one_thing(text: &str) -> bool {
+    let estimate = zxcvbn(text, &[]);
+    let [only] = estimate.sequence() else { return false };
+    matches!(
+        only.pattern,
+        MatchPattern::Dictionary(_)
+            | MatchPattern::Spatial(_)
+            | MatchPattern::Sequence(_)
+            | MatchPattern::Repeat(_)
+    )
+}
 
 #[cfg(test)]
 mod tests {
@@ -159,19 +190,42 @@ mod tests {
         policy::Password::default()
     }
 
-    fn key(password: &str, identifiers: &[Identifier]) -> Option<&'static str> {
-        check(&rules(), identifiers, password).err().map(|failure| failure.told().key)
+    async fn key(password: &str, identifiers: &[Identifier]) -> Option<&'static str> {
+        check(&rules(), identifiers, password).await.err().map(|failure| failure.told().key)
     }
 
-    #[test]
-    fn weak_passwords_are_refused_with_the_reason() {
+    #[tokio::test]
+    async fn weak_passwords_are_refused_with_the_reason() {
         let ada =
             [Identifier { kind: "email".into(), value: "lovelace@example.org".into(), verified: false }];
-        assert_eq!(key("short", &[]), Some("password-too-weak"));
-        assert_eq!(key("password123!", &[]), Some("password-too-common"));
-        assert_eq!(key("aaaaaaaaaaaa", &[]), Some("password-too-common"));
-        assert_eq!(key("my-Lovelace-1843", &ada), Some("password-contains-user-information"));
-        assert_eq!(key("correct horse battery staple", &ada), None);
+        for (password, expected) in [
+            ("short", Some("password-too-weak")),
+            ("password123!", Some("password-too-common")),
+            ("P@ssw0rd", Some("password-too-common")),
+            ("butterfly", Some("password-too-common")),
+            ("aaaaaaaaaaaa", Some("password-too-common")),
+            ("qwertyuiop", Some("password-too-common")),
+            ("abcdefgh", Some("password-too-common")),
+            ("trustno1", Some("password-too-common")),
+            ("liverpool1994", Some("password-too-common")),
+            ("my-Lovelace-1843", Some("password-contains-user-information")),
+            ("correct horse battery staple", None),
+            ("tiq7-vuxam", None),
+        ] {
+            assert_eq!(key(password, &ada).await, expected, "{password}");
+        }
+        let strict = policy::Password { strength: Strength::Excellent, ..rules() };
+        let refused = check(&strict, &ada, "tiq7vuxa").await.unwrap_err();
+        assert_eq!(refused.told().key, "password-too-weak", "eight characters are too few for that");
+        let anything = policy::Password { strength: Strength::None, dictionary: false, ..rules() };
+        assert!(check(&anything, &ada, "password").await.is_ok(), "policy may let anything pass");
+    }
+
+    #[tokio::test]
+    async fn a_long_password_does_not_take_long_to_judge() {
+        // Only the first hundred characters are looked at.
+        assert_eq!(key(&"x1Q!".repeat(64), &[]).await, Some("password-too-common"));
+        assert_eq!(key(&"x1Q!".repeat(65), &[]).await, Some("password-too-weak"), "there is a most");
     }
 
     #[tokio::test]

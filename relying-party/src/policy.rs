@@ -124,12 +124,31 @@ pub struct Password {
     pub enabled: bool,
     /// Least number of characters.
     pub min_length: u32,
-    /// Refuse the most common passwords.
+    /// How hard to guess it must be.
+    pub strength: Strength,
+    /// Refuse the most common passwords, and single words and names, with digits or marks after them or without.
     pub dictionary: bool,
     /// Refuse passwords that contain the user's own name or address.
     pub personal_data: bool,
     /// How many earlier passwords may not come back, at most 24.
     pub history: u32,
+}
+
+/// How hard to guess a password must be, in Auth0's names: by an estimate of how many guesses it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strength {
+    /// Whatever is long enough.
+    None,
+    /// More than a thousand guesses.
+    Low,
+    /// More than a million: not by whoever has to ask this service.
+    #[default]
+    Fair,
+    /// More than a hundred million: hard, even for who has stolen the database.
+    Good,
+    /// More than ten thousand million.
+    Excellent,
 }
 
 /// `[code]`
@@ -290,7 +309,14 @@ impl Default for Passkey {
 
 impl Default for Password {
     fn default() -> Self {
-        Self { enabled: true, min_length: 8, dictionary: true, personal_data: true, history: 0 }
+        Self {
+            enabled: true,
+            min_length: 8,
+            strength: Strength::Fair,
+            dictionary: true,
+            personal_data: true,
+            history: 0,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A visit: one request with the session it belongs to.
 //!
 //! The cookie holds 32 random bytes, the database their digest. Signing in and out changes the token, so that a
-//! token known before never is one after. A session that holds nothing is not stored.
+//! token known before never is one after. A session that holds nothing is not stored: its challenges belong to the
+//! token that the browser holds.
 
 use std::net::SocketAddr;
 
@@ -152,6 +153,8 @@ pub(crate) struct Visit {
     session: StoredSession,
     /// Whether the session is in the database.
     is_stored: bool,
+    /// What challenges belong to while it is not: a name for the token that the browser holds.
+    held: Option<String>,
     /// `Set-Cookie` lines for the response.
     cookies: Vec<String>,
     /// The token of the session, if this visit has made it.
@@ -183,21 +186,24 @@ impl Visit {
         user_agent: &str,
     ) -> Result<Self, Failure> {
         let now = app.now();
-        let found = match token.filter(|token| token.len() <= 64) {
-            Some(token) => app.database.session(&secret::digest(token.as_bytes()), now).await?,
+        let digest = token.filter(|token| token.len() <= 64).map(|token| secret::digest(token.as_bytes()));
+        let found = match &digest {
+            Some(digest) => app.database.session(digest, now).await?,
             None => None,
         };
         let is_stored = found.is_some();
+        let is_ours = !is_stored && token.is_some_and(|token| token.len() == TOKEN_LENGTH);
+        let held = digest.as_deref().filter(|_| is_ours).map(name_of_token);
         let session = found.unwrap_or_else(|| fresh(app, now, ip, user_agent));
         let data = serde_json::from_str(&session.data).unwrap_or_default();
         let source = Source {
             ip: ip.to_string(),
             user_agent: user_agent.to_string(),
-            correlation_id: session.id.clone(),
+            correlation_id: held.clone().unwrap_or_else(|| session.id.clone()),
         };
         let (cookies, token) = (Vec::new(), None);
         let app = app.clone();
-        Ok(Self { app, source, data, session, is_stored, cookies, token, ends_at: None, device })
+        Ok(Self { app, source, data, session, is_stored, held, cookies, token, ends_at: None, device })
     }
 
     /// The same request with the session of a token instead of a cookie's; a new session without one. For programs
@@ -212,6 +218,7 @@ impl Visit {
         self.source.correlation_id.clone_from(&session.id);
         self.session = session;
         self.is_stored = true;
+        self.held = None;
         self.device = None;
         self
     }
@@ -226,9 +233,35 @@ impl Visit {
         self.is_stored
     }
 
-    /// The session's id: what challenges belong to. Not the token.
+    /// The session's id. Not the token.
     pub(crate) fn session_id(&self) -> &str {
         &self.session.id
+    }
+
+    /// What challenges belong to: the session, or the browser's token while there is nothing to store.
+    pub(crate) fn owner_of_challenges(&self) -> &str {
+        self.held.as_deref().filter(|_| !self.is_stored).unwrap_or(&self.session.id)
+    }
+
+    /// Makes sure that the browser holds a token: challenges have somebody to belong to then. False if the session
+    /// holds something, and has to be [saved](Self::save) instead.
+    pub(crate) async fn hold(&mut self) -> Result<bool, Failure> {
+        if self.is_stored || self.data != SessionData::default() {
+            return Ok(false);
+        }
+        if self.held.is_none() {
+            let token = secret::text(&self.app.config.random.bytes::<32>());
+            self.held = Some(name_of_token(&secret::digest(token.as_bytes())));
+            self.set_session_cookie(&token).await?;
+        }
+        Ok(true)
+    }
+
+    async fn set_session_cookie(&mut self, token: &str) -> Result<(), Failure> {
+        let days = self.app.policy().await?.session.absolute_days;
+        self.set_cookie(session_cookie(&self.app), token, i64::from(days) * 86_400);
+        self.token = Some(token.to_string());
+        Ok(())
     }
 
     /// The id of the user who is signed in.
@@ -273,13 +306,11 @@ impl Visit {
             return Ok(self.app.database.make(others.update_session(&self.session)).await?);
         }
         let token = secret::text(&self.app.config.random.bytes::<32>());
-        let changes = others.insert_session(&secret::digest(token.as_bytes()), &self.session);
-        let is_kept = self.app.database.make(changes).await?;
+        self.session.digest = secret::digest(token.as_bytes());
+        let is_kept = self.app.database.make(others.insert_session(&self.session)).await?;
         if is_kept {
             self.is_stored = true;
-            let max_age_s = i64::from(policy.session.absolute_days) * 86_400;
-            self.set_cookie(session_cookie(&self.app), &token, max_age_s);
-            self.token = Some(token);
+            self.set_session_cookie(&token).await?;
         }
         Ok(is_kept)
     }
@@ -300,7 +331,7 @@ impl Visit {
         data: SessionData,
         others: Changes,
     ) -> Result<bool, Failure> {
-        let others = if self.is_stored { others.end_session(&self.session.id) } else { others };
+        let others = if self.is_stored { others.end_session(&self.session.digest) } else { others };
         let now = self.app.now();
         self.session = fresh(&self.app, now, &self.source.ip, &self.source.user_agent);
         self.session.user_id = Some(user_id.to_string());
@@ -311,8 +342,8 @@ impl Visit {
 
     /// Ends the session.
     pub(crate) async fn sign_out(&mut self) -> Result<(), Failure> {
-        self.app.database.make(Changes::default().end_session(&self.session.id)).await?;
-        self.is_stored = false;
+        self.app.database.make(Changes::default().end_session(&self.session.digest)).await?;
+        (self.is_stored, self.held) = (false, None);
         self.data = SessionData::default();
         self.set_cookie(session_cookie(&self.app), "", 0);
         Ok(())
@@ -396,6 +427,7 @@ impl Visit {
 
 fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSession {
     StoredSession {
+        digest: Vec::new(),
         id: app.new_id("ses"),
         user_id: None,
         data: String::new(),
@@ -406,6 +438,14 @@ fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSession {
         expires_at: now,
     }
 }
+
+/// A name for a token that is not stored; neither the token nor its digest, which a session would be found by.
+fn name_of_token(digest: &[u8]) -> String {
+    format!("tok_{}", secret::text(&secret::digest(digest)[..15]))
+}
+
+/// 32 bytes in base64url.
+const TOKEN_LENGTH: usize = 43;
 
 /// `__Host-` where cookies can be `Secure`; a plain name on http://localhost, where not every client would send it.
 fn session_cookie(app: &App) -> &'static str {

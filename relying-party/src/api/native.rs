@@ -83,6 +83,8 @@ async fn begin_authentication(visit: &mut Visit, body: &Challenge) -> Result<Val
     if !visit.app.policy().await?.passkey.enabled {
         return Err(Failure::Off.into());
     }
+    // `auth_session` names a session that exists: whatever else is sent as one is told so.
+    visit.save().await?;
     Ok(ceremony::begin_authentication(visit, Kind::SignIn, None, &Wish::default()).await?)
 }
 

@@ -186,7 +186,7 @@ async fn tokens(
     let data = SessionData { authenticated_at: now, amr: amr.clone(), ..SessionData::default() };
     visit.ends_at = Some(now + LIFETIME_S * 1000);
     let event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
-    finish::begin_session(visit, user, first.used.as_ref(), data, event).await?;
+    finish::begin_session(visit, user, first.used.as_ref(), None, data, event).await?;
 
     let granted: Vec<_> = scope.split_whitespace().filter(|scope| SCOPES.contains(scope)).collect();
     let granted = granted.join(" ");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::ceremony::Answered;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::{AfterPasskey, MfaPolicy, Policy};
@@ -14,6 +15,18 @@ use crate::verify::Transcript;
 pub(super) struct Outcome {
     pub(super) webauthn: Option<Value>,
     pub(super) transcript: Option<Transcript>,
+    /// The challenge of the ceremony, if it has yet to be taken.
+    pub(super) answered: Option<Answered>,
+}
+
+impl Outcome {
+    /// Takes the challenge, where what follows is not the end.
+    async fn take(&self, visit: &Visit) -> Result<(), Failure> {
+        match &self.answered {
+            Some(answered) => answered.take(visit).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// Goes on after a first factor; gives the next screen.
@@ -34,8 +47,12 @@ pub(super) async fn first_factor_of(
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
+    if user.blocked {
+        outcome.take(visit).await?;
+    }
     refuse_blocked(visit, user).await?;
     if needs_second_factor(visit, &policy, &first).await? {
+        outcome.take(visit).await?;
         let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
         visit.log(Event::of("gd_start_auth").user(user)).await;
         visit.data.first_factor = Some(first);
@@ -144,7 +161,7 @@ async fn complete(
     if let Some(transcript) = &outcome.transcript {
         event = event.transcript(transcript);
     }
-    begin_session(visit, user, first.used.as_ref(), data, event).await?;
+    begin_session(visit, user, first.used.as_ref(), outcome.answered.as_ref(), data, event).await?;
     Ok(match prompt {
         Some(Prompt::Progressive) => "/enroll",
         Some(Prompt::Local) => "/enroll/local",
@@ -152,20 +169,32 @@ async fn complete(
     })
 }
 
-/// In one piece: notes the passkey's use, ends the old session, begins the new one, and writes the event.
+/// In one piece: takes the challenge, if that has yet to be done, notes the passkey's use, ends the old session, begins
+/// the new one, and writes the event.
 pub(crate) async fn begin_session(
     visit: &mut Visit,
     user: &User,
     used: Option<&PasskeyUse>,
+    answered: Option<&Answered>,
     data: SessionData,
     event: Event,
 ) -> Result<(), Failure> {
-    let used = used.map(|used| Changes::default().use_passkey(used, visit.app.now()));
-    let changes = used.unwrap_or_default().put_event(&visit.event(event));
+    let mut changes = Changes::default();
+    if let Some(answered) = answered {
+        changes = answered.with(changes);
+    }
+    if let Some(used) = used {
+        changes = changes.use_passkey(used, visit.app.now());
+    }
+    let changes = changes.put_event(&visit.event(event));
     let is_begun = visit.sign_in(&user.id, data, changes).await?;
     visit.app.event_written();
     if is_begun {
         return Ok(());
+    }
+    if let Some(answered) = answered {
+        // If it is still there, it was not for the challenge that nothing happened.
+        answered.take(visit).await?;
     }
     let event = Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
     visit.log(event).await;

@@ -12,7 +12,7 @@ use crate::ceremony::{self, Kind, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::session::{FirstFactor, Method, SessionData, Visit};
+use crate::session::{FirstFactor, Method, Visit};
 use crate::store::{Identifier, User};
 use crate::verify::Credential;
 use crate::{identifiers, limits, pages, passwords};
@@ -31,10 +31,10 @@ async fn show(mut visit: Visit) -> Result<Response, Failure> {
     }
     let policy = visit.app.policy().await?;
     let notice = visit.take_notice().await?;
-    if policy.offers_autofill() && visit.data == SessionData::default() {
+    if policy.offers_autofill() {
         // The script asks for options at once, and the visitor may click meanwhile: two requests without a cookie
-        // would begin two sessions, and the challenge of one of them would be lost.
-        visit.save().await?;
+        // would get two tokens, and the challenge of one of them would be lost.
+        visit.hold().await?;
     }
     let kept = visit.data.login.as_ref().map_or("", |identifier| identifier.value.as_str());
     Ok(visit.page(pages::login::identifier(&visit.app, &policy, kept, None, notice.as_deref())))
@@ -155,7 +155,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
     let policy = visit.app.policy().await?;
     limits::ip_allowed(&visit, &policy).await?;
     let credential = Credential::from_json(body);
-    let accepted = match ceremony::finish_authentication(&visit, Kind::SignIn, &credential).await {
+    let (accepted, answered) = match ceremony::check_authentication(&visit, Kind::SignIn, &credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
             let mut event = Event::of("f")
@@ -178,6 +178,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
     let outcome = Outcome {
         webauthn: Some(ceremony::authentication_details(&accepted)),
         transcript: Some(accepted.authentication.transcript.clone()),
+        answered: Some(answered),
     };
     let is_of_another_device = accepted.authentication.attachment.as_deref() == Some("cross-platform");
     let first_factor = FirstFactor {

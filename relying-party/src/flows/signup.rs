@@ -318,7 +318,7 @@ async fn submit_password(
     if !policy.password.enabled {
         return Err(Failure::Off);
     }
-    if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password) {
+    if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password).await {
         let told = failure.told();
         visit.log(Event::of("fs").detail("key", told.key).error(told.message.clone())).await;
         let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told.message));

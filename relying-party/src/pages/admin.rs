@@ -148,6 +148,7 @@ fn choices(path: &str) -> &'static [&'static str] {
         "counter" => &["refuse", "flag"],
         "signup" => &["required", "optional", "off"],
         "policy" => &["never", "always"],
+        "strength" => &["none", "low", "fair", "good", "excellent"],
         "after_passkey" => &["require", "skip", "skip-if-uv"],
         _ => &[],
     }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{card, icons, parts};
 use crate::app::App;
 use crate::identifiers::{self, KINDS};
-use crate::policy::{Ask, Policy};
+use crate::policy::{Ask, Policy, Strength};
 
 /// Screen `signup-id`: what the account is to be called.
 pub(crate) fn identifiers(app: &App, policy: &Policy, kept: [&str; 3], error: Option<&str>) -> Markup {
@@ -104,7 +104,8 @@ pub(crate) fn new_password_field(policy: &Policy) -> Markup {
                 minlength=(least) aria-describedby="rules";
             ul #rules .rules data-min=(least) {
                 li data-rule="length" { "At least " (least) " characters" }
-                @if policy.password.dictionary { li { "Not one of the most common passwords" } }
+                @if policy.password.strength > Strength::None { li { "Hard to guess: some words that have nothing to do with each other are good" } }
+                @if policy.password.dictionary { li { "Not a word, a name or a common password" } }
                 @if policy.password.personal_data { li { "Without your name or address" } }
             }
         }

@@ -1,6 +1,6 @@
 //! Challenges: each serves one ceremony, once.
 
-use super::sql::{FromRow, Statement, sql};
+use super::sql::{Statement, sql};
 use super::{Changes, Database, Passkey, Result, User};
 
 /// A ceremony that has been started.
@@ -34,11 +34,16 @@ impl Changes {
                 .bind(challenge.expires_at),
         )
     }
+
+    /// Takes a challenge, on condition that nobody has taken it yet.
+    pub(crate) fn take_challenge(self, challenge: &[u8], session_id: &str) -> Self {
+        self.and(take(challenge, session_id).or_nothing())
+    }
 }
 
 /// What the answer to a challenge is judged by.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Question {
     /// `None` if it never was, has been taken, has expired, or is another session's.
     pub(crate) challenge: Option<Challenge>,
     /// The passkey that the answer names, if there is one.
@@ -48,29 +53,24 @@ pub(crate) struct Taken {
 }
 
 impl Database {
-    /// Takes a challenge: whoever asks first gets it, nobody else ever does. In the same breath finds the passkey.
-    pub(crate) async fn take_challenge_of(
+    /// What the answer to a challenge is judged by. The challenge is not taken yet: who accepts the answer takes it
+    /// together with what it leads to ([`Changes::take_challenge`]), who refuses it takes it all the same.
+    pub(crate) async fn question(
         &self,
         challenge: &[u8],
         session_id: &str,
         credential_id: &[u8],
         now: i64,
-    ) -> Result<Taken> {
-        let batch = vec![
-            take(challenge, session_id),
-            Passkey::of_credential(credential_id),
-            User::of_credential(credential_id),
-            User::identifiers_of_credential(credential_id),
-        ];
-        let answers = self.write_all(batch).await?.unwrap_or_default();
-        let mut answers = answers.into_iter().map(|written| written.rows.into_iter());
-        let mut next = || answers.next().into_iter().flatten();
-        let taken = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
-        let passkey = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
-        let owner = next().next().map(|mut row| FromRow::from_row(&mut row)).transpose()?;
-        let identifiers = next().map(|mut row| FromRow::from_row(&mut row)).collect::<Result<_>>()?;
-        Ok(Taken {
-            challenge: of_row(challenge, session_id, taken, now),
+    ) -> Result<Question> {
+        let query = sql("SELECT kind, user_id, data, expires_at FROM challenges \
+             WHERE challenge = $1 AND session_id = $2");
+        let row = self.one(query.bind(challenge).bind(session_id)).await?;
+        let passkey: Option<Passkey> = self.one(Passkey::of_credential(credential_id)).await?;
+        // Asked for even if there is no such passkey: an answer about one that is nobody's takes as long.
+        let owner: Option<User> = self.one(User::of_credential(credential_id)).await?;
+        let identifiers = self.all(User::identifiers_of_credential(credential_id)).await?;
+        Ok(Question {
+            challenge: of_row(challenge, session_id, row, now),
             passkey,
             owner: owner.map(|owner| User { identifiers, ..owner }),
         })

@@ -16,15 +16,6 @@ pub(crate) enum CodeCheck {
     Gone,
 }
 
-/// A mail as the outbox keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mailed {
-    pub(crate) sent_at: i64,
-    pub(crate) recipient: String,
-    pub(crate) subject: String,
-    pub(crate) body: String,
-}
-
 impl Database {
     /// Keeps a code's digest; an earlier one of the same id is void.
     pub(crate) async fn put_code(
@@ -102,33 +93,5 @@ impl Database {
             )
             .await?;
         Ok(row.filter(|(_, expires_at)| *expires_at > now).map(|(target, _)| target))
-    }
-
-    /// Keeps a mail for the outbox page.
-    pub(crate) async fn put_mail(&self, id: &str, mail: &Mailed) -> Result<()> {
-        self.write(
-            sql("INSERT INTO outbox (id, sent_at, recipient, subject, body) VALUES ($1, $2, $3, $4, $5)")
-                .bind(id)
-                .bind(mail.sent_at)
-                .bind(&mail.recipient)
-                .bind(&mail.subject)
-                .bind(&mail.body),
-        )
-        .await?;
-        Ok(())
-    }
-
-    /// The latest mails of the outbox, the latest first.
-    pub(crate) async fn outbox(&self, at_most: i64) -> Result<Vec<Mailed>> {
-        let rows: Vec<(i64, String, String, String)> = self
-            .all(
-                sql("SELECT sent_at, recipient, subject, body FROM outbox ORDER BY id DESC LIMIT $1")
-                    .bind(at_most),
-            )
-            .await?;
-        let mails = rows.into_iter();
-        Ok(mails
-            .map(|(sent_at, recipient, subject, body)| Mailed { sent_at, recipient, subject, body })
-            .collect())
     }
 }

@@ -193,4 +193,31 @@ CREATE TABLE outbox (
 ALTER TABLE users DROP COLUMN last_login_at;
 DROP INDEX events_by_type;
 ",
+    // A session is found by its token's digest or by its user: an index on the id as well had to be written, too.
+    "
+DROP INDEX sessions_of_user;
+ALTER TABLE sessions RENAME TO sessions_of_version_2;
+CREATE TABLE sessions (
+    digest BYTES PRIMARY KEY,
+    id TEXT NOT NULL,
+    user_id TEXT REFERENCES users (id) ON DELETE CASCADE,
+    data TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+INSERT INTO sessions SELECT digest, id, user_id, data, user_agent, ip, created_at, seen_at, expires_at
+    FROM sessions_of_version_2;
+DROP TABLE sessions_of_version_2;
+CREATE INDEX sessions_of_user ON sessions (user_id);
+
+CREATE TABLE waiting_mail (
+    id TEXT PRIMARY KEY,
+    tries BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    sealed BYTES NOT NULL
+);
+",
 ];

@@ -6,6 +6,8 @@ use super::{Changes, Database, Result};
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredSession {
+    /// The digest of its token: the key it is stored under.
+    pub(crate) digest: Vec<u8>,
     /// `ses_…`, for pages and for the challenges that belong to it.
     pub(crate) id: String,
     pub(crate) user_id: Option<String>,
@@ -21,6 +23,7 @@ pub(crate) struct StoredSession {
 impl FromRow for StoredSession {
     fn from_row(row: &mut Row) -> Result<Self> {
         Ok(Self {
+            digest: row.next()?,
             id: row.next()?,
             user_id: row.next()?,
             data: row.next()?,
@@ -34,15 +37,15 @@ impl FromRow for StoredSession {
 }
 
 impl Changes {
-    /// Writes a session under its token's digest.
-    pub(crate) fn insert_session(self, digest: &[u8], session: &StoredSession) -> Self {
+    /// Writes a session that is new.
+    pub(crate) fn insert_session(self, session: &StoredSession) -> Self {
         let statement = sql(
             "INSERT INTO sessions (digest, id, user_id, data, user_agent, ip, created_at, seen_at, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         );
         self.and(
             statement
-                .bind(digest)
+                .bind(&session.digest)
                 .bind(&session.id)
                 .bind(session.user_id.as_deref())
                 .bind(&session.data)
@@ -56,32 +59,38 @@ impl Changes {
 
     /// Updates what changes in a session: its data and its times.
     pub(crate) fn update_session(self, session: &StoredSession) -> Self {
-        let statement = sql("UPDATE sessions SET data = $2, seen_at = $3, expires_at = $4 WHERE id = $1");
+        let statement = sql("UPDATE sessions SET data = $2, seen_at = $3, expires_at = $4 WHERE digest = $1");
         self.and(
-            statement.bind(&session.id).bind(&session.data).bind(session.seen_at).bind(session.expires_at),
+            statement
+                .bind(&session.digest)
+                .bind(&session.data)
+                .bind(session.seen_at)
+                .bind(session.expires_at),
         )
     }
 
-    /// Ends a session, if it has not ended already.
-    pub(crate) fn end_session(self, id: &str) -> Self {
-        self.and(sql("DELETE FROM sessions WHERE id = $1").bind(id))
+    /// Ends the session of a token's digest, if it has not ended already.
+    pub(crate) fn end_session(self, digest: &[u8]) -> Self {
+        self.and(sql("DELETE FROM sessions WHERE digest = $1").bind(digest))
     }
 }
 
 impl Database {
     /// The session of a token's digest, unless it has expired.
     pub(crate) async fn session(&self, digest: &[u8], now: i64) -> Result<Option<StoredSession>> {
-        let query =
-            sql("SELECT id, user_id, data, user_agent, ip, created_at, seen_at, expires_at FROM sessions \
-             WHERE digest = $1 AND expires_at > $2");
+        let query = sql(
+            "SELECT digest, id, user_id, data, user_agent, ip, created_at, seen_at, expires_at FROM sessions \
+             WHERE digest = $1 AND expires_at > $2",
+        );
         self.one(query.bind(digest).bind(now)).await
     }
 
     /// A user's sessions, the latest first.
     pub(crate) async fn sessions(&self, user_id: &str, now: i64) -> Result<Vec<StoredSession>> {
-        let query =
-            sql("SELECT id, user_id, data, user_agent, ip, created_at, seen_at, expires_at FROM sessions \
-             WHERE user_id = $1 AND expires_at > $2 ORDER BY seen_at DESC, id");
+        let query = sql(
+            "SELECT digest, id, user_id, data, user_agent, ip, created_at, seen_at, expires_at FROM sessions \
+             WHERE user_id = $1 AND expires_at > $2 ORDER BY seen_at DESC, id",
+        );
         self.all(query.bind(user_id).bind(now)).await
     }
 

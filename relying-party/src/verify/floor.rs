@@ -1,5 +1,7 @@
 //! What no sign-in can be faster than.
 
+use std::sync::LazyLock;
+
 use p256::ecdsa::signature::Signer as _;
 
 use super::signature::{Hash, PublicKey, Scheme};
@@ -19,8 +21,20 @@ pub fn floor() -> impl Fn() -> bool {
     move || key.verify(Scheme::Ecdsa(Hash::Sha256), std::hint::black_box(MESSAGE), signature.as_bytes())
 }
 
+/// Verifies a signature that is nobody's, and learns nothing: an answer about a passkey that does not exist takes as
+/// long to refuse as one with a wrong ES256 signature.
+pub(crate) fn spend_the_time_of_a_signature() -> bool {
+    static WORK: LazyLock<Box<dyn Fn() -> bool + Send + Sync>> = LazyLock::new(|| Box::new(floor()));
+    std::hint::black_box(WORK())
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_time_of_a_signature_is_spent_on_one() {
+        assert!(super::spend_the_time_of_a_signature(), "a signature that is right is verified to its end");
+    }
+
     #[test]
     fn the_floor_verifies_a_signature() {
         assert!(super::floor()());

@@ -67,6 +67,7 @@ pub use cbor::CborError;
 pub use certificate::CertificateError;
 pub use cose::KeyError;
 pub use floor::floor;
+pub(crate) use floor::spend_the_time_of_a_signature;
 pub use options::{
     AttestationTrust, AuthenticationOptions, CounterRule, CredentialRecord, Mediation, RegistrationOptions,
     RelyingParty, SUPPORTED_ALGORITHMS, UserVerification,

@@ -8,6 +8,7 @@ mod developer;
 mod enrollment;
 mod identifiers;
 mod limits;
+mod mail;
 mod main_job;
 mod names;
 mod operator;

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Clock, Config, app};
+use doppelkey_relying_party::{Clock, Config, Mail, app};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -60,15 +60,21 @@ impl World {
 
     /// On a database, with the policy that is in there for `None`.
     pub async fn start_with(database: &str, policy: Option<&str>) -> Self {
+        let policy = policy.map(|text| Policy::from_toml(text).expect("a policy that holds"));
+        Self::start_as(Config { database: database.into(), policy, ..Config::localhost(8080) }).await
+    }
+
+    /// On a database, with mail through the server of this URL.
+    pub async fn with_mail(database: &str, url: &str) -> Self {
+        let mail = Mail::Smtp { url: url.into(), from: "login@example.org".into() };
+        Self::start_as(Config { database: database.into(), mail, ..Config::localhost(8080) }).await
+    }
+
+    async fn start_as(config: Config) -> Self {
         let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);
-        let config = Config {
-            database: database.into(),
-            policy: policy.map(|text| Policy::from_toml(text).expect("a policy that holds")),
-            admin_token: ADMIN.into(),
-            clock: Clock::new(move || read.load(Ordering::SeqCst)),
-            ..Config::localhost(8080)
-        };
+        let clock = Clock::new(move || read.load(Ordering::SeqCst));
+        let config = Config { admin_token: ADMIN.into(), clock, ..config };
         let router = app(config).await.expect("the relying party starts");
         Self { router, now }
     }

@@ -1,0 +1,103 @@
+//! Mail through a server that is down at first: what waits for it outlives the relying party.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::world::{World, postgres};
+
+const EMAIL: &str = "ada@example.org";
+
+/// The texts that a mail server has got.
+type Mailbox = Arc<Mutex<Vec<String>>>;
+
+/// A mail server that says yes to everything: as much of RFC 5321 as a client needs.
+async fn serve(listener: TcpListener, mailbox: Mailbox) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(receive(stream, Arc::clone(&mailbox)));
+    }
+}
+
+async fn receive(stream: TcpStream, mailbox: Mailbox) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    let mut text: Option<String> = None;
+    writer.write_all(b"220 localhost\r\n").await?;
+    while let Some(line) = lines.next_line().await? {
+        let answer: &[u8] = match &mut text {
+            Some(received) if line == "." => {
+                mailbox.lock().expect("nobody panics with it").push(std::mem::take(received));
+                text = None;
+                b"250 ok\r\n"
+            }
+            Some(received) => {
+                received.push_str(&line);
+                received.push('\n');
+                continue;
+            }
+            None if line == "DATA" => {
+                text = Some(String::new());
+                b"354 go on\r\n"
+            }
+            None => b"250 localhost\r\n",
+        };
+        writer.write_all(answer).await?;
+    }
+    Ok(())
+}
+
+/// Waits until so many mails have come.
+async fn wait_for(mailbox: &Mailbox, count: usize) -> Vec<String> {
+    for _ in 0..400 {
+        let received = mailbox.lock().expect("nobody panics with it").clone();
+        if received.len() >= count {
+            return received;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("no mail came");
+}
+
+#[tokio::test]
+async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    // Nobody listens on the port yet.
+    let port =
+        TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
+    let url = format!("smtp://127.0.0.1:{port}");
+    let first = World::with_mail(&database, &url).await;
+    let mut browser = first.browser();
+    assert_eq!(browser.form("/signup", &[("email", EMAIL)]).await.location(), "/signup/passkey");
+    let password = [("password", "correct horse battery")];
+    assert_eq!(browser.form("/signup/password", &password).await.location(), "/account");
+    let mut visitor = first.browser();
+    assert_eq!(visitor.form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    assert!(!first.codes().await.contains(&"fn".into()), "it is not given up");
+    drop((first, browser));
+
+    let mailbox = Mailbox::default();
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is still free");
+    tokio::spawn(serve(listener, Arc::clone(&mailbox)));
+    // Two processes at once, later: one of them sends it.
+    let worlds = [World::with_mail(&database, &url).await, World::with_mail(&database, &url).await];
+    for world in &worlds {
+        world.pass_minutes(3);
+    }
+    let received = wait_for(&mailbox, 1).await;
+    let code = received[0]
+        .split("Your code for Doppelkey is ")
+        .nth(1)
+        .and_then(|rest| rest.get(..6))
+        .expect("a code");
+    let mut visitor = worlds[1].adopt(&visitor);
+    assert_eq!(visitor.form("/recover/code", &[("code", code)]).await.location(), "/recover/new");
+    // Everything that waits is gone: nothing comes twice.
+    for world in &worlds {
+        world.pass_minutes(60);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(mailbox.lock().expect("nobody panics with it").len(), 1);
+}
