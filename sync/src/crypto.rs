@@ -240,9 +240,9 @@ impl EpochKey {
         let aad = self.aad(label, &sealed);
         #[cfg(feature = "simulator")]
         if self.suite == Suite::Ideal {
-            let tag = hash(&[&self.secret, &aad, &plaintext]);
+            let tag = checksum(&[&self.secret, &aad, &plaintext]);
             sealed.extend_from_slice(&plaintext);
-            sealed.extend_from_slice(&tag.0[..TAG]);
+            sealed.extend_from_slice(&tag[..TAG]);
             return sealed;
         }
         let nonce: [u8; 12] = sealed[10..HEADER].try_into().expect("the header has a nonce of 12 bytes");
@@ -265,8 +265,8 @@ impl EpochKey {
         #[cfg(feature = "simulator")]
         if self.suite == Suite::Ideal {
             let (plaintext, tag) = ciphertext.split_at_checked(ciphertext.len().checked_sub(TAG)?)?;
-            let expected = hash(&[&self.secret, &aad, plaintext]);
-            return (expected.0[..TAG] == *tag).then(|| Zeroizing::new(plaintext.to_vec()));
+            let expected = checksum(&[&self.secret, &aad, plaintext]);
+            return (expected[..TAG] == *tag).then(|| Zeroizing::new(plaintext.to_vec()));
         }
         let nonce: [u8; 12] = header[10..].try_into().ok()?;
         let payload = Payload { msg: ciphertext, aad: &aad };
@@ -389,7 +389,39 @@ fn hpke_open<K: Kem>(seed: &[u8; 32], wrapped: &[u8], info: &[u8]) -> Option<Zer
 #[cfg(feature = "simulator")]
 fn ideal_signature(identity: &[u8], message: &[&[u8]]) -> [u8; 64] {
     let mut signature = [0; 64];
-    let body = hash(message);
-    signature[..32].copy_from_slice(&hash(&[b"ideal", identity, &body.0]).0);
+    signature[..32].copy_from_slice(&checksum(&[b"ideal", identity, &checksum(message)]));
     signature
+}
+
+/// Four 64-bit checksums of the parts, one after the other: many times as quick as a hash, and as good among those who
+/// do not attack it. Every seal and signature of a simulation is one.
+#[cfg(feature = "simulator")]
+fn checksum(parts: &[&[u8]]) -> [u8; 32] {
+    // An odd factor and starts of no meaning: digits of pi.
+    const FACTOR: u64 = 0x243f_6a88_85a3_08d3;
+    let mut lanes: [u64; 4] =
+        [0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89, 0x4528_21e6_38d0_1377];
+    let absorb = |lane: &mut u64, word: u64| *lane = (*lane ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    for part in parts {
+        absorb(&mut lanes[0], part.len() as u64);
+        let (blocks, rest) = part.as_chunks::<32>();
+        for block in blocks.iter().copied().chain((!rest.is_empty()).then(|| {
+            let mut last = [0; 32];
+            last[..rest.len()].copy_from_slice(rest);
+            last
+        })) {
+            let (words, _) = block.as_chunks::<8>();
+            lanes.iter_mut().zip(words).for_each(|(lane, word)| absorb(lane, u64::from_le_bytes(*word)));
+        }
+    }
+    // Twice around, so that every lane depends on all.
+    for step in 0..8 {
+        let from = lanes[(step + 1) % 4];
+        let lane = &mut lanes[step % 4];
+        *lane = (*lane ^ from).wrapping_mul(FACTOR);
+        *lane ^= *lane >> 31;
+    }
+    let mut out = [0; 32];
+    out.chunks_exact_mut(8).zip(lanes).for_each(|(bytes, lane)| bytes.copy_from_slice(&lane.to_le_bytes()));
+    out
 }

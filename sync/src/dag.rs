@@ -55,6 +55,30 @@ impl Log {
     }
 }
 
+/// Names, and the order in which they came: who has looked at some of them need not look again.
+#[derive(Clone, Default)]
+pub(crate) struct Names {
+    known: BTreeSet<Name>,
+    order: Vec<Name>,
+}
+
+impl Names {
+    pub(crate) fn insert(&mut self, name: Name) {
+        if self.known.insert(name) {
+            self.order.push(name);
+        }
+    }
+
+    pub(crate) fn contains(&self, name: &Name) -> bool {
+        self.known.contains(name)
+    }
+
+    /// All of them, in the order in which they came.
+    pub(crate) fn in_order(&self) -> &[Name] {
+        &self.order
+    }
+}
+
 /// Every log of the circle.
 #[derive(Clone, Default)]
 pub(crate) struct Dag {
@@ -64,7 +88,7 @@ pub(crate) struct Dag {
     /// Entries with an admission or a revocation in them.
     pub(crate) membership: Vec<(LogId, u32)>,
     /// The names of all sealed forms that are here.
-    pub(crate) names: BTreeSet<Name>,
+    pub(crate) names: Names,
     /// What a snapshot keeps of entries that membership or an epoch rests on.
     pub(crate) stubs: BTreeMap<(LogId, u32), Entry>,
 }
@@ -128,7 +152,9 @@ impl Dag {
             }
         }
         let copies = self.logs.values().flat_map(|log| log.entries.iter().chain(&log.branches));
-        self.names = copies.flat_map(|entry| entry.copies.iter().map(|(name, _)| *name)).collect();
+        let mut names = Names::default();
+        copies.flat_map(|entry| &entry.copies).for_each(|(name, _)| names.insert(*name));
+        self.names = names;
     }
 
     /// All entries, branches included, in no order that means anything.
@@ -156,7 +182,7 @@ impl Dag {
     }
 
     fn learn(&mut self, entry: &Entry) {
-        self.names.extend(entry.copies.iter().map(|(name, _)| *name));
+        entry.copies.iter().for_each(|(name, _)| self.names.insert(*name));
         for op in &entry.body.ops {
             if let Op::Admit { keys, .. } = op {
                 self.keys.entry(keys.log()).or_insert_with(|| keys.clone());

@@ -11,7 +11,7 @@ use crate::entry::{ENTRY_MAX, Op, Signed};
 use crate::id::{Hash, LogId, Name, RecordId};
 use crate::membership::Members;
 use crate::pairing;
-use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica};
+use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica, Sealed, Waiting};
 use crate::state::{Record, State};
 
 /// The most sealed entries kept under one epoch that is not known (yet): beyond, they must be fetched again.
@@ -26,16 +26,21 @@ const UNKNOWN_EPOCHS_MAX: usize = 64;
 impl<R: CryptoRng> Replica<R> {
     /// Takes a sealed entry. Anything that is not one is dropped: a mailbox may hold what it likes.
     pub(crate) fn receive(&mut self, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+        self.receive_named(Name::of(&sealed), sealed, effects);
+    }
+
+    /// As [`Self::receive`], for who has computed the name.
+    pub(crate) fn receive_named(&mut self, name: Name, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
         if pairing::is_letter(&sealed) {
-            return self.read_letter(sealed, effects);
+            return self.read_letter(name, sealed, effects);
         }
         let Some(epoch) = epoch_of(&sealed).filter(|epoch| !self.erased.contains(epoch)) else { return };
-        if sealed.len() > ENTRY_MAX || self.dag.names.contains(&Name::of(&sealed)) {
+        if sealed.len() > ENTRY_MAX || self.dag.names.contains(&name) {
             return;
         }
         match self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref()) {
             Some(key) => match Signed::open(key, &sealed) {
-                Some(signed) => self.opened(signed, sealed, effects),
+                Some(signed) => self.opened(signed, (name, sealed), effects),
                 None => self.take_part(&key.clone(), sealed, effects),
             },
             None if self.unread.len() < UNKNOWN_EPOCHS_MAX || self.unread.contains_key(&epoch) => {
@@ -49,8 +54,7 @@ impl<R: CryptoRng> Replica<R> {
         self.deliver(effects);
     }
 
-    fn read_letter(&mut self, letter: Vec<u8>, effects: &mut Vec<Effect>) {
-        let name = Name::of(&letter);
+    fn read_letter(&mut self, name: Name, letter: Vec<u8>, effects: &mut Vec<Effect>) {
         if self.letters.contains_key(&name) {
             return;
         }
@@ -77,7 +81,7 @@ impl<R: CryptoRng> Replica<R> {
         }
     }
 
-    fn opened(&mut self, signed: Signed, sealed: Vec<u8>, effects: &mut Vec<Effect>) {
+    fn opened(&mut self, signed: Signed, sealed: Sealed, effects: &mut Vec<Effect>) {
         let (log, seq) = (signed.body.log, signed.body.seq);
         if self.dag.covers(log, seq) {
             return;
@@ -92,14 +96,13 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     /// Whether the same body is here already; then this form of it, sealed under another epoch, is kept beside it.
-    fn is_a_copy(&mut self, signed: &Signed, sealed: &[u8], effects: &mut Vec<Effect>) -> bool {
+    fn is_a_copy(&mut self, signed: &Signed, (name, sealed): &Sealed, effects: &mut Vec<Effect>) -> bool {
         let Some(entry) = self.dag.find_mut(signed.body.log, signed.body.seq, signed.hash) else {
             return false;
         };
-        let name = Name::of(sealed);
-        if entry.copies.iter().all(|(known, _)| *known != name) {
-            entry.copies.push((name, sealed.to_vec()));
-            self.dag.names.insert(name);
+        if entry.copies.iter().all(|(known, _)| known != name) {
+            entry.copies.push((*name, sealed.clone()));
+            self.dag.names.insert(*name);
             if !self.replaying {
                 effects.push(Effect::Persist(Self::entry_record(sealed)));
             }
@@ -149,7 +152,7 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     /// The next entry of a log that may be delivered, or an entry that contradicts the chain.
-    fn next_of(&mut self, log: LogId) -> Option<(Signed, Vec<u8>)> {
+    fn next_of(&mut self, log: LogId) -> Option<Waiting> {
         let author = self.dag.keys.get(&log).or_else(|| self.genesis_keys(log))?.clone();
         let head = self.dag.head(log);
         let fork = self.dag.logs.get(&log).and_then(|log| log.fork);
@@ -159,7 +162,9 @@ impl<R: CryptoRng> Replica<R> {
             self.waiting.range((log, 0)..=(log, until)).map(|((_, seq), _)| *seq).collect();
         for seq in candidates {
             let mut index = 0;
-            while let Some((signed, sealed)) = self.waiting.get(&(log, seq)).and_then(|all| all.get(index)) {
+            while let Some((signed, (_, sealed))) =
+                self.waiting.get(&(log, seq)).and_then(|all| all.get(index))
+            {
                 let verified = self.replaying || {
                     let key = epoch_of(sealed).and_then(|epoch| self.epochs.get(&epoch)?.key.as_ref());
                     key.is_some_and(|key| signed.verify(key, &author, self.suite))
@@ -178,7 +183,7 @@ impl<R: CryptoRng> Replica<R> {
         None
     }
 
-    fn forget(&mut self, log: LogId, seq: u32, index: usize) -> (Signed, Vec<u8>) {
+    fn forget(&mut self, log: LogId, seq: u32, index: usize) -> Waiting {
         let waiting = self.waiting.get_mut(&(log, seq)).expect("the caller found it there");
         let taken = waiting.remove(index);
         if waiting.is_empty() {
@@ -234,7 +239,7 @@ impl<R: CryptoRng> Replica<R> {
     fn accept(
         &mut self,
         signed: Signed,
-        sealed: Vec<u8>,
+        sealed: Sealed,
         changed: &mut Vec<RecordId>,
         effects: &mut Vec<Effect>,
     ) {
@@ -243,24 +248,24 @@ impl<R: CryptoRng> Replica<R> {
             return;
         }
         if !self.replaying {
-            effects.push(Effect::Persist(Self::entry_record(&sealed)));
+            effects.push(Effect::Persist(Self::entry_record(&sealed.1)));
         }
         let Signed { body, hash, .. } = signed;
         let (log, seq) = (body.log, body.seq);
         let mut seen = self.dag.get(log, seq - 1).map(|entry| entry.seen.clone()).unwrap_or_default();
         seen.extend(body.deps.iter().map(|dep| (dep.log, dep.seq)));
         seen.insert(log, seq);
-        let entry = Entry { hash, copies: alloc::vec![(Name::of(&sealed), sealed.clone())], seen, body };
+        let entry = Entry { hash, copies: alloc::vec![sealed], seen, body };
         self.hlc = self.hlc.max(entry.body.hlc);
         let on_chain = seq == self.dag.head(log) + 1
             && self.dag.get(log, seq - 1).map_or(Hash::default(), |last| last.hash) == entry.body.prev;
         let ops = entry.body.ops.clone();
         let stamp = entry.stamp();
         if !on_chain {
-            self.dag.branch(entry);
             if !self.replaying && log != self.me {
-                self.evidence.push(sealed);
+                self.evidence.extend(entry.copies.iter().map(|(_, sealed)| sealed.clone()));
             }
+            self.dag.branch(entry);
             self.alarm(Alarm::Forked(log), effects);
             self.judge(changed, effects);
             return;
@@ -312,7 +317,7 @@ impl<R: CryptoRng> Replica<R> {
         if let Some(key) = self.epochs.get(&epoch).and_then(|epoch| epoch.key.as_ref())
             && let Some(signed) = Signed::open(key, &sealed)
         {
-            self.opened(signed, sealed, effects);
+            self.opened(signed, (Name::of(&sealed), sealed), effects);
         }
     }
 
@@ -357,7 +362,7 @@ impl<R: CryptoRng> Replica<R> {
         self.epoch_entry(id, generation).key = Some(key.clone());
         for sealed in self.unread.remove(&id).unwrap_or_default() {
             match Signed::open(&key, &sealed) {
-                Some(signed) => self.opened(signed, sealed, effects),
+                Some(signed) => self.opened(signed, (Name::of(&sealed), sealed), effects),
                 None => self.take_part(&key, sealed, effects),
             }
         }

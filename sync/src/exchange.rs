@@ -45,7 +45,7 @@ impl<R: CryptoRng> Replica<R> {
         for (name, bytes) in items {
             match bytes {
                 // What it gives must be what it names, or it is not what was put there.
-                Some(bytes) if Name::of(&bytes) == name => self.receive(bytes, effects),
+                Some(bytes) if Name::of(&bytes) == name => self.receive_named(name, bytes, effects),
                 Some(_) => self.alarm(Alarm::Mailbox(mailbox, Misbehaviour::Corrupts), effects),
                 None if self.dag.names.contains(&name) => {}
                 None => effects.push(Effect::Get { mailbox, name }),
@@ -66,11 +66,14 @@ impl<R: CryptoRng> Replica<R> {
     fn top_up(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
         let view = self.mailboxes.entry(mailbox).or_default();
         let parts = || self.parts.values().flat_map(|parts| parts.sealed.values());
-        let here = self.dag.names.len() + self.letters.len() + parts().count();
+        let names = self.dag.names.in_order();
+        let here = names.len() + self.letters.len() + parts().count();
         if !view.needs_a_look(here) {
             return;
         }
-        let copies = self.dag.entries().flat_map(|entry| &entry.copies).chain(parts());
+        // Nearly always there is none.
+        let entries = view.lacks_any(names).then(|| self.dag.entries().flat_map(|entry| &entry.copies));
+        let copies = entries.into_iter().flatten().chain(parts());
         for (name, bytes) in copies.map(|(name, bytes)| (name, bytes)).chain(&self.letters) {
             if view.lacks(name) {
                 view.sent.insert(*name);

@@ -71,6 +71,10 @@ pub(crate) struct View {
     pub(crate) caught_up: bool,
     /// How things stood when whatever was lacking had just been put.
     topped_up: Option<[usize; 4]>,
+    /// How many of the names on the device were compared with what is listed.
+    compared: usize,
+    /// Those of them that were not listed.
+    unlisted: BTreeSet<Name>,
 }
 
 impl View {
@@ -144,6 +148,19 @@ impl View {
     /// Forgets that, after what is on the device was replaced.
     pub(crate) fn look_again(&mut self) {
         self.topped_up = None;
+        self.compared = 0;
+        self.unlisted.clear();
+    }
+
+    /// Whether any of the names on the device should be put again. They are given in the order in which they came, and
+    /// each is looked for once.
+    pub(crate) fn lacks_any(&mut self, names: &[Name]) -> bool {
+        let new = names.get(self.compared..).unwrap_or_default();
+        self.unlisted.extend(new.iter().filter(|name| !self.seen.contains(*name)));
+        self.compared = names.len();
+        let seen = &self.seen;
+        self.unlisted.retain(|name| !seen.contains(name));
+        self.unlisted.iter().any(|name| self.lacks(name))
     }
 
     /// Compares with what a peer saw of the same mailbox.

@@ -191,8 +191,11 @@ pub(crate) struct Epoch {
     pub(crate) origin: Option<(LogId, u32)>,
 }
 
+/// An entry as it was sealed, with the name of these bytes.
+pub(crate) type Sealed = (Name, Vec<u8>);
+
 /// An opened entry, and as it was sealed.
-pub(crate) type Waiting = (Signed, Vec<u8>);
+pub(crate) type Waiting = (Signed, Sealed);
 
 /// One device's copy of the circle.
 ///

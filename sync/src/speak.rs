@@ -217,7 +217,7 @@ impl<R: CryptoRng> Replica<R> {
             let sealed = signed.seal(&key, &mut self.rng);
             let name = Name::of(&sealed);
             let mut delivered = Vec::new();
-            self.receive(sealed.clone(), &mut delivered);
+            self.receive_named(name, sealed.clone(), &mut delivered);
             effects.append(&mut delivered);
             self.put_everywhere(name, &sealed, effects);
         }

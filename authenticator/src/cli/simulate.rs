@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use doppelkey_sync::simulator::{FABRICS, Report, Scenario, failures, run, shrink};
+use doppelkey_sync::simulator::{Campaign, FABRICS, Report, Scenario, Tally, failures, run, shrink};
 
 use super::{Failure, print};
 
@@ -15,6 +15,7 @@ use super::{Failure, print};
 ///
 ///   doppelkey simulate sync/scenarios/normal.toml --html normal.html
 ///   doppelkey simulate sync/scenarios/flaky.toml --replay 3
+///   doppelkey simulate sync/scenarios/*.toml --years 100
 ///
 /// The exit status is 1 if the replica broke an invariant or an expectation of a scenario.
 #[derive(Args)]
@@ -41,6 +42,15 @@ pub(super) struct Arguments {
     /// Write a page with tables and plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Run the product alone, all scenarios seed after seed, until so many device-years have passed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000), conflicts_with_all = ["csv", "html", "seeds", "replay"])]
+    years: Option<u64>,
+    /// The first seed of --years; reports use those from 0 on
+    #[arg(long, value_name = "SEED", default_value_t = 1000, requires = "years")]
+    first_seed: u64,
+    /// How many runs at a time; the results are the same [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Print what happens in one seed, line by line, in place of running all
     #[arg(long, value_name = "SEED", conflicts_with_all = ["csv", "json", "html"])]
     replay: Option<u64>,
@@ -52,7 +62,12 @@ impl Arguments {
         if let Some(seed) = self.replay {
             return self.replay(&scenarios, seed);
         }
-        let reports: Vec<Report> = scenarios.into_iter().map(run_with_progress).collect();
+        let jobs = self.jobs.map_or_else(cores, usize::from);
+        if let Some(years) = self.years {
+            return self.years(scenarios, years, jobs);
+        }
+        let reports: Vec<Report> =
+            scenarios.into_iter().map(|scenario| run_with_progress(scenario, jobs)).collect();
         let json: String = reports.iter().map(Report::to_json).collect();
         match &self.json {
             Some(path) => write(path, &json)?,
@@ -81,6 +96,34 @@ impl Arguments {
             _ => Err(Failure::new(
                 format_args!("the replica broke {broken} expectations, listed above"),
                 "look at one seed with --replay SEED, cut short with --days N",
+            )),
+        }
+    }
+
+    fn years(&self, scenarios: Vec<Scenario>, years: u64, jobs: usize) -> Result<(), Failure> {
+        let campaign = Campaign::new(scenarios, self.first_seed, years);
+        let mut told = 0;
+        let tally = campaign.run(jobs, |tally| {
+            // Twenty lines, however long it takes.
+            let part = 20 * tally.done / tally.runs;
+            if part > told {
+                told = part;
+                log::info!("{} %: {}", 5 * part, standing(tally));
+            }
+        });
+        let json = tally.to_json();
+        match &self.json {
+            Some(path) => write(path, &json)?,
+            None => print(&json),
+        }
+        for broken in &tally.broken {
+            log::error!("{}, seed {}: {}", broken.scenario, broken.seed, broken.failures.join("; "));
+        }
+        match tally.broken.len() {
+            0 => Ok(()),
+            runs => Err(Failure::new(
+                format_args!("the replica broke an expectation in {runs} runs, listed above"),
+                "look at one with doppelkey simulate FILE --replay SEED",
             )),
         }
     }
@@ -121,13 +164,37 @@ impl Arguments {
     }
 }
 
+/// How many threads this process can use at once.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where a campaign stands, in a line.
+fn standing(tally: &Tally) -> String {
+    let sum = &tally.sum;
+    format!(
+        "{} device-years, {} passkeys, {} crashes: {} lost although BS = 1, {} untrue claims, {} back again, \
+         {} differ, {} false alarms; {} runs of {} broke an expectation",
+        sum.device_days / 365,
+        sum.created,
+        sum.crashes,
+        sum.lost_with_bs,
+        sum.lies,
+        sum.resurrected,
+        sum.diverged,
+        sum.false_alarms,
+        tally.broken.len(),
+        tally.done
+    )
+}
+
 /// Runs a scenario; on a terminal, a bar shows how far it is.
-fn run_with_progress(scenario: Scenario) -> Report {
+fn run_with_progress(scenario: Scenario, jobs: usize) -> Report {
     let name = scenario.name.clone();
     let shown = std::io::stderr().is_terminal();
-    let report = Report::of(scenario, |done, of| {
+    let report = Report::of(scenario, jobs, |done, of| {
         if shown {
-            let filled = (30 * done / of) as usize;
+            let filled = 30 * done / of;
             let _ = write!(
                 std::io::stderr(),
                 "\r{name} [{}{}] {done}/{of} ",

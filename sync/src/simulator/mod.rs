@@ -15,6 +15,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod campaign;
 mod engine;
 mod models;
 mod oplog;
@@ -31,6 +32,7 @@ use std::vec::Vec;
 use engine::Engine;
 use models::{Circle, CloudRows, Enclave, FileLww, FileMerge, Model};
 
+pub use campaign::{Broken, Campaign, Tally};
 pub use engine::{Account, Action, Attack, Context, Credential, Fabric, Node};
 pub use outcome::{Outcome, Violation};
 pub use report::{Report, Row};

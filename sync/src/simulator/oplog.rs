@@ -1,9 +1,13 @@
 //! The product: every device is a [`Replica`], as it is, and the server is a mailbox that knows nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod server;
+
+use std::collections::BTreeSet;
 use std::string::ToString as _;
 use std::vec::Vec;
 use std::{format, vec};
+
+use server::Server;
 
 use super::engine::{Account, Action, Attack, Context, Credential, Fabric, Node, START_MS};
 use super::outcome::Violation;
@@ -19,9 +23,6 @@ const TIMEOUT_MS: u64 = 30_000;
 const POLL_MS: u64 = 15 * 60_000;
 /// What the headers around a message are taken to cost.
 const OVERHEAD: usize = 40;
-/// How many entries a server puts into one list.
-const PAGE: usize = 512;
-
 /// What travels between devices and the mailbox.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "the names are those of the mailbox's verbs")]
@@ -62,22 +63,6 @@ impl Device {
         let kept = self.written_ms.iter().take_while(|at| **at <= until_ms).count();
         self.journal.truncate(kept);
         self.written_ms.truncate(kept);
-    }
-}
-
-/// What the mailbox shows to whom.
-#[derive(Default)]
-struct Server {
-    histories: [Vec<(Name, Vec<u8>)>; 2],
-    attack: Option<Attack>,
-    /// Names that only their author is shown, if they are withheld.
-    authors: BTreeMap<Name, usize>,
-    online: BTreeSet<usize>,
-}
-
-impl Server {
-    fn history(&self, device: usize) -> usize {
-        usize::from(self.attack == Some(Attack::Forks) && device % 2 == 1)
     }
 }
 
@@ -218,67 +203,6 @@ impl OpLog {
         let new_nonce = self.nonces.insert(epoch_and_nonce);
         self.nonce_repeated |= new_bytes && !new_nonce;
     }
-
-    fn serve(&mut self, cx: &mut Context<'_, Message>, device: usize, message: Message) {
-        let to = Node::Device(device);
-        self.server.online.insert(device);
-        match message {
-            Message::Put { name, bytes } => {
-                let mine = self.server.history(device);
-                let withheld = self.server.attack == Some(Attack::Withholds);
-                let histories: &[usize] =
-                    if self.server.attack == Some(Attack::Forks) { &[mine] } else { &[0, 1] };
-                let mut new = false;
-                for history in histories {
-                    let held = &mut self.server.histories[*history];
-                    // What is put twice was put a moment ago.
-                    if held.iter().rev().all(|(known, _)| *known != name) {
-                        held.push((name, bytes.clone()));
-                        new = true;
-                    }
-                }
-                if withheld && new {
-                    self.server.authors.insert(name, device);
-                }
-                cx.send(Node::Server, to, Message::Stored { name }, OVERHEAD);
-                if new {
-                    for other in self.server.online.clone() {
-                        if other != device && cx.up[other] && !withheld {
-                            cx.send(Node::Server, Node::Device(other), Message::News, OVERHEAD);
-                        }
-                    }
-                }
-            }
-            Message::List { since, request } => self.list(cx, device, since, request),
-            _ => {}
-        }
-    }
-
-    fn list(&mut self, cx: &mut Context<'_, Message>, device: usize, since: u64, request: u32) {
-        let history = &self.server.histories[self.server.history(device)];
-        let withheld = |(name, _): &&(Name, Vec<u8>)| !self.server.authors.contains_key(name);
-        let shown: Vec<_> = if self.server.authors.is_empty() {
-            history.iter().skip(since as usize).take(PAGE).collect()
-        } else {
-            history.iter().filter(withheld).skip(since as usize).take(PAGE).collect()
-        };
-        let head = (history.len() - self.server.authors.len()) as u64;
-        let tampers = self.server.attack == Some(Attack::Tampers);
-        let items: Vec<(Name, Vec<u8>)> = shown
-            .into_iter()
-            .map(|(name, bytes)| {
-                let mut bytes = bytes.clone();
-                if tampers && bytes[0] == 1 {
-                    let last = bytes.len() - 1;
-                    bytes[last] ^= 1;
-                    return (Name::of(&bytes), bytes);
-                }
-                (*name, bytes)
-            })
-            .collect();
-        let size = OVERHEAD + items.iter().map(|(_, bytes)| 16 + bytes.len()).sum::<usize>();
-        cx.send(Node::Server, Node::Device(device), Message::Listed { request, items, head }, size);
-    }
 }
 
 impl Fabric for OpLog {
@@ -380,7 +304,7 @@ impl Fabric for OpLog {
     fn receive(&mut self, cx: &mut Context<'_, Message>, to: Node, from: Node, message: Message) {
         let Node::Device(device) = to else {
             if let Node::Device(device) = from {
-                self.serve(cx, device, message);
+                self.server.serve(cx, device, message);
             }
             return;
         };
@@ -429,12 +353,7 @@ impl Fabric for OpLog {
     }
 
     fn attack(&mut self, _: &mut Context<'_, Message>, attack: Attack) {
-        self.server.attack = Some(attack);
-        if attack == Attack::RollsBack || attack == Attack::Resurrects {
-            for history in &mut self.server.histories {
-                history.truncate(history.len() - history.len() / 10 - 1);
-            }
-        }
+        self.server.turn(attack);
     }
 
     fn restore(&mut self, cx: &mut Context<'_, Message>, device: usize, back_ms: u64) {
@@ -446,7 +365,7 @@ impl Fabric for OpLog {
 
     fn recover(&mut self, cx: &mut Context<'_, Message>, device: usize) -> bool {
         let Some(key) = self.recovery.clone() else { return false };
-        let held = self.server.histories[0].clone();
+        let held = self.server.everything().to_vec();
         let rng = self.devices[device].seed.fork();
         let letters = held.iter().map(|(_, letter)| letter.as_slice());
         let Some(mut paper) = key.open_newest(self.suite, letters, rng) else { return false };
@@ -459,7 +378,7 @@ impl Fabric for OpLog {
         let said = paper.handle(cx.clock_ms(device), admit);
         for effect in said {
             if let Effect::Put { name, bytes, .. } = effect {
-                self.server.histories.iter_mut().for_each(|history| history.push((name, bytes.clone())));
+                self.server.keep(name, &bytes);
             }
         }
         let Some(welcome) = paper.welcome(keys.public().log(), b"psk") else { return false };
@@ -504,14 +423,14 @@ impl Fabric for OpLog {
             Ok(thief) => thief,
             Err(_) => return replica.record(Self::record(credential)).is_some(),
         };
-        for (_, sealed) in &self.server.histories[0] {
+        for (_, sealed) in self.server.everything() {
             thief.handle(START_MS, Event::Received(sealed.clone()));
         }
         thief.record(Self::record(credential)).is_some()
     }
 
-    fn digest(&self, device: usize) -> Vec<u8> {
-        self.replica(device).map_or(Vec::new(), |replica| format!("{:?}", replica.state()).into_bytes())
+    fn in_step(&self, one: usize, other: usize) -> bool {
+        self.replica(one).map(Replica::state) == self.replica(other).map(Replica::state)
     }
 
     /// I1, I7, I11, I12, I14.
@@ -605,7 +524,7 @@ impl OpLog {
             self.devices[number].replica = Some(replica);
         }
         self.devices[0].replica = Some(first);
-        self.server.histories = [outbox.clone(), outbox];
+        outbox.iter().for_each(|(name, bytes)| self.server.keep(*name, bytes));
     }
 
     /// A newcomer joins later, with what is on its admitter now.

@@ -5,6 +5,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use super::campaign::in_parallel;
 use super::outcome::{Outcome, quantile};
 use super::scenario::Scenario;
 use super::{failures, run};
@@ -32,10 +33,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs everything a scenario asks for; `progress` is told how many of how many runs are done.
-    pub fn of(scenario: Scenario, mut progress: impl FnMut(u32, u32)) -> Self {
-        let all = scenario.seeds * scenario.fabrics.len() as u32;
+    /// Runs everything a scenario asks for, on so many threads; `progress` is told how many of how many runs are done.
+    /// The result does not depend on how many threads there are.
+    pub fn of(scenario: Scenario, jobs: usize, mut progress: impl FnMut(usize, usize)) -> Self {
+        let seeds = scenario.seeds as usize;
+        let all = seeds * scenario.fabrics.len();
+        let one = |index: usize| {
+            let (fabric, seed) = (&scenario.fabrics[index / seeds], index % seeds);
+            run(&scenario, fabric, seed as u64, false).0
+        };
+        let mut outcomes: Vec<Option<Outcome>> = (0..all).map(|_| None).collect();
         let mut done = 0;
+        in_parallel(jobs, all, one, |index, outcome| {
+            outcomes[index] = Some(outcome);
+            done += 1;
+            progress(done, all);
+        });
+        let mut outcomes = outcomes.into_iter().flatten();
         let mut rows = Vec::new();
         for fabric in &scenario.fabrics {
             let mut row = Row {
@@ -45,15 +59,12 @@ impl Report {
                 each: Vec::new(),
                 failed: Vec::new(),
             };
-            for seed in 0..u64::from(scenario.seeds) {
-                let (outcome, _) = run(&scenario, fabric, seed, false);
+            for (seed, outcome) in (0..u64::from(scenario.seeds)).zip(outcomes.by_ref()) {
                 if fabric == "oplog" && !failures(&scenario, &outcome).is_empty() {
                     row.failed.push((seed, failures(&scenario, &outcome)));
                 }
                 row.each.push((seed, outcome.counts()));
                 row.outcome.add(&outcome);
-                done += 1;
-                progress(done, all);
             }
             rows.push(row);
         }

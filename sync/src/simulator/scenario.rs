@@ -194,6 +194,11 @@ pub struct Expect {
 }
 
 impl Scenario {
+    /// Days times devices of one seed.
+    pub fn device_days(&self) -> u64 {
+        u64::from(self.days) * self.devices.len() as u64
+    }
+
     /// Reads a scenario; the error says what is wrong and where.
     pub fn parse(text: &str) -> Result<Self, String> {
         let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;

@@ -40,7 +40,7 @@ fn the_product_meets_every_shipped_expectation() {
     for (name, scenario) in shipped() {
         let days = scenario.days.min(30).max(last_event_day(&scenario) + 3).min(scenario.days);
         let short = Scenario { fabrics: std::vec!["oplog".into()], seeds: 2, days, ..scenario };
-        let report = Report::of(short, |_, _| {});
+        let report = Report::of(short, 2, |_, _| {});
         assert_eq!(report.failures(), [] as [String; 0], "scenario {name}");
     }
 }
@@ -55,8 +55,8 @@ fn last_event_day(scenario: &Scenario) -> u32 {
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let scenario = Scenario { days: 5, seeds: 1, ..shipped_one("normal") };
-    let page = |_| Report::to_html(&[Report::of(scenario.clone(), |_, _| {})]);
-    assert_eq!(page(0), page(1));
+    let page = |jobs| Report::to_html(&[Report::of(scenario.clone(), jobs, |_, _| {})]);
+    assert_eq!(page(1), page(3), "however many threads there are");
     let (_, one) = run(&scenario, "oplog", 3, true);
     let (_, two) = run(&scenario, "oplog", 3, true);
     assert_eq!(one, two);
@@ -104,6 +104,20 @@ fn a_wrong_scenario_is_refused_with_its_reason() {
         let error = Scenario::parse(text).unwrap_err();
         assert!(error.contains(reason), "{error:?} does not say {reason:?}");
     }
+}
+
+#[test]
+fn a_hundred_device_years_keep_every_promise_however_many_threads_there_are() {
+    let scenarios: Vec<Scenario> = shipped().into_iter().map(|(_, scenario)| scenario).collect();
+    let tally = Campaign::new(scenarios, 100, 100).run(2, |_| {});
+    assert_eq!(tally.broken, []);
+    assert_eq!(tally.done, tally.runs);
+    let sum = &tally.sum;
+    assert!(sum.device_days >= 100 * 365, "{} days", sum.device_days);
+    let short: Vec<Scenario> =
+        ["crashes", "duel"].map(|name| Scenario { days: 20, ..shipped_one(name) }).into();
+    let counts = |jobs| Campaign::new(short.clone(), 7, 1).run(jobs, |_| {}).sum.counts();
+    assert_eq!(counts(1), counts(3));
 }
 
 #[test]

@@ -286,8 +286,7 @@ impl<F: Fabric> Engine<'_, F> {
             self.outcome.seen = 0;
         }
         if let Some(first) = live.first() {
-            let digest = self.fabric.digest(*first);
-            let differ = live[1..].iter().filter(|device| self.fabric.digest(**device) != digest);
+            let differ = live[1..].iter().filter(|device| !self.fabric.in_step(*first, **device));
             self.outcome.diverged = differ.count() as u64;
         }
         let mut offered: BTreeMap<Account, BTreeSet<Credential>> = BTreeMap::new();
