@@ -36,7 +36,11 @@ impl<R: CryptoRng> Replica<R> {
             return;
         }
         let news = !items.is_empty();
-        if let Some(misbehaviour) = view.listed(items.iter().map(|(name, _)| *name), head) {
+        let misbehaviour = view.listed(items.iter().map(|(name, _)| *name), head);
+        if view.forgot() {
+            self.alarm(Alarm::Mailbox(mailbox, Misbehaviour::RolledBack), effects);
+        }
+        if let Some(misbehaviour) = misbehaviour {
             self.alarm(Alarm::Mailbox(mailbox, misbehaviour), effects);
             if misbehaviour == Misbehaviour::RolledBack {
                 return self.list(mailbox, effects);

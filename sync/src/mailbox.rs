@@ -2,7 +2,8 @@
 //!
 //! A mailbox numbers what it holds. The replica remembers how many names it saw and a hash over them in order, so
 //! that a mailbox that forgot (rolled back) contradicts the count, one that hides what it acknowledged fails the
-//! read-back, and one that tells two devices two stories fails their comparison of hashes.
+//! read-back, and one that tells two devices two stories fails their comparison of hashes. The host keeps count and hash
+//! while the device is off, so that what is rolled back meanwhile is noticed, too.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -69,6 +70,8 @@ pub(crate) struct View {
     requests: u32,
     /// Whether a list was complete since the last failure.
     pub(crate) caught_up: bool,
+    /// Where the history stood before this device was switched off, until that is compared.
+    expected: Option<(u64, [u8; 8])>,
     /// How things stood when whatever was lacking had just been put.
     topped_up: Option<[usize; 4]>,
     /// How many of the names on the device were compared with what is listed.
@@ -85,6 +88,21 @@ impl View {
     /// Where the history stands: how many names, and their hash.
     pub(crate) fn checkpoint(&self) -> (u64, [u8; 8]) {
         (self.cursor(), self.chain.last().copied().unwrap_or_default())
+    }
+
+    /// Takes note of where the history stood before.
+    pub(crate) fn expect(&mut self, cursor: u64, hash: [u8; 8]) {
+        self.expected = (cursor > 0).then_some((cursor, hash));
+    }
+
+    /// Whether the history turns out not to go on from where it stood before this device was switched off. Says so once.
+    pub(crate) fn forgot(&mut self) -> bool {
+        let Some((cursor, hash)) = self.expected else { return false };
+        if self.cursor() < cursor && !self.caught_up {
+            return false;
+        }
+        self.expected = None;
+        self.cursor() < cursor || self.order == Order::Shared && self.contradicts(cursor, hash)
     }
 
     /// The number for a new list request. Replies to earlier ones are ignored from now on: a late one is no

@@ -354,6 +354,17 @@ impl<R: CryptoRng> Replica<R> {
         self.mailboxes.entry(mailbox).or_default().order = order;
     }
 
+    /// Where a mailbox's history stands, once all of it was seen: how many names, and their hash. For the host to keep.
+    pub fn seen(&self, mailbox: u8) -> Option<(u64, [u8; 8])> {
+        self.mailboxes.get(&mailbox).filter(|view| view.caught_up).map(View::checkpoint)
+    }
+
+    /// Tells the replica, before the first [`Event::Poll`], where the history stood when the device was on last: if it
+    /// does not go on from there, that is an alarm.
+    pub fn expect(&mut self, mailbox: u8, (cursor, hash): (u64, [u8; 8])) {
+        self.mailboxes.entry(mailbox).or_default().expect(cursor, hash);
+    }
+
     /// When [`Event::Tick`] is due, in milliseconds since 1970; `None` if nothing waits for time.
     pub fn wake_at(&self) -> Option<u64> {
         self.acknowledge_at

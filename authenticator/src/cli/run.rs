@@ -15,7 +15,7 @@ use super::kernel::KernelOptions;
 use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
-use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, Setup};
+use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, OnAssertion, Setup};
 use crate::device::{Clock, Observed, SharedStore};
 use crate::persona::{Authority, Persona};
 use crate::replicate::{Change, Replication, Service, Teller};
@@ -189,12 +189,14 @@ impl Arguments {
     ) -> Result<(Setup, Option<Service>), Failure> {
         let mut configuration = self.configuration(persona);
         let path = self.vault.place_of(number)?;
+        let mut on_assertion: Option<OnAssertion> = None;
         let (store, service) = if !self.vault.ephemeral && Replication::is_set_up(&path) {
             let mut replication = Replication::load(&mut vault, &path)?;
             // Passkeys of this device may be copied; whether they are, sync says of each.
             (configuration.backup_eligible, configuration.backup_state) = (true, false);
             let (tell, changes) = Service::channel();
             self.meet_on_lan(&mut replication, tell.clone())?;
+            on_assertion = Some(Service::on_assertion(tell.clone()));
             let store = SharedStore::new(Observed::new(vault, Teller::new(tell.clone())));
             let service = Service::start(replication, store.clone(), (tell, changes), wall_clock());
             (store, Some(service))
@@ -206,7 +208,7 @@ impl Arguments {
             store,
             user: self.user(),
             persona: persona.map_or_else(|| "doppelkey".into(), |persona| persona.name.clone()),
-            on_assertion: None,
+            on_assertion,
         };
         Ok((setup, service))
     }

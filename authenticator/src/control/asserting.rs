@@ -6,8 +6,9 @@ use doppelkey_core::{Input, Message, Output, Prompt, Time, User};
 
 use crate::device::Engine;
 
-/// Told of the credential of each assertion, by its id, on the thread of the device; must not call the device.
-pub type OnAssertion = Arc<dyn Fn(&[u8]) + Send + Sync>;
+/// Told of the credential of each assertion, by its id, and whether the user was present, on the thread of the device;
+/// must not call the device.
+pub type OnAssertion = Arc<dyn Fn(&[u8], bool) + Send + Sync>;
 
 /// Another engine, listened to.
 pub(super) struct Asserting {
@@ -34,9 +35,9 @@ impl Engine for Asserting {
         if output == Output::Respond
             && let Some(GET_ASSERTION | GET_NEXT_ASSERTION) = self.command
             && let Some((0, body)) = response.split_first()
-            && let Some(id) = credential_id(body)
+            && let Some((id, present)) = asserted(body)
         {
-            (self.told)(&id);
+            (self.told)(&id, present);
         }
         output
     }
@@ -58,12 +59,15 @@ impl Engine for Asserting {
     }
 }
 
-/// The id in the response to getAssertion (CTAP §6.2.3, member 1).
-fn credential_id(body: &[u8]) -> Option<Vec<u8>> {
+/// The id in the response to getAssertion (CTAP §6.2.3, member 1), and UP in its authenticator data (member 2).
+fn asserted(body: &[u8]) -> Option<(Vec<u8>, bool)> {
     let response: ciborium::Value = ciborium::from_reader(body).ok()?;
-    let (_, credential) = response.as_map()?.iter().find(|(key, _)| *key == 1.into())?;
+    let member = |number: u8| response.as_map()?.iter().find(|(key, _)| *key == number.into());
+    let (_, credential) = member(1)?;
     let (_, id) = credential.as_map()?.iter().find(|(key, _)| key.as_text() == Some("id"))?;
-    id.as_bytes().cloned()
+    let (_, data) = member(2)?;
+    let flags = data.as_bytes()?.get(32)?;
+    Some((id.as_bytes()?.clone(), flags & 1 == 1))
 }
 
 const GET_ASSERTION: u8 = 0x02;

@@ -17,6 +17,11 @@ pub trait Observer<S: CredentialStore> {
     /// [`CredentialStore::remove`].
     fn remove(&mut self, store: &mut S, id: &[u8]) -> Result<bool, StoreError>;
 
+    /// [`CredentialStore::write`].
+    fn write(&mut self, store: &mut S, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
+        store.write(slot, bytes)
+    }
+
     /// [`CredentialStore::reset`].
     fn reset(&mut self, store: &mut S) -> Result<(), StoreError>;
 }
@@ -88,6 +93,6 @@ impl<S: CredentialStore, O: Observer<S>> CredentialStore for Observed<S, O> {
     }
 
     fn write(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
-        self.store.write(slot, bytes)
+        self.observer.write(&mut self.store, slot, bytes)
     }
 }

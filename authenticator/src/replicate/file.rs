@@ -7,14 +7,15 @@
 //! | 16 | 4 | start of the SHA-256 of what precedes and the record's number: tells damage from an unfinished record |
 //! | 20 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
 //!
-//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0).
+//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0), 3 where
+//! a mailbox's history stands: its number (1 byte), how many names (8, big-endian), their hash (8).
 //! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
 //! it was written is refused.
 //!
 //! A snapshot of the replica (`doppelkey-sync`, `compact.rs`) writes the file anew, under another name that then takes
 //! the place of this one: what was deleted is in it no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub(super) enum Line {
     Places(String),
     /// A record id, and whether the vault has it.
     Applied([u8; 17]),
+    /// A mailbox's number, and where its history stands.
+    Seen([u8; 17]),
 }
 
 /// The file, open for more.
@@ -52,6 +55,7 @@ pub(super) struct File {
     /// What is to be in the file beside the journal when that is written anew.
     places: Option<String>,
     applied: BTreeSet<[u8; 16]>,
+    seen: BTreeMap<u8, [u8; 17]>,
 }
 
 impl File {
@@ -61,8 +65,8 @@ impl File {
     }
 
     fn at(path: &Path, file: fs::File, cipher: Aes256Gcm) -> Self {
-        let (places, applied) = (None, BTreeSet::new());
-        File { file, cipher, records: 0, length: 0, path: path.to_owned(), places, applied }
+        let (places, applied, seen) = (None, BTreeSet::new(), BTreeMap::new());
+        File { file, cipher, records: 0, length: 0, path: path.to_owned(), places, applied, seen }
     }
 
     /// The file and what is in it.
@@ -134,6 +138,9 @@ impl File {
         match line {
             Line::Journal(_) => {}
             Line::Places(text) => self.places = Some(text.clone()),
+            Line::Seen(record) => {
+                self.seen.insert(record[0], *record);
+            }
             Line::Applied(record) => {
                 let (id, here) = record.split_first_chunk::<16>().expect("a line has 17 bytes");
                 if here == [1] {
@@ -161,7 +168,9 @@ impl File {
         });
         let journal = journal.iter().map(|record| Line::Journal(record.clone()));
         let places = self.places.clone().map(Line::Places);
-        let written = places.into_iter().chain(journal).chain(applied).try_for_each(|line| new.append(&line));
+        let seen = self.seen.values().map(|record| Line::Seen(*record));
+        let mut lines = places.into_iter().chain(journal).chain(applied).chain(seen);
+        let written = lines.try_for_each(|line| new.append(&line));
         let moved = written.and_then(|()| fs::rename(&beside, &self.path));
         if moved.is_err() {
             let _ = fs::remove_file(&beside);
@@ -206,6 +215,7 @@ impl Line {
             Line::Journal(record) => (0, record.as_slice()),
             Line::Places(text) => (1, text.as_bytes()),
             Line::Applied(record) => (2, record.as_slice()),
+            Line::Seen(record) => (3, record.as_slice()),
         };
         Zeroizing::new([&[kind], content].concat())
     }
@@ -216,6 +226,7 @@ impl Line {
             0 => Line::Journal(content.to_vec()),
             1 => Line::Places(String::from_utf8(content.to_vec()).ok()?),
             2 => Line::Applied(content.try_into().ok()?),
+            3 => Line::Seen(content.try_into().ok()?),
             _ => return None,
         })
     }

@@ -8,12 +8,16 @@
 //! * An authenticatorReset ends this device's membership and deletes nothing elsewhere.
 //! * A passkey that a new one of its account replaced stays at the other devices, hidden: a registration that the
 //!   relying party never heard of locks nobody out.
+//! * Large blobs go with their passkeys (`blobs.rs`), and so does when each was last used, by a user who was present:
+//!   at most once an hour where an account has several, once a day where it has one. What a relying party made of an
+//!   assertion nobody tells an authenticator.
 //! * Nothing here is waited for by a ceremony: mailboxes are served by a thread of their own.
 //!
 //! While `doppelkey run` has the vault, it answers the `doppelkey sync` commands (`running.rs`).
 //!
 //! Beside the vault `PATH` lies `PATH.sync`: the replica's journal, sealed under a key in the vault's slot for sync.
 
+mod blobs;
 mod file;
 mod mailboxes;
 mod neighbours;
@@ -27,6 +31,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -134,6 +139,8 @@ pub struct Replication {
     places: Vec<Place>,
     path: PathBuf,
     neighbours: Option<Neighbours>,
+    /// Where each mailbox's history stands, as the file has it.
+    seen: BTreeMap<u8, (u64, [u8; 8])>,
 }
 
 impl Replication {
@@ -200,19 +207,24 @@ impl Replication {
         let key = read_key(store)?.filter(|_| path.exists()).ok_or(ReplicateError::NotSetUp)?;
         let (file, lines) = File::open(&path, &key)?;
         let (mut journal, mut places, mut applied) = (Vec::new(), Vec::new(), Applied::default());
+        let mut seen = BTreeMap::new();
         for line in lines {
             match line {
                 Line::Journal(record) => journal.push(record),
                 Line::Places(text) => places = Place::parse_list(&text)?,
                 Line::Applied(record) => applied.note(&record),
+                Line::Seen([mailbox, stands @ ..]) => {
+                    seen.insert(mailbox, stood(&stands));
+                }
             }
         }
-        let replica =
+        let mut replica =
             Replica::open(journal.iter().map(Vec::as_slice), random()).map_err(ReplicateError::Journal)?;
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         applied.remember(replica.state());
+        seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        Ok(Replication { driver, applied, places, path, neighbours: None })
+        Ok(Replication { driver, applied, places, path, neighbours: None, seen })
     }
 
     fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<File, ReplicateError> {
@@ -240,7 +252,8 @@ impl Replication {
         file.append(&Line::Places(Place::list_text(&places))).map_err(failed)?;
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         let driver = Driver::new(replica, effects, file, mailboxes);
-        let mut replication = Replication { driver, applied, places, path: path.clone(), neighbours: None };
+        let (neighbours, seen) = (None, BTreeMap::new());
+        let mut replication = Replication { driver, applied, places, path: path.clone(), neighbours, seen };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
     }
@@ -280,7 +293,26 @@ impl Replication {
         let failed = |error| ReplicateError::File(self.path.clone(), error);
         reports.extend(self.driver.sync(now_ms).map_err(failed)?);
         reports.extend(self.absorb(store, now_ms)?);
+        self.note_seen()?;
         Ok(reports)
+    }
+
+    /// Remembers, durably, where the mailboxes' histories stand: what is rolled back while this device is off is noticed
+    /// when it is on again.
+    fn note_seen(&mut self) -> Result<(), ReplicateError> {
+        for mailbox in 0..u8::try_from(self.places.len()).unwrap_or(u8::MAX) {
+            let Some((cursor, hash)) = self.replica().seen(mailbox) else { continue };
+            if self.seen.get(&mailbox) == Some(&(cursor, hash)) {
+                continue;
+            }
+            let mut line = [mailbox; 17];
+            line[1..9].copy_from_slice(&cursor.to_be_bytes());
+            line[9..].copy_from_slice(&hash);
+            let written = self.driver.journal_mut().append(&Line::Seen(line));
+            written.map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+            self.seen.insert(mailbox, (cursor, hash));
+        }
+        Ok(())
     }
 
     /// The credentials of this vault that take part.
@@ -305,6 +337,13 @@ impl Replication {
 
 fn random() -> Random {
     UnwrapErr(SysRng)
+}
+
+/// Where a mailbox's history stood.
+fn stood(bytes: &[u8; 16]) -> (u64, [u8; 8]) {
+    let (cursor, hash) = bytes.split_at(8);
+    let half = |half: &[u8]| half.try_into().expect("16 bytes have two halves of 8");
+    (u64::from_be_bytes(half(cursor)), half(hash))
 }
 
 fn read_key(store: &mut dyn CredentialStore) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {

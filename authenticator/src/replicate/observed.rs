@@ -2,7 +2,8 @@
 
 use std::sync::mpsc::Sender;
 
-use doppelkey_core::{Credential, CredentialStore, StoreError};
+use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
+use doppelkey_sync::RecordId;
 
 use crate::device::Observer;
 
@@ -11,6 +12,8 @@ use crate::device::Observer;
 pub enum Change {
     /// Credentials came, changed or went.
     Credentials,
+    /// A passkey was used.
+    Used(RecordId),
     /// Everything was forgotten.
     Reset,
     /// A mailbox has news.
@@ -50,6 +53,11 @@ impl<S: CredentialStore> Observer<S> for Teller {
 
     fn remove(&mut self, store: &mut S, id: &[u8]) -> Result<bool, StoreError> {
         self.told(Change::Credentials, store.remove(id))
+    }
+
+    fn write(&mut self, store: &mut S, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = store.write(slot, bytes);
+        if slot == Slot::LargeBlobs { self.told(Change::Credentials, written) } else { written }
     }
 
     fn reset(&mut self, store: &mut S) -> Result<(), StoreError> {

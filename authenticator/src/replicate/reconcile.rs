@@ -11,6 +11,7 @@ use doppelkey_sync::{AccountId, Event, Op, Record, RecordId, Report, State};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::blobs::{self, Array, Given};
 use super::file::Line;
 use super::{ReplicateError, Replication};
 
@@ -19,12 +20,17 @@ const USER_NAME: u8 = 1;
 const DISPLAY_NAME: u8 = 2;
 const HIDDEN: u8 = 3;
 
+/// How long after a use the next one is told: of an account's only passkey, and of one of several.
+const ONE_DAY_S: u64 = 24 * 60 * 60;
+const ONE_HOUR_S: u64 = 60 * 60;
+
 /// What of the replica's state the store has been given.
 #[derive(Default)]
 pub struct Applied {
     records: BTreeSet<RecordId>,
     /// The registers as the store and the replica last agreed on them.
     registers: BTreeMap<RecordId, Registers>,
+    blobs: Given,
 }
 
 type Registers = BTreeMap<u8, Vec<u8>>;
@@ -59,7 +65,8 @@ impl Replication {
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
         let held = eligible(store)?;
-        let ops = self.local_changes(&held);
+        let mut array = Array::read(store)?;
+        let ops = self.local_changes(&held, &array, now_ms);
         let mut reports = Vec::new();
         if !ops.is_empty() {
             for op in &ops {
@@ -69,17 +76,40 @@ impl Replication {
             }
             reports = self.tell(now_ms, Event::Local(ops))?;
         }
-        self.apply(store, &held)?;
+        self.apply(store, &held, &mut array, now_ms)?;
+        array.write(store)?;
         Ok(reports)
     }
 
+    /// Takes note of when passkeys were used.
+    pub(super) fn used(
+        &mut self,
+        used: &BTreeMap<RecordId, u64>,
+        now_ms: u64,
+    ) -> Result<Vec<Report>, ReplicateError> {
+        let records = &self.replica().state().records;
+        let is_due = |(id, time_s): &(&RecordId, &u64)| {
+            records.get(*id).is_some_and(|record| {
+                let alone = records.values().filter(|other| other.account == record.account).count() == 1;
+                **time_s >= record.used_s + if alone { ONE_DAY_S } else { ONE_HOUR_S }
+            })
+        };
+        let op = |(record, time_s): (&RecordId, &u64)| Op::Used { record: *record, time_s: *time_s };
+        let ops: Vec<Op> = used.iter().filter(is_due).map(op).collect();
+        if ops.is_empty() { Ok(Vec::new()) } else { self.tell(now_ms, Event::Local(ops)) }
+    }
+
     /// What the store says that the replica does not know.
-    fn local_changes(&self, held: &BTreeMap<RecordId, Credential>) -> Vec<Op> {
+    fn local_changes(&self, held: &BTreeMap<RecordId, Credential>, array: &Array, now_ms: u64) -> Vec<Op> {
         let state = self.replica().state();
         let mut ops = Vec::new();
         for (id, credential) in held {
+            let key = credential.large_blob_key.as_ref();
             match state.records.get(id) {
-                Some(record) => ops.extend(self.register_changes(*id, credential, record)),
+                Some(record) => {
+                    ops.extend(self.register_changes(*id, credential, record));
+                    ops.extend(self.applied.blobs.change((*id, record), key, array, now_ms));
+                }
                 None if state.deleted.contains(id) => {}
                 None => {
                     let account = account_of(credential);
@@ -92,7 +122,10 @@ impl Replication {
                         record: *id,
                         account,
                         core: core_of(credential),
-                        registers: registers_in(credential).into_iter().collect(),
+                        registers: registers_in(credential)
+                            .into_iter()
+                            .chain(blobs::register(key, array))
+                            .collect(),
                         shadows: replaced.map(|(other, _)| *other).collect(),
                     });
                 }
@@ -145,17 +178,22 @@ impl Replication {
         &mut self,
         store: &mut dyn CredentialStore,
         held: &BTreeMap<RecordId, Credential>,
+        array: &mut Array,
+        now_ms: u64,
     ) -> Result<(), ReplicateError> {
         for (id, credential) in held {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
+                array.forget(credential.large_blob_key.as_ref());
                 self.mark(*id, false)?;
                 self.applied.registers.remove(id);
+                self.applied.blobs.forget(*id);
             }
         }
         let ids: Vec<RecordId> = self.replica().state().records.keys().copied().collect();
         for id in ids {
-            let Some(record) = self.replica().record(id) else { continue };
+            let Some(record) = self.replica().record(id).cloned() else { continue };
+            let record = &record;
             let known = held.get(&id);
             if known.is_none() && self.applied.records.contains(&id) {
                 // Replaced here by a newer passkey of its account.
@@ -175,6 +213,7 @@ impl Replication {
                 store.put(&wanted, None)?;
             }
             self.applied.registers.insert(id, registers);
+            self.applied.blobs.apply((id, record), wanted.large_blob_key.as_ref(), array, now_ms);
             if !self.applied.records.contains(&id) {
                 self.mark(id, true)?;
             }

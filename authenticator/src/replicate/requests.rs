@@ -203,10 +203,14 @@ impl Replication {
             _ => find(self.replica(), device)?,
         };
         let exposed = self.replica().exposed(log);
+        let records = &self.replica().state().records;
+        let used = |id| records.get(&id).map_or(0, |record| record.used_s);
         let credentials = self.credentials(store)?.into_iter().filter(|(id, _)| exposed.contains(id));
-        let object = |(_, credential): (_, doppelkey_core::Credential)| {
+        let object = |(id, credential): (_, doppelkey_core::Credential)| {
             let name = credential.user.name.as_deref().unwrap_or_default();
-            json!({ "rp_id": credential.rp_id.as_str(), "user_name": shown(name.as_bytes()) })
+            json!({
+                "rp_id": credential.rp_id.as_str(), "user_name": shown(name.as_bytes()), "last_used_s": used(id),
+            })
         };
         Ok(credentials.map(object).collect())
     }

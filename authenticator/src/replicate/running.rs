@@ -73,7 +73,7 @@ fn converse(connection: &UnixStream, tell: &Sender<Change>, ask: &Sender<Asked>)
     let mut lines = BufReader::new(connection);
     // A request may hold a recovery key.
     let mut line = Zeroizing::new(String::new());
-    while let Ok(length) = lines.by_ref().take(REQUEST_MAX).read_line(&mut *line)
+    while let Ok(length) = lines.by_ref().take(REQUEST_MAX).read_line(&mut line)
         && length > 0
     {
         let answer = match serde_json::from_str::<Request>(&line) {

@@ -1,17 +1,20 @@
 //! Replication while the authenticator runs: one thread, asleep unless something happens.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use doppelkey_sync::relay::RelayClient;
-use doppelkey_sync::{Event, Report};
+use doppelkey_sync::{Event, RecordId, Report};
 
+use super::reconcile::record_of;
 use super::requests::Asked;
 #[cfg(unix)]
 use super::running::Listener;
 use super::{Change, Place, Refusal, ReplicateError, Replication, Request, WallClock};
+use crate::control::OnAssertion;
 use crate::device::SharedStore;
 
 /// How often a folder is looked into: nothing tells of a file that Syncthing brought.
@@ -72,6 +75,16 @@ impl Service {
         }
     }
 
+    /// What an authenticator is to call when a passkey was used.
+    pub fn on_assertion(tell: Sender<Change>) -> OnAssertion {
+        Arc::new(move |id, present| {
+            if present {
+                // Nobody has to listen.
+                let _ = tell.send(Change::Used(record_of(id)));
+            }
+        })
+    }
+
     /// A channel for [`start`](Self::start) and [`Teller`](super::Teller).
     pub fn channel() -> (Sender<Change>, Receiver<Change>) {
         channel()
@@ -96,14 +109,23 @@ struct Serving<'a> {
     /// The newest letters that mailboxes brought: one may answer an invitation.
     letters: Vec<Vec<u8>>,
     /// How many guesses were left at each relay, and when to ask again.
+    /// When passkeys were used since the last round, in seconds since 1970.
+    used: BTreeMap<RecordId, u64>,
     guesses_left: BTreeMap<String, u8>,
     look_at_escrow_ms: u64,
 }
 
 impl<'a> Serving<'a> {
     fn new(replication: &'a mut Replication, store: SharedStore, clock: WallClock) -> Self {
-        let (letters, guesses_left) = (Vec::new(), BTreeMap::new());
-        Serving { replication, store, clock, letters, guesses_left, look_at_escrow_ms: 0 }
+        Serving {
+            replication,
+            store,
+            clock,
+            letters: Vec::new(),
+            used: BTreeMap::new(),
+            guesses_left: BTreeMap::new(),
+            look_at_escrow_ms: 0,
+        }
     }
 
     fn serve(&mut self, changes: &Receiver<Change>, asked: &Receiver<Asked>) -> Result<(), ReplicateError> {
@@ -121,7 +143,7 @@ impl<'a> Serving<'a> {
             match changes.recv_timeout(wait) {
                 Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Change::Reset) => return self.retire(),
-                Ok(first) => match rest(first, changes) {
+                Ok(first) => match self.rest(first, changes) {
                     Change::Stop => return Ok(()),
                     Change::Reset => return self.retire(),
                     _ => self.round()?,
@@ -148,6 +170,8 @@ impl<'a> Serving<'a> {
     /// One round. The store is held only while it is compared, never while a mailbox is waited for.
     fn round(&mut self) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
+        let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;
+        self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
         let path = self.replication.path.clone();
@@ -158,7 +182,7 @@ impl<'a> Serving<'a> {
         self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
-        Ok(())
+        self.replication.note_seen()
     }
 
     /// Tells the user if somebody guesses at the recovery PIN.
@@ -191,6 +215,22 @@ impl<'a> Serving<'a> {
         answer
     }
 
+    /// Takes what else is waiting: many changes are one round. The weightiest of them.
+    fn rest(&mut self, first: Change, changes: &Receiver<Change>) -> Change {
+        let weight = |change: &Change| match change {
+            Change::Stop => 2,
+            Change::Reset => 3,
+            Change::Credentials | Change::Used(_) | Change::News | Change::Asked => 1,
+        };
+        let now_s = (self.clock)() / 1000;
+        std::iter::once(first).chain(changes.try_iter()).fold(first, |one, other| {
+            if let Change::Used(record) = other {
+                self.used.insert(record, now_s);
+            }
+            if weight(&other) > weight(&one) { other } else { one }
+        })
+    }
+
     fn note(&mut self, reports: Vec<Report>) {
         report(&reports);
         self.letters.extend(reports.into_iter().filter_map(|report| match report {
@@ -209,16 +249,6 @@ impl<'a> Serving<'a> {
         log::info!("this authenticator was reset: it has left its sync circle");
         Ok(())
     }
-}
-
-/// Takes what else is waiting: many changes are one round. The weightiest of them.
-fn rest(first: Change, changes: &Receiver<Change>) -> Change {
-    let weight = |change: &Change| match change {
-        Change::Stop => 2,
-        Change::Reset => 3,
-        Change::Credentials | Change::News | Change::Asked => 1,
-    };
-    changes.try_iter().fold(first, |one, other| if weight(&other) > weight(&one) { other } else { one })
 }
 
 fn report(reports: &[Report]) {

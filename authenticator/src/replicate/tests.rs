@@ -208,6 +208,115 @@ fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missi
 }
 
 #[test]
+fn a_mailbox_that_loses_something_while_nothing_runs_is_reported_and_given_it_again() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let reported = |device: &mut Device, world: &World| {
+        let reports = device.replication.round(&mut device.vault, world.now_ms).unwrap();
+        reports.iter().any(|report| matches!(report, Report::Alarm(_)))
+    };
+    let mut a = restart(a);
+    assert!(!reported(&mut a, &world), "all is as it was");
+    let folder = world.folder.path().join("mailbox");
+    let entry = || std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let before = entry().count();
+    std::fs::remove_file(entry().next().unwrap()).unwrap();
+    let mut a = restart(a);
+    assert!(reported(&mut a, &world), "it is said");
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(entry().count() >= before, "and mended");
+}
+
+/// What a platform does: it writes the whole array.
+fn write_blob(device: &mut Device, key: &[u8; 32], blob: Option<&[u8]>) {
+    let mut blobs = read_blobs(device);
+    match blob {
+        Some(blob) => blobs.put(key, blob, &mut random()),
+        None => assert!(blobs.remove(key)),
+    }
+    device.vault.write(Slot::LargeBlobs, &blobs.encode()).unwrap();
+}
+
+fn read_blobs(device: &mut Device) -> crate::large_blobs::LargeBlobs {
+    let mut buffer = [0; 4096];
+    let length = device.vault.read(Slot::LargeBlobs, &mut buffer).unwrap().unwrap_or(0);
+    crate::large_blobs::LargeBlobs::parse(&buffer[..length])
+}
+
+#[test]
+fn a_large_blob_goes_with_its_passkey_and_one_that_is_too_large_for_a_device_is_not_lost() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    let with_key = |id, key| Credential { large_blob_key: Some([key; 32]), ..credential(id, id) };
+    a.vault.put(&with_key(1, 1), None).unwrap();
+    write_blob(&mut a, &[1; 32], Some(b"with the passkey"));
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut b).get(&[1; 32]).unwrap(), b"with the passkey");
+    write_blob(&mut b, &[1; 32], Some(b"changed"));
+    write_blob(&mut b, &[9; 32], Some(b"of a passkey that is not shared"));
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[1; 32]).unwrap(), b"changed");
+    assert_eq!(read_blobs(&mut a).get(&[9; 32]), None);
+    // A platform writes back what it had read before the last change came: that is no wish to delete it.
+    let stale = read_blobs(&mut a).encode();
+    write_blob(&mut b, &[1; 32], None);
+    world.now_ms += 61_000;
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[1; 32]), None, "what was taken away is away everywhere");
+    b.vault.put(&with_key(2, 2), None).unwrap();
+    write_blob(&mut b, &[2; 32], Some(b"new"));
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.write(Slot::LargeBlobs, &stale).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[2; 32]).unwrap(), b"new");
+    // What has no room on one device stays on the other, also across a restart.
+    let mut large = vec![0; 3_000];
+    random().fill_bytes(&mut large);
+    a.vault.put(&with_key(3, 3), None).unwrap();
+    write_blob(&mut a, &[3; 32], Some(&large));
+    write_blob(&mut b, &[8; 32], Some(&large));
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut b).get(&[3; 32]), None);
+    let mut b = restart(b);
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[3; 32]).unwrap(), large);
+    write_blob(&mut b, &[8; 32], None);
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut b).get(&[3; 32]).unwrap(), large, "once there is room it comes");
+    // The passkey's end is its blob's.
+    a.vault.remove(&[3; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut b).get(&[3; 32]), None);
+}
+
+#[test]
+fn when_a_passkey_was_last_used_is_told_once_a_day_or_once_an_hour_where_an_account_has_two() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    for (id, account) in [(1, 1), (2, 2), (3, 2)] {
+        a.vault.put(&credential(id, account), None).unwrap();
+    }
+    world.settle(&mut [&mut a, &mut b]);
+    let mut use_both = |after_s: u64, world: &mut World| {
+        let time_s = 1_800_000_000 + after_s;
+        let used = [1, 2].map(|id| (reconcile::record_of(&[id; 32]), time_s));
+        a.replication.used(&used.into(), world.now_ms).unwrap();
+        world.settle(&mut [&mut a, &mut b]);
+        [1, 2].map(|id| {
+            let record = reconcile::record_of(&[id; 32]);
+            b.replication.replica().record(record).unwrap().used_s.saturating_sub(1_800_000_000)
+        })
+    };
+    assert_eq!(use_both(0, &mut world), [0, 0]);
+    assert_eq!(use_both(60, &mut world), [0, 0]);
+    assert_eq!(use_both(3_600, &mut world), [0, 3_600]);
+    assert_eq!(use_both(86_400, &mut world), [86_400, 86_400]);
+    assert_eq!(a.replication.replica().record(reconcile::record_of(&[3; 32])).unwrap().used_s, 0);
+}
+
+#[test]
 fn a_snapshot_writes_the_sync_file_anew_and_a_restart_reads_it() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();

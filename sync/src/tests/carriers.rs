@@ -67,6 +67,35 @@ fn a_folder_that_loses_a_file_raises_an_alarm_and_gets_it_back() {
 }
 
 #[test]
+fn what_is_rolled_back_or_rewritten_while_a_device_is_off_is_noticed_when_it_is_on_again() {
+    for story in 0..4 {
+        let mut world = World::of(48, 2);
+        for _ in 0..3 {
+            world.put(1);
+        }
+        world.settle();
+        let seen = world.devices[0].replica().seen(0).expect("everything was seen");
+        let journal = world.devices[0].journal().clone();
+        world.mailbox.with(|held| match story {
+            0 => held.truncate(held.len() - 2),
+            1 => held.swap(1, 2),
+            2 => drop(held.remove(held.len() - 2)),
+            _ => {}
+        });
+        world.restore(0, journal);
+        world.devices[0].replica_mut().expect(0, seen);
+        world.sync(0);
+        let expected: &[_] = match story {
+            3 => &[],
+            _ => &[(0, Alarm::Mailbox(0, Misbehaviour::RolledBack))],
+        };
+        assert_eq!(world.alarms, expected, "story {story}");
+        world.settle();
+        world.assert_equal(&[0, 1]);
+    }
+}
+
+#[test]
 fn a_mailbox_that_rolls_back_is_noticed_at_once_and_healed() {
     let mut world = World::of(32, 2);
     let record = world.put(0);

@@ -149,13 +149,20 @@ pub(super) struct Exposed {
     vault: VaultOptions,
     /// Its name or id; a revoked one by its whole id
     device: String,
+    /// Print one line of JSON a passkey, with when it was last used in seconds since 1970 (0: never)
+    #[arg(long)]
+    json: bool,
 }
 
 impl Exposed {
     pub(super) fn run(self) -> Result<(), Failure> {
         let exposed = Circle::of(&self.vault)?.ask(&Request::Exposed { device: self.device })?;
         for passkey in list(&exposed) {
-            print(&format!("{}  {}\n", text(&passkey["rp_id"]), text(&passkey["user_name"])));
+            if self.json {
+                print(&format!("{passkey}\n"));
+            } else {
+                print(&format!("{}  {}\n", text(&passkey["rp_id"]), text(&passkey["user_name"])));
+            }
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ pub(super) async fn add(State(driver): State<WebDriver>, Path(session): Path<Str
 
 /// Tells each assertion, with the counter that it gave.
 fn telling_assertions(store: SharedStore, teller: Teller) -> OnAssertion {
-    Arc::new(move |id| {
+    Arc::new(move |id, _| {
         let mut store = store.lock();
         let (found, count) = (store.get(id), store.last_sign_count(id));
         drop(store);
