@@ -8,12 +8,14 @@ pub mod boot_rom;
 pub mod flash_store;
 #[cfg(feature = "mps2")]
 pub mod mps2;
+#[cfg(any(feature = "board-nrf52833-dk", feature = "board-nrf52840-dongle"))]
+pub mod nrf52;
 pub mod port;
-pub mod records;
 pub mod rng;
 pub mod root_key;
 #[cfg(feature = "board-pico2")]
 pub mod rp2350;
+pub mod shelf;
 #[cfg(target_os = "none")]
 pub mod stack;
 pub mod start;

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use doppelkey_core::{Authenticator, Configuration, CredentialStore, Message, StoreError};
+use doppelkey_core::{Authenticator, Configuration, CredentialStore, Message, StoreError, Time};
 use embedded_storage::nor_flash::NorFlash;
 use usb_device::bus::{UsbBus, UsbBusAllocator};
 use zeroize::Zeroizing;
@@ -11,6 +11,7 @@ use crate::flash_store::FlashStore;
 use crate::port::{SharedPort, UsbPort};
 use crate::rng::{EntropySource, Rng};
 use crate::root_key::{self, Rest};
+use crate::shelf::Shelf;
 use crate::worker::{Board, Led, Worker};
 
 /// The most discoverable credentials of a board: 40 bytes of RAM each.
@@ -89,7 +90,7 @@ impl<B: Board, E: EntropySource, F: NorFlash + 'static> Start<B, E, F> {
 
 /// Makes the authenticator and its worker, in static memory. Not inlined, as above.
 #[inline(never)]
-pub(crate) fn place_worker<'a, S: CredentialStore>(
+pub(crate) fn place_worker<'a, S: CredentialStore + Shelf>(
     place: &'a mut MaybeUninit<Worker<S, Rng>>,
     store: S,
     rng: Rng,
@@ -141,6 +142,18 @@ fn fail(board: &mut impl Board) -> ! {
     }
 }
 
+/// A time in microseconds. As [`Time::from_micros`], without a division of 64 bits, which takes a kilobyte of flash.
+pub fn from_micros(micros: u64) -> Time {
+    // 1,000,000 is 64 times 15,625: a long division in digits of 16 bits.
+    let (mut seconds, mut rest) = (0, 0);
+    for digit in [48, 32, 16, 0] {
+        let part = rest << 16 | u32::from((micros >> 6 >> digit) as u16);
+        seconds = seconds << 16 | u64::from(part / 15_625);
+        rest = part % 15_625;
+    }
+    Time::new(seconds, (rest << 6 | micros as u32 & 63) * 1000)
+}
+
 /// Makes SysTick's exception come every five milliseconds, which keepalives and timeouts need.
 #[cfg(feature = "cortex-m")]
 pub fn tick(mut syst: cortex_m::peripheral::SYST, core_hz: u32) {
@@ -157,4 +170,18 @@ pub fn tick(mut syst: cortex_m::peripheral::SYST, core_hz: u32) {
 pub fn unmask(interrupt: impl cortex_m::interrupt::InterruptNumber) {
     // SAFETY: handlers are functions of the image, ready since its start.
     unsafe { cortex_m::peripheral::NVIC::unmask(interrupt) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microseconds_are_divided_as_the_library_does() {
+        let edges = [0, 1, 63, 64, 999_999, 1_000_000, 1_000_001, u64::from(u32::MAX), 1 << 32, u64::MAX];
+        let odd = (0..1000).map(|number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (number % 64));
+        for micros in edges.into_iter().chain(odd) {
+            assert_eq!(from_micros(micros), Time::from_micros(micros));
+        }
+    }
 }

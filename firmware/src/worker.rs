@@ -7,7 +7,7 @@ use doppelkey_ctaphid::Transaction;
 use rand_core::CryptoRng;
 
 use crate::port::{Kind, Port};
-use crate::records::{self, Consent};
+use crate::shelf::{self, Consent, Shelf};
 
 /// What a board gives the worker. Everything else of a board is in interrupts.
 pub trait Board {
@@ -50,11 +50,11 @@ struct Waiting {
     touch: Touch,
     /// How long the button is to be held.
     held_for: Duration,
-    /// It is one for [`records`], and not the authenticator's.
-    for_records: bool,
+    /// It is one for [`shelf`], and not the authenticator's.
+    for_shelf: bool,
 }
 
-impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
+impl<S: CredentialStore + Shelf, R: CryptoRng> Worker<S, R> {
     /// A worker at power-up, with two messages of 7,609 bytes to work on.
     pub fn new(
         authenticator: Authenticator<S, R>,
@@ -80,9 +80,7 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
             self.waiting = None;
             self.begin(board);
             let output = match kind {
-                Kind::Cbor if records::is_for_records(self.request) => {
-                    self.records(board.now(), Consent::Unasked)
-                }
+                Kind::Cbor if shelf::is_for_shelf(self.request) => self.shelf(board.now(), Consent::Unasked),
                 Kind::Cbor => {
                     self.authenticator.handle(board.now(), Input::Cbor(self.request), self.response)
                 }
@@ -95,9 +93,9 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
             self.begin(board);
             // The request stays in its buffer until the next one is taken out of the port.
             let output = match input {
-                Input::Cancel if waiting.for_records => self.records(board.now(), Consent::Cancelled),
-                Input::Tick if waiting.for_records => self.records(board.now(), Consent::TimedOut),
-                _ if waiting.for_records => self.records(board.now(), Consent::Given),
+                Input::Cancel if waiting.for_shelf => self.shelf(board.now(), Consent::Cancelled),
+                Input::Tick if waiting.for_shelf => self.shelf(board.now(), Consent::TimedOut),
+                _ if waiting.for_shelf => self.shelf(board.now(), Consent::Given),
                 input => self.authenticator.handle(board.now(), input, self.response),
             };
             self.conclude(board, waiting.transaction, output);
@@ -111,10 +109,10 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
         board.light(led.is_lit(now));
     }
 
-    fn records(&mut self, now: Time, consent: Consent) -> Output {
+    fn shelf(&mut self, now: Time, consent: Consent) -> Output {
         // Whatever the authenticator waited for is abandoned by another request.
         let _ = self.authenticator.handle(now, Input::Cancel, self.response);
-        match records::handle(self.authenticator.store_mut(), self.request, consent, self.response) {
+        match shelf::handle(self.authenticator.store_mut(), self.request, consent, self.response) {
             true => Output::Respond,
             false => Output::AskUser { until: now + self.authenticator.configuration().user_timeout },
         }
@@ -144,9 +142,9 @@ impl<S: CredentialStore, R: CryptoRng> Worker<S, R> {
             Output::Respond => board.with_port(|port| port.respond(transaction, self.response)),
             Output::AskUser { until } => {
                 let held_for = held_for(&self.authenticator);
-                let for_records = self.authenticator.prompt().is_none();
+                let for_shelf = self.authenticator.prompt().is_none();
                 let touch = Touch::default();
-                self.waiting = Some(Waiting { transaction, until, touch, held_for, for_records });
+                self.waiting = Some(Waiting { transaction, until, touch, held_for, for_shelf });
                 let now = board.now();
                 board.with_port(|port| port.wait_for_user(now, transaction, true));
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use doppelkey_core::testing::{PowerCut, Subject, conformance};
 use doppelkey_core::{Algorithm, Credential, CredentialStore, PrivateKey, Slot, StoreError, User};
 use doppelkey_firmware::flash_store::{COUNTER_BLOCK, FlashStore};
+use doppelkey_firmware::shelf::{Shelf as _, name_of};
 use nor::{Nor, SECTOR, TEARS, Tear};
 use zeroize::Zeroizing;
 
@@ -21,6 +22,8 @@ enum Change {
     Put { id: u8, rp: u8, user: u8, replaces: Option<u8> },
     Remove(u8),
     Write(Slot, u8, usize),
+    Keep(u8, usize),
+    Clear,
     Reset,
 }
 
@@ -29,6 +32,7 @@ enum Change {
 struct Model {
     credentials: BTreeMap<Vec<u8>, (u64, u8, u8)>,
     slots: BTreeMap<u8, Vec<u8>>,
+    shelf: Vec<Vec<u8>>,
 }
 
 #[test]
@@ -132,6 +136,27 @@ fn every_flipped_bit_is_refused_or_does_no_harm() {
         }
     }
     assert!(refused > 1_000 && harmless > 16, "{refused} refused, {harmless} harmless");
+}
+
+#[test]
+fn the_shelf_takes_a_quarter_of_the_store_and_no_more_and_a_reset_leaves_it() {
+    let mut store = open(Nor::new(64)).expect("a blank flash can be opened");
+    store.put(&credential(1, 1, 1), None).expect("there is room");
+    let entry = |number: u8| vec![number; 1000];
+    let kept = (0..).take_while(|&number| store.keep(&entry(number)).is_ok()).count();
+    assert!((20..=31).contains(&kept), "{kept} entries of 1 kB in a bank of 128 kB");
+    assert_eq!(store.keep(&entry(200)), Err(StoreError::Full));
+    assert_eq!(store.keep(&entry(0)), Ok(()), "what is there needs no room");
+    store.reset().expect("it can be reset");
+    assert_eq!((store.len(), store.entries()), (Ok(0), kept));
+    let mut store = open(store.into_flash().powered()).expect("it was whole");
+    assert_eq!(store.entry(&name_of(&entry(3))), Ok(Some(&entry(3)[..])));
+    store.clear().expect("it can be cleared");
+    assert_eq!(store.keep(&[7; 4097]), Err(StoreError::Full), "longer than any");
+    let kept = (0..).take_while(|number: &u16| store.keep(&number.to_le_bytes()).is_ok()).count();
+    assert_eq!(kept, 64, "and no more than so many");
+    let nor = store.into_flash();
+    assert!(!nor.cells.windows(32).any(|cells| cells == [3; 32]), "sealed, and cleared");
 }
 
 #[test]
@@ -256,7 +281,7 @@ fn ten_years_of_use_take_a_small_part_of_the_erases_a_flash_is_rated_for() {
 
 /// A life long enough for several copies, with every kind of change.
 fn life() -> Vec<Change> {
-    use Change::{Put, Remove, Reset, Write};
+    use Change::{Clear, Keep, Put, Remove, Reset, Write};
     let mut life = vec![Write(Slot::Identity, 1, 96), Write(Slot::Sync, 2, 200)];
     for round in 0..6 {
         for id in 0..4 {
@@ -268,6 +293,12 @@ fn life() -> Vec<Change> {
         life.push(Write(Slot::LargeBlobs, round, 900));
         life.push(Remove(round * 8));
         life.push(Write(Slot::Configuration, round, 40));
+        match round {
+            1 => life.extend([Keep(1, 100), Keep(2, 60)]),
+            3 => life.push(Keep(3, 50)),
+            4 => life.push(Clear),
+            _ => {}
+        }
         if round == 2 {
             life.push(Reset);
             life.push(Write(Slot::Identity, 3, 96));
@@ -320,6 +351,8 @@ fn apply(store: &mut Store, change: &Change) -> Result<(), StoreError> {
         }
         Change::Remove(id) => store.remove(&credential(id, 0, 0).id).map(|_| ()),
         Change::Write(slot, byte, length) => store.write(slot, &vec![byte; length]),
+        Change::Keep(byte, length) => store.keep(&vec![byte; length]),
+        Change::Clear => store.clear(),
         Change::Reset => store.reset(),
     }
 }
@@ -344,6 +377,12 @@ fn look(mut store: Store) -> Model {
         if let Some(length) = store.read(slot, &mut buffer).expect("it is whole") {
             model.slots.insert(slot as u8, buffer[..length].to_vec());
         }
+    }
+    for index in 0..store.entries() {
+        let name = store.name(index).expect("there are so many");
+        let entry = store.entry(&name).expect("it is whole").expect("it was listed").to_vec();
+        assert_eq!(name_of(&entry), name);
+        model.shelf.push(entry);
     }
     model
 }

@@ -1,13 +1,20 @@
 //! The worker with a board of memory: a request comes as packets, the button is pressed, the answer goes.
 
+#[expect(dead_code, reason = "power is never cut here")]
+mod nor;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use doppelkey_core::{Authenticator, Configuration, MemoryStore, Message};
+use doppelkey_core::{Authenticator, Configuration, Message};
 use doppelkey_ctaphid::Packet;
+use doppelkey_firmware::flash_store::FlashStore;
 use doppelkey_firmware::port::Port;
 use doppelkey_firmware::rng::Rng;
+use doppelkey_firmware::shelf::name_of;
 use doppelkey_firmware::worker::{Board, Led, Worker};
+use nor::Nor;
+use zeroize::Zeroizing;
 
 /// A board whose time passes only in [`Board::wait`].
 struct Bench {
@@ -47,7 +54,7 @@ impl Board for Bench {
 
 struct World {
     board: Bench,
-    worker: Worker<MemoryStore, Rng>,
+    worker: Worker<FlashStore<Nor, Rng, 16>, Rng>,
     channel: [u8; 4],
     sent: VecDeque<Packet>,
 }
@@ -56,8 +63,9 @@ impl World {
     fn new() -> Self {
         let board =
             Bench { now: Duration::from_secs(1), port: Port::new(), pressed: false, lit: Vec::new(), fed: 0 };
-        let authenticator =
-            Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
+        let store = FlashStore::open(Nor::new(16), Zeroizing::new([7; 32]), Rng::from_seed([2; 32]));
+        let store = store.expect("a blank flash can be opened");
+        let authenticator = Authenticator::new(store, Rng::from_seed([1; 32]), Configuration::small());
         let mut world = World {
             board,
             worker: Worker::new(
@@ -228,36 +236,73 @@ fn the_watchdog_is_fed_by_every_turn_and_by_nothing_else() {
 }
 
 #[test]
-fn records_are_written_after_a_touch_and_read_without() {
+fn entries_are_put_and_read_without_a_touch_and_taken_away_after_one() {
     let mut world = World::new();
-    let read = |world: &mut World| {
-        world.send(0x90, &[0x53, 0x01]);
+    let ask = |world: &mut World, request: &[u8]| {
+        world.send(0x90, request);
         world.turns(1);
-        world.answer().0.expect("reading asks nobody")
+        world.answer().0
     };
-    assert_eq!(read(&mut world), [0x00], "none");
-    world.send(0x90, &[0x53, 0x02, 1, 2, 3]);
-    world.turns(20);
-    assert_eq!(world.answer().0, None, "it waits for a touch");
-    world.board.pressed = true;
-    world.turns(2);
-    assert_eq!(world.answer().0, Some(vec![0x00]));
-    world.board.pressed = false;
-    assert_eq!(read(&mut world), [0x00, 1, 2, 3]);
-    // Cancelled, and out of time: nothing is written.
-    world.send(0x90, &[0x53, 0x02, 9]);
-    world.turns(2);
+    let listed = |world: &mut World| ask(world, &[&[0x53, 2][..], &[0; 8]].concat()).expect("asks nobody");
+    let name = name_of(b"sealed");
+    let put = [&[0x53, 1][..], &name, &[0, 0, 0, 6], &[0; 4], b"sealed"].concat();
+    let get = |offset| [&[0x53, 3][..], &name, &[0, 0, 0, offset]].concat();
+    assert_eq!(listed(&mut world), [0; 10], "none");
+    assert_eq!(ask(&mut world, &get(0)), Some(vec![0, 1]), "nothing of that name");
+    assert_eq!(ask(&mut world, &put), Some(vec![0, 0]));
+    assert_eq!(ask(&mut world, &put), Some(vec![0, 0]), "a second time is no error");
+    assert_eq!(listed(&mut world), [&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &name].concat());
+    assert_eq!(ask(&mut world, &get(0)), Some([&[0, 0, 0, 0, 0, 6][..], b"sealed"].concat()));
+    assert_eq!(ask(&mut world, &get(2)), Some([&[0, 0, 0, 0, 0, 6][..], b"aled"].concat()));
+    assert_eq!(ask(&mut world, &get(7)), Some(vec![0, 1]), "beyond its end");
+
+    // Cancelled, and out of time: nothing is taken away.
+    assert_eq!(ask(&mut world, &[0x53, 4]), None, "it waits for a touch");
     world.send(0x91, &[]);
     world.turns(2);
     assert_eq!(world.answer().0, Some(vec![0x2D]));
-    world.send(0x90, &[0x53, 0x02, 9]);
+    world.send(0x90, &[0x53, 4]);
     world.turns(3100);
     assert_eq!(world.answer().0, Some(vec![0x2F]));
-    assert_eq!(read(&mut world), [0x00, 1, 2, 3]);
-    // What is malformed is an error.
-    for (request, status) in [(&[0x53][..], 0x03), (&[0x53, 0x03], 0x02), (&[0x53, 0x01, 0], 0x03)] {
-        world.send(0x90, request);
+    assert_eq!(listed(&mut world)[9], 1);
+    world.send(0x90, &[0x53, 4]);
+    world.turns(2);
+    world.board.pressed = true;
+    world.turns(2);
+    assert_eq!(world.answer().0, Some(vec![0, 0]));
+    world.board.pressed = false;
+    assert_eq!(listed(&mut world), [0; 10]);
+}
+
+#[test]
+fn a_malformed_request_for_the_shelf_is_told_so_and_changes_nothing() {
+    let mut world = World::new();
+    let name = name_of(b"sealed");
+    let put = |name: &[u8], length: u8, offset: u8, piece: &[u8]| {
+        [&[0x53, 1][..], name, &[0, 0, 0, length], &[0, 0, 0, offset], piece].concat()
+    };
+    let requests = [
+        vec![0x53],
+        vec![0x53, 0],
+        vec![0x53, 4, 0],
+        vec![0x53, 5],
+        vec![0x53, 1, 2, 3],
+        vec![0x53, 2, 0],
+        vec![0x53, 3, 0],
+        put(&name, 6, 0, b"seale"),
+        put(&name, 6, 1, b"ealed"),
+        put(&[0; 16], 6, 0, b"sealed"),
+        put(&name_of(b""), 0, 0, b""),
+    ];
+    for request in requests {
+        world.send(0x90, &request);
         world.turns(1);
-        assert_eq!(world.answer().0, Some(vec![status]));
+        assert_eq!(world.answer().0, Some(vec![0, 3]), "{request:02x?}");
     }
+    world.send(0x90, &[&[0x53, 1][..], &name, &[0, 0, 0x10, 1], &[0; 4], b"s"].concat());
+    world.turns(1);
+    assert_eq!(world.answer().0, Some(vec![0, 2]), "4,097 bytes are too many");
+    world.send(0x90, &[&[0x53, 2][..], &[0; 8]].concat());
+    world.turns(1);
+    assert_eq!(world.answer().0, Some(vec![0; 10]));
 }

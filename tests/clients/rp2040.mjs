@@ -3,7 +3,8 @@
 //   node rp2040.mjs IMAGE FLASH LINE BUTTON [touch=auto] [randomness=stuck] [usbip]
 //
 // LINE and BUTTON are TCP ports on 127.0.0.1: packets of 64 bytes are carried between LINE and the device's interrupt
-// endpoints; BUTTON takes `1` and `0`, and tells each change of the LED as `L1` and `L0`. FLASH is the file that holds
+// endpoints; BUTTON takes `1` and `0`, and tells each change of the LED as `L1` and `L0`. `h` on it hangs the thread for
+// ever, interrupts excepted: the watchdog must end that, and `W` with the milliseconds it took is told. FLASH is the file that holds
 // our part of the flash. What is not the chip is here: a boot ROM with the functions that the image calls (flash that
 // behaves as NOR), a host that enumerates, a ring oscillator whose bits repeat. With `usbip` that host only gives the
 // device its address: the rest is done by whoever attaches it over USB/IP, on the port of 127.0.0.1 that is printed.
@@ -20,10 +21,13 @@ const [image, flashFile, linePort, buttonPort, ...options] = process.argv.slice(
 const STORE = 0x1df000;
 const STORE_SIZE = 0x21000;
 const chip = new RP2040();
-chip.peripherals[0x40058].onWatchdogTrigger = () => {
-  throw new Error("the watchdog was not fed");
-};
 const { clock } = chip;
+let hung;
+chip.peripherals[0x40058].onWatchdogTrigger = () => {
+  if (!hung) throw new Error("the watchdog was not fed");
+  button.end(`W${Math.round((clock.nanos - hung) / 1e6)}\n`, () => process.exit(0));
+  hung = undefined;
+};
 chip.logger = new ConsoleLogger(LogLevel.Error, false);
 
 // --- flash: the image's segments, and the store's file
@@ -118,10 +122,14 @@ Object.defineProperty(chip.qspi[1], "inputValue", {
   },
 });
 chip.peripherals[0x40018] = { readUint32: () => 0, writeUint32Atomic() {} };
+let hang = false;
 const button = connect(Number(buttonPort), "127.0.0.1");
 button.setNoDelay(true);
 button.on("data", (data) => {
-  for (const byte of data) pressed = byte === 0x31;
+  for (const byte of data) {
+    if (byte === 0x68) hang = true;
+    else pressed = byte === 0x31;
+  }
 });
 chip.gpio[25].addListener((value) => button.write(value === 1 ? "L1" : "L0"));
 
@@ -259,6 +267,13 @@ const run = () => {
   if (bridged) pace();
   let next = setImmediate;
   for (let i = 0; i < 200_000; i++) {
+    if (hang && core.IPSR === 0) {
+      // Memory that the image leaves alone: wfi, and a branch back to it.
+      chip.writeUint16(0x20041000, 0xbf30);
+      chip.writeUint16(0x20041002, 0xe7fd);
+      core.PC = 0x20041000;
+      [core.waiting, core.PM, hang, hung] = [false, false, false, clock.nanos];
+    }
     if (core.waiting) {
       if (bridged && clock.nanosToNextAlarm > idle) {
         next = (work) => setTimeout(work, 1);

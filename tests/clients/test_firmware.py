@@ -34,6 +34,9 @@ needs_rp2040js = pytest.mark.skipif(
     not os.path.isdir(os.path.join(os.environ.get("DOPPELKEY_NODE_MODULES", ""), "rp2040js")),
     reason="needs rp2040js (set DOPPELKEY_NODE_MODULES)",
 )
+NAME = hashlib.sha256(b"sealed").digest()[:16]
+# An entry for sync's shelf: the quickest thing that is written.
+PUT = b"\x53\x01" + NAME + (6).to_bytes(4, "big") + bytes(4) + b"sealed"
 GET_ASSERTION = b"\x02" + cbor.encode({1: "example.com", 2: HASH})
 
 
@@ -158,6 +161,28 @@ def test_a_broken_source_of_randomness_is_an_error_that_the_led_tells(tmp_path):
         board.cut_power()
 
 
+@needs_rp2040js
+def test_a_thread_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(tmp_path):
+    """Interrupts go on, and feed nothing."""
+    board = firmware.Board(firmware.PICO, tmp_path / "pico")
+    try:
+        recorder = firmware.Recorder(board)
+        assert recorder.call(CBOR, PUT) == b"\0\0"
+        board.button.sendall(b"h")
+        told = b""
+        while not told.endswith(b"\n"):
+            told += board.button.recv(64)
+        took_ms = int(told[told.index(b"W") + 1:])
+        assert 4000 <= took_ms <= 5100, "five seconds after it was fed last"
+    finally:
+        board.cut_power()
+    board = firmware.Board(firmware.PICO, tmp_path / "pico")
+    try:
+        assert firmware.Recorder(board).call(CBOR, b"\x53\x02" + bytes(8))[10:] == NAME, "it starts again"
+    finally:
+        board.cut_power()
+
+
 @pytest.mark.parametrize("image", firmware.IMAGES)
 def test_python_fido2_registers_signs_in_and_sets_a_pin(image, tmp_path):
     board = firmware.Board(image, tmp_path / "flash")
@@ -272,51 +297,37 @@ def hear(story, recorder):
             recorder.connection.write_packet(init)
 
 
-def test_no_story_of_the_fuzz_corpora_hangs_an_image(tmp_path):
-    told = {}
-    for image in ["host", "mps2_an386"]:
-        board = firmware.Board(image, tmp_path / image)
-        try:
-            recorder = firmware.Recorder(board)
-            board.line.settimeout(20)
-            for story in stories():
-                if any(kind == "r" for kind, _ in story):
-                    hear(story, recorder)
-            requests = list(recorder.messages)
-            for story in stories():
-                if all(kind == "p" for kind, _ in story):
-                    newcomer = hear(story, recorder)
-            # It still does what it is for, once whatever a story began and did not end is over.
-            recorder.channel = newcomer
-            while recorder.call(CBOR, b"\x04") == b"\x06":
-                time.sleep(0.05)
-            assert recorder.messages[-1][1] == 0
-            assert recorder.call(CBOR, make_credential(7))[0] == 0
-            told[image] = requests
-        finally:
-            board.cut_power()
-    assert len(told["host"]) > 300, "the stories are told"
-    assert told["mps2_an386"] == told["host"]
-
-
-@pytest.mark.parametrize("image", firmware.IMAGES)
-def test_the_records_of_sync_are_kept_opaque(image, tmp_path):
-    """The vendor command 0x53: 1 reads, 2 writes after a touch; see firmware/src/records.rs."""
-    records = bytes(range(256)) * 3
-    board = firmware.Board(image, tmp_path / "flash")
+def told(image, flash, every):
+    """The answers of an image to the stories' requests, one of so many; then it hears all packets, and must still work."""
+    board = firmware.Board(image, flash)
     try:
         recorder = firmware.Recorder(board)
-        assert recorder.call(CBOR, b"\x53\x01") == b"\0"
-        assert recorder.call(CBOR, b"\x53\x02" + records) == b"\0"
-        assert recorder.call(CBOR, b"\x53\x01") == b"\0" + records
-        assert recorder.call(CBOR, b"\x53\x02" + bytes(1025)) == b"\x28"
-        assert recorder.call(CBOR, b"\x53") == b"\x03"
-        assert recorder.call(CBOR, b"\x53\x07") == b"\x02"
-        assert recorder.call(CBOR, b"\x07")[0] == 0
+        board.line.settimeout(60)
+        for story in stories():
+            if any(kind == "r" for kind, _ in story):
+                hear(story[::every], recorder)
+        requests = list(recorder.messages)
+        for story in stories():
+            if all(kind == "p" for kind, _ in story):
+                newcomer = hear(story, recorder)
+        # It still does what it is for, once whatever a story began and did not end is over.
+        recorder.channel = newcomer
+        while recorder.call(CBOR, b"\x04") == b"\x06":
+            time.sleep(0.05)
+        assert recorder.messages[-1][1] == 0
+        assert recorder.call(CBOR, make_credential(7))[0] == 0
+        return requests
     finally:
         board.cut_power()
-    board = firmware.Board(image, tmp_path / "flash")
-    try:
-        assert firmware.Recorder(board).call(CBOR, b"\x53\x01") == b"\0" + records, "a reset leaves them"
-    finally:
-        board.cut_power()
+
+
+@pytest.mark.parametrize(("image", "every"), [
+    ("mps2_an386", 1),
+    ("mps2_an505", 1),
+    # Its emulation takes a thousand times as long for an instruction.
+    pytest.param(firmware.PICO, 9, marks=needs_rp2040js),
+])
+def test_no_story_of_the_fuzz_corpora_hangs_an_image(image, every, tmp_path):
+    host = told("host", tmp_path / "host", every)
+    assert len(host) > 300 // every, "the stories are told"
+    assert told(image, tmp_path / "image", every) == host

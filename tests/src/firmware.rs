@@ -1,7 +1,12 @@
 //! Firmware images, built for the tests that run them.
 
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use doppelkey_ctaphid::{BROADCAST, PACKET_SIZE, command};
 
 /// A built image: its name, its `--bin`, its features, its target.
 pub type Image = (&'static str, &'static str, &'static str, &'static str);
@@ -74,4 +79,103 @@ fn build(target: &Path, arguments: &[&str]) {
         .current_dir(crate::root())
         .status();
     assert!(status.expect("cargo runs").success(), "cargo build {arguments:?}");
+}
+
+/// A board under power, emulated, with CTAPHID over its serial line. Its flash is a file, and survives it; its button is
+/// pressed whenever it is asked for.
+pub struct Board {
+    emulator: Child,
+    line: TcpStream,
+    channel: [u8; 4],
+}
+
+impl Board {
+    /// The Cortex-M4's image, on this flash.
+    ///
+    /// # Panics
+    /// If it does not start: an emulator that is missing, or a flash that it cannot open.
+    pub fn power_up(folder: &Path, flash: &Path, seed: u8) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a port");
+        let address = listener.local_addr().expect("it is bound");
+        let arguments =
+            format!("enable=on,target=native,arg=flash={},arg=seed={seed},arg=touch=auto", flash.display());
+        let emulator = Command::new("qemu-system-arm")
+            .args([
+                "-M",
+                "mps2-an386",
+                "-display",
+                "none",
+                "-monitor",
+                "none",
+                "-icount",
+                "shift=3,sleep=off",
+            ])
+            .args([
+                "-serial",
+                &format!("tcp:{address}"),
+                "-serial",
+                "null",
+                "-semihosting-config",
+                &arguments,
+            ])
+            .arg("-kernel")
+            .arg(folder.join("mps2_an386"))
+            .spawn()
+            .expect("qemu-system-arm starts");
+        let (line, _) = listener.accept().expect("the emulator connects");
+        line.set_read_timeout(Some(Duration::from_secs(120))).expect("a socket has time-outs");
+        line.set_nodelay(true).expect("a TCP socket can");
+        let mut board = Board { emulator, line, channel: BROADCAST.to_be_bytes() };
+        let answer = board.call(command::INIT, b"a nonce.").expect("INIT is answered");
+        board.channel.copy_from_slice(&answer[8..12]);
+        board
+    }
+
+    /// Sends a CTAP request, and waits for the answer.
+    ///
+    /// # Errors
+    /// Those of the line: the board lost power, or hangs.
+    pub fn cbor(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+        self.call(command::CBOR, request)
+    }
+
+    fn call(&mut self, command: u8, message: &[u8]) -> io::Result<Vec<u8>> {
+        let (first, rest) = message.split_at(message.len().min(57));
+        let length = u16::try_from(message.len()).map_err(io::Error::other)?.to_be_bytes();
+        self.send(&[&[command | 0x80][..], &length, first].concat())?;
+        for (number, piece) in (0_u8..).zip(rest.chunks(59)) {
+            self.send(&[&[number], piece].concat())?;
+        }
+        let mut packet = self.receive()?;
+        while packet[4] == command::KEEPALIVE | 0x80 {
+            packet = self.receive()?;
+        }
+        let length = usize::from(u16::from_be_bytes([packet[5], packet[6]]));
+        let mut answer = packet[7..].to_vec();
+        while answer.len() < length {
+            answer.extend_from_slice(&self.receive()?[5..]);
+        }
+        answer.truncate(length);
+        Ok(answer)
+    }
+
+    fn send(&mut self, after_channel: &[u8]) -> io::Result<()> {
+        let mut packet = [&self.channel, after_channel].concat();
+        packet.resize(PACKET_SIZE, 0);
+        self.line.write_all(&packet)
+    }
+
+    fn receive(&mut self) -> io::Result<[u8; PACKET_SIZE]> {
+        let mut packet = [0; PACKET_SIZE];
+        self.line.read_exact(&mut packet)?;
+        Ok(packet)
+    }
+}
+
+impl Drop for Board {
+    /// Cuts its power.
+    fn drop(&mut self) {
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
+    }
 }

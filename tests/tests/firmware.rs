@@ -1,9 +1,15 @@
 //! The firmware, without hardware: emulated boards and the host, driven by one client, must say the same.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use end_to_end::firmware::{EMULATED, Image, OTHERS, ready};
+use doppelkey_sync::command::CommandMailbox;
+use doppelkey_sync::{
+    AccountId, Driver, Event, Mailbox, Op, RECOVERY_SECRET, RecordId, RecoveryKey, Replica, Seeded, Suite,
+    conformance,
+};
+use end_to_end::firmware::{Board, EMULATED, Image, OTHERS, ready};
 use end_to_end::fuzz::{Mutator, corpus, packets_of, requests_of};
 
 #[test]
@@ -30,6 +36,87 @@ fn the_figures_of_every_image_are_within_budget_and_the_readme_tells_them() {
     let images: Vec<Image> = EMULATED.into_iter().chain(OTHERS).collect();
     let Some(folder) = ready(&images) else { return };
     end_to_end::pytest_with("test_firmware_figures.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
+}
+
+#[test]
+fn a_key_and_a_recovery_key_bring_a_circle_back_when_every_device_is_lost() {
+    if !end_to_end::has_program("qemu-system-arm") {
+        return end_to_end::skipped("qemu-system-arm");
+    }
+    let Some(folder) = ready(&EMULATED[..1]) else { return };
+    let scratch = tempfile::tempdir().expect("there is room");
+    let flash = scratch.path().join("flash");
+    let board = shared_board(&folder, &flash, b'7');
+    conformance(|| Box::new(mailbox(&board)));
+    let cleared = board.lock().expect("nobody panicked").cbor(&[0x53, 4]).expect("it is there");
+    assert_eq!(cleared, [0, 0], "after a touch the shelf is empty");
+    assert_eq!(mailbox(&board).list(0).expect("it is there").head, 0);
+
+    // A device founds a circle, has a recovery key printed, and keeps a passkey; the board is its mailbox.
+    let now_ms = 1_767_225_600_000;
+    let mut rng = Seeded::new(6);
+    let paper = RecoveryKey::generate(&mut rng);
+    let record = RecordId([5; 16]);
+    let (replica, effects) = Replica::found(Suite::P256, b"laptop", now_ms, rng.fork());
+    let mut laptop = Driver::new(replica, effects, Vec::new(), vec![Box::new(mailbox(&board))]);
+    let keys = paper.keys(Suite::P256).public().clone();
+    let log = keys.log();
+    let admit = Event::Admit { keys, recovery: true, name: b"paper".to_vec() };
+    laptop.handle(now_ms, admit).expect("its journal is in memory");
+    let letter = laptop.replica_mut().welcome(log, RECOVERY_SECRET).expect("it was admitted");
+    laptop.handle(now_ms, Event::Post(letter)).expect("its journal is in memory");
+    let put = Op::Put {
+        record,
+        account: AccountId([1; 8]),
+        core: vec![9; 120],
+        registers: vec![(1, vec![1])],
+        shadows: Vec::new(),
+    };
+    laptop.handle(now_ms, Event::Local(vec![put])).expect("its journal is in memory");
+    laptop.sync(now_ms).expect("its journal is in memory");
+    let kept = mailbox(&board).list(0).expect("it is there").head;
+    assert!(kept >= 3, "{kept} entries");
+
+    // The laptop burns, and the key was unplugged all the while. What is left are the key and the paper.
+    drop(laptop);
+    drop(board);
+    let board = shared_board(&folder, &flash, b'8');
+    let mut found = mailbox(&board);
+    let listing = found.list(0).expect("it is there");
+    assert_eq!(listing.head, kept, "nothing was lost with the power");
+    let entries: Vec<Vec<u8>> = listing
+        .items
+        .iter()
+        .map(|(name, _)| found.get(*name).expect("it is there").expect("it is listed"))
+        .collect();
+    let (replica, effects) = entries
+        .iter()
+        .find_map(|letter| paper.open(Suite::P256, letter, Seeded::new(99)).ok())
+        .expect("the welcome is on the board");
+    let mut rescue = Driver::new(replica, effects, Vec::new(), vec![Box::new(found)]);
+    rescue.sync(now_ms).expect("its journal is in memory");
+    assert!(rescue.replica().record(record).is_some(), "the passkey is back");
+}
+
+fn shared_board(folder: &Path, flash: &Path, seed: u8) -> Arc<Mutex<Board>> {
+    Arc::new(Mutex::new(Board::power_up(folder, flash, seed)))
+}
+
+/// The board as sync sees it: a mailbox behind the vendor command 0x53.
+fn mailbox(
+    board: &Arc<Mutex<Board>>,
+) -> CommandMailbox<impl FnMut(&[u8]) -> std::io::Result<Vec<u8>> + Send + use<>> {
+    let board = board.clone();
+    let transact = move |request: &[u8]| {
+        let mut board = board.lock().map_err(|_| std::io::Error::other("another test panicked"))?;
+        let answer = board.cbor(&[&[0x53], request].concat())?;
+        let Some((0x00, answer)) = answer.split_first() else {
+            return Err(std::io::Error::other(format!("CTAP status of {answer:02x?}")));
+        };
+        Ok(answer.to_vec())
+    };
+    // A CTAPHID message without the command's byte.
+    CommandMailbox::new(transact, doppelkey_ctaphid::MESSAGE_MAX - 1)
 }
 
 /// The fuzz corpora of the core and of CTAPHID, and mutants of them: a line a story, `r` before a request, `p` before a

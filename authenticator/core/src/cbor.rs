@@ -298,7 +298,10 @@ impl<'m> Writer<'m> {
         self.map(count);
         // The header was written last, and belongs first.
         let header = self.out.len() - end;
-        self.out[start..].rotate_right(header);
+        let moved = &mut self.out[start..];
+        moved.reverse();
+        moved[..header].reverse();
+        moved[header..].reverse();
         Ok(())
     }
 }

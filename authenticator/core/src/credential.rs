@@ -257,7 +257,7 @@ pub(crate) fn truncated<const N: usize>(text: &str) -> String<N> {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    String::try_from(&text[..end]).unwrap_or_default()
+    text.get(..end).and_then(|text| String::try_from(text).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!   microcontroller can leave out what it has no room for; what is left out is not advertised either, whatever a
 //!   [`Configuration`] says.
 //! * `alloc`: `MemoryStore`, and attestation formats that the host makes.
-//! * `precomputed-tables`: faster ES256, for memory. For computers.
+//! * `precomputed-tables`: faster ES256 and EdDSA, for memory. For computers.
 //! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
 //! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.
 //! * `faults`: an authenticator that misbehaves on request. Never in firmware.
@@ -19,6 +19,7 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+pub mod aes256;
 mod attestation;
 mod authenticator;
 mod authenticator_data;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::aes256::Aes256;
 use crate::cbor::{Item, Writer};
 use crate::key::{self, Scalar};
 use crate::status::{Status, Step};
@@ -132,7 +133,7 @@ impl SharedSecret {
             }
         };
         let mut plaintext = Plaintext(Vec::from_slice(body).ok()?);
-        cbc::Decryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
+        cbc::Decryptor::<Aes256>::new(&self.aes_key.into(), &iv.into())
             .decrypt_padded::<NoPadding>(&mut plaintext.0)
             .ok()?;
         Some(plaintext)
@@ -149,7 +150,7 @@ impl SharedSecret {
         }
         let start = out.len();
         let _ = out.extend_from_slice(plaintext);
-        cbc::Encryptor::<aes::Aes256>::new(&self.aes_key.into(), &iv.into())
+        cbc::Encryptor::<Aes256>::new(&self.aes_key.into(), &iv.into())
             .encrypt_padded::<NoPadding>(&mut out[start..], plaintext.len())
             .expect("whole blocks need no padding");
         out

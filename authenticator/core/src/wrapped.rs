@@ -14,12 +14,13 @@
 //! every id made before is then noise.
 
 use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use aes_gcm::{Nonce, Tag};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::aes256::Aes256Gcm;
 use crate::credential::{CREDENTIAL_ID_MAX, CredRandom, Credential, CredentialProtection};
 use crate::key::{Algorithm, PrivateKey};
 use crate::status::{Status, Step};

@@ -550,16 +550,25 @@ impl Replies {
     fn pop(&mut self) -> Option<Packet> {
         let count = self.count.checked_sub(1)?;
         let first = self.packets[0];
-        self.packets.copy_within(1.., 0);
+        (1..REPLIES).for_each(|index| self.move_packet(index, index - 1));
         self.count = count;
         Some(first)
+    }
+
+    /// Moves a packet forwards. By halves that cannot overlap: what moves memory that may takes a microcontroller 1.5 kB,
+    /// and nothing else needs it.
+    fn move_packet(&mut self, from: usize, to: usize) {
+        let (before, after) = self.packets.split_at_mut(from);
+        if let (Some(place), Some(packet)) = (before.get_mut(to), after.first()) {
+            place.copy_from_slice(packet);
+        }
     }
 
     fn forget(&mut self, channel: u32) {
         let mut kept = 0;
         for index in 0..self.count {
             if channel_of(&self.packets[index]) != channel {
-                self.packets[kept] = self.packets[index];
+                self.move_packet(index, kept);
                 kept += 1;
             }
         }

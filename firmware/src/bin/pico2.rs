@@ -94,7 +94,7 @@ fn now() -> Time {
         let high = timer.timerawh().read().bits();
         let low = timer.timerawl().read().bits();
         if timer.timerawh().read().bits() == high {
-            return Time::from_micros((u64::from(high) << 32) | u64::from(low));
+            return start::from_micros((u64::from(high) << 32) | u64::from(low));
         }
     }
 }

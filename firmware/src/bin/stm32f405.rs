@@ -61,7 +61,7 @@ fn main() -> ! {
     };
     let memory = cortex_m::singleton!(: Memory<Flash, UsbBusType> = Memory::new()).expect("taken once");
     start.run(memory, &PORT, bus, |board| {
-        start::tick(core.SYST, 168_000_000);
+        start::tick(core.SYST, CORE_HZ);
         start::unmask(pac::Interrupt::OTG_FS);
         board.watchdog.start(8000.millis());
     })
@@ -80,15 +80,20 @@ fn SysTick() {
 /// The time since power-up, from the cycle counter, which goes round in 25 seconds; SysTick looks at it often enough.
 fn now() -> Time {
     critical_section::with(|section| {
-        let (last, cycles) = CYCLES.borrow(section).get();
+        let (last, mut seconds, mut cycles) = CYCLES.borrow(section).get();
         let count = DWT::cycle_count();
-        let cycles = cycles + u64::from(count.wrapping_sub(last));
-        CYCLES.borrow(section).set((count, cycles));
-        Time::from_micros(cycles / 168)
+        cycles += count.wrapping_sub(last);
+        while cycles >= CORE_HZ {
+            (seconds, cycles) = (seconds + 1, cycles - CORE_HZ);
+        }
+        CYCLES.borrow(section).set((count, seconds, cycles));
+        Time::new(seconds, cycles / (CORE_HZ / 1_000_000) * 1000)
     })
 }
 
-static CYCLES: Mutex<Cell<(u32, u64)>> = Mutex::new(Cell::new((0, 0)));
+/// The cycle counter as it was seen last; and the seconds, and the cycles of the next one, until then.
+static CYCLES: Mutex<Cell<(u32, u64, u32)>> = Mutex::new(Cell::new((0, 0, 0)));
+const CORE_HZ: u32 = 168_000_000;
 
 struct H405 {
     button: PA0<Input>,

@@ -1,8 +1,9 @@
 //! One bank: what is in it, reading it from its start, appending to it. The layout is in the [parent](super).
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use aes_gcm::{Nonce, Tag};
 use doppelkey_core::StoreError;
+use doppelkey_core::aes256::Aes256Gcm;
 use embedded_storage::nor_flash::NorFlash;
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
@@ -18,6 +19,7 @@ pub(super) enum Kind {
     Remove = 3,
     Slot = 4,
     Counter = 5,
+    Shelf = 6,
 }
 
 /// What a bank turns out to be, before anything of it is believed.
@@ -310,6 +312,7 @@ fn parse_record_header(place: u32, header: &[u8; RECORD_HEADER as usize]) -> Opt
         3 => Kind::Remove,
         4 => Kind::Slot,
         5 => Kind::Counter,
+        6 => Kind::Shelf,
         _ => return None,
     };
     let length = u16::from_le_bytes([header[2], header[3]]);

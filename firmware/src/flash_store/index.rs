@@ -5,6 +5,7 @@ use heapless::Vec;
 
 use super::bank::Kind;
 use super::{COUNTER, NOBODY, STORE};
+use crate::shelf::{Name, SHELF_MAX, name_of};
 
 /// The length of a State record's body: next order and revision.
 pub(super) const STATE: usize = 16;
@@ -23,8 +24,17 @@ pub(super) struct Entry {
     pub(super) reserved: u32,
 }
 
+/// An entry of the shelf, and where it is.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) name: Name,
+    pub(super) place: u32,
+    size: u32,
+}
+
 pub(super) struct Index<const N: usize> {
     entries: Vec<Entry, N>,
+    shelf: Vec<Kept, SHELF_MAX>,
     /// Place and size of each slot's record; size 0 for none.
     slots: [(u32, u32); Slot::ALL.len()],
     next_order: u64,
@@ -37,6 +47,7 @@ impl<const N: usize> Index<N> {
     pub(super) fn new() -> Self {
         Index {
             entries: Vec::new(),
+            shelf: Vec::new(),
             slots: [(0, 0); 6],
             next_order: 1,
             revision: 1,
@@ -49,6 +60,7 @@ impl<const N: usize> Index<N> {
     pub(super) fn emptied(&self) -> Self {
         Index {
             entries: Vec::new(),
+            shelf: Vec::new(),
             slots: [(0, 0); 6],
             next_order: self.next_order,
             revision: self.revision,
@@ -70,7 +82,7 @@ impl<const N: usize> Index<N> {
             Kind::Put => self.apply_put(place, size, body),
             Kind::Remove => {
                 let order = u64::from_le_bytes(body.try_into().map_err(|_| StoreError::Fault)?);
-                self.entries.retain(|entry| entry.order != order);
+                self.forget(order);
                 self.changed();
                 Ok(())
             }
@@ -80,6 +92,14 @@ impl<const N: usize> Index<N> {
                     Slot::ALL.iter().position(|slot| *slot as u8 == number).ok_or(StoreError::Fault)?;
                 self.slots[slot] = (place, size);
                 Ok(())
+            }
+            Kind::Shelf if body.is_empty() => {
+                self.shelf.clear();
+                Ok(())
+            }
+            Kind::Shelf => {
+                let kept = Kept { name: name_of(body), place, size };
+                self.shelf.push(kept).map_err(|_| StoreError::Fault)
             }
             Kind::Counter => {
                 let (order, reserved) = body.split_first_chunk::<8>().ok_or(StoreError::Fault)?;
@@ -102,7 +122,7 @@ impl<const N: usize> Index<N> {
         let credential = Credential::decode(encoded).ok_or(StoreError::Fault)?;
         let replaced = u64::from_le_bytes(*replaced);
         if replaced != NOBODY {
-            self.entries.retain(|entry| entry.order != replaced);
+            self.forget(replaced);
         }
         let start = credential.sign_count.unwrap_or(0);
         let (id_prefix, rp_prefix) = (prefix(&credential.id), prefix(&credential.rp_id_hash));
@@ -120,6 +140,18 @@ impl<const N: usize> Index<N> {
         self.next_order = self.next_order.max(credential.order.saturating_add(1));
         self.changed();
         Ok(())
+    }
+
+    /// Takes a credential out. The order of the others is no matter.
+    fn forget(&mut self, order: u64) {
+        let Some(position) = self.entries.iter().position(|entry| entry.order == order) else { return };
+        // Not `swap_remove`, which wants what moves memory that may overlap: 1.5 kB of flash, and nothing else does.
+        if let Some((last, others)) = self.entries.split_last_mut()
+            && let Some(hole) = others.get_mut(position)
+        {
+            core::mem::swap(hole, last);
+        }
+        self.entries.truncate(self.entries.len() - 1);
     }
 
     /// Power came back: every counter that was reserved counts as given.
@@ -168,10 +200,19 @@ impl<const N: usize> Index<N> {
         self.slots[position(slot)].1
     }
 
-    /// The bytes that credentials, their counters and the large blobs take after a copy.
+    /// The bytes that credentials, their counters, the shelf and the large blobs take after a copy.
     pub(super) fn live(&self) -> u32 {
         let credentials: u32 = self.entries.iter().map(|entry| entry.size + COUNTER).sum();
-        credentials + self.slot_size(Slot::LargeBlobs)
+        credentials + self.shelf_size() + self.slot_size(Slot::LargeBlobs)
+    }
+
+    /// The entries of the shelf, in the order in which they came.
+    pub(super) fn shelf(&self) -> &[Kept] {
+        &self.shelf
+    }
+
+    pub(super) fn shelf_size(&self) -> u32 {
+        self.shelf.iter().map(|kept| kept.size).sum()
     }
 
     pub(super) fn next_order(&self) -> u64 {

@@ -19,7 +19,7 @@
 //!
 //! | offset in a record | size | what |
 //! |---|---|---|
-//! | 0 | 1 | kind: State 1, Put 2, Remove 3, Slot 4, Counter 5 |
+//! | 0 | 1 | kind: State 1, Put 2, Remove 3, Slot 4, Counter 5, Shelf 6 (without a body: an empty shelf) |
 //! | 1 | 1 | 0 |
 //! | 2 | 2 | *n*, the length of the body in bytes |
 //! | 4 | 4 | check over the record's place and these 4 bytes |
@@ -38,6 +38,7 @@
 
 mod bank;
 mod index;
+mod shelf;
 
 use core::mem::MaybeUninit;
 
@@ -194,6 +195,10 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
             {
                 self.carry(&old, &mut new, &mut index, Kind::Slot, place)?;
             }
+        }
+        for position in 0..self.index.shelf().len() {
+            let kept = self.index.shelf()[position].place;
+            self.carry(&old, &mut new, &mut index, Kind::Shelf, kept)?;
         }
         if live == Live::Everything {
             for position in 0..self.index.entries().len() {
@@ -429,7 +434,7 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Live {
     Everything,
-    /// A reset: [`Slot::Sync`] and the counters that must never repeat.
+    /// A reset: [`Slot::Sync`], the shelf, and the counters that must never repeat.
     OnlySync,
 }
 

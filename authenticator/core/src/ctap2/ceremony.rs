@@ -165,7 +165,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             (Verification::Token, Some(PinUvAuth { protocol, parameter })) => {
                 self.pin.authorize(now, protocol, client_data_hash, parameter, permission, rp_id_hash)
             }
-            (Verification::BuiltIn, _) => self.may_verify(),
+            (Verification::BuiltIn, _) if cfg!(feature = "built-in-verification") => self.may_verify(),
             _ => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         attempts: &mut u8,
         answer: Answer,
     ) -> Step<Consent> {
-        let built_in = verification == Verification::BuiltIn;
+        let built_in = cfg!(feature = "built-in-verification") && verification == Verification::BuiltIn;
         match answer {
             Answer::Approve { verified, account } if verified || !built_in => {
                 if built_in {

@@ -34,11 +34,12 @@ impl NewPin {
         let longest = usize::from(configuration.max_pin_length).min(PADDED - 1);
         let pin = &padded[..end];
         let text = core::str::from_utf8(pin).map_err(|_| Status::PinPolicyViolation)?;
-        let code_points = text.chars().count();
+        // Not `chars().count()`, which is made for long texts: every byte that does not continue a character begins one.
+        let code_points = text.bytes().filter(|byte| byte & 0xC0 != 0x80).count();
         if end > longest || code_points < usize::from(settings.min_pin_length) {
             return Err(Status::PinPolicyViolation);
         }
-        if settings.pin_complexity && is_simple(text) {
+        if cfg!(feature = "authenticator-config") && settings.pin_complexity && is_simple(text) {
             return Err(Status::PinPolicyViolation);
         }
         Ok(NewPin { hash: pin_hash(pin), code_points: u8::try_from(code_points).unwrap_or(u8::MAX) })
@@ -83,6 +84,7 @@ mod tests {
         assert_eq!(check(&"x".repeat(64), false), Err(Status::PinPolicyViolation));
     }
 
+    #[cfg(feature = "authenticator-config")]
     #[test]
     fn simple_pins_are_refused_where_the_policy_is_in_force() {
         for pin in ["1111", "1234", "4321", "abcd", "1212", "hubahuba", "Password", "112233"] {

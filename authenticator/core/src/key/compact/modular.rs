@@ -1,6 +1,6 @@
 //! Arithmetic modulo odd numbers of up to 256 bits, in Montgomery form: `a` is kept as `a`·2²⁵⁶.
 
-use subtle::{Choice, ConditionallySelectable as _};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 /// A number of 256 bits: eight words, the lowest first.
 pub(super) type Words = [u32; 8];
@@ -88,7 +88,7 @@ impl Modulus {
         self.reduce(words, high)
     }
 
-    /// `a` + `b`, of numbers below the modulus.
+    /// `a` + `b`, which are below twice the modulus together.
     #[inline(never)]
     pub(super) const fn add(&self, a: &Words, b: &Words) -> Words {
         let (mut sum, mut carry) = ([0; 8], false);
@@ -99,14 +99,9 @@ impl Modulus {
     /// `a` − `b`, of numbers below the modulus.
     #[inline(never)]
     pub(super) const fn sub(&self, a: &Words, b: &Words) -> Words {
-        let (mut difference, borrow) = subtract(a, b);
-        // The modulus again where it went below zero.
-        let mask = core::hint::black_box(borrow as u32).wrapping_neg();
-        let mut carry = false;
-        for_each_word!(AT => (difference[AT], carry) = add_with_carry(difference[AT], self.words[AT] & mask, carry));
-        // Carried out of 2²⁵⁶ exactly when it was borrowed from there.
-        let _ = carry;
-        difference
+        // What `b` lacks to the modulus may be all of it: `add` takes that, too.
+        let (negative, _) = subtract(&self.words, b);
+        self.add(a, &negative)
     }
 
     /// 1/`a`, in Montgomery form as `a` is; 0 for 0. The modulus is a prime: by Fermat, `a` to the modulus less two.
@@ -124,9 +119,8 @@ impl Modulus {
     }
 
     /// Whether a number is below the modulus.
-    #[inline(never)]
     pub(super) fn holds(&self, number: &Words) -> bool {
-        subtract(number, &self.words).1
+        self.reduce(*number, 0).ct_eq(number).into()
     }
 
     /// A number below twice the modulus, whose ninth word is `high`, modulo the modulus.

@@ -1,0 +1,153 @@
+//! What the boards with Nordic's nRF52833 and nRF52840 share: everything but the pins, and where our part of the flash is.
+//!
+//! The erase of a page takes 85 ms, in which the chip executes nothing.
+
+use cortex_m::peripheral::SYST;
+use doppelkey_core::Time;
+use embedded_hal::digital::{InputPin, OutputPin, PinState};
+use hal::clocks::{Clocks, ExternalOscillator, Internal, LfOscStopped};
+use hal::gpio::{Input, Output, Pin, PullUp, PushPull};
+use hal::nvmc::Nvmc;
+use hal::usbd::{UsbPeripheral, Usbd};
+use hal::wdt::{Watchdog, WatchdogHandle, count, handles::HdlN};
+use hal::{Rng, pac};
+#[cfg(feature = "board-nrf52833-dk")]
+pub use nrf52833_hal as hal;
+#[cfg(not(feature = "board-nrf52833-dk"))]
+pub use nrf52840_hal as hal;
+use usb_device::bus::UsbBusAllocator;
+
+use crate::port::{Port, SharedPort};
+use crate::rng::EntropySource;
+use crate::start::{self, Memory, Start};
+use crate::worker::Board;
+
+type Bus = Usbd<UsbPeripheral<'static>>;
+
+static PORT: SharedPort<Bus> = SharedPort::new();
+
+/// Of the chip, what a board does not use itself.
+pub struct Chip {
+    /// Switched to the crystal, which USB needs.
+    pub clock: pac::CLOCK,
+    /// Counts microseconds.
+    pub timer: pac::TIMER0,
+    /// Five seconds.
+    pub watchdog: pac::WDT,
+    /// Randomness.
+    pub rng: pac::RNG,
+    /// Writes the flash.
+    pub flash: pac::NVMC,
+    /// USB.
+    pub usb: pac::USBD,
+    /// Ticks every five milliseconds.
+    pub systick: SYST,
+}
+
+/// What a board has connected. Both are low when down, and lit.
+pub struct Pins {
+    /// The button.
+    pub button: Pin<Input<PullUp>>,
+    /// The LED.
+    pub led: Pin<Output<PushPull>>,
+}
+
+/// Starts, and works until power goes. `our_flash` is the address of our part of the flash: a page for the root key, and
+/// two banks of 64 kB. No section of the program may lie there.
+pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
+    let clocks = Clocks::new(chip.clock).enable_ext_hfosc();
+    let clocks = cortex_m::singleton!(: Clocks<ExternalOscillator, Internal, LfOscStopped> = clocks);
+    let clocks = clocks.expect("taken once");
+    start_counting(&chip.timer);
+    let watchdog = Watchdog::try_new(chip.watchdog).ok().map(|mut watchdog| {
+        watchdog.set_lfosc_ticks(5 * 32_768);
+        watchdog.activate::<count::One>().handles.0.degrade()
+    });
+    let start = Start {
+        board: Nrf { pins, watchdog },
+        entropy: Hardware(Rng::new(chip.rng)),
+        flash: Nvmc::new(chip.flash, memory_at(our_flash)),
+        chip_secret: None,
+    };
+    let usb = chip.usb;
+    let bus = || UsbBusAllocator::new(Usbd::new(UsbPeripheral::new(usb, clocks)));
+    let memory = cortex_m::singleton!(: Memory<Nvmc<pac::NVMC>, Bus> = Memory::new()).expect("taken once");
+    let systick = chip.systick;
+    start.run(memory, &PORT, bus, |_| {
+        start::tick(systick, 64_000_000);
+        start::unmask(pac::Interrupt::USBD);
+    })
+}
+
+/// What the interrupts of USB and SysTick do.
+pub fn poll() {
+    PORT.poll(now());
+}
+
+/// A timer of 32 bits that counts microseconds: for 71 minutes, after which only a keepalive may come late once.
+fn start_counting(timer: &pac::TIMER0) {
+    timer.bitmode.write(|w| w.bitmode()._32bit());
+    #[expect(unsafe_code, reason = "a field without a name for its values")]
+    // SAFETY: 2⁴ divides the 16 MHz.
+    timer.prescaler.write(|w| unsafe { w.prescaler().bits(4) });
+    timer.tasks_start.write(|w| w.tasks_start().set_bit());
+}
+
+fn now() -> Time {
+    #[expect(unsafe_code, reason = "the timer's counter is read by the thread and by interrupts")]
+    // SAFETY: the timer has no other user.
+    let timer = unsafe { &*pac::TIMER0::ptr() };
+    critical_section::with(|_| {
+        timer.tasks_capture[0].write(|w| w.tasks_capture().set_bit());
+        Time::from_micros(timer.cc[0].read().bits().into())
+    })
+}
+
+struct Nrf {
+    pins: Pins,
+    watchdog: Option<WatchdogHandle<HdlN>>,
+}
+
+impl Board for Nrf {
+    fn now(&self) -> Time {
+        now()
+    }
+
+    fn with_port<T>(&mut self, work: impl FnOnce(&mut Port) -> T) -> T {
+        PORT.with(work)
+    }
+
+    fn is_pressed(&mut self) -> bool {
+        let Ok(down) = self.pins.button.is_low();
+        down
+    }
+
+    fn light(&mut self, lit: bool) {
+        let Ok(()) = self.pins.led.set_state(PinState::from(!lit));
+    }
+
+    fn feed_watchdog(&mut self) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.pet();
+        }
+    }
+
+    fn wait(&mut self) {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// The chip's random number generator, which corrects its own bias.
+struct Hardware(Rng);
+
+impl EntropySource for Hardware {
+    fn sample(&mut self) -> u8 {
+        self.0.random_u8()
+    }
+}
+
+#[expect(unsafe_code, reason = "our part of the flash is memory that the language knows nothing of")]
+fn memory_at(address: usize) -> &'static mut [u8] {
+    // SAFETY: no section of the program lies there, and this is called once.
+    unsafe { core::slice::from_raw_parts_mut(core::ptr::with_exposed_provenance_mut(address), 132 * 1024) }
+}
