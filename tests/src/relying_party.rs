@@ -267,6 +267,94 @@ fn second_factor(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&
     site.patch_policy(&json!({ "mfa": { "policy": "never" } }));
 }
 
+/// Everything that needs no ceremony, in a browser that runs no scripts: sign-up and log-in with a password, an
+/// authenticator app and the recovery code, recovery, a new address, the end of the account.
+///
+/// # Panics
+/// If a step does not lead where it should.
+pub fn walk_without_scripts(browser: &Browser, site: &RelyingParty) {
+    browser.run_scripts(false);
+    browser.open(&format!("{}/signup", site.url));
+    submit(browser, "#email", EMAIL, "/signup/passkey");
+    assert!(browser.text("noscript").contains("needs JavaScript"), "the scripts of pages do not run");
+    let button = "return getComputedStyle(document.querySelector('[data-ceremony]')).display";
+    assert_eq!(browser.script(button), "none", "what cannot work is not offered");
+    browser.click("a[href='/signup/password']");
+    browser.wait_for_path("/signup/password");
+    submit(browser, "#password", PASSWORD, "/account");
+
+    site.patch_policy(&json!({ "mfa": { "policy": "always" } }));
+    browser.open(&format!("{}/account/security", site.url));
+    browser.click("a[href='/account/security/otp']");
+    browser.wait_for_path("/account/security/otp");
+    let code = one_time_code_of_page(browser);
+    browser.fill("#code", &code);
+    browser.click("form .primary");
+    browser.wait_for_text("h1", "Almost there!");
+    let recovery_code = browser.text(".secret");
+    browser.click("[type=checkbox]");
+    browser.click("form .primary");
+    browser.wait_for_path("/account/security");
+
+    log_out(browser);
+    submit(browser, "#identifier", EMAIL, "/login/password");
+    submit(browser, "#password", PASSWORD, "/mfa/otp");
+    browser.click("a[href='/mfa/recovery-code']");
+    browser.wait_for_path("/mfa/recovery-code");
+    browser.fill("#code", &recovery_code);
+    browser.click("form .primary");
+    browser.wait_for_text("h1", "Almost there!");
+    browser.click("[type=checkbox]");
+    browser.click("form .primary");
+    browser.wait_for_path("/enroll");
+    browser.click("form .plain");
+    browser.wait_for_path("/account");
+    site.patch_policy(&json!({ "mfa": { "policy": "never" } }));
+
+    log_out(browser);
+    browser.click("a[href='/recover']");
+    browser.wait_for_path("/recover");
+    submit(browser, "#email", EMAIL, "/recover/code");
+    submit(browser, "#code", &site.latest_code(), "/recover/new");
+    browser.click("a[href='/recover/password']");
+    browser.wait_for_path("/recover/password");
+    submit(browser, "#password", "another horse battery staple", "/account");
+
+    browser.open(&format!("{}/account/identifiers", site.url));
+    browser.fill("#email", "countess@example.org");
+    browser.click("form[action$=email] button");
+    browser.wait_for_path("/account/identifiers/code");
+    browser.fill("#code", &site.latest_code());
+    browser.click("form .primary");
+    browser.wait_for_text(".notice", "countess@example.org");
+    browser.open(&format!("{}/account/security", site.url));
+    assert!(browser.text(".facts").contains("countess@example.org"));
+    browser.click("section:last-of-type summary");
+    browser.click("section:last-of-type .danger");
+    browser.wait_for_path("/signup");
+    browser.run_scripts(true);
+}
+
+/// Fills the one field of a form and sends it.
+fn submit(browser: &Browser, field: &str, text: &str, next: &str) {
+    browser.fill(field, text);
+    browser.click("form .primary");
+    browser.wait_for_path(next);
+}
+
+fn log_out(browser: &Browser) {
+    browser.click(".top button");
+    browser.wait_for_path("/login");
+}
+
+/// The user's authenticator app has scripts of its own.
+fn one_time_code_of_page(browser: &Browser) -> String {
+    browser.run_scripts(true);
+    let code = one_time_code(browser);
+    browser.run_scripts(false);
+    code
+}
+
 /// What an authenticator app shows, computed by the browser from the key on the page.
 fn one_time_code(browser: &Browser) -> String {
     let script = "

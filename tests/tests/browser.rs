@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use end_to_end::browser::{Browser, Scheme};
-use end_to_end::relying_party::{RelyingParty, tour};
+use end_to_end::relying_party::{RelyingParty, tour, walk_without_scripts};
 use end_to_end::skipped;
 use serde_json::json;
 
@@ -139,6 +139,18 @@ fn the_playground_seals_one_note_with_prf_and_keeps_another_with_the_passkey() {
     browser.wait_for_text("#error", "OperationError");
     browser.click("#read");
     browser.wait_for_text("#error", "nothing is stored");
+}
+
+#[test]
+fn every_flow_but_the_ceremony_works_in_a_browser_that_runs_no_scripts() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    walk_without_scripts(&browser, &site);
+    let codes = site.event_codes();
+    for code in ["ss", "s", "slo", "gd_enrollment_complete", "gd_recovery_succeed", "scp", "sv", "sce", "sdu"]
+    {
+        assert!(codes.iter().any(|found| found == code), "{code} in {codes:?}");
+    }
 }
 
 fn axe() -> Option<String> {

@@ -73,6 +73,11 @@ fn mail_goes_through_a_real_server_and_outlives_one_that_is_down() {
 }
 
 #[test]
+fn the_published_list_of_the_fido_alliances_server_tests_holds() {
+    end_to_end::pytest("test_fido_server.py");
+}
+
+#[test]
 fn a_metadata_blob_decides_which_models_may_register() {
     end_to_end::pytest("test_metadata.py");
 }

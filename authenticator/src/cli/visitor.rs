@@ -202,7 +202,40 @@ fn refused(
     if expected.contains(&status) {
         return Ok(());
     }
-    let told: Option<Value> = serde_json::from_str(text).ok();
-    let message = told.as_ref().and_then(|told| told["message"].as_str()).unwrap_or("it does not say why");
-    Err(VisitError::Refused { path: path.to_owned(), status, message: message.to_owned() })
+    let message = reason(text).unwrap_or_else(|| "it does not say why".to_owned());
+    Err(VisitError::Refused { path: path.to_owned(), status, message })
+}
+
+/// What an answer says went wrong: JSON's `message`, or a page's error, or else its heading.
+fn reason(text: &str) -> Option<String> {
+    if let Ok(told) = serde_json::from_str::<Value>(text) {
+        return told["message"].as_str().map(str::to_owned);
+    }
+    let of = |element: &str| {
+        let start = text.find(element)?;
+        let rest = text[start..].split_once('>')?.1;
+        let words = rest.split_once('<')?.0.trim();
+        // maud escapes these four, `&` first.
+        let plain =
+            words.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+        (!plain.is_empty()).then_some(plain)
+    };
+    of("<p id=\"error\"").or_else(|| of("<p class=\"error\" id=\"error\"")).or_else(|| of("<h1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_relying_partys_own_words() {
+        let told = |text: &str| refused("/signup", 429, text, 200..=303).unwrap_err().to_string();
+        let json = told(r#"{"error": "ip-signup-blocked", "message": "Too many attempts."}"#);
+        assert_eq!(json, "the relying party answered /signup with 429: Too many attempts.");
+        let page = "<h1>Welcome</h1><p id=\"error\" class=\"error\" role=\"alert\">Is it &lt;yours&gt;?</p>";
+        assert!(told(page).ends_with(": Is it <yours>?"), "{}", told(page));
+        assert!(told("<h1>Sorry</h1><p id=\"error\" hidden></p>").ends_with(": Sorry"));
+        assert!(told("").ends_with(": it does not say why"));
+        assert!(refused("/signup", 303, "", 200..=303).is_ok());
+    }
 }

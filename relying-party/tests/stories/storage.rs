@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use doppelkey_relying_party::{Config, StartError, StoreError, app};
 use serde_json::json;
 
-use crate::world::{Authenticator, Browser, World, postgres};
+use crate::world::{Authenticator, Browser, ORIGIN, Twist, World, postgres};
 
 #[tokio::test]
 async fn accounts_and_sessions_survive_a_restart() {
@@ -64,6 +64,33 @@ async fn processes_that_start_at_once_create_or_upgrade_the_tables_once() {
         let mut phone = Authenticator::platform();
         Browser::behind_a_balancer(&worlds).sign_up("eve@example.org", &mut phone).await;
     }
+}
+
+#[tokio::test]
+async fn who_has_only_asked_for_options_leaves_a_challenge_and_no_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("accounts.db");
+    let world = World::start(&format!("sqlite:{}", path.display()), "").await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up("ada@example.org", &mut phone).await;
+    let rows = |table: &str| -> i64 {
+        let connection = rusqlite::Connection::open(&path).expect("the database");
+        let count = format!("SELECT COUNT(*) FROM {table}");
+        connection.query_row(&count, [], |row| row.get(0)).expect("a number")
+    };
+    assert_eq!((rows("sessions"), rows("challenges")), (1, 0), "who signed up is signed in");
+    let mut browser = world.browser();
+    assert_eq!(browser.get("/login").await.status, StatusCode::OK);
+    let first = browser.json("/login/passkey/options", &json!({})).await.json();
+    let second = browser.json("/login/passkey/options", &json!({})).await.json();
+    assert_eq!((rows("sessions"), rows("challenges")), (1, 2));
+    // Both challenges are this browser's, and nobody else's.
+    let stranger = phone.get(&first["publicKey"], ORIGIN, Twist::None);
+    assert_eq!(world.browser().json("/login/passkey", &stranger).await.error(), "transaction-not-found");
+    let answer = phone.get(&second["publicKey"], ORIGIN, Twist::None);
+    assert_eq!(browser.json("/login/passkey", &answer).await.status, StatusCode::OK);
+    assert_eq!((rows("sessions"), rows("challenges")), (2, 1));
+    assert_eq!(browser.get("/account").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
