@@ -211,7 +211,14 @@ fn with_a_secret_service() {
     drop(Vault::open(&folder.join("other"), None).expect("another vault has another key"));
     drop(Vault::open(&path, None).expect("and the first one keeps its own"));
 
+    let mut open = Vault::open(&folder.join("open"), Some(Custody::Keyring)).expect("it is made");
     secret_service("Lock", &["array:objpath:/org/freedesktop/secrets/collection/login"]);
+    // Who is at work goes on: the key was asked for once.
+    open.put(&credential(1), None).expect("there is room");
+    open.reset().expect("it can be rewritten");
+    drop(open);
+    let locked = Vault::open(&folder.join("open"), None).expect_err("the keyring is locked");
+    assert!(matches!(locked, VaultError::KeyringLocked { .. }), "{locked:?}");
     let locked = Vault::open(&path, None).expect_err("the keyring is locked");
     assert!(matches!(locked, VaultError::KeyringLocked { .. }), "{locked:?}");
     assert!(locked.hint().starts_with("unlock the keyring"), "{}", locked.hint());

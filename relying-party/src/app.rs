@@ -307,7 +307,7 @@ async fn sweep(shared: std::sync::Weak<Shared>) {
         let Ok(policy) = app.policy().await else { continue };
         let kept_ms = i64::from(policy.log_retention_days) * 86_400_000;
         if let Err(error) = app.database.sweep(now, now - kept_ms).await {
-            eprintln!("error: expired rows could not be removed: {error}");
+            eprintln!("error: expired rows could not be removed: {error}\nhint: {}", error.hint());
         }
     }
 }

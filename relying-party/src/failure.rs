@@ -227,6 +227,17 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Tells the operator on standard error, as nobody else can mend it.
+    pub(crate) fn tell(&self) {
+        let hint = match self {
+            Self::Store(error) => error.hint(),
+            _ => "this is a mistake in the program: please report it, with the log's entries of this moment",
+        };
+        eprintln!("error: {self}\nhint: {hint}");
+    }
+}
+
 /// What people call a kind of identifier.
 pub(crate) fn words_for(kind: &str) -> &'static str {
     match kind {
@@ -258,7 +269,7 @@ impl IntoResponse for Failure {
         let told = self.told();
         if told.status.is_server_error() {
             // No request data here: an error of the database holds none of ours, and the log has the rest.
-            eprintln!("error: {self}");
+            self.tell();
         }
         let mut response = told.status.into_response();
         response.extensions_mut().insert(told);

@@ -11,6 +11,7 @@ pub mod relying_party;
 mod server;
 pub mod soak;
 pub mod sources;
+pub mod starved;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -127,6 +127,8 @@ pub struct Vault {
     notices: Vec<Notice>,
     /// How many records the log may have before it is looked at for what no longer counts.
     look_at: u64,
+    /// Whether the disk had no room when it was last asked: that is told once.
+    is_full: bool,
     _lock: Option<Lock>,
 }
 
@@ -220,7 +222,7 @@ impl Vault {
         let kind = custody.kind().unwrap_or(CustodyKind::Ephemeral);
         let log = Log::create(medium, file, vault_id, custody, key)?;
         let notices = Vec::from_iter((kind != CustodyKind::Ephemeral).then_some(Notice::Created));
-        Ok(Vault { log, index: Index::new(), custody: kind, notices, look_at: LOOK_MIN, _lock: None })
+        Ok(Vault { log, index: Index::new(), custody: kind, notices, look_at: LOOK_MIN, is_full: false, _lock: None })
     }
 
     fn load(
@@ -236,7 +238,7 @@ impl Vault {
         }
         let mut index = Index::new();
         let (log, torn) = Log::open(medium, file, header, key, |record, at| index.apply(record, at))?;
-        let mut vault = Vault { log, index, custody, notices: Vec::new(), look_at: LOOK_MIN, _lock: None };
+        let mut vault = Vault { log, index, custody, notices: Vec::new(), look_at: LOOK_MIN, is_full: false, _lock: None };
         if custody == CustodyKind::Keyutils {
             vault.notices.push(Notice::GoneAtReboot);
         }
@@ -398,6 +400,11 @@ impl CredentialStore for Vault {
             return Ok(0);
         }
         let room = self.log.free().map_or(u64::MAX, |free| free / ROOM_FOR_ONE);
+        // Whoever asked for a passkey learns only that it was refused.
+        let was_full = std::mem::replace(&mut self.is_full, room == 0);
+        if self.is_full && !was_full {
+            log::tell(self.log.file(), &io::ErrorKind::StorageFull.into());
+        }
         let left = CAPACITY.saturating_sub(self.index.len()) as u64;
         Ok(u32::try_from(left.min(room)).unwrap_or(u32::MAX))
     }

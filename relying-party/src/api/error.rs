@@ -98,7 +98,7 @@ impl From<Failure> for ApiError {
             Failure::NotSignedIn => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Failure::TooMany { .. } => (told.status, "too_many_requests"),
             Failure::Store(_) | Failure::Broken(_) => {
-                eprintln!("error: {failure}");
+                failure.tell();
                 (told.status, "server_error")
             }
             _ => (told.status, told.key),

@@ -66,6 +66,21 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl StoreError {
+    /// What the operator of a running service does next, for the log. The words are the database's own: SQLite's and
+    /// PostgreSQL's codes have been left behind where this is asked.
+    pub(crate) fn hint(&self) -> &'static str {
+        let words = self.to_string();
+        if words.contains("is full") || words.contains("No space left") {
+            "make room on the database's disk; what was answered is kept, and it goes on by itself"
+        } else if words.contains("readonly") || words.contains("read-only") {
+            "let this user write the database's file and its directory; what was answered is kept"
+        } else {
+            "look at the database, its disk and its log; what was answered is kept"
+        }
+    }
+}
+
 impl std::error::Error for StoreError {}
 
 /// A result of the store.

@@ -364,6 +364,18 @@ impl IntoResponse for RelayError {
             let wait = [(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, wait, format!("{self}\n")).into_response();
         }
+        if let RelayError::Database(error) = &self {
+            let words = error.to_string();
+            let hint = if words.contains("is full") || words.contains("No space left") {
+                "make room on the database's disk; every entry that was taken is kept, and it goes on by itself"
+            } else if words.contains("readonly") || words.contains("read-only") {
+                "let this user write the database's file and its directory; every entry that was taken is kept"
+            } else {
+                "look at the database, its disk and its log; every entry that was taken is kept"
+            };
+            // For the operator; a device learns only that it is to come again.
+            std::eprintln!("error: the relay's database failed: {error}\nhint: {hint}");
+        }
         let status = match &self {
             RelayError::Unauthorized => StatusCode::UNAUTHORIZED,
             RelayError::NotFound => StatusCode::NOT_FOUND,

@@ -14,4 +14,5 @@ pub use credentials::{Figures, credentials};
 pub use day::{Day, day};
 pub use kills::{Kills, relay_kills, relying_party_kills, vault_kills};
 pub use plugs::plugs;
+pub use site::Site;
 pub use trace::Trace;

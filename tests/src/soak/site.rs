@@ -4,7 +4,7 @@ use doppelkey::client::Client;
 use serde_json::{Value, json};
 
 /// One visit, with its cookie.
-pub(super) struct Site {
+pub struct Site {
     agent: ureq::Agent,
     origin: String,
     cookie: String,
@@ -12,20 +12,20 @@ pub(super) struct Site {
 
 impl Site {
     /// A new visit of the relying party at this origin.
-    pub(super) fn new(origin: &str) -> Self {
+    pub fn new(origin: &str) -> Self {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build();
         Site { agent: agent.into(), origin: origin.to_owned(), cookie: String::new() }
     }
 
     /// Whether this address was signed up with a passkey.
-    pub(super) fn sign_up(&mut self, client: &mut Client, email: &str) -> bool {
+    pub fn sign_up(&mut self, client: &mut Client, email: &str) -> bool {
         self.ceremony("/signup/passkey", &json!({ "email": email }), |origin, options| {
             client.create(origin, options).expect("a right request succeeds")
         })
     }
 
     /// Whether the user of this address is logged in by a passkey.
-    pub(super) fn log_in(&mut self, client: &mut Client, email: &str) -> bool {
+    pub fn log_in(&mut self, client: &mut Client, email: &str) -> bool {
         let origin = self.origin.clone();
         self.ceremony("/login/passkey", &json!({ "identifier": email }), |_, options| {
             client.get(origin.as_str(), options).unwrap_or_default()
