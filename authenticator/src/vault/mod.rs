@@ -222,7 +222,15 @@ impl Vault {
         let kind = custody.kind().unwrap_or(CustodyKind::Ephemeral);
         let log = Log::create(medium, file, vault_id, custody, key)?;
         let notices = Vec::from_iter((kind != CustodyKind::Ephemeral).then_some(Notice::Created));
-        Ok(Vault { log, index: Index::new(), custody: kind, notices, look_at: LOOK_MIN, is_full: false, _lock: None })
+        Ok(Vault {
+            log,
+            index: Index::new(),
+            custody: kind,
+            notices,
+            look_at: LOOK_MIN,
+            is_full: false,
+            _lock: None,
+        })
     }
 
     fn load(
@@ -238,7 +246,15 @@ impl Vault {
         }
         let mut index = Index::new();
         let (log, torn) = Log::open(medium, file, header, key, |record, at| index.apply(record, at))?;
-        let mut vault = Vault { log, index, custody, notices: Vec::new(), look_at: LOOK_MIN, is_full: false, _lock: None };
+        let mut vault = Vault {
+            log,
+            index,
+            custody,
+            notices: Vec::new(),
+            look_at: LOOK_MIN,
+            is_full: false,
+            _lock: None,
+        };
         if custody == CustodyKind::Keyutils {
             vault.notices.push(Notice::GoneAtReboot);
         }
