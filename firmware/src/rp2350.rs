@@ -26,9 +26,10 @@ impl Trng {
         Trng { block, bits: [0; 24], used: 24 }
     }
 
-    /// The next 192 bits; zeros, which no health test passes, if there are none within some milliseconds.
+    /// The next 192 bits; zeros, which no health test passes, if there are none within some milliseconds, or the same ones
+    /// again: a block that repeats itself looks random byte by byte.
     fn refill(&mut self) {
-        self.bits = [0; 24];
+        let before = core::mem::take(&mut self.bits);
         for _ in 0..1_000_000 {
             if self.block.rng_isr().read().ehr_valid().bit_is_set() {
                 let words = [
@@ -41,6 +42,9 @@ impl Trng {
                 ];
                 for (bytes, word) in self.bits.chunks_exact_mut(4).zip(words) {
                     bytes.copy_from_slice(&word.to_le_bytes());
+                }
+                if self.bits == before {
+                    self.bits = [0; 24];
                 }
                 break;
             }

@@ -150,6 +150,9 @@ impl<S: CredentialStore + Shelf, R: CryptoRng> Worker<S, R> {
             }
             Output::Idle => {}
         }
+        // The next makeCredential's key pair, while the answer travels or the user reaches for the button. At this place
+        // and not in idle time, so that the order of what is random depends on requests alone, as the tests need it.
+        self.authenticator.prepare();
     }
 }
 

@@ -323,7 +323,7 @@ def told(image, flash, every):
 
 @pytest.mark.parametrize(("image", "every"), [
     ("mps2_an386", 1),
-    ("mps2_an505", 1),
+    ("mps2_an505", 4),
     # Its emulation takes a thousand times as long for an instruction.
     pytest.param(firmware.PICO, 9, marks=needs_rp2040js),
 ])

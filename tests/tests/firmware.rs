@@ -39,6 +39,15 @@ fn the_figures_of_every_image_are_within_budget_and_the_readme_tells_them() {
 }
 
 #[test]
+fn images_for_chips_that_no_emulator_has_start_in_their_order_and_keep_to_their_flash() {
+    if end_to_end::python_with("unicorn").is_none() {
+        return end_to_end::skipped("unicorn of tests/clients/requirements.txt (set DOPPELKEY_PYTHON)");
+    }
+    let Some(folder) = ready(&OTHERS) else { return };
+    end_to_end::pytest_with("test_chips.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
+}
+
+#[test]
 fn a_key_and_a_recovery_key_bring_a_circle_back_when_every_device_is_lost() {
     if !end_to_end::has_program("qemu-system-arm") {
         return end_to_end::skipped("qemu-system-arm");
