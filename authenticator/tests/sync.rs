@@ -128,6 +128,81 @@ fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
 }
 
 #[test]
+fn a_large_blob_and_the_time_of_the_last_use_come_with_the_passkey() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--name", "a"]);
+    world.join(&a, &b);
+    let (run_a, run_b) = (world.run(&a), world.run(&b));
+    let origin = "https://example.com";
+    let options = json!({
+        "rp": { "id": "example.com", "name": "Example" }, "challenge": "AAAA",
+        "user": { "id": "AQ", "name": "mona", "displayName": "Mona" },
+        "pubKeyCredParams": [{ "type": "public-key", "alg": -7 }],
+        "authenticatorSelection": { "residentKey": "required", "userVerification": "discouraged" },
+        "extensions": { "largeBlob": { "support": "required" } },
+    });
+    let made = client(&run_a).create(origin, &options).unwrap();
+    let request = |extension: Value| {
+        let allowed = json!([{ "type": "public-key", "id": made["id"] }]);
+        json!({
+            "rpId": "example.com", "challenge": "AAAA", "userVerification": "discouraged",
+            "allowCredentials": allowed, "extensions": { "largeBlob": extension },
+        })
+    };
+    let used = || {
+        let exposed: Value =
+            serde_json::from_str(&world.ok(&b, &["sync", "exposed", "a", "--json"])).unwrap();
+        exposed["last_used_s"].as_u64().unwrap()
+    };
+    world.eventually("the passkey is on the other one", || {
+        !world.ok(&b, &["sync", "exposed", "a"]).is_empty()
+    });
+    assert_eq!(used(), 0);
+    let written = client(&run_a).get(origin, &request(json!({ "write": "Y2VydGlmaWNhdGU" }))).unwrap();
+    assert_eq!(written["clientExtensionResults"]["largeBlob"]["written"], true);
+    let read = |run: &Server| {
+        let read = client(run).get(origin, &request(json!({ "read": true }))).unwrap();
+        read["clientExtensionResults"]["largeBlob"]["blob"].clone()
+    };
+    world.eventually("the blob is on the other one", || read(&run_b) == "Y2VydGlmaWNhdGU");
+    world.eventually("and so is when it was used", || used() > 1_700_000_000);
+}
+
+/// The disk is full as far as one process can tell: the kernel lets it write no file beyond a limit.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_whose_disk_is_full_says_so_signs_in_and_catches_up_once_there_is_room() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url]);
+    world.join(&a, &b);
+    // A write beyond the limit is to fail, not to kill.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_doppelkey")])
+        .stdin(Stdio::null());
+    shell.args(world.run_arguments(&a));
+    let (run_a, run_b) = (Server::of(&mut shell), world.run(&b));
+    world.sign_up("mona@example.com", &run_a);
+    let limit = |limit: &str| {
+        let pid = run_a.child.id().to_string();
+        let set =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:unlimited")]).status();
+        assert!(set.unwrap().success());
+    };
+    limit("1");
+    world.sign_up("later@example.com", &run_b);
+    world.eventually("it says so", || world.ok(&a, &["sync", "status"]).contains("trouble: "));
+    world.sign_in(&run_a).expect("a sign-in needs no disk");
+    limit("unlimited");
+    world.eventually("it catches up", || {
+        let status = world.json(&a, &["sync", "status", "--json"]);
+        status["in_vault"] == 2 && status["trouble"].is_null()
+    });
+}
+
+#[test]
 fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_a_restart_of_the_relay() {
     let mut world = World::new();
     let [a, b, c] = ["a", "b", "c"].map(|name| world.vault(name));
@@ -141,6 +216,8 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
     let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
     assert!(said.contains(&format!("{}, circle {circle}", world.relay.url)), "{said}");
     assert_eq!(world.guesses_left(&a), 3);
+    let status = world.ok(&a, &["sync", "status"]);
+    assert!(status.contains("recovery: recovery PIN (does not count as a backup)"), "{status}");
     world.eventually("a PIN that others can use up does not count as a backup", || {
         world.sign_in(&run_a).is_ok_and(|flags| flags & (BE | BS) == BE)
     });
@@ -176,6 +253,25 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
     world.sign_in(&run_b).expect("the passkey is still there");
 }
 
+#[test]
+fn two_relays_open_together_what_neither_opens_alone() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let second = relay("127.0.0.1:0", "memory");
+    let (one, two) = (world.relay.url.as_str(), second.url.as_str());
+    world.ok(&a, &["sync", "init", "--mailbox", one, "--mailbox", two]);
+    drop(world.run_for(&a, Duration::from_millis(500)));
+    world.with_pin(&a, &["set"], "correct horse").unwrap();
+    let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
+    let alone = world.with_pin(&b, &["use", "--mailbox", two, "--circle", &circle], "correct horse");
+    assert!(alone.unwrap_err().contains("1 relays answered, and 2 are needed"));
+    let both = ["use", "--mailbox", one, "--mailbox", two, "--circle", &circle];
+    let wrong = world.with_pin(&b, &both, "incorrect horse").unwrap_err();
+    assert!(wrong.contains("8 more guesses are left"), "the fewest of any relay: {wrong}");
+    let said = world.with_pin(&b, &both, "correct horse").unwrap();
+    assert!(said.contains("0 passkeys are back"), "{said}");
+}
+
 /// A relay, a relying party, and a folder for vaults.
 struct World {
     folder: tempfile::TempDir,
@@ -192,11 +288,15 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = doppelkey(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Server::of(&mut doppelkey(arguments))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{arguments:?} says {line:?}"));
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{command:?} says {line:?}"));
         let url = ready["url"].as_str().unwrap_or_default().to_owned();
         Server { child, ready, url }
     }
@@ -307,6 +407,11 @@ impl World {
     }
 
     fn run_with(&self, vault: &Path, more: &[&str]) -> Server {
+        let mut command = doppelkey(&[]);
+        Server::of(command.args(self.run_arguments(vault)).args(more))
+    }
+
+    fn run_arguments(&self, vault: &Path) -> Vec<String> {
         let custody = format!("file:{}.key", vault.display());
         let vault = vault.display().to_string();
         let arguments = [
@@ -325,7 +430,7 @@ impl World {
             "off",
             "--json",
         ];
-        Server::start(&[&arguments[..], more].concat())
+        arguments.map(str::to_owned).to_vec()
     }
 
     fn run_for(&self, vault: &Path, time: Duration) -> Server {

@@ -166,7 +166,6 @@ impl<R: CryptoRng> Replica<R> {
         if !stable || !(self.mailboxes.is_empty() || self.parts_are_listed(digest)) {
             return;
         }
-        let answers = self.answers_for(at.0);
         self.snapshot = None;
         // Two changes of membership at once may have led back to an older epoch. Where no epoch fits, a new one comes.
         let sealing = self.sealing_epoch().and_then(|id| self.epochs.get(&id));
@@ -179,9 +178,7 @@ impl<R: CryptoRng> Replica<R> {
         }
         self.install(digest, base, effects);
         effects.push(Effect::Rewrite(self.records()));
-        if answers {
-            self.welcome_recovery_members(effects);
-        }
+        self.write_to_recovery_members(effects);
     }
 
     /// Whether a snapshot's parts are this device's business: its own, or those of one that left.
@@ -385,8 +382,9 @@ impl<R: CryptoRng> Replica<R> {
         records
     }
 
-    /// Recovery members get a welcome that begins with this snapshot: no other letter leads to it.
-    fn welcome_recovery_members(&mut self, effects: &mut Vec<Effect>) {
+    /// Recovery members get letters that begin with this snapshot: one of every device, so that the loss of any one, and
+    /// of what a mailbox had of it, loses none; and so that the seniors' word is there where a junior's is doubtful.
+    fn write_to_recovery_members(&mut self, effects: &mut Vec<Effect>) {
         let live = self.members.all.iter().filter(|(_, member)| member.is_live() && member.recovery);
         for log in live.map(|(log, _)| *log).collect::<Vec<_>>() {
             if let Some(letter) = self.recovery_letter_again(log) {

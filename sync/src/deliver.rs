@@ -446,8 +446,8 @@ impl<R: CryptoRng> Replica<R> {
         })
     }
 
-    /// The recovery members whose keys the user has shown to be kept.
-    pub(crate) fn confirmed_recovery(&self) -> impl Iterator<Item = LogId> {
+    /// The recovery members whose keys the user has shown to be kept: those that count as backups.
+    pub fn confirmed_recovery(&self) -> impl Iterator<Item = LogId> {
         let confirmed = self.state.policies.get(&POLICY_RECOVERY_CONFIRMED);
         let logs = confirmed.into_iter().flat_map(|register| register.value.as_chunks::<8>().0);
         let is_recovery =

@@ -16,6 +16,16 @@ pub fn decode_anything(bytes: &[u8]) {
     if let Ok(text) = core::str::from_utf8(bytes) {
         drop((Invitation::parse(text), RecoveryKey::parse(text), Share::parse(text)));
     }
+    #[cfg(any(test, feature = "escrow"))]
+    {
+        use crate::escrow::{Answer, Deposit};
+        if let Some(deposit) = Deposit::decode(bytes) {
+            assert_eq!(&**deposit.encode(), bytes, "a deposit has one encoding");
+        }
+        if let Some(answer) = Answer::decode(bytes) {
+            assert_eq!(answer.encode(), bytes, "an answer has one encoding");
+        }
+    }
     let answer = answer(&mut MemoryShelf::default(), bytes, 64);
     assert!(answer.len() <= 64, "an answer fits");
 }

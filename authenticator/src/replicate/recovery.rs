@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::ZeroizeOnDrop;
 
-use super::requests::from_hex;
+use super::requests::{from_hex, shown};
 use super::{Place, Refusal, ReplicateError, Replication, label_of};
 
 /// What the recovery member behind a PIN is called.
@@ -116,6 +116,15 @@ impl Replication {
             relay.end_escrow().map_err(|error| refused(place, &error))?;
         }
         Ok(Value::Null)
+    }
+
+    /// What could bring a lost circle back: names of recovery members, and whether each counts as a backup.
+    pub(super) fn recovery(&self) -> Value {
+        let confirmed: Vec<LogId> = self.replica().confirmed_recovery().collect();
+        let members = self.replica().members().all.iter();
+        let live = members.filter(|(_, member)| member.is_live() && member.recovery);
+        let object = |(log, member): (&LogId, &doppelkey_sync::Member)| json!({ "name": shown(&member.name), "backup": confirmed.contains(log) });
+        live.map(object).collect()
     }
 
     /// What the user should know about guesses at the PIN, if there is one: one line a relay.

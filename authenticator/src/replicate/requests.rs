@@ -180,6 +180,7 @@ impl Replication {
             "backed_up": records.keys().filter(|id| replica.is_backed_up(**id)).count(),
             "in_vault": store.len().map_err(ReplicateError::Store)?,
             "mailboxes": mailboxes,
+            "recovery": self.recovery(),
             "relays": self.places().iter().filter(|place| place.relay(replica.circle()).is_some()).count(),
         }))
     }

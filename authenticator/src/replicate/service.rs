@@ -24,6 +24,8 @@ const RELAY_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a watcher waits before it connects again, at first and at most.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// How soon a round that failed is tried again: a disk may have room by then.
+const AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// How often relays are asked whether somebody guesses at the recovery PIN.
 const ESCROW_EVERY_MS: u64 = 15 * 60 * 1000;
 /// How many letters are kept for who invites.
@@ -108,11 +110,13 @@ struct Serving<'a> {
     clock: WallClock,
     /// The newest letters that mailboxes brought: one may answer an invitation.
     letters: Vec<Vec<u8>>,
-    /// How many guesses were left at each relay, and when to ask again.
     /// When passkeys were used since the last round, in seconds since 1970.
     used: BTreeMap<RecordId, u64>,
+    /// How many guesses were left at each relay, and when to ask again.
     guesses_left: BTreeMap<String, u8>,
     look_at_escrow_ms: u64,
+    /// Why the last round failed.
+    trouble: Option<String>,
 }
 
 impl<'a> Serving<'a> {
@@ -125,6 +129,7 @@ impl<'a> Serving<'a> {
             used: BTreeMap::new(),
             guesses_left: BTreeMap::new(),
             look_at_escrow_ms: 0,
+            trouble: None,
         }
     }
 
@@ -132,27 +137,28 @@ impl<'a> Serving<'a> {
         if self.replication.was_reset(&mut *self.store.lock())? {
             return self.retire();
         }
-        self.round()?;
+        self.try_round();
         let folder = self.replication.places().iter().any(|place| matches!(place, Place::Folder(_)));
         let every = if folder { FOLDER_EVERY } else { RELAY_EVERY };
         loop {
             self.look_at_escrow();
             let due = self.replication.replica().wake_at();
-            let wait =
-                due.map_or(every, |due| Duration::from_millis(due.saturating_sub((self.clock)())).min(every));
+            let wait = match self.trouble {
+                // What is due may be what failed.
+                Some(_) => AFTER_FAILURE,
+                None => due.map_or(every, |due| {
+                    Duration::from_millis(due.saturating_sub((self.clock)())).min(every)
+                }),
+            };
             match changes.recv_timeout(wait) {
                 Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Change::Reset) => return self.retire(),
                 Ok(first) => match self.rest(first, changes) {
                     Change::Stop => return Ok(()),
                     Change::Reset => return self.retire(),
-                    _ => self.round()?,
+                    _ => self.try_round(),
                 },
-                Err(RecvTimeoutError::Timeout) => {
-                    let reports = self.replication.tick((self.clock)())?;
-                    self.note(reports);
-                    self.round()?;
-                }
+                Err(RecvTimeoutError::Timeout) => self.try_round(),
             }
             for (request, answer) in asked.try_iter() {
                 let answered = self.answer(&request);
@@ -167,9 +173,30 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// One round. One that fails, because a disk is full for example, is told once and tried again: what was to be written
+    /// waits, nothing leaves the device before it is, and sign-ins go on.
+    fn try_round(&mut self) {
+        match self.round() {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    log::info!("sync: goes on");
+                }
+            }
+            Err(error) => {
+                let trouble = error.to_string();
+                if self.trouble.as_ref() != Some(&trouble) {
+                    log::error!("sync: {trouble}; {}; it is tried again", error.hint());
+                }
+                self.trouble = Some(trouble);
+            }
+        }
+    }
+
     /// One round. The store is held only while it is compared, never while a mailbox is waited for.
     fn round(&mut self) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
+        let reports = self.replication.tick(now_ms)?;
+        self.note(reports);
         let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;
         self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
@@ -208,9 +235,12 @@ impl<'a> Serving<'a> {
     fn answer(&mut self, request: &Request) -> Result<serde_json::Value, Refusal> {
         let now_ms = (self.clock)();
         let mut store = self.store.clone();
-        let answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
+        let mut answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
+        if let (Ok(status), Request::Status, Some(trouble)) = (&mut answer, request, &self.trouble) {
+            status["trouble"] = trouble.as_str().into();
+        }
         if request.wants_a_round() {
-            self.round()?;
+            self.try_round();
         }
         answer
     }

@@ -6,6 +6,7 @@ use std::vec::Vec;
 use std::{cmp, format};
 
 use super::outcome::{Outcome, Violation};
+use super::pin_guesser::Escrow;
 use super::scenario::{DAY, Event, HOUR, Scenario, duration_ms};
 use crate::seeded::Seeded;
 
@@ -114,6 +115,12 @@ pub trait Fabric: Sized {
     /// Whether a device has been told that another one is lost or revoked: what it says before that of the other's
     /// copies is not untrue, only late.
     fn knows_of_the_loss(&self, _device: usize, _other: usize) -> bool {
+        true
+    }
+
+    /// Whether a device has another one's signed word that it holds the passkey: a claim that rests on less is untrue, not
+    /// late, whatever the other one holds.
+    fn has_word_of(&self, _device: usize, _other: usize, _credential: Credential) -> bool {
         true
     }
 
@@ -258,6 +265,7 @@ pub(crate) struct Engine<'a, F: Fabric> {
     known: BTreeMap<Credential, Known>,
     /// For each account what the relying party accepts.
     accepted: BTreeMap<Account, BTreeSet<Credential>>,
+    escrow: Option<Escrow>,
     outcome: Outcome,
     trace: Option<Vec<String>>,
 }
@@ -294,6 +302,7 @@ impl<'a, F: Fabric> Engine<'a, F> {
             quiet: false,
             known: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            escrow: scenario.pin.as_ref().map(|pin| Escrow::new(pin, seed)),
             outcome: Outcome::default(),
             trace: trace.then(Vec::new),
         };

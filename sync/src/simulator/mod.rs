@@ -20,6 +20,7 @@ mod engine;
 mod models;
 mod oplog;
 mod outcome;
+mod pin_guesser;
 mod report;
 mod scenario;
 #[cfg(test)]
@@ -36,7 +37,7 @@ pub use campaign::{Broken, Campaign, Tally};
 pub use engine::{Account, Action, Attack, Context, Credential, Fabric, Node};
 pub use outcome::{Outcome, Violation};
 pub use report::{Report, Row};
-pub use scenario::{Device, Event, Expect, Link, Load, Scenario, SuiteName};
+pub use scenario::{Device, Event, Expect, Link, Load, Pin, Scenario, SuiteName};
 
 /// Every fabric.
 pub const FABRICS: [&str; 6] = ["oplog", "file-lww", "file-merge", "cloud-rows", "circle", "enclave"];
@@ -78,6 +79,7 @@ pub fn failures(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
             outcome.attacks - outcome.seen.min(outcome.attacks),
             expect.unseen,
         ),
+        ("recovery PINs guessed", outcome.pins_guessed, expect.pins_guessed),
         ("I5: later passkeys exposed", outcome.exposed, expect.exposed.unwrap_or(u64::MAX)),
     ];
     for (what, count, most) in limits {

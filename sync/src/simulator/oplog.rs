@@ -71,6 +71,7 @@ pub(crate) struct OpLog {
     devices: Vec<Device>,
     server: Server,
     recovery: Option<RecoveryKey>,
+    confirmed: bool,
     suite: Suite,
     compact_after: usize,
     sizes_differ: u64,
@@ -217,6 +218,7 @@ impl Fabric for OpLog {
             devices: Vec::new(),
             server: Server::default(),
             recovery: scenario.recovery.then(|| RecoveryKey::generate(rng)),
+            confirmed: scenario.recovery && scenario.pin.is_none(),
             suite,
             compact_after: scenario.compact_after,
             sizes_differ: 0,
@@ -400,6 +402,13 @@ impl Fabric for OpLog {
         log.zip(self.replica(device)).is_none_or(|(log, replica)| !replica.members().is_live(log))
     }
 
+    fn has_word_of(&self, device: usize, other: usize, credential: Credential) -> bool {
+        let (Some(log), Some(replica)) = (self.replica(other).map(Replica::log), self.replica(device)) else {
+            return false;
+        };
+        replica.record(Self::record(credential)).is_some_and(|record| replica.holds(log, record))
+    }
+
     fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool {
         let record = Self::record(credential);
         let held = live.iter().any(|other| {
@@ -410,7 +419,7 @@ impl Fabric for OpLog {
                     replica.record(record).is_some() || replica.state().deleted.contains(&record)
                 })
         });
-        held || self.recovery.is_some()
+        held || self.confirmed
     }
 
     fn readable(&self, device: usize, credential: Credential, _: bool) -> bool {
@@ -503,12 +512,11 @@ impl OpLog {
             keep(&mut self.devices[0], first.handle(START_MS + 90, admit), &mut outbox);
             let letter = first.recovery_letter(key).expect("it was just admitted");
             keep(&mut self.devices[0], first.handle(START_MS + 91, Event::Post(letter)), &mut outbox);
-            let confirmed = first.confirm_recovery(log);
-            keep(
-                &mut self.devices[0],
-                first.handle(START_MS + 92, Event::Local(vec![confirmed])),
-                &mut outbox,
-            );
+            // What is behind a PIN may be destroyed by anyone who guesses, and is no backup.
+            if self.confirmed {
+                let confirmed = Event::Local(vec![first.confirm_recovery(log)]);
+                keep(&mut self.devices[0], first.handle(START_MS + 92, confirmed), &mut outbox);
+            }
         }
         for (number, keys) in (1..).zip(joined) {
             let welcome = first.welcome(keys.public().log(), b"psk").expect("it was just admitted");

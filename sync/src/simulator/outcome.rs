@@ -83,6 +83,10 @@ outcome!(
     attacks,
     /// Runs with an attack that some device told of.
     seen,
+    /// Recovery PINs that somebody guessed.
+    pins_guessed,
+    /// Escrows that somebody's guesses destroyed.
+    escrows_destroyed,
     /// Runs with an alarm and no reason for one.
     false_alarms,
     /// Crashes in the middle of something.

@@ -36,6 +36,9 @@ pub struct Scenario {
     /// Whether there is a confirmed recovery key.
     #[serde(default)]
     pub recovery: bool,
+    /// A recovery PIN, if there is one; then the recovery key is in escrow and nowhere else.
+    #[serde(default)]
+    pub pin: Option<Pin>,
     /// The devices, by name.
     pub devices: BTreeMap<String, Device>,
     /// How messages travel.
@@ -80,6 +83,28 @@ pub struct Device {
     /// How far its clock is off, in seconds.
     #[serde(default)]
     pub skew_s: i64,
+}
+
+/// A recovery PIN, and what keeps it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pin {
+    /// How many digits it has, 1 to 12.
+    pub digits: u8,
+    /// How many wrong guesses in a row destroy the escrow.
+    pub guesses: u8,
+    /// At how many relays it is.
+    pub relays: u8,
+    /// How many of them a guess takes.
+    pub needed: u8,
+    /// How long the second guess has to wait; the third twice as long, and so on.
+    pub wait_s: u64,
+}
+
+impl Default for Pin {
+    fn default() -> Self {
+        Pin { digits: 6, guesses: 10, relays: 1, needed: 1, wait_s: 30 }
+    }
 }
 
 /// How messages travel.
@@ -157,6 +182,10 @@ pub struct Event {
     pub by: Option<String>,
     /// What the relay does from now on: `colludes`, `rolls-back`, `forks`, `withholds`, `resurrects`, `tampers`.
     pub relay: Option<String>,
+    /// Somebody who knows the circle's id guesses at the recovery PIN, so many times.
+    pub pin_guesses: Option<u64>,
+    /// Whether that somebody can write the relays' databases, and sets the counts back each time.
+    pub sets_back: bool,
     /// This device is destroyed.
     pub destroy: Option<String>,
     /// All devices are destroyed and a new one is set up with the recovery key.
@@ -189,6 +218,8 @@ pub struct Expect {
     pub false_alarms: u64,
     /// Runs with an attack of which no device told.
     pub unseen: u64,
+    /// Recovery PINs that somebody guessed.
+    pub pins_guessed: u64,
     /// Passkeys made after a revocation that the revoked device can read; `None` for any number.
     pub exposed: Option<u64>,
 }
@@ -216,6 +247,17 @@ impl Scenario {
         if scenario.days == 0 || scenario.days > 10_000 || scenario.seeds == 0 {
             return Err("a scenario has 1 to 10,000 days and at least one seed".to_string());
         }
+        if let Some(pin) = &scenario.pin {
+            let counts = (1..=crate::escrow::GUESSES_MAX).contains(&pin.guesses);
+            let shares = (1..=pin.relays).contains(&pin.needed) && pin.relays <= crate::escrow::RELAYS_MAX;
+            if !counts || !shares || !(1..=12).contains(&pin.digits) || pin.wait_s > 86_400 {
+                return Err(
+                    "a PIN has 1 to 12 digits, 1 to 16 guesses, and a wait of a day at most; some of up to \
+                            8 relays are needed"
+                        .to_string(),
+                );
+            }
+        }
         for event in &scenario.events {
             scenario.check(event)?;
         }
@@ -236,6 +278,9 @@ impl Scenario {
         };
         if let Some(name) = named.into_iter().find(|name| !known(name)) {
             return Err(format!("event at {}: there is no device {name:?}", event.at));
+        }
+        if event.pin_guesses.is_some() && self.pin.is_none() {
+            return Err(format!("event at {}: there is no [pin] to guess at", event.at));
         }
         if let Some(relay) = &event.relay
             && !["colludes", "rolls-back", "forks", "withholds", "resurrects", "tampers"]

@@ -191,7 +191,8 @@ fn the_recovery_key_opens_the_newest_snapshot() {
     let record = world.put(1);
     world.use_until_compacted(&[0, 1]);
     assert!(world.devices[0].replica().is_backed_up(record));
-    world.devices.truncate(1);
+    // The device that has made the key burns; the other one has the first letter, and has written again.
+    world.devices.remove(0);
     // A mailbox of which only the newest is left.
     world.mailbox.with(Vec::clear);
     world.settle();

@@ -11,6 +11,7 @@ use super::*;
 use crate::crypto::{EpochKey, Label, wrap};
 use crate::deliver::wrap_info;
 use crate::entry::Signed;
+use crate::escrow::{Deposit, EscrowPin, Guess};
 use crate::{Body, CircleId, Dep, DeviceKeys, Hash, Name, RecoveryKey};
 
 fn hex(bytes: &[u8]) -> String {
@@ -88,6 +89,10 @@ fn vectors() -> String {
     line("join letter", &hex(&join));
     line("emoji", &crate::emoji(&join));
     line("recovery key", &recovery.to_text());
+    let pin = EscrowPin::new(circle, b"271828");
+    let deposit = Deposit::lock(&recovery, circle, &pin, (1, 1), 10, &mut Seeded::new(5)).unwrap().remove(0);
+    line("recovery PIN", "271828");
+    line("deposit", &hex(&deposit.encode()));
     line("recovery log", &hex(&recovery.keys(suite).public().log().0));
     text
 }
@@ -121,5 +126,10 @@ fn vectors_are_what_this_version_makes_and_opens() {
     assert!(signed.verify(&epoch, keys.public(), Suite::P256));
     assert_eq!(Body::from_bytes(&get("body").unwrap()), Some(signed.body));
     let info = wrap_info(&circle, &epoch.id, &keys.public().log());
+    let deposit = Deposit::decode(&get("deposit").unwrap()).unwrap();
+    let guess = Guess::new(circle, EscrowPin::new(circle, b"271828"), &mut Seeded::new(9));
+    let answer = deposit.answer(&guess.question(), 9).unwrap();
+    let recovery = guess.open(&[answer]).unwrap().key.to_text();
+    assert!(published.contains(&format!("recovery key = {recovery}\n")));
     assert_eq!(*keys.unwrap(&get("wrapped").unwrap(), &info).unwrap(), get("epoch secret").unwrap());
 }

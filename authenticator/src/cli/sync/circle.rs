@@ -68,6 +68,14 @@ impl Status {
             status["backed_up"],
             status["in_vault"]
         ));
+        for way in list(&status["recovery"]) {
+            let counts =
+                if way["backup"] == true { "counts as a backup" } else { "does not count as a backup" };
+            print(&format!("recovery: {} ({counts})\n", text(&way["name"])));
+        }
+        if let Some(trouble) = status["trouble"].as_str() {
+            print(&format!("trouble: {trouble}; it is tried again\n"));
+        }
         for place in list(&status["mailboxes"]) {
             print(&format!("mailbox: {}\n", text(place)));
         }

@@ -1,6 +1,7 @@
 //! The user, the relying parties, what happens to devices; and the judgement at the end.
 
 use super::*;
+use crate::simulator::pin_guesser::told;
 
 impl<F: Fabric> Engine<'_, F> {
     pub(super) fn actions_per_day(&self) -> f64 {
@@ -190,6 +191,9 @@ impl<F: Fabric> Engine<'_, F> {
             self.with(|fabric, cx| fabric.act(cx, by, Action::Admit { device }));
             self.schedule_toggle(device);
         }
+        if let Some(guesses) = event.pin_guesses {
+            self.guess_at_the_pin(guesses, event.sets_back);
+        }
         if event.burn {
             self.burn();
         }
@@ -223,14 +227,29 @@ impl<F: Fabric> Engine<'_, F> {
         }
     }
 
+    fn guess_at_the_pin(&mut self, guesses: u64, sets_back: bool) {
+        let Some(escrow) = &mut self.escrow else { return };
+        let attacked = escrow.attack(guesses, sets_back, self.now);
+        self.outcome.pins_guessed += u64::from(attacked.opened);
+        self.outcome.escrows_destroyed += u64::from(escrow.is_destroyed());
+        let told = told(&attacked, escrow);
+        self.say(|_| told);
+    }
+
     fn burn(&mut self) {
         let new = self.names.len() - 1;
         for device in self.live() {
-            self.destroy(device);
+            if self.scenario.pin.is_none() {
+                self.destroy(device);
+            }
+            // Without a key on paper BS has promised that one device may go, not all.
+            (self.gone[device], self.up[device]) = (true, false);
         }
         self.gone[new] = false;
         self.up[new] = true;
-        if !self.with(|fabric, cx| fabric.recover(cx, new)) {
+        let now = self.now;
+        let opens = self.escrow.as_mut().is_none_or(|escrow| escrow.opens_for_the_user(now));
+        if !opens || !self.with(|fabric, cx| fabric.recover(cx, new)) {
             self.gone[new] = true;
         }
     }
@@ -253,7 +272,11 @@ impl<F: Fabric> Engine<'_, F> {
         }
         let deleted = known.deleted;
         let true_now = deleted || self.fabric.survives_without(device, credential, &live);
-        let unknown = |other: &usize| !there(other) && !self.fabric.knows_of_the_loss(device, *other);
+        let unknown = |other: &usize| {
+            !there(other)
+                && !self.fabric.knows_of_the_loss(device, *other)
+                && self.fabric.has_word_of(device, *other, credential)
+        };
         let thought: Vec<usize> =
             (0..self.names.len()).filter(|other| live.contains(other) || unknown(other)).collect();
         if !true_now && self.fabric.survives_without(device, credential, &thought) {
