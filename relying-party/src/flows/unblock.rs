@@ -32,7 +32,7 @@ async fn show(visit: Visit, Query(query): Query<Token>) -> Response {
 async fn submit(mut visit: Visit, FormBody(form): FormBody<Token>) -> Result<Response, Failure> {
     let id = codes::link_id(&form.token);
     let Some(block) = visit.app.database.take_link(&id, "unblock", visit.app.now()).await? else {
-        return Ok(visit.page_with(StatusCode::BAD_REQUEST, pages::recover::reset_error(&visit.app)));
+        return Ok(visit.page_with(StatusCode::BAD_REQUEST, pages::recover::unblock_error(&visit.app)));
     };
     visit.app.database.forget(&block).await?;
     visit.log(Event::of("ublkdu")).await;

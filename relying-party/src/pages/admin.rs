@@ -161,7 +161,7 @@ pub(crate) fn table(events: &[StoredEvent]) -> Markup {
         @else {
             div.scroll tabindex="0" role="region" aria-label="Events" {
                 table.events {
-                    thead { tr { th scope="col" { "When" } th scope="col" { "Type" } th scope="col" { "What" }
+                    thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "Type" } th scope="col" { "What" }
                         th scope="col" { "User" } } }
                     tbody {
                         @for event in events {

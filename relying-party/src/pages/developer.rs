@@ -17,7 +17,7 @@ pub(crate) fn outbox(app: &App, mails: &[Mailed]) -> Markup {
         @for mail in mails {
             section {
                 h2 { (mail.subject) }
-                p.muted { "To " (mail.recipient) ", " (parts::moment(mail.sent_at)) }
+                p.muted { "To " (mail.recipient) ", " (parts::moment(mail.sent_at)) " UTC" }
                 pre {
                     @for (index, line) in mail.body.lines().enumerate() {
                         @if index > 0 { "\n" }
@@ -118,7 +118,7 @@ pub(crate) fn event(app: &App, event: &StoredEvent) -> Markup {
         header.top { (parts::brand(app)) }
         p { a href="/inspect" { "All events" } }
         h1 { (description(&event.r#type)) " " span.tag { (event.r#type) } }
-        p.muted { (parts::moment(event.date)) }
+        p.muted { (parts::moment(event.date)) " UTC" }
         @if let Some(lines) = transcript.as_ref().and_then(Value::as_array) {
             section {
                 h2 { "The verification, step by step (WebAuthn Level 3)" }

@@ -48,7 +48,7 @@ fn shell(app: &App, title: &str, class: &str, content: &Markup) -> Markup {
                 @if app.config.dev {
                     footer {
                         nav aria-label="For developers" {
-                            "Development: "
+                            span { "Development: " }
                             a href="/outbox" { "outbox" } " "
                             a href="/playground" { "playground" } " "
                             a href="/inspect" { "inspector" }

@@ -97,7 +97,7 @@ pub(crate) fn day(ms: i64) -> Markup {
 pub(crate) fn moment(ms: i64) -> Markup {
     let iso = crate::events::iso(ms);
     let shown = jiff::Timestamp::from_millisecond(ms)
-        .map_or_else(|_| iso.clone(), |time| time.strftime("%-d %b %Y, %H:%M:%S UTC").to_string());
+        .map_or_else(|_| iso.clone(), |time| time.strftime("%-d %b %Y, %H:%M:%S").to_string());
     html! { time datetime=(iso) { (shown) } }
 }
 

@@ -114,11 +114,20 @@ pub(crate) fn reset(app: &App, policy: &Policy, name: &str, token: &str, error: 
 
 /// Screen `reset-password-error`.
 pub(crate) fn reset_error(app: &App) -> Markup {
+    dead_link(app, "Ask for a new one.", ("/reset-password", "Get a new link"))
+}
+
+/// The link that lifts a block was used, or has expired: so has the block, or another one is in the latest mail.
+pub(crate) fn unblock_error(app: &App) -> Markup {
+    dead_link(app, "Try to log in; if you are blocked again, a new mail tells you.", ("/login", "Log in"))
+}
+
+fn dead_link(app: &App, next: &str, (path, label): (&str, &str)) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "This link does not work any more" }
-        p.lead { "It was used already, or has expired. Ask for a new one." }
-        p.actions { a.button.primary href="/reset-password" { "Get a new link" } }
+        p.lead { "It was used already, or has expired. " (next) }
+        p.actions { a.button.primary href=(path) { (label) } }
     };
     card(app, "Link expired", &content)
 }
