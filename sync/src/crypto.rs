@@ -211,7 +211,7 @@ pub(crate) fn wrap(
 
 /// The bytes of a sealed message before its ciphertext.
 pub(crate) const HEADER: usize = 22;
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// An epoch's secret and the key that seals under one label. Zeroized when dropped.
 #[derive(Clone, ZeroizeOnDrop)]

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     days: Option<u32>,
     /// Only these fabrics
-    #[arg(long, value_name = "NAME", value_parser = FABRICS)]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(FABRICS))]
     fabric: Vec<String>,
     /// Write one line a run
     #[arg(long, value_name = "FILE")]
@@ -66,15 +66,19 @@ impl Arguments {
         if let Some(years) = self.years {
             return self.years(scenarios, years, jobs);
         }
-        let reports: Vec<Report> =
-            scenarios.into_iter().map(|scenario| run_with_progress(scenario, jobs)).collect();
+        let reports: Vec<Report> = scenarios
+            .into_iter()
+            .flat_map(Scenario::variants)
+            .map(|one| run_with_progress(one, jobs))
+            .collect();
         let json: String = reports.iter().map(Report::to_json).collect();
         match &self.json {
             Some(path) => write(path, &json)?,
             None => print(&json),
         }
         if let Some(path) = &self.csv {
-            write(path, &reports.iter().map(Report::to_csv).collect::<String>())?;
+            let lines: String = reports.iter().map(Report::to_csv).collect();
+            write(path, &(Report::csv_header() + &lines))?;
         }
         if let Some(path) = &self.html {
             write(path, &Report::to_html(&reports))?;
@@ -82,7 +86,7 @@ impl Arguments {
         let mut broken = 0;
         for report in &reports {
             for failure in report.failures() {
-                log::error!("{}: {failure}", report.scenario.name);
+                log::error!("{}: {failure}", report.scenario.title());
                 broken += 1;
             }
             for (seed, _) in report.rows.iter().flat_map(|row| &row.failed).take(1) {
@@ -148,14 +152,14 @@ impl Arguments {
     }
 
     fn replay(&self, scenarios: &[Scenario], seed: u64) -> Result<(), Failure> {
-        for scenario in scenarios {
+        for scenario in scenarios.iter().cloned().flat_map(Scenario::variants) {
             for fabric in &scenario.fabrics {
-                let (outcome, trace) = run(scenario, fabric, seed, true);
-                print(&format!("# {} on {fabric}, seed {seed}\n", scenario.name));
+                let (outcome, trace) = run(&scenario, fabric, seed, true);
+                print(&format!("# {} on {fabric}, seed {seed}\n", scenario.title()));
                 for line in trace.unwrap_or_default() {
                     print(&format!("{line}\n"));
                 }
-                for failure in failures(scenario, &outcome) {
+                for failure in failures(&scenario, &outcome) {
                     print(&format!("! {failure}\n"));
                 }
             }
@@ -190,7 +194,7 @@ fn standing(tally: &Tally) -> String {
 
 /// Runs a scenario; on a terminal, a bar shows how far it is.
 fn run_with_progress(scenario: Scenario, jobs: usize) -> Report {
-    let name = scenario.name.clone();
+    let name = scenario.title();
     let shown = std::io::stderr().is_terminal();
     let report = Report::of(scenario, jobs, |done, of| {
         if shown {

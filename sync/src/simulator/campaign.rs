@@ -61,15 +61,7 @@ impl Campaign {
             let (outcome, _) = run(scenario, "oplog", seed, false);
             let failures = failures(scenario, &outcome);
             let broken = Broken { scenario: scenario.name.clone(), seed, failures };
-            (
-                Outcome {
-                    convergence_ms: Vec::new(),
-                    claim_ms: Vec::new(),
-                    violations: Vec::new(),
-                    ..outcome
-                },
-                broken,
-            )
+            (outcome.without_lists(), broken)
         };
         in_parallel(jobs, self.runs, one, |_, (outcome, broken)| {
             tally.done += 1;

@@ -153,6 +153,7 @@ pub struct Context<'a, M> {
     arrived: Vec<(usize, Credential)>,
     claimed: Vec<(usize, Credential)>,
     alarms: Vec<(usize, String)>,
+    observed: Vec<usize>,
     crashes: u64,
     bytes: u64,
 }
@@ -187,6 +188,11 @@ impl<M> Context<'_, M> {
     /// A device tells its user of something wrong.
     pub fn alarm(&mut self, device: usize, what: String) {
         self.alarms.push((device, what));
+    }
+
+    /// The server sees the size of an entry.
+    pub fn observed(&mut self, size: usize) {
+        self.observed.push(size);
     }
 
     /// Whether the device crashes just now.
@@ -259,6 +265,7 @@ pub(crate) struct Engine<'a, F: Fabric> {
     stolen: Vec<bool>,
     revoked: Vec<bool>,
     revoked_at: Option<u64>,
+    attacked_at: Option<u64>,
     attacked: BTreeSet<&'static str>,
     colludes: bool,
     quiet: bool,
@@ -297,6 +304,7 @@ impl<'a, F: Fabric> Engine<'a, F> {
             revoked: names.iter().map(|_| false).collect(),
             names,
             revoked_at: None,
+            attacked_at: None,
             attacked: BTreeSet::new(),
             colludes: false,
             quiet: false,
@@ -339,7 +347,7 @@ impl<'a, F: Fabric> Engine<'a, F> {
             self.run_until(end + day * DAY);
             let live = self.live();
             for pair in live.windows(2) {
-                if self.scenario.link.lan {
+                if self.scenario.link.lan && self.scenario.link.contacts > 0.0 {
                     self.with(|fabric, cx| fabric.meet(cx, pair[0], pair[1]));
                 }
             }
@@ -422,13 +430,17 @@ impl<'a, F: Fabric> Engine<'a, F> {
             arrived: Vec::new(),
             claimed: Vec::new(),
             alarms: Vec::new(),
+            observed: Vec::new(),
             crashes: 0,
             bytes: 0,
         };
         let result = call(&mut self.fabric, &mut cx);
-        let Context { sends, timers, arrived, claimed, alarms, crashes, bytes, .. } = cx;
+        let Context { sends, timers, arrived, claimed, alarms, observed, crashes, bytes, .. } = cx;
         self.outcome.bytes += bytes;
         self.outcome.crashes += crashes;
+        for size in observed {
+            *self.outcome.sizes.entry(size).or_default() += 1;
+        }
         for (from, to, message) in sends {
             self.travel(from, to, message);
         }

@@ -36,11 +36,11 @@ use models::{Circle, CloudRows, Enclave, FileLww, FileMerge, Model};
 pub use campaign::{Broken, Campaign, Tally};
 pub use engine::{Account, Action, Attack, Context, Credential, Fabric, Node};
 pub use outcome::{Outcome, Violation};
-pub use report::{Report, Row};
-pub use scenario::{Device, Event, Expect, Link, Load, Pin, Scenario, SuiteName};
+pub use report::{Report, Row, Run};
+pub use scenario::{Device, Event, Expect, Link, Load, Parameter, Pin, Scenario, SuiteName, Sweep};
 
 /// Every fabric.
-pub const FABRICS: [&str; 6] = ["oplog", "file-lww", "file-merge", "cloud-rows", "circle", "enclave"];
+pub const FABRICS: &[&str] = &["oplog", "file-lww", "file-merge", "cloud-rows", "circle", "enclave"];
 
 /// Runs one seed on one fabric; with `trace`, also what happened, line by line.
 ///

@@ -1,5 +1,6 @@
 //! What came of a run.
 
+use std::collections::BTreeMap;
 use std::string::String;
 use std::vec::Vec;
 
@@ -22,6 +23,10 @@ macro_rules! outcome {
             pub convergence_ms: Vec<u64>,
             /// How long it took until a backup was claimed, in milliseconds.
             pub claim_ms: Vec<u64>,
+            /// How long an attack went on until some device told of it, in milliseconds; only of runs in which one did.
+            pub detection_ms: Vec<u64>,
+            /// How often the server saw an entry of which size.
+            pub sizes: BTreeMap<usize, u64>,
             /// What must not be.
             pub violations: Vec<Violation>,
         }
@@ -40,6 +45,10 @@ macro_rules! outcome {
                 $(self.$field += other.$field;)*
                 self.convergence_ms.extend(&other.convergence_ms);
                 self.claim_ms.extend(&other.claim_ms);
+                self.detection_ms.extend(&other.detection_ms);
+                for (size, count) in &other.sizes {
+                    *self.sizes.entry(*size).or_default() += count;
+                }
                 self.violations.extend(other.violations.iter().cloned());
             }
         }
@@ -96,6 +105,26 @@ outcome!(
 );
 
 impl Outcome {
+    /// The counts alone: sums of many runs stay small.
+    pub(crate) fn without_lists(self) -> Self {
+        Outcome {
+            convergence_ms: Vec::new(),
+            claim_ms: Vec::new(),
+            detection_ms: Vec::new(),
+            sizes: BTreeMap::new(),
+            violations: Vec::new(),
+            ..self
+        }
+    }
+
+    /// The entropy of an entry's size in bits: nobody learns more than that from the size of one entry, about anything.
+    /// `None` if no sizes were seen.
+    pub fn size_bits(&self) -> Option<f64> {
+        let all: u64 = self.sizes.values().sum();
+        let part = |count: &u64| *count as f64 / all as f64;
+        (all > 0).then(|| self.sizes.values().map(|count| -part(count) * part(count).log2()).sum())
+    }
+
     /// The value below which this part of the convergence times lies; `None` if there are none.
     pub fn convergence(&self, part: f64) -> Option<u64> {
         quantile(&self.convergence_ms, part)

@@ -33,6 +33,10 @@ pub struct Scenario {
     /// After how many entries a snapshot takes their place; the product's number unless it is said.
     #[serde(default = "compact_after")]
     pub compact_after: usize,
+    /// Whether entries are padded, as the product's are. Without, the server is shown the sizes (and devices send the
+    /// bytes) that they would have; on the `ideal` suite only.
+    #[serde(default = "yes")]
+    pub padding: bool,
     /// Whether there is a confirmed recovery key.
     #[serde(default)]
     pub recovery: bool,
@@ -53,6 +57,58 @@ pub struct Scenario {
     /// What the `oplog` fabric must hold, over all seeds.
     #[serde(default)]
     pub expect: Expect,
+    /// The same scenario again and again, with other values of one parameter.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
+    /// The value this variant of a sweep has.
+    #[serde(skip)]
+    pub swept: Option<f64>,
+}
+
+/// One parameter of a scenario takes several values.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Which one.
+    pub of: Parameter,
+    /// Its values, ascending.
+    pub values: Vec<f64>,
+}
+
+/// What a sweep can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameter {
+    /// `link.contacts`: how often devices meet, per day.
+    Contacts,
+    /// `link.loss`: the part of the messages that is lost.
+    Loss,
+    /// `link.rtt_ms`: there and back.
+    RttMs,
+    /// `link.crash`: the chance of a crash at each effect.
+    Crash,
+    /// `up` of every device: the part of the time it is on.
+    Up,
+    /// `padding`: 0 without, 1 with.
+    Padding,
+}
+
+impl Parameter {
+    /// What it is called in scenario files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Parameter::Contacts => "contacts",
+            Parameter::Loss => "loss",
+            Parameter::RttMs => "rtt_ms",
+            Parameter::Crash => "crash",
+            Parameter::Up => "up",
+            Parameter::Padding => "padding",
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn compact_after() -> usize {
@@ -60,7 +116,7 @@ fn compact_after() -> usize {
 }
 
 fn all_fabrics() -> Vec<String> {
-    super::FABRICS.map(|name| name.to_string()).to_vec()
+    super::FABRICS.iter().map(|name| name.to_string()).collect()
 }
 
 /// Which suite the replicas use.
@@ -230,6 +286,32 @@ impl Scenario {
         u64::from(self.days) * self.devices.len() as u64
     }
 
+    /// The scenario for each value of its sweep; itself alone if it has none.
+    pub fn variants(self) -> Vec<Scenario> {
+        let Some(Sweep { of, values }) = self.sweep.clone() else { return std::vec![self] };
+        let variant = |value: f64| {
+            let mut variant = Scenario { swept: Some(value), ..self.clone() };
+            match of {
+                Parameter::Contacts => variant.link.contacts = value,
+                Parameter::Loss => variant.link.loss = value,
+                Parameter::RttMs => variant.link.rtt_ms = value as u64,
+                Parameter::Crash => variant.link.crash = value,
+                Parameter::Up => variant.devices.values_mut().for_each(|device| device.up = value),
+                Parameter::Padding => variant.padding = value != 0.0,
+            }
+            variant
+        };
+        values.into_iter().map(variant).collect()
+    }
+
+    /// What a report calls it: its name, and the value if it is one of a sweep.
+    pub fn title(&self) -> String {
+        match (&self.sweep, self.swept) {
+            (Some(sweep), Some(value)) => format!("{}/{}={value}", self.name, sweep.of.name()),
+            _ => self.name.clone(),
+        }
+    }
+
     /// Reads a scenario; the error says what is wrong and where.
     pub fn parse(text: &str) -> Result<Self, String> {
         let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
@@ -257,6 +339,14 @@ impl Scenario {
                         .to_string(),
                 );
             }
+        }
+        let unpadded =
+            !scenario.padding || scenario.sweep.as_ref().is_some_and(|sweep| sweep.of == Parameter::Padding);
+        if unpadded && scenario.suite != SuiteName::Ideal {
+            return Err("padding can be left out with suite = \"ideal\" only".to_string());
+        }
+        if scenario.sweep.as_ref().is_some_and(|sweep| !sweep.values.is_sorted() || sweep.values.is_empty()) {
+            return Err("a sweep has values, in ascending order".to_string());
         }
         for event in &scenario.events {
             scenario.check(event)?;

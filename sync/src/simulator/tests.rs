@@ -37,7 +37,9 @@ fn at_least_twelve_scenarios_ship_and_parse() {
 
 #[test]
 fn the_product_meets_every_shipped_expectation() {
-    for (name, scenario) in shipped() {
+    let variants = shipped().into_iter().flat_map(|(_, scenario)| scenario.variants());
+    for scenario in variants {
+        let name = scenario.title();
         let days = scenario.days.min(30).max(last_event_day(&scenario) + 3).min(scenario.days);
         let short = Scenario { fabrics: std::vec!["oplog".into()], seeds: 2, days, ..scenario };
         let report = Report::of(short, 2, |_, _| {});
@@ -100,6 +102,8 @@ fn a_wrong_scenario_is_refused_with_its_reason() {
         (&format!("{base}[[event]]\nat='5d'\ntheft='car'\n"), "there is no device"),
         (&format!("{base}[[event]]\nat='5d'\nrelay='sings'\n"), "does not do"),
         (&format!("{base}[lode]\n"), "unknown field"),
+        (&format!("{base}[sweep]\nof='loss'\nvalues=[0.2,0.1]\n"), "ascending"),
+        (&format!("suite='p256'\n{base}[sweep]\nof='padding'\nvalues=[0,1]\n"), "padding"),
     ] {
         let error = Scenario::parse(text).unwrap_err();
         assert!(error.contains(reason), "{error:?} does not say {reason:?}");
@@ -118,6 +122,28 @@ fn a_hundred_device_years_keep_every_promise_however_many_threads_there_are() {
         ["crashes", "duel"].map(|name| Scenario { days: 20, ..shipped_one(name) }).into();
     let counts = |jobs| Campaign::new(short.clone(), 7, 1).run(jobs, |_| {}).sum.counts();
     assert_eq!(counts(1), counts(3));
+}
+
+#[test]
+fn padding_hides_most_of_what_a_size_would_tell() {
+    let bits = |variant: Scenario| run(&variant, "oplog", 1, false).0.size_bits().unwrap();
+    let [without, with] =
+        shipped_one("padding").variants().try_into().map(|two: [Scenario; 2]| two.map(bits)).unwrap();
+    assert!(with < without - 1.0, "{with} bits with padding, {without} without");
+}
+
+#[test]
+fn forks_are_found_sooner_the_more_often_devices_meet() {
+    let sum = |variant: Scenario| {
+        let mut sum = Outcome::default();
+        (0..4).for_each(|seed| sum.add(&run(&variant, "oplog", seed, false).0));
+        (sum.detection_ms.len(), sum.detection_ms.iter().max().copied())
+    };
+    let variants: Vec<_> = shipped_one("contact-rate").variants().into_iter().map(sum).collect();
+    assert_eq!(variants[0], (0, None), "who never meets cannot know");
+    let (seen, longest) = variants[variants.len() - 1];
+    assert_eq!(seen, 4);
+    assert!(longest < Some(3 * scenario::DAY), "{longest:?}");
 }
 
 #[test]

@@ -159,6 +159,7 @@ impl<F: Fabric> Engine<'_, F> {
                 self.colludes = true;
             } else {
                 self.attacked.insert("relay");
+                self.attacked_at.get_or_insert(self.now);
             }
             self.with(|fabric, cx| fabric.attack(cx, attack));
         }
@@ -173,6 +174,7 @@ impl<F: Fabric> Engine<'_, F> {
         if let Some(device) = position(self, &event.restore) {
             let back = event.back.as_deref().map_or(Ok(DAY), duration_ms).expect("the scenario was checked");
             self.attacked.insert("restore");
+            self.attacked_at.get_or_insert(self.now);
             self.with(|fabric, cx| fabric.restore(cx, device, back));
         }
         if let Some([one, other]) = &event.duel {
@@ -297,6 +299,12 @@ impl<F: Fabric> Engine<'_, F> {
             self.outcome.false_alarms += u64::from(!own_fault);
         } else if !own_fault {
             self.outcome.seen = 1;
+            // After the last day everyone is brought together, which says nothing about how long it takes.
+            if !self.quiet
+                && let Some(since) = self.attacked_at.take()
+            {
+                self.outcome.detection_ms.push(self.now - since);
+            }
         }
     }
 
