@@ -254,6 +254,34 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
 }
 
 #[test]
+fn two_of_three_shares_bring_a_post_quantum_circle_back_from_a_folder() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let mailbox = format!("folder:{}", world.folder.path().join("mailbox").display());
+    world.ok(&a, &["sync", "init", "--mailbox", &mailbox, "--post-quantum"]);
+    let run_a = world.run(&a);
+    world.sign_up("mona@example.com", &run_a);
+    let shares = world.ok(&a, &["sync", "recovery", "create", "--shares", "2-of-3"]);
+    let shares: Vec<&str> = shares.lines().collect();
+    world.eventually("the shares count as a backup", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & BS == BS)
+    });
+    drop(run_a);
+    let restore = |more: &[&str]| {
+        let arguments = [&["sync", "recovery", "restore", "--mailbox", &mailbox][..], more].concat();
+        world.command(&b, &arguments).output().unwrap()
+    };
+    let errors = |output: std::process::Output| String::from_utf8(output.stderr).unwrap();
+    let one = errors(restore(&[shares[0]]));
+    assert!(one.contains("no complete set of shares"), "{one}");
+    let elsewhere = errors(restore(&["--circle", &"0f".repeat(16), shares[0], shares[2]]));
+    assert!(elsewhere.contains("not for 0f0f"), "{elsewhere}");
+    let said = errors(restore(&[shares[2], shares[1]]));
+    assert!(said.contains("1 passkeys are back"), "{said}");
+    world.sign_in(&world.run(&b)).expect("the passkey signs in");
+}
+
+#[test]
 fn two_relays_open_together_what_neither_opens_alone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));

@@ -21,6 +21,7 @@
 //! | who writes it | the same; but it can set the count back, and so gets as many guesses as it likes, one at a time |
 //! | who has fewer than `needed` relays, keys and all | nothing: every PIN fits |
 //! | who has `needed` of them, keys and all (with one relay: its operator) | can try PINs at the speed of Argon2id: a PIN of six digits holds for hours, a long passphrase for ever |
+//! | a relay that lies in its answers | of each attempt of the user's whether one PIN of its choice was tried; enough honest ones open the box all the same |
 //! | who knows the circle's id | can use up the guesses; relays make them wait longer each time, and devices tell |
 //!
 //! | offset | length | of a deposit |

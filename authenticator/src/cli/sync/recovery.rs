@@ -164,6 +164,12 @@ fn bring_back(
     let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
     let held = everything(&mut *mailbox).map_err(failed)?;
     let mut paper = recovery_member(key, &held)?;
+    if circle != CircleId::default() && paper.circle() != circle {
+        return Err(Failure::new(
+            format_args!("this key is for circle {}, not for {circle}", paper.circle()),
+            "compare with what was printed when the key was made or the PIN was set",
+        ));
+    }
     let lost: Vec<_> = devices_but(&paper);
     let mut random = UnwrapErr(SysRng);
     let keys = DeviceKeys::generate(paper.suite(), &mut random);
