@@ -41,6 +41,8 @@ fn row(what: &str, value: String, against: String) {
 /// Time that this thread has spent on a processor: a machine that does other things, too, is no slower by it. Off Linux
 /// the clock on the wall.
 fn cpu(since: Instant) -> Duration {
+    // Linux brings the number up to date when a thread gives way.
+    std::thread::yield_now();
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanoseconds = stat.and_then(|stat| stat.split_whitespace().next()?.parse().ok());
     nanoseconds.map_or_else(|| since.elapsed(), Duration::from_nanos)
