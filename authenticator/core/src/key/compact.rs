@@ -1,7 +1,8 @@
 //! P-256 and Ed25519 for small memories: both curves by one arithmetic of 256 bits.
 //!
 //! The crates `p256` and `ed25519-dalek` bring two arithmetics of each curve's own, written out word by word: 29 kB of
-//! a microcontroller's flash, where this takes five. Computers have room, and use the crates (`precomputed-tables`).
+//! a microcontroller's flash, where this takes six. Computers have room, and use the crates (`library-curves`), as an
+//! image may that has it, too.
 //!
 //! **Constant time**: no branch and no address depends on a secret. Exponents are moduli less two, which everybody
 //! knows; a table is read whole for each digit; additions are complete, so that no point is special, and doubling is

@@ -1,8 +1,8 @@
 //! ECDSA on P-256 with SHA-256 (FIPS 186-5, nonces by RFC 6979), and key agreement (SP 800-56A).
 //!
-//! Scalars and points are the crate `p256`'s where there is room for its tables, and [`super::compact`]'s else.
+//! Scalars and points are the crate `p256`'s or `compact`'s, as the feature `library-curves` says.
 
-#[cfg(feature = "precomputed-tables")]
+#[cfg(feature = "library-curves")]
 mod library;
 mod nonces;
 
@@ -11,11 +11,11 @@ use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-#[cfg(not(feature = "precomputed-tables"))]
+#[cfg(not(feature = "library-curves"))]
 use super::compact::p256 as arithmetic;
 use super::{PRIVATE_KEY_MAX, Signature};
 use crate::cbor::Writer;
-#[cfg(feature = "precomputed-tables")]
+#[cfg(feature = "library-curves")]
 use library as arithmetic;
 use nonces::Nonces;
 

@@ -1,4 +1,4 @@
-//! P-256 by the crate `p256`, with its tables of the base point's multiples.
+//! P-256 by the crate `p256`, with or without its tables of the base point's multiples.
 
 use p256::elliptic_curve::ops::{Invert as _, Reduce as _};
 use p256::elliptic_curve::point::AffineCoordinates as _;
