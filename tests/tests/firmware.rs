@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use doppelkey_sync::command::CommandMailbox;
 use doppelkey_sync::{
-    AccountId, Driver, Event, Mailbox, Op, RECOVERY_SECRET, RecordId, RecoveryKey, Replica, Seeded, Suite,
-    conformance,
+    AccountId, Driver, Event, Mailbox, Op, RecordId, RecoveryKey, Replica, Seeded, Suite, conformance,
 };
 use end_to_end::firmware::{Board, EMULATED, Image, OTHERS, ready};
 use end_to_end::fuzz::{Mutator, corpus, packets_of, requests_of};
@@ -69,10 +68,9 @@ fn a_key_and_a_recovery_key_bring_a_circle_back_when_every_device_is_lost() {
     let (replica, effects) = Replica::found(Suite::P256, b"laptop", now_ms, rng.fork());
     let mut laptop = Driver::new(replica, effects, Vec::new(), vec![Box::new(mailbox(&board))]);
     let keys = paper.keys(Suite::P256).public().clone();
-    let log = keys.log();
     let admit = Event::Admit { keys, recovery: true, name: b"paper".to_vec() };
     laptop.handle(now_ms, admit).expect("its journal is in memory");
-    let letter = laptop.replica_mut().welcome(log, RECOVERY_SECRET).expect("it was admitted");
+    let letter = laptop.replica_mut().recovery_letter(&paper).expect("it was admitted");
     laptop.handle(now_ms, Event::Post(letter)).expect("its journal is in memory");
     let put = Op::Put {
         record,
@@ -98,11 +96,10 @@ fn a_key_and_a_recovery_key_bring_a_circle_back_when_every_device_is_lost() {
         .iter()
         .map(|(name, _)| found.get(*name).expect("it is there").expect("it is listed"))
         .collect();
-    let (replica, effects) = entries
-        .iter()
-        .find_map(|letter| paper.open(Suite::P256, letter, Seeded::new(99)).ok())
-        .expect("the welcome is on the board");
-    let mut rescue = Driver::new(replica, effects, Vec::new(), vec![Box::new(found)]);
+    let entries = entries.iter().map(Vec::as_slice);
+    let replica =
+        paper.open_newest(Suite::P256, entries, Seeded::new(99)).expect("the letter is on the board");
+    let mut rescue = Driver::new(replica, Vec::new(), Vec::new(), vec![Box::new(found)]);
     rescue.sync(now_ms).expect("its journal is in memory");
     assert!(rescue.replica().record(record).is_some(), "the passkey is back");
 }
