@@ -1,7 +1,7 @@
 //! The laboratory: a user with some devices, days of virtual time, bad luck and bad servers, from one seed.
 //!
 //! The `oplog` fabric **is** the product's [`Replica`](crate::Replica); the other fabrics (`models.rs`) are models
-//! with stated assumptions, to compare with on the same course of events. Nothing here reads a clock or real
+//! with stated assumptions, to compare with on the same course of events; `mls` (feature `mls`) is a group of openmls. Nothing here reads a clock or real
 //! randomness: a scenario and a seed give the same bytes every time, on every machine with the same `ln`.
 //!
 //! ```
@@ -17,6 +17,8 @@
 
 mod campaign;
 mod engine;
+#[cfg(feature = "mls")]
+mod mls;
 mod models;
 mod oplog;
 mod outcome;
@@ -40,7 +42,16 @@ pub use report::{Report, Row, Run};
 pub use scenario::{Device, Event, Expect, Link, Load, Parameter, Pin, Scenario, SuiteName, Sweep};
 
 /// Every fabric.
-pub const FABRICS: &[&str] = &["oplog", "file-lww", "file-merge", "cloud-rows", "circle", "enclave"];
+pub const FABRICS: &[&str] = &[
+    "oplog",
+    "file-lww",
+    "file-merge",
+    "cloud-rows",
+    "circle",
+    "enclave",
+    #[cfg(feature = "mls")]
+    "mls",
+];
 
 /// Runs one seed on one fabric; with `trace`, also what happened, line by line.
 ///
@@ -54,6 +65,8 @@ pub fn run(scenario: &Scenario, fabric: &str, seed: u64, trace: bool) -> (Outcom
         "cloud-rows" => Engine::<Model<CloudRows>>::new(scenario, seed, trace).run(),
         "circle" => Engine::<Model<Circle>>::new(scenario, seed, trace).run(),
         "enclave" => Engine::<Model<Enclave>>::new(scenario, seed, trace).run(),
+        #[cfg(feature = "mls")]
+        "mls" => Engine::<mls::Mls>::new(scenario, seed, trace).run(),
         other => panic!("there is no fabric {other:?}"),
     }
 }

@@ -146,6 +146,28 @@ fn forks_are_found_sooner_the_more_often_devices_meet() {
     assert!(longest < Some(3 * scenario::DAY), "{longest:?}");
 }
 
+#[cfg(feature = "mls")]
+#[test]
+fn a_group_of_openmls_runs_every_course_of_events_and_says_where_it_is_weaker() {
+    let seed = |name: &str| run(&Scenario { days: 30, ..shipped_one(name) }, "mls", 1, false).0;
+    let normal = seed("normal");
+    assert_eq!(
+        (normal.violations.clone(), normal.diverged, normal.blocked, normal.false_alarms),
+        (std::vec![], 0, 0, 0)
+    );
+    assert!(normal.created > 30 && normal.signed_in * 10 > normal.signins * 9, "{normal:?}");
+    assert_eq!(seed("normal").counts(), seed("normal").counts(), "keys differ, counts do not");
+    assert_eq!(seed("newcomers").diverged, 0, "a newcomer has what its admitter had");
+    let theft = run(&Scenario { days: 40, ..shipped_one("theft-colluding-relay") }, "mls", 1, false).0;
+    assert!(theft.exposed < 20, "who was removed reads nothing after that: {theft:?}");
+    let withhold = seed("withhold");
+    assert_eq!(
+        (withhold.attacks, withhold.seen),
+        (1, 0),
+        "nothing in MLS notices what the server keeps back"
+    );
+}
+
 #[test]
 fn seeds_that_once_failed_do_not_any_more() {
     // Two forms of one entry that waited together were taken for a fork; a claim that nobody could know to be late
