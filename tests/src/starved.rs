@@ -162,8 +162,8 @@ pub fn doppelkey(arguments: &[&str]) -> Command {
     command
 }
 
-/// The same as somebody who is not root, whom root's rights do not help; in a shell that does this first. As it is,
-/// where the test is not run by root.
+/// This program with these arguments and `--json`, as somebody who is not root and whom root's rights do not help; as
+/// whoever runs the test, where that is not root.
 pub fn as_nobody(program: &Path, arguments: &[&str]) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
