@@ -41,6 +41,11 @@ PAGE = """async rounds => {
   let made;
   const found = {make: await times(async n => { made = await create(n % 2); })};
   found.get = await times(() => get(made.rawId));
+  const late = () => new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), 8000));
+  found.passkeys = 2;
+  try {
+    for (let n = 2; n < 25; n++) { await Promise.race([create(100 + n), late()]); found.passkeys++; }
+  } catch (error) { }
   const tries = {
     "credProps": async () => (await create(1, {credProps: true})).getClientExtensionResults().credProps?.rk === true,
     "PRF": async () => {
@@ -64,18 +69,13 @@ PAGE = """async rounds => {
     "without an allow list": async () => Boolean(await get(null)),
     "EdDSA": async () => (await create(1, {}, -8)).response.getPublicKeyAlgorithm() === -8,
     "RS256": async () => (await create(1, {}, -257)).response.getPublicKeyAlgorithm() === -257,
-    "ES384": async () => (await create(1, {}, -35)).response.getPublicKeyAlgorithm() === -35,
     "ML-DSA-65": async () => (await create(1, {}, -49)).response.getPublicKeyAlgorithm() === -49,
+    "ES384": async () => (await create(1, {}, -35)).response.getPublicKeyAlgorithm() === -35,
   };
   found.supports = {};
-  const late = () => new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), 8000));
   for (const [name, works] of Object.entries(tries)) {
     try { found.supports[name] = await Promise.race([works(), late()]); } catch (error) { found.supports[name] = false; }
   }
-  found.passkeys = 2;
-  try {
-    for (let n = 2; n < 25; n++) { await Promise.race([create(100 + n), late()]); found.passkeys++; }
-  } catch (error) { }
   return found;
 }"""
 
