@@ -8,7 +8,14 @@ for (const kind of ["Create", "Get"]) {
     const { origin, sameOriginWithAncestors } = publicKey.extensions.remoteDesktopClientOverride;
     const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true };
     const { response, error } = await ask(kind.toLowerCase(), { id: `${requestId}`, origin, ...frame, publicKey });
-    proxy[`complete${kind}Request`](error ? { requestId, error } : { requestId, responseJson: JSON.stringify(response) });
+    const complete = (answer) => proxy[`complete${kind}Request`]({ requestId, ...answer });
+    try {
+      await complete(error ? { error } : { responseJson: JSON.stringify(response) });
+    } catch (refused) {
+      // A response that Chromium cannot read, such as one with an ES384 key: it would keep the page, and every request
+      // after this one, waiting.
+      await complete({ error: { name: "NotSupportedError", message: `the browser takes no such response: ${refused.message}` } });
+    }
   });
 }
 proxy.onRequestCanceled.addListener((requestId) => ask("cancel", { id: `${requestId}` }));
