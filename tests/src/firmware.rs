@@ -21,7 +21,8 @@ pub const PICO: Image = ("pico", "pico", "board-pico", M0);
 /// What runs in emulators here.
 pub const EMULATED: [Image; 4] = [
     ("mps2_an386", "mps2_an386", "board-mps2-an386", M4),
-    ("mps2_an386_next", "mps2_an386", "board-mps2-an386,full", M4),
+    // Another build, as different as it can be.
+    ("mps2_an386_next", "mps2_an386", "board-mps2-an386,full,compact-curves", M4),
     ("mps2_an505", "mps2_an505", "board-mps2-an505", M33),
     PICO,
 ];
@@ -32,6 +33,12 @@ pub const OTHERS: [Image; 4] = [
     ("nrf52833_dk", "nrf52833_dk", "board-nrf52833-dk", M4),
     ("nrf52840_dongle", "nrf52840_dongle", "board-nrf52840-dongle", M4),
     ("stm32f405", "stm32f405", "board-stm32f405", M4),
+];
+
+/// What is built to see how small it is.
+pub const COMPACT: [Image; 2] = [
+    ("pico_compact_curves", "pico", "board-pico,compact-curves", M0),
+    ("nrf52840_dongle_compact_curves", "nrf52840_dongle", "board-nrf52840-dongle,compact-curves", M4),
 ];
 
 /// Builds the images, and the worker for this computer, into one folder; `None`, and it was said, where a tool is missing.

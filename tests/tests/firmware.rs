@@ -8,7 +8,7 @@ use doppelkey_sync::command::CommandMailbox;
 use doppelkey_sync::{
     AccountId, Driver, Event, Mailbox, Op, RecordId, RecoveryKey, Replica, Seeded, Suite, conformance,
 };
-use end_to_end::firmware::{Board, EMULATED, Image, OTHERS, ready};
+use end_to_end::firmware::{Board, COMPACT, EMULATED, Image, OTHERS, ready};
 use end_to_end::fuzz::{Mutator, corpus, packets_of, requests_of};
 
 #[test]
@@ -32,7 +32,7 @@ fn the_figures_of_every_image_are_within_budget_and_the_readme_tells_them() {
     if !end_to_end::has_program("qemu-system-arm") {
         return end_to_end::skipped("qemu-system-arm");
     }
-    let images: Vec<Image> = EMULATED.into_iter().chain(OTHERS).collect();
+    let images: Vec<Image> = EMULATED.into_iter().chain(OTHERS).chain(COMPACT).collect();
     let Some(folder) = ready(&images) else { return };
     end_to_end::pytest_with("test_firmware_figures.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
 }

@@ -10,8 +10,11 @@
 //! | EdDSA, ML-DSA-44, -65, -87 | seed | 32 |
 //! | RS256, PS256 (2048 bits) | two big-endian primes, one after the other | 256 |
 
-#[cfg(any(test, not(feature = "library-curves")))]
-#[cfg_attr(feature = "library-curves", allow(dead_code, reason = "its tests are all there is of it then"))]
+#[cfg(any(test, feature = "compact-curves"))]
+#[cfg_attr(
+    not(feature = "compact-curves"),
+    allow(dead_code, reason = "its tests are all there is of it then")
+)]
 mod compact;
 #[cfg(any(feature = "es384", feature = "es512", feature = "es256k"))]
 mod curves;

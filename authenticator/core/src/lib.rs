@@ -6,8 +6,8 @@
 //!   microcontroller can leave out what it has no room for; what is left out is not advertised either, whatever a
 //!   [`Configuration`] says.
 //! * `alloc`: `MemoryStore`, and attestation formats that the host makes.
-//! * `library-curves`: P-256 and Ed25519 by the crates `p256` and `ed25519-dalek`, not by the core's own small code.
-//! * `precomputed-tables`: and with tables: faster ES256 and EdDSA, for memory. For computers.
+//! * `precomputed-tables`: faster ES256 and EdDSA, for memory. For computers.
+//! * `compact-curves`: P-256 and Ed25519 by the core's own small code, not by the crates `p256` and `ed25519-dalek`.
 //! * `es384`, `es512`, `es256k`, `rsa`, `ml-dsa`: further algorithms.
 //! * `testing`: a device in a fake world, for the tests of whoever builds on this crate.
 //! * `faults`: an authenticator that misbehaves on request. Never in firmware.

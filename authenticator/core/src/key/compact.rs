@@ -1,8 +1,8 @@
 //! P-256 and Ed25519 for small memories: both curves by one arithmetic of 256 bits.
 //!
-//! The crates `p256` and `ed25519-dalek` bring two arithmetics of each curve's own, written out word by word: 29 kB of
-//! a microcontroller's flash, where this takes six. Computers have room, and use the crates (`library-curves`), as an
-//! image may that has it, too.
+//! The crates `p256` and `ed25519-dalek` bring two arithmetics of each curve's own, written out word by word, which are
+//! several times as large. Nobody but its author has reviewed this one: it is for images that would not fit otherwise
+//! (`compact-curves`).
 //!
 //! **Constant time**: no branch and no address depends on a secret. Exponents are moduli less two, which everybody
 //! knows; a table is read whole for each digit; additions are complete, so that no point is special, and doubling is
@@ -12,6 +12,7 @@
 
 pub(super) mod ed25519;
 mod modular;
+mod nonces;
 pub(super) mod p256;
 
 use modular::{Words, select};

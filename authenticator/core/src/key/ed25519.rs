@@ -1,7 +1,7 @@
-//! Ed25519 (RFC 8032): by the crate `ed25519-dalek` or by `compact`, as the feature `library-curves` says.
+//! Ed25519 (RFC 8032): by the crate `ed25519-dalek` or by `compact`, as the feature `compact-curves` says.
 
 use super::Signature;
-#[cfg(not(feature = "library-curves"))]
+#[cfg(feature = "compact-curves")]
 use super::compact::ed25519 as arithmetic;
 use crate::cbor::Writer;
 
@@ -17,7 +17,7 @@ pub(super) fn write_public(seed: &[u8], out: &mut Writer<'_>) -> Option<()> {
     Some(())
 }
 
-#[cfg(feature = "library-curves")]
+#[cfg(not(feature = "compact-curves"))]
 mod arithmetic {
     use ed25519_dalek::{Signer as _, SigningKey};
 

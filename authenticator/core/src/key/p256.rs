@@ -1,23 +1,21 @@
 //! ECDSA on P-256 with SHA-256 (FIPS 186-5, nonces by RFC 6979), and key agreement (SP 800-56A).
 //!
-//! Scalars and points are the crate `p256`'s or `compact`'s, as the feature `library-curves` says.
+//! Scalars, points and nonces are the crates' or `compact`'s, as the feature `compact-curves` says.
 
-#[cfg(feature = "library-curves")]
+#[cfg(not(feature = "compact-curves"))]
 mod library;
-mod nonces;
 
 use heapless::Vec;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-#[cfg(not(feature = "library-curves"))]
+#[cfg(feature = "compact-curves")]
 use super::compact::p256 as arithmetic;
 use super::{PRIVATE_KEY_MAX, Signature};
 use crate::cbor::Writer;
-#[cfg(feature = "library-curves")]
+#[cfg(not(feature = "compact-curves"))]
 use library as arithmetic;
-use nonces::Nonces;
 
 /// A private key: a scalar above zero and below the order, big-endian.
 pub(crate) type Scalar = Zeroizing<[u8; 32]>;
@@ -49,17 +47,8 @@ fn scalar(bytes: &[u8]) -> Option<&[u8; 32]> {
 
 /// FIPS 186-5 §6.4.1, from the scalar: the public key is not needed.
 pub(super) fn sign(bytes: &[u8], message: &[u8], out: &mut Signature) -> Option<()> {
-    let d = scalar(bytes)?;
     let digest = Sha256::digest(message).into();
-    let mut nonces = Nonces::new(d, &arithmetic::reduce(&digest));
-    loop {
-        let nonce = nonces.next();
-        if arithmetic::is_scalar(&nonce)
-            && let Some(signature) = arithmetic::sign(d, &digest, &nonce)
-        {
-            return write_der(&signature, out);
-        }
-    }
+    write_der(&arithmetic::sign(scalar(bytes)?, &digest), out)
 }
 
 pub(super) fn write_public(bytes: &[u8], out: &mut Writer<'_>) -> Option<()> {

@@ -4,6 +4,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::{DefaultIsZeroes, Zeroizing};
 
 use super::modular::{Modulus, Words, from_bytes, hex, select, to_bytes};
+use super::nonces::Nonces;
 use super::{Affine, Comb, bit, comb};
 
 /// Whether these bytes are a number from 1 to the order less one.
@@ -19,13 +20,25 @@ pub(in super::super) fn times_generator(scalar: &[u8; 32]) -> [[u8; 32]; 2] {
 }
 
 /// A number modulo the order: bits2octets of RFC 6979 §2.3.4.
-pub(in super::super) fn reduce(number: &[u8; 32]) -> [u8; 32] {
+fn reduce(number: &[u8; 32]) -> [u8; 32] {
     to_bytes(&ORDER.leave(&ORDER.enter(&from_bytes(number))))
 }
 
-/// r and s of FIPS 186-5 §6.4.1, steps 6 to 9, from the private key, the digest, and a nonce; `None` for a nonce that
-/// does not do.
-pub(in super::super) fn sign(d: &[u8; 32], digest: &[u8; 32], nonce: &[u8; 32]) -> Option<[[u8; 32]; 2]> {
+/// r and s of FIPS 186-5 §6.4.1 from the private key and the digest, with the nonce of RFC 6979.
+pub(in super::super) fn sign(d: &[u8; 32], digest: &[u8; 32]) -> [[u8; 32]; 2] {
+    let mut nonces = Nonces::new(d, &reduce(digest));
+    loop {
+        let nonce = nonces.next();
+        if is_scalar(&nonce)
+            && let Some(signature) = sign_with(d, digest, &nonce)
+        {
+            return signature;
+        }
+    }
+}
+
+/// Steps 6 to 9 of FIPS 186-5 §6.4.1; `None` for a nonce that does not do.
+fn sign_with(d: &[u8; 32], digest: &[u8; 32], nonce: &[u8; 32]) -> Option<[[u8; 32]; 2]> {
     let [x, _] = times_generator(nonce);
     let scalar = |bytes| Zeroizing::new(ORDER.enter(&from_bytes(bytes)));
     let (d, z, k, r) = (scalar(d), scalar(digest), scalar(nonce), scalar(&x));
@@ -161,9 +174,12 @@ static COMB: Comb = comb(&FIELD, &[
 
 #[cfg(test)]
 mod tests {
+    use ::p256::ecdsa::signature::Signer as _;
+    use ::p256::ecdsa::{Signature, SigningKey};
     use ::p256::elliptic_curve::point::AffineCoordinates as _;
     use ::p256::elliptic_curve::{Generate as _, PrimeField as _};
     use ::p256::{AffinePoint, FieldBytes, ProjectivePoint, Scalar};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::testing::SeededRng;
@@ -202,6 +218,17 @@ mod tests {
             let agreed = agree(&scalar.to_repr().into(), &x, &y).expect("it is a point");
             assert_eq!(FieldBytes::from(*agreed), expected, "{scalar:?}");
             point = point * scalar + ProjectivePoint::GENERATOR;
+        }
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_library() {
+        for (number, scalar) in (0_u32..).zip(scalars()) {
+            let key: [u8; 32] = scalar.to_repr().into();
+            let message = number.to_be_bytes();
+            let theirs: Signature = SigningKey::from_slice(&key).expect("it is a key").sign(&message);
+            let ours = sign(&key, &Sha256::digest(message).into());
+            assert_eq!(ours.as_flattened(), &theirs.to_bytes()[..], "{number}");
         }
     }
 

@@ -1,9 +1,13 @@
-//! P-256 by the crate `p256`, with or without its tables of the base point's multiples.
+//! P-256 by the crate `p256`, with its tables of the base point's multiples or, where there is no room, with a comb.
+
+#[cfg(not(feature = "precomputed-tables"))]
+mod comb;
 
 use p256::elliptic_curve::ops::{Invert as _, Reduce as _};
 use p256::elliptic_curve::point::AffineCoordinates as _;
-use p256::elliptic_curve::{Field as _, Group as _};
-use p256::{AffinePoint, FieldBytes, NonZeroScalar, ProjectivePoint, PublicKey, Scalar};
+use p256::elliptic_curve::{Curve as _, Field as _};
+use p256::{AffinePoint, FieldBytes, NistP256, NonZeroScalar, PublicKey, Scalar};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Whether these bytes are a number from 1 to the order less one.
@@ -22,28 +26,39 @@ fn scalar(bytes: &[u8; 32]) -> Zeroizing<NonZeroScalar> {
 
 /// The coordinates of `scalar`·G.
 pub(super) fn times_generator(bytes: &[u8; 32]) -> [[u8; 32]; 2] {
-    let point = ProjectivePoint::mul_by_generator(&scalar(bytes)).to_affine();
+    let point = multiple(&scalar(bytes));
     [point.x().into(), point.y().into()]
 }
 
-/// A number modulo the order: bits2octets of RFC 6979 §2.3.4.
-pub(super) fn reduce(number: &[u8; 32]) -> [u8; 32] {
-    modulo_order(number).to_bytes().into()
+#[cfg(not(feature = "precomputed-tables"))]
+fn multiple(scalar: &Scalar) -> AffinePoint {
+    comb::times_generator(scalar).to_affine()
 }
 
-fn modulo_order(number: &[u8; 32]) -> Scalar {
-    Scalar::reduce(&FieldBytes::from(*number))
+#[cfg(feature = "precomputed-tables")]
+fn multiple(scalar: &Scalar) -> AffinePoint {
+    use p256::elliptic_curve::Group as _;
+    p256::ProjectivePoint::mul_by_generator(scalar).to_affine()
 }
 
-/// r and s of FIPS 186-5 §6.4.1, steps 6 to 9, from the private key, the digest, and a nonce; `None` for a nonce that
-/// does not do.
-pub(super) fn sign(d: &[u8; 32], digest: &[u8; 32], nonce: &[u8; 32]) -> Option<[[u8; 32]; 2]> {
-    let [x, _] = times_generator(nonce);
-    let (z, r) = (modulo_order(digest), modulo_order(&x));
-    let inverse = Zeroizing::new(*scalar(nonce).invert());
-    let s = *inverse * (z + r * **scalar(d));
-    let signature = [r.to_bytes().into(), s.to_bytes().into()];
-    (!bool::from(r.is_zero()) && !bool::from(s.is_zero())).then_some(signature)
+/// r and s of FIPS 186-5 §6.4.1 from the private key and the digest, with the nonce of RFC 6979.
+pub(super) fn sign(d: &[u8; 32], digest: &[u8; 32]) -> [[u8; 32]; 2] {
+    let digest = FieldBytes::from(*digest);
+    let z = Scalar::reduce(&digest);
+    let order = NistP256::ORDER.get();
+    let mut nonces = rfc6979::KGenerator::<Sha256, _>::new(&d[..], &digest, &[], &order);
+    let d = scalar(d);
+    loop {
+        let mut nonce = Zeroizing::new([0; 32]);
+        nonces.fill_next_k(&mut nonce[..]);
+        let Some(k) = parse(&nonce) else { continue };
+        let r = Scalar::reduce(&multiple(&k).x());
+        let inverse = Zeroizing::new(*k.invert());
+        let s = *inverse * (z + r * **d);
+        if !bool::from(r.is_zero()) && !bool::from(s.is_zero()) {
+            return [r.to_bytes().into(), s.to_bytes().into()];
+        }
+    }
 }
 
 /// The x coordinate of `scalar` times a point; `None` if there is no such point (SP 800-56A §5.6.2.3.4).
