@@ -1,9 +1,10 @@
 //! Passwords: Argon2id, and what makes one acceptable.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
+use zeroize::Zeroize as _;
 use zxcvbn::matching::patterns::MatchPattern;
 use zxcvbn::{Score, zxcvbn};
 
@@ -55,9 +56,28 @@ async fn run<T: Send + 'static>(derive: impl FnOnce() -> Option<T> + Send + 'sta
 fn derive(password: &str, salt: &[u8], (memory, passes, lanes): (u32, u32, u32)) -> Option<Vec<u8>> {
     let params = Params::new(memory, passes, lanes, Some(32)).ok()?;
     let mut digest = vec![0; 32];
+    let mut blocks = take(params.block_count());
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password_into(password.as_bytes(), salt, &mut digest).ok()?;
-    Some(digest)
+    let hashed =
+        argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut digest, &mut blocks[..]);
+    blocks.iter_mut().zeroize();
+    lock(&MEMORY).push(blocks);
+    hashed.ok().map(|()| digest)
+}
+
+/// Memory of seats that nobody sits on, zeroized. Allocated anew each time it would stay with the allocator once for
+/// every thread that ever hashed a password.
+static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+
+/// So much memory: used before, if there is any.
+fn take(count: usize) -> Vec<Block> {
+    let mut blocks = lock(&MEMORY).pop().unwrap_or_default();
+    blocks.resize(count, Block::default());
+    blocks
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Parsed = ((u32, u32, u32), Vec<u8>, Vec<u8>);
