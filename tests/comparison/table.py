@@ -108,7 +108,7 @@ def doors(figures, heading):
             rows.append(f"| {name} | not measured: {peer['error']} | | | |")
             continue
         floor = peer.get("floors", {}).get("fdatasync")
-        floor = f", of it an fdatasync of {shown(floor['median_us'])}" if floor else ""
+        floor = f"; an append of 512 bytes and its fdatasync alone, just after: {shown(floor['median_us'])}" if floor else ""
         rows.append(
             f"| {name} | {time(peer['make'])}{floor} | {time(peer['get'])} | {mib(peer['memory_kib'])} | {peer['ready_ms']:.0f} ms |"
         )
