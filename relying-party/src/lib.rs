@@ -21,6 +21,7 @@ mod failure;
 mod flows;
 mod identifiers;
 mod limits;
+mod lock;
 mod mail;
 pub mod metadata;
 mod operator;

@@ -4,6 +4,11 @@
 //! neither does a relying party that is restarted meanwhile. Any process of those that share the database sends it. It
 //! holds codes and links, of which the database otherwise keeps digests only; so it is sealed under a key that the
 //! server's URL gives, password and all, which every process is told and the database is not.
+//!
+//! SMTP cannot say "once": of a process that dies, or a network that fails, between the server's yes and the note of it
+//! nobody knows whether the mail went out, and it is sent again rather than lost. Each try sends the same octets, with the
+//! same `Message-ID`, by which mail servers and programs drop the second. The window is one farewell (`QUIT`) and one
+//! commit long.
 
 use std::time::Duration;
 
@@ -40,7 +45,7 @@ impl App {
         if self.config.dev {
             let id = self.next_event_id(mail.sent_at);
             if let Err(error) = self.database.put_mail(&id, &mail).await {
-                eprintln!("error: a mail could not be put into the outbox: {error}");
+                tell("a mail could not be put into the outbox", &error);
             }
         }
         match &self.config.mail {
@@ -49,7 +54,7 @@ impl App {
             Mail::Smtp { url, .. } => {
                 // Not waited for: how long a server takes would tell whether there was a mail.
                 if let Err(error) = self.put_into_queue(url, &mail).await {
-                    eprintln!("error: a mail could not be kept: {error}");
+                    tell("a mail could not be kept, and does not go out", &error);
                 }
             }
         }
@@ -81,8 +86,11 @@ impl App {
 
     async fn deliver(&self, url: &str, from: &str, mail: WaitingMail) {
         let outcome = match open(&self.secret, url, &mail) {
-            Some(opened) => smtp::send(url, from, &opened).await,
-            None => Err(smtp::Error::hopeless("the mail was sealed under another mail server's URL")),
+            Some(opened) => smtp::send(url, from, &opened, &message_id(&self.secret, &mail.id, from)).await,
+            None => Err(smtp::Error::hopeless(
+                "it was sealed under another mail server's URL",
+                "start with the URL of before until its mail is out; whoever waits for it can ask for it anew",
+            )),
         };
         let pause = usize::try_from(mail.tries).ok().and_then(|tries| PAUSES_MS.get(tries));
         let done = match (outcome, pause) {
@@ -91,13 +99,14 @@ impl App {
                 self.database.put_mail_off(&mail, self.now() + pause).await.map(drop)
             }
             (Err(error), _) => {
-                eprintln!("error: a mail could not be sent: {}", error.what);
+                eprintln!("error: a mail could not be sent: {}\nhint: {}", error.what, error.hint);
                 self.log(&Source::default(), Event::of("fn").error(error.what)).await;
                 self.database.forget_waiting_mail(&mail.id).await
             }
         };
         if let Err(error) = done {
-            eprintln!("error: what became of a mail could not be noted: {error}");
+            // It stays in this process's hands until the lease is over, and is sent again then.
+            tell("what became of a mail could not be noted, and it may go out twice", &error);
         }
     }
 }
@@ -107,11 +116,24 @@ pub(crate) async fn postman(shared: std::sync::Weak<crate::app::Shared>) {
     loop {
         let Some(app) = shared.upgrade().map(App::of) else { return };
         if let Err(error) = app.deliver_due_mail().await {
-            eprintln!("error: mail that waits cannot be read: {error}");
+            tell("mail that waits cannot be read", &error);
         }
         // At least now and then, for mail that failed, or that another process has left behind.
         let _ = tokio::time::timeout(LOOK, app.new_mail.notified()).await;
     }
+}
+
+/// Tells the operator of what the database did not do.
+fn tell(what: &str, error: &StoreError) {
+    eprintln!("error: {what}: {error}\nhint: {}", error.hint());
+}
+
+/// What names a mail in the world, `Message-ID:` without its brackets: the same at each try, so that who gets it twice
+/// can tell; different for each mail; and it says nothing about this service but the domain that it writes from.
+fn message_id(secret: &[u8], id: &str, from: &str) -> String {
+    let name = secret::text(&secret::keyed(secret, &[b"message id", id.as_bytes()])[..15]);
+    let domain = from.rsplit('@').next().unwrap_or_default().trim_end_matches('>');
+    format!("{name}@{domain}")
 }
 
 fn key(secret: &[u8], url: &str) -> Aes256Gcm {
@@ -157,6 +179,8 @@ pub(crate) fn check(mail: &Mail) -> Result<(), (String, String)> {
 }
 
 mod smtp {
+    use std::time::{Duration, SystemTime};
+
     use lettre::message::Mailbox;
     use lettre::transport::smtp;
     use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
@@ -166,25 +190,36 @@ mod smtp {
     /// Why a mail did not go out; holds nothing of the mail.
     pub(super) struct Error {
         pub(super) what: String,
+        /// What the operator can do about it.
+        pub(super) hint: &'static str,
         pub(super) is_worth_another_try: bool,
     }
 
     impl From<smtp::Error> for Error {
         fn from(error: smtp::Error) -> Self {
             // A server's own words may repeat the recipient: its status says enough.
-            let what = match error.status() {
-                Some(code) => format!("the mail server answered {code}"),
-                None if error.is_tls() => "there is no secure connection to the mail server".into(),
-                None => "the mail server cannot be reached".into(),
+            let (what, hint) = match error.status() {
+                Some(code) => (
+                    format!("the mail server answered {code}"),
+                    "look into the mail server's log; may this sender and password send through it?",
+                ),
+                None if error.is_tls() => (
+                    "there is no secure connection to the mail server".into(),
+                    "is its certificate for the name in --smtp, of an authority that this system knows?",
+                ),
+                None => (
+                    "the mail server cannot be reached".into(),
+                    "is it running, are host and port in --smtp right?",
+                ),
             };
-            Self { what, is_worth_another_try: !error.is_permanent() && !error.is_client() }
+            Self { what, hint, is_worth_another_try: !error.is_permanent() && !error.is_client() }
         }
     }
 
     impl Error {
         /// One that no further try would mend.
-        pub(super) fn hopeless(what: &str) -> Self {
-            Self { what: what.into(), is_worth_another_try: false }
+        pub(super) fn hopeless(what: &str, hint: &'static str) -> Self {
+            Self { what: what.into(), hint, is_worth_another_try: false }
         }
     }
 
@@ -196,14 +231,21 @@ mod smtp {
         address.parse().ok()
     }
 
-    pub(super) async fn send(url: &str, from: &str, mail: &Mailed) -> Result<(), Error> {
-        let address = |text: &str| mailbox(text).ok_or_else(|| Error::hopeless("an address cannot get mail"));
+    /// Sends it: the same octets at every try.
+    pub(super) async fn send(url: &str, from: &str, mail: &Mailed, message_id: &str) -> Result<(), Error> {
+        let address = |text: &str| {
+            let hint = "nothing: whoever typed it has to type another one";
+            mailbox(text).ok_or_else(|| Error::hopeless("an address cannot get mail", hint))
+        };
+        let sent_at = Duration::from_millis(u64::try_from(mail.sent_at).unwrap_or_default());
         let message = Message::builder()
+            .message_id(Some(format!("<{message_id}>")))
+            .date(SystemTime::UNIX_EPOCH + sent_at)
             .from(address(from)?)
             .to(address(&mail.recipient)?)
             .subject(&mail.subject)
             .body(mail.body.clone())
-            .map_err(|_| Error::hopeless("a mail could not be written"))?;
+            .map_err(|_| Error::hopeless("it could not be written", "please report this"))?;
         transport(url)?.send(message).await?;
         Ok(())
     }
@@ -212,6 +254,19 @@ mod smtp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mail_has_one_name_at_every_try_and_shares_it_with_no_other() {
+        let name = message_id(&[1; 32], "one", "Doppelkey <login@example.org>");
+        assert_eq!(name, message_id(&[1; 32], "one", "login@example.org"));
+        assert!(name.ends_with("@example.org") && name.len() == 32, "{name}");
+        assert_ne!(name, message_id(&[1; 32], "two", "login@example.org"));
+        assert_ne!(
+            name,
+            message_id(&[2; 32], "one", "login@example.org"),
+            "the number of a mail does not show"
+        );
+    }
 
     #[test]
     fn a_mail_that_waits_is_opened_with_the_servers_url_only() {

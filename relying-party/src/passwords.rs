@@ -1,6 +1,6 @@
 //! Passwords: Argon2id, and what makes one acceptable.
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
@@ -11,6 +11,7 @@ use zxcvbn::{Score, zxcvbn};
 use crate::config::Random;
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::lock::lock;
 use crate::policy::{self, Policy, Strength};
 use crate::secret;
 use crate::session::Visit;
@@ -74,10 +75,6 @@ fn take(count: usize) -> Vec<Block> {
     let mut blocks = lock(&MEMORY).pop().unwrap_or_default();
     blocks.resize(count, Block::default());
     blocks
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Parsed = ((u32, u32, u32), Vec<u8>, Vec<u8>);

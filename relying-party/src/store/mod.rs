@@ -67,6 +67,16 @@ impl fmt::Display for StoreError {
 }
 
 impl StoreError {
+    /// The same for somebody else whom it concerns, in words alone.
+    fn told_once_more(&self) -> Self {
+        match self {
+            Self::Url(why) => Self::Url(why.clone()),
+            Self::Newer { found, known } => Self::Newer { found: *found, known: *known },
+            Self::Taken => Self::Taken,
+            Self::Database(why) => Self::Database(why.to_string().into()),
+        }
+    }
+
     /// What the operator of a running service does next, for the log. The words are the database's own: SQLite's and
     /// PostgreSQL's codes have been left behind where this is asked.
     pub(crate) fn hint(&self) -> &'static str {

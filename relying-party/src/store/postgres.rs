@@ -92,6 +92,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Taken,
+            // The server's own words; the driver's begin with a second "database".
+            sqlx::Error::Database(inner) => Self::Database(inner.message().to_string().into()),
             _ => Self::Database(error.into()),
         }
     }

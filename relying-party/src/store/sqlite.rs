@@ -7,7 +7,7 @@
 //! There is no thread for it: handing a batch to one, and waking up for its answer, costs more than the commit.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::sql::{Row, Statement, Value, Written};
 use super::{Result, StoreError, migrations};
+use crate::lock::lock;
 
 /// A database file, or memory.
 #[derive(Clone, Debug)]
@@ -92,6 +93,7 @@ impl Connections {
         loop {
             let connection = match self.writer.try_lock() {
                 Ok(connection) => connection,
+                // A panic has broken nothing: what it had begun was not committed.
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
@@ -108,11 +110,6 @@ impl Connections {
             }
         }
     }
-}
-
-/// A panic while it was locked has broken nothing: what was begun was not committed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
@@ -139,9 +136,8 @@ fn write_and_answer(connection: &Connection, group: Vec<Job>) {
         }
         Err(error) => {
             let _ = connection.execute_batch("ROLLBACK");
-            let what = error.to_string();
             for job in group {
-                let _ = job.reply.send(Err(StoreError::Database(what.clone().into())));
+                let _ = job.reply.send(Err(error.told_once_more()));
             }
         }
     }

@@ -16,11 +16,19 @@ type Mailbox = Arc<Mutex<Vec<String>>>;
 /// A mail server that says yes to everything: as much of RFC 5321 as a client needs.
 async fn serve(listener: TcpListener, mailbox: Mailbox) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(receive(stream, Arc::clone(&mailbox)));
+        tokio::spawn(receive(stream, Arc::clone(&mailbox), true));
     }
 }
 
-async fn receive(stream: TcpStream, mailbox: Mailbox) -> std::io::Result<()> {
+/// The same, but the line breaks after the first mail, before the yes to it.
+async fn serve_and_break_once(listener: TcpListener, mailbox: Mailbox) {
+    if let Ok((stream, _)) = listener.accept().await {
+        let _ = receive(stream, Arc::clone(&mailbox), false).await;
+    }
+    serve(listener, mailbox).await;
+}
+
+async fn receive(stream: TcpStream, mailbox: Mailbox, says_yes: bool) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     let mut text: Option<String> = None;
@@ -30,6 +38,9 @@ async fn receive(stream: TcpStream, mailbox: Mailbox) -> std::io::Result<()> {
             Some(received) if line == "." => {
                 mailbox.lock().expect("nobody panics with it").push(std::mem::take(received));
                 text = None;
+                if !says_yes {
+                    return Ok(());
+                }
                 b"250 ok\r\n"
             }
             Some(received) => {
@@ -100,4 +111,32 @@ async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(mailbox.lock().expect("nobody panics with it").len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_that_comes_twice_can_be_told_by_its_message_id() {
+    let mailbox = Mailbox::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("smtp://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(serve_and_break_once(listener, Arc::clone(&mailbox)));
+    let world = World::with_mail("memory", &url).await;
+    world.browser().sign_up_with_password(EMAIL, "correct horse battery").await;
+    assert_eq!(world.browser().form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    wait_for(&mailbox, 1).await;
+    // Nobody knows whether the server has it, so it comes once more.
+    let received = loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.pass_minutes(1);
+        let received = mailbox.lock().expect("nobody panics with it").clone();
+        if received.len() > 1 {
+            break received;
+        }
+    };
+    assert_eq!(received[0], received[1], "to the octet");
+    let name = received[0].lines().find_map(|line| line.strip_prefix("Message-ID: ")).expect("a name");
+    assert!(name.ends_with("@example.org>"), "{name}");
+    // Another mail has another name.
+    world.browser().form("/recover", &[("email", EMAIL)]).await;
+    let third = wait_for(&mailbox, 3).await.pop().expect("a mail");
+    assert!(!third.contains(name), "{third}");
 }
