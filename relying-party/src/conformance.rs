@@ -5,8 +5,8 @@
 //! names begin with `trial:`, which no form can type. Results carry the transcript of the verification.
 //!
 //! The form is the tool's: a credential may come without `rawId`, its extension results are called
-//! `getClientExtensionResults`, a user handle that is empty is none. `tests/clients/test_fido_server.py` runs the
-//! published list of test items against it, and says where Level 3 contradicts the list.
+//! `getClientExtensionResults`, a user handle that is empty is none. `tests/clients/test_fido_server.py` and
+//! `test_fido_attestation.py` run the published list of test items against it, and say where Level 3 contradicts the list.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

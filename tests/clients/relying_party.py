@@ -111,28 +111,28 @@ NO_REDIRECTS = urllib.request.build_opener(NoRedirects)
 
 
 class Authority:
-    """A root certificate, and what it signs."""
+    """A root certificate, or one below another authority, and what it signs."""
 
-    def __init__(self, name="A root for tests"):
+    def __init__(self, name="A root for tests", above=None, days=(-1, 30)):
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._certificate(self.name, self.key.public_key(), [
+        self.certificate = (above or self)._certificate(self.name, self.key.public_key(), [
             (x509.BasicConstraints(ca=True, path_length=None), True),
-        ])
+        ], days)
 
-    def issue(self, key, names, extensions=()):
-        """A certificate of an end entity."""
+    def issue(self, key, names, extensions=(), days=(-1, 30), ca=False):
+        """A certificate of an end entity, valid between two days from now."""
         subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in names])
         return self._certificate(subject, key.public_key(), [
-            (x509.BasicConstraints(ca=False, path_length=None), True), *extensions,
-        ])
+            (x509.BasicConstraints(ca=ca, path_length=None), True), *extensions,
+        ], days)
 
-    def _certificate(self, subject, public_key, extensions):
+    def _certificate(self, subject, public_key, extensions, days):
         now = datetime.datetime.now(datetime.timezone.utc)
+        first, last = (now + datetime.timedelta(days=day) for day in days)
         builder = (
             x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=30))
+            .serial_number(x509.random_serial_number()).not_valid_before(first).not_valid_after(last)
         )
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)

@@ -69,7 +69,6 @@ class Publisher:
         self.certificate = self.root.issue(self.key, [(NameOID.COMMON_NAME, "Metadata")])
 
     def blob(self, model, reports, number=1):
-        header = {"alg": "ES256", "typ": "JWT", "x5c": [der(self.certificate)]}
         statement = {
             "description": "A model of the test", "attestationTypes": ["basic_full"],
             "attestationRootCertificates": [der(model.maker.certificate)],
@@ -79,7 +78,11 @@ class Publisher:
             "statusReports": [{"status": status, "effectiveDate": "2026-01-01"} for status in reports],
             "timeOfLastStatusChange": "2026-01-01",
         }
-        payload = {"legalHeader": "", "no": number, "nextUpdate": "2036-01-01", "entries": [entry]}
+        return self.sign([entry], number)
+
+    def sign(self, entries, number=1):
+        header = {"alg": "ES256", "typ": "JWT", "x5c": [der(self.certificate)]}
+        payload = {"legalHeader": "", "no": number, "nextUpdate": "2036-01-01", "entries": entries}
         signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
         r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"

@@ -78,6 +78,11 @@ fn the_published_list_of_the_fido_alliances_server_tests_holds() {
 }
 
 #[test]
+fn attestation_of_every_format_and_its_metadata_hold_as_that_list_has_them() {
+    end_to_end::pytest("test_fido_attestation.py");
+}
+
+#[test]
 fn a_metadata_blob_decides_which_models_may_register() {
     end_to_end::pytest("test_metadata.py");
 }
