@@ -43,9 +43,12 @@ async function post(url, body) {
 }
 
 // One ceremony: options from the server, a credential from the browser, the answer to the server.
-async function ceremony(element, kind, extra = {}, signal = undefined) {
+async function begin(element, extra = {}) {
   const platform = has("isUserVerifyingPlatformAuthenticatorAvailable") && (await PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable());
-  const asked = await post(element.dataset.options, { platformAuthenticator: platform, ...extra });
+  return post(element.dataset.options, { platformAuthenticator: platform, ...extra });
+}
+
+async function finish(element, kind, asked, signal = undefined) {
   const options = { publicKey: parse(asked.publicKey, kind), signal };
   if (asked.mediation) options.mediation = asked.mediation;
   const credential = await navigator.credentials[kind](options);
@@ -59,61 +62,73 @@ function explain(error, kind) {
     InvalidStateError: "There is a passkey for this account on this device already. Log in with it instead.",
     SecurityError: "This page is not allowed to use passkeys here. Tell the people who run this service.",
     NotSupportedError: "This device cannot create the kind of passkey that is needed here. Try another device or a security key.",
+    OperationError: "Your browser is still busy with another passkey request. Wait a moment, then try again.",
     ServerError: error.message,
   };
   if (error.name === "AbortError") return;
+  // What only the operator can mend belongs into the log.
+  if (["SecurityError", "NotSupportedError"].includes(error.name)) post("/browser-error", { ceremony: kind, error: error.name, message: error.message }).catch(() => {});
   errorBox.textContent = words[error.name] ?? "Something went wrong. Try again.";
   errorBox.hidden = false;
   errorBox.focus();
 }
 
-// Autofill: waits until the user picks a passkey. Started anew before its challenge dies; aborted by a button.
+// Autofill: waits until the user picks a passkey; a button aborts it. Renewed a minute before its challenge dies.
 let waiting = new AbortController();
 async function autofill(form) {
+  const current = (waiting = new AbortController());
   if (!has("isConditionalMediationAvailable") || !(await PublicKeyCredential.isConditionalMediationAvailable())) return;
-  for (;;) {
-    waiting = new AbortController();
-    const current = waiting;
-    let renewed = false;
-    const timer = setTimeout(() => { renewed = true; current.abort(); }, 240_000);
+  const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
+  for (let refusals = 0; refusals < 3 && !current.signal.aborted; ) {
+    const asked = await begin(form, { mediation: "conditional" }).catch(() => undefined);
+    if (!asked) { await pause(30_000); continue; }
+    const renewal = new AbortController();
+    const life = asked.publicKey.timeout;
+    const timer = setTimeout(() => renewal.abort(), Math.max(life - 60_000, life / 2));
+    const stop = () => renewal.abort();
+    current.signal.addEventListener("abort", stop);
+    if (current.signal.aborted) stop();
     try {
-      return await ceremony(form, "get", { mediation: "conditional" }, current.signal);
+      return await finish(form, "get", asked, renewal.signal);
     } catch (error) {
-      if (error.name === "ServerError") explain(error, "get");
-      else if (!renewed) return;
+      if (error.name === "ServerError") { refusals++; explain(error, "get"); }
+      else if (!renewal.signal.aborted) return;
     } finally {
       clearTimeout(timer);
+      current.signal.removeEventListener("abort", stop);
     }
   }
 }
 
+const conditional = document.querySelector("[data-conditional]");
 for (const button of document.querySelectorAll("[data-ceremony]")) {
   if (!("PublicKeyCredential" in window)) { button.hidden = true; continue; }
   button.addEventListener("click", async () => {
+    if (button.hasAttribute("aria-busy")) return;
     const kind = button.dataset.ceremony;
     waiting.abort();
     button.setAttribute("aria-busy", "true");
     if (errorBox) errorBox.hidden = true;
     try {
-      await ceremony(button, kind, "targeted" in button.dataset ? { targeted: true } : {});
+      await finish(button, kind, await begin(button, "targeted" in button.dataset ? { targeted: true } : {}));
     } catch (error) {
       const again = button.querySelector("[data-again]");
       if (again) again.textContent = again.dataset.again;
       explain(error, kind);
+      if (conditional) autofill(conditional);
     } finally {
       button.removeAttribute("aria-busy");
     }
   });
 }
 
-const conditional = document.querySelector("[data-conditional]");
 if (conditional) autofill(conditional);
 
 // A silent upgrade after a password: where the browser can, the passkey is there without a question.
 const upgrade = document.querySelector("[data-upgrade]");
 if (upgrade && has("getClientCapabilities")) {
   PublicKeyCredential.getClientCapabilities()
-    .then((can) => can.conditionalCreate && ceremony(upgrade, "create", { mediation: "conditional" }, waiting.signal))
+    .then(async (can) => can.conditionalCreate && finish(upgrade, "create", await begin(upgrade, { mediation: "conditional" }), waiting.signal))
     .catch(() => {});
 }
 

@@ -25,6 +25,15 @@ pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failur
     Ok(())
 }
 
+/// Counts a report of a browser's refusal from this address: ten a minute are enough for an operator.
+pub(crate) async fn browser_error(visit: &Visit) -> Result<(), Failure> {
+    let key = format!("browser-error {}", visit.source.ip);
+    if visit.app.database.count(&key, visit.app.now(), MINUTE_MS).await? > 10 {
+        return Err(Failure::TooMany { limit: "too-many-reports", retry_after_s: 60 });
+    }
+    Ok(())
+}
+
 /// Whether this address may try to log in at all.
 pub(crate) async fn ip_allowed(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
     let now = visit.app.now();

@@ -2,6 +2,7 @@
 
 mod account;
 mod assets;
+mod browser_error;
 mod enroll;
 pub(crate) mod finish;
 mod home;
@@ -35,4 +36,5 @@ pub(crate) fn routes() -> Router<App> {
         .merge(identifiers::routes())
         .merge(step_up::routes())
         .merge(unblock::routes())
+        .merge(browser_error::routes())
 }
