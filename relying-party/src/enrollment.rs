@@ -16,7 +16,7 @@ use crate::verify::Credential;
 pub(crate) async fn room_for_one_more(visit: &Visit, user: &User) -> Result<Vec<Passkey>, Failure> {
     let policy = visit.app.policy().await?;
     if !policy.passkey.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSKEYS);
     }
     let passkeys = visit.app.database.passkeys(&user.id).await?;
     if passkeys.len() >= policy.passkey.max_per_user as usize {
@@ -71,16 +71,23 @@ fn failed(user: &User, why: impl Into<String>) -> Event {
         .detail("authentication_methods", json!(["passkey"]))
 }
 
-/// Removes a passkey, unless it is the last way to log in.
+/// Removes a passkey, unless it is the last way to log in; logged. Of two that are removed at once, one stays.
 pub(crate) async fn remove_passkey(visit: &Visit, user: &User, id: &str) -> Result<(), Failure> {
-    let database = &visit.app.database;
-    let passkeys = database.passkeys(&user.id).await?;
-    if !passkeys.iter().any(|passkey| passkey.id == id) {
-        return Err(Failure::NotFound);
+    let counts = visit.app.policy().await?.password.enabled;
+    let event =
+        Event::of("gd_unenroll").user(user).detail("authenticator", json!({ "type": "passkey", "id": id }));
+    if visit.make(Changes::default().remove_passkey(&user.id, id, counts), event).await? {
+        return Ok(());
     }
-    let has_password = database.password_hash(&user.id).await?.is_some();
-    if passkeys.len() == 1 && !has_password {
-        return Err(Failure::LastMethod);
-    }
-    if database.remove_passkey(&user.id, id).await? { Ok(()) } else { Err(Failure::NotFound) }
+    let passkeys = visit.app.database.passkeys(&user.id).await?;
+    let is_there = passkeys.iter().any(|passkey| passkey.id == id);
+    Err(if is_there { Failure::LastMethod } else { Failure::NotFound })
+}
+
+/// Removes the password, unless it is the last way to log in; logged.
+pub(crate) async fn remove_password(visit: &Visit, user: &User) -> Result<(), Failure> {
+    let event = Event::of("scp").user(user).detail("removed", true);
+    let is_on = visit.app.policy().await?.passkey.enabled;
+    let changes = Changes::default().remove_password(&user.id, visit.app.now());
+    if is_on && visit.make(changes, event).await? { Ok(()) } else { Err(Failure::LastMethod) }
 }

@@ -37,8 +37,8 @@ pub(crate) enum Failure {
     StepUpNeeded,
     /// This screen is not part of what the visitor is doing.
     OutOfOrder,
-    /// The feature is off by policy.
-    Off,
+    /// The feature is off by policy: the key of the message says which.
+    Off(&'static str),
     /// The challenge never was, has expired, has been used, or is another session's or ceremony's.
     ChallengeUnknown,
     /// The passkey did not verify, or is nobody's; `signal` asks the page to tell the passkey's provider.
@@ -94,6 +94,13 @@ pub(crate) struct Told {
 }
 
 impl Failure {
+    /// Passkeys are off.
+    pub(crate) const NO_PASSKEYS: Self = Self::Off("passkey-not-allowed");
+    /// Passwords are off.
+    pub(crate) const NO_PASSWORDS: Self = Self::Off("password-not-allowed");
+    /// Recovery by a code is off.
+    pub(crate) const NO_CODES: Self = Self::Off("code-not-allowed");
+
     /// The one mapping from facts to the wire.
     pub(crate) fn told(&self) -> Told {
         let (status, key, message, hint) = self.words();
@@ -168,9 +175,7 @@ impl Failure {
                 "This page has expired.",
                 "Start again from the first page.",
             ),
-            Self::Off => {
-                say(S::NOT_FOUND, "passkey-not-allowed", "This is not offered here.", "Choose another way.")
-            }
+            Self::Off(key) => say(S::NOT_FOUND, key, "This is not offered here.", "Choose another way."),
             Self::ChallengeUnknown => say(
                 S::BAD_REQUEST,
                 "transaction-not-found",
@@ -209,7 +214,11 @@ impl Failure {
             ),
             Self::IdentifierTaken { kind } => (
                 S::CONFLICT,
-                if kind == "username" { "username-taken" } else { "email-in-use" },
+                match kind.as_str() {
+                    "email" => "email-in-use",
+                    "phone" => "phone-in-use",
+                    _ => "username-taken",
+                },
                 format!("An account with this {} exists already.", words_for(kind)),
                 "Log in, or use another one.",
             ),

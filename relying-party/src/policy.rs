@@ -395,6 +395,13 @@ impl Policy {
                     .into(),
             );
         }
+        if !self.password.enabled && self.attributes.email.signup != Ask::Required {
+            return Err(
+                "password.enabled is off, so attributes.email.signup must be \"required\": without an \
+                        address no code can be sent to who loses a passkey"
+                    .into(),
+            );
+        }
         let bounds: [(&str, u32, u32, u32); 13] = [
             ("passkey.max_per_user", self.passkey.max_per_user, 1, 1000),
             ("passkey.timeout_ms", self.passkey.timeout_ms, 10_000, 3_600_000),
@@ -466,6 +473,9 @@ mod tests {
     fn a_policy_that_loses_accounts_is_refused() {
         assert!(Policy::from_toml("[password]\nenabled = false\n[code]\nenabled = false").is_err());
         assert!(Policy::from_toml("[attributes.email]\nsignup = \"off\"").is_err());
+        let no_address = "[password]\nenabled = false\n[attributes.email]\nsignup = \"optional\"\n\
+                          [attributes.username]\nidentifier = true\nsignup = \"required\"";
+        assert!(Policy::from_toml(no_address).unwrap_err().contains("attributes.email"));
         assert!(Policy::from_toml("[passkey]\nmax_per_user = 0").is_err());
         assert!(Policy::from_toml("[passkey]\nalgorithms = [-65535]").is_err());
     }

@@ -59,10 +59,8 @@ pub(crate) struct SessionData {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SignUp {
     pub(crate) identifiers: Vec<Identifier>,
-    /// The id of the mailed code that has yet to be typed.
+    /// The id of the mailed code that has yet to be typed. Another may follow, for the next identifier.
     pub(crate) code_id: Option<String>,
-    /// Somebody has this address already; the visitor learns it by mail only.
-    pub(crate) taken: bool,
 }
 
 /// How a user proved to be the user.

@@ -61,7 +61,7 @@ async fn begin_registration(visit: &mut Visit, body: &Register) -> Result<Value,
     // A code cannot be asked for here, and an address that must be proved stays unproved without one.
     let must_be_proved = [&attributes.email, &attributes.phone].iter().any(|attribute| attribute.verify);
     if !policy.passkey.enabled || must_be_proved {
-        return Err(Failure::Off.into());
+        return Err(Failure::NO_PASSKEYS.into());
     }
     let profile = &body.user_profile;
     let given = [profile.email.as_deref(), profile.phone_number.as_deref(), profile.username.as_deref()];
@@ -81,7 +81,7 @@ async fn challenge(visit: Visit, Body(body): Body<Challenge>) -> Result<Json<Val
 async fn begin_authentication(visit: &mut Visit, body: &Challenge) -> Result<Value, ApiError> {
     check_client(&body.client_id)?;
     if !visit.app.policy().await?.passkey.enabled {
-        return Err(Failure::Off.into());
+        return Err(Failure::NO_PASSKEYS.into());
     }
     // `auth_session` names a session that exists: whatever else is sent as one is told so.
     visit.save().await?;

@@ -11,7 +11,6 @@ use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::enrollment;
-use crate::events::Event;
 use crate::failure::Failure;
 use crate::pages;
 use crate::session::Visit;
@@ -83,13 +82,6 @@ async fn rename(
 async fn remove(mut visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
     enrollment::remove_passkey(&visit, &user, &id).await?;
-    visit
-        .log(
-            Event::of("gd_unenroll")
-                .user(&user)
-                .detail("authenticator", json!({ "type": "passkey", "id": id })),
-        )
-        .await;
     visit.data.notice = Some("The passkey has been removed.".into());
     visit.save().await?;
     Ok(visit.see_other("/account"))

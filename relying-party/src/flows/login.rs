@@ -76,7 +76,7 @@ async fn submit_password(
     let policy = visit.app.policy().await?;
     let identifier = visit.data.login.clone().ok_or(Failure::OutOfOrder)?;
     if !policy.password.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSWORDS);
     }
     let failure = match check_password(&visit, &identifier, &form.password).await {
         Ok(user) => {
@@ -133,7 +133,7 @@ fn wrong_credentials(kind: &str) -> &'static str {
 async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     if !policy.passkey.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSKEYS);
     }
     let named = match (&wish.identifier, wish.targeted) {
         (Some(text), _) => identifiers::typed(&policy.attributes, text),

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<App> {
 async fn show(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     if !policy.code.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_CODES);
     }
     let kept = visit.data.login.as_ref().filter(|identifier| identifier.kind == "email");
     let kept = kept.map_or("", |identifier| identifier.value.as_str());
@@ -45,7 +45,7 @@ struct AddressForm {
 async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     if !policy.code.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_CODES);
     }
     let target = match identifiers::normal(&policy.attributes, "email", &form.email) {
         Ok(target) => target,
@@ -140,7 +140,7 @@ async fn submit_password(
     let policy = visit.app.policy().await?;
     let user = proved(&visit).await?;
     if !policy.password.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSWORDS);
     }
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
         let Failure::Field(..) = failure else { return Err(failure) };

@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router<App> {
 
 async fn policy_with_passwords(visit: &Visit) -> Result<std::sync::Arc<Policy>, Failure> {
     let policy = visit.app.policy().await?;
-    if policy.password.enabled { Ok(policy) } else { Err(Failure::Off) }
+    if policy.password.enabled { Ok(policy) } else { Err(Failure::NO_PASSWORDS) }
 }
 
 async fn show(visit: Visit) -> Result<Response, Failure> {

@@ -74,7 +74,7 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
     let user = visit.recent_user().await?;
     let policy = visit.app.policy().await?;
     if !policy.password.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSWORDS);
     }
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
         let Failure::Field(..) = failure else { return Err(failure) };
@@ -91,11 +91,7 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
 
 async fn remove_password(visit: Visit) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    if visit.app.database.passkeys(&user.id).await?.is_empty() {
-        return Err(Failure::LastMethod);
-    }
-    visit.app.database.set_password(&user.id, "", visit.app.now()).await?;
-    visit.log(Event::of("scp").user(&user).detail("removed", true)).await;
+    enrollment::remove_password(&visit, &user).await?;
     back(visit, "Your password has been removed.").await
 }
 
@@ -181,8 +177,6 @@ async fn remove_lost(
     let user = visit.recent_user().await?;
     for (_, id) in form.iter().filter(|(name, _)| name == "lost").take(1000) {
         enrollment::remove_passkey(&visit, &user, id).await?;
-        let authenticator = json!({ "type": "passkey", "id": id });
-        visit.log(Event::of("gd_unenroll").user(&user).detail("authenticator", authenticator)).await;
     }
     visit.data.notice = Some("Your account is recovered.".into());
     visit.save().await?;

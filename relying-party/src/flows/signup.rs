@@ -90,29 +90,44 @@ async fn try_start(
 ) -> Result<&'static str, Failure> {
     limits::sign_up(visit, policy).await?;
     let identifiers = identifiers::of_sign_up(&policy.attributes, given)?;
-    let mut owner = None;
-    for identifier in &identifiers {
-        if let Some(user) = visit.app.database.user_called(&identifier.kind, &identifier.value).await? {
-            owner = Some((identifier.clone(), user));
+    for identifier in identifiers.iter().filter(|identifier| !must_be_proved(policy, &identifier.kind)) {
+        if is_taken(visit, identifier).await? {
+            return Err(Failure::IdentifierTaken { kind: identifier.kind.clone() });
         }
     }
-    let to_verify = identifiers
-        .iter()
-        .find(|identifier| {
-            identifier.kind != "username"
-                && identifiers::attribute(&policy.attributes, &identifier.kind).verify
-        })
-        .cloned();
-    let code_id = match (&to_verify, &owner) {
-        (None, Some((taken, _))) => return Err(Failure::IdentifierTaken { kind: taken.kind.clone() }),
-        // Whoever types somebody's address sees what everybody sees; the owner gets a mail.
-        (Some(target), Some(_)) => Some(codes::send_notice_to_owner(visit, policy, target).await?),
-        (Some(target), None) => Some(codes::send(visit, policy, "sign-up", target).await?),
-        (None, None) => None,
+    let code_id = match first_unproved(policy, &identifiers) {
+        Some(target) => Some(send_code(visit, policy, &target).await?),
+        None => None,
     };
-    visit.data.signup = Some(SignUp { identifiers, taken: owner.is_some(), code_id });
+    visit.data.signup = Some(SignUp { identifiers, code_id });
     visit.save().await?;
     Ok(next_screen(visit, policy))
+}
+
+/// Whether the policy wants a code typed that went to an identifier of this kind. No code can go to a user name.
+fn must_be_proved(policy: &Policy, kind: &str) -> bool {
+    kind != "username" && identifiers::attribute(&policy.attributes, kind).verify
+}
+
+/// The identifier that the next code goes to.
+fn first_unproved(policy: &Policy, identifiers: &[Identifier]) -> Option<Identifier> {
+    let mut unproved =
+        identifiers.iter().filter(|known| !known.verified && must_be_proved(policy, &known.kind));
+    unproved.next().cloned()
+}
+
+async fn is_taken(visit: &Visit, identifier: &Identifier) -> Result<bool, Failure> {
+    Ok(visit.app.database.user_called(&identifier.kind, &identifier.value).await?.is_some())
+}
+
+/// Sends a code; gives its id. Whoever types somebody's address sees what everybody sees; the owner gets a mail, and
+/// nobody a code.
+async fn send_code(visit: &Visit, policy: &Policy, target: &Identifier) -> Result<String, Failure> {
+    if is_taken(visit, target).await? {
+        codes::send_notice_to_owner(visit, policy, target).await
+    } else {
+        codes::send(visit, policy, "sign-up", target).await
+    }
 }
 
 fn next_screen(visit: &Visit, policy: &Policy) -> &'static str {
@@ -133,9 +148,9 @@ fn waiting_for_code(visit: &Visit) -> Result<(SignUp, String, Identifier), Failu
 }
 
 async fn show_code(mut visit: Visit) -> Result<Response, Failure> {
-    let (_, _, target) = waiting_for_code(&visit)?;
+    let Ok((_, _, target)) = waiting_for_code(&visit) else { return Ok(visit.see_other("/signup")) };
     let notice = visit.take_notice().await?;
-    Ok(visit.page(pages::signup::code(&visit.app, &identifiers::masked(&target), None, notice.as_deref())))
+    Ok(visit.page(pages::signup::code(&visit.app, &target, None, notice.as_deref())))
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,42 +166,35 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         let failure = codes::failure(checked);
         visit.log(Event::of("fv").error(failure.told().message)).await;
         let told = failure.told();
-        let page = pages::signup::code(&visit.app, &identifiers::masked(&target), Some(&told.message), None);
+        let page = pages::signup::code(&visit.app, &target, Some(&told.message), None);
         return Ok(visit.page_with(told.status, page));
     }
-    signup.code_id = None;
     for identifier in &mut signup.identifiers {
         identifier.verified |= *identifier == target;
     }
+    visit.log(Event::of("sv").detail("kind", target.kind)).await;
+    signup.code_id = match first_unproved(&policy, &signup.identifiers) {
+        Some(next) => Some(send_code(&visit, &policy, &next).await?),
+        None => None,
+    };
     visit.data.signup = Some(signup);
     visit.save().await?;
-    visit.log(Event::of("sv").detail("kind", target.kind)).await;
     Ok(visit.see_other(next_screen(&visit, &policy)))
 }
 
 async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let (mut signup, _, target) = waiting_for_code(&visit)?;
-    let code_id = if signup.taken {
-        codes::send_notice_to_owner(&visit, &policy, &target).await?
-    } else {
-        codes::send(&visit, &policy, "sign-up", &target).await?
-    };
-    signup.code_id = Some(code_id);
+    signup.code_id = Some(send_code(&visit, &policy, &target).await?);
     visit.data.signup = Some(signup);
     visit.data.notice = Some("We have sent a new code.".into());
     visit.save().await?;
     Ok(visit.see_other("/signup/code"))
 }
 
-/// The sign-up of this session, past its code.
+/// The sign-up of this session, past its codes.
 pub(crate) fn ready(visit: &Visit) -> Result<SignUp, Failure> {
-    visit
-        .data
-        .signup
-        .clone()
-        .filter(|signup| signup.code_id.is_none() && !signup.taken)
-        .ok_or(Failure::OutOfOrder)
+    visit.data.signup.clone().filter(|signup| signup.code_id.is_none()).ok_or(Failure::OutOfOrder)
 }
 
 pub(crate) fn name_of(signup: &SignUp) -> &str {
@@ -205,7 +213,7 @@ async fn show_passkey(visit: Visit) -> Result<Response, Failure> {
 async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     if !policy.passkey.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSKEYS);
     }
     let given = [wish.email.as_deref(), wish.phone.as_deref(), wish.username.as_deref()];
     if given.iter().any(Option::is_some) {
@@ -285,8 +293,12 @@ async fn create(
                 Some(passkey) => visit.app.database.passkey(&passkey.credential_id).await?.is_some(),
                 None => false,
             };
-            let kind =
-                user.identifiers.first().map_or_else(String::new, |identifier| identifier.kind.clone());
+            let mut kind = String::new();
+            for identifier in &user.identifiers {
+                if kind.is_empty() && is_taken(visit, identifier).await? {
+                    kind.clone_from(&identifier.kind);
+                }
+            }
             if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind } }
         }
         Err(error) => return Err(error.into()),
@@ -316,7 +328,7 @@ async fn submit_password(
     let policy = visit.app.policy().await?;
     let signup = ready(&visit)?;
     if !policy.password.enabled {
-        return Err(Failure::Off);
+        return Err(Failure::NO_PASSWORDS);
     }
     if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password).await {
         let told = failure.told();

@@ -6,6 +6,7 @@ use super::{card, icons, parts};
 use crate::app::App;
 use crate::identifiers::{self, KINDS};
 use crate::policy::{Ask, Policy, Strength};
+use crate::store::Identifier;
 
 /// Screen `signup-id`: what the account is to be called.
 pub(crate) fn identifiers(app: &App, policy: &Policy, kept: [&str; 3], error: Option<&str>) -> Markup {
@@ -113,11 +114,12 @@ pub(crate) fn new_password_field(policy: &Policy) -> Markup {
 }
 
 /// Screens `email-identifier-challenge` and `phone-identifier-challenge`.
-pub(crate) fn code(app: &App, masked: &str, error: Option<&str>, notice: Option<&str>) -> Markup {
+pub(crate) fn code(app: &App, target: &Identifier, error: Option<&str>, notice: Option<&str>) -> Markup {
+    let title = if target.kind == "phone" { "Verify your phone number" } else { "Verify your address" };
     let content = html! {
         (parts::brand(app))
-        h1 { "Verify your address" }
-        p.lead { "We have sent a code to " strong { (masked) } "." }
+        h1 { (title) }
+        p.lead { "We have sent a code to " strong { (identifiers::masked(target)) } "." }
         (parts::error(error))
         (parts::notice(notice))
         form method="post" action="/signup/code" {
@@ -129,5 +131,5 @@ pub(crate) fn code(app: &App, masked: &str, error: Option<&str>, notice: Option<
         }
         p.switch { a href="/signup" { "Go back" } }
     };
-    card(app, "Verify your address", &content)
+    card(app, title, &content)
 }

@@ -101,9 +101,30 @@ impl FromRow for Passkey {
 impl Changes {
     /// Adds a passkey to a user that has fewer than `at_most`; that is a condition.
     pub(crate) fn add_passkey(self, passkey: &Passkey, at_most: u32) -> Self {
-        // Writing to the user's row first makes two registrations of one user take turns on PostgreSQL.
-        let turn = sql("UPDATE users SET blocked = blocked WHERE id = $1").bind(&passkey.user_id);
-        self.and(turn.or_nothing()).and(passkey.insert(at_most).or_nothing())
+        self.in_turn(&passkey.user_id).and(passkey.insert(at_most).or_nothing())
+    }
+
+    /// Removes a user's passkey, on condition that it exists and another way to log in remains: another passkey, or
+    /// the password, if `password_counts`.
+    pub(crate) fn remove_passkey(self, user_id: &str, id: &str, password_counts: bool) -> Self {
+        let removal = sql("DELETE FROM credentials WHERE user_id = $1 AND id = $2 AND \
+             ((SELECT COUNT(*) FROM credentials WHERE user_id = $1) > 1 OR ($3 = 1 AND '' <> COALESCE( \
+             (SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 1), '')))");
+        let removal = removal.bind(user_id).bind(id).bind(password_counts);
+        self.in_turn(user_id).and(removal.or_nothing())
+    }
+
+    /// Removes a user's password, on condition that a passkey remains.
+    pub(crate) fn remove_password(self, user_id: &str, now: i64) -> Self {
+        let removal = sql("INSERT INTO passwords (user_id, set_at, hash) SELECT $1, $2, '' \
+             WHERE EXISTS (SELECT 1 FROM credentials WHERE user_id = $1) \
+             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
+        self.in_turn(user_id).and(removal.bind(user_id).bind(now).or_nothing())
+    }
+
+    /// Writing to the user's row first makes changes that count something of one user's take turns on PostgreSQL.
+    fn in_turn(self, user_id: &str) -> Self {
+        self.and(sql("UPDATE users SET blocked = blocked WHERE id = $1").bind(user_id).or_nothing())
     }
 
     /// Notes a use, on condition that the counter still is what the verification compared with: of two uses with the
@@ -153,14 +174,6 @@ impl Database {
                     .bind(id)
                     .bind(name),
             )
-            .await?;
-        Ok(done == 1)
-    }
-
-    /// Removes a user's passkey; false if the user has no such passkey.
-    pub(crate) async fn remove_passkey(&self, user_id: &str, id: &str) -> Result<bool> {
-        let done = self
-            .write(sql("DELETE FROM credentials WHERE user_id = $1 AND id = $2").bind(user_id).bind(id))
             .await?;
         Ok(done == 1)
     }

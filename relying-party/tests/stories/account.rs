@@ -170,6 +170,60 @@ async fn the_page_tells_providers_which_passkeys_count() {
     assert_eq!(data["allAcceptedCredentialIds"].as_array().map(Vec::len), Some(1));
 }
 
+#[tokio::test]
+async fn of_two_last_ways_to_log_in_that_are_removed_at_once_one_stays() {
+    let world = World::new().await;
+    for round in 0..4 {
+        let mut browser = world.browser();
+        let email = format!("ada{round}@example.org");
+        browser.sign_up(&email, &mut Authenticator::platform()).await;
+        browser.register("/account/passkeys", json!({}), &mut Authenticator::platform()).await;
+        let page = browser.get("/account").await.text;
+        let ids =
+            page.split("/account/passkeys/pky_").skip(1).filter_map(|rest| rest.split_once("/remove\""));
+        let paths = ids.map(|(id, _)| format!("/account/passkeys/pky_{id}/remove"));
+        let paths: Vec<_> = paths.filter(|path| !path.contains("rename")).collect();
+        let [one, other] = paths.as_slice() else { panic!("two passkeys: {paths:?}") };
+        let (mut left, mut right) = (browser.clone(), browser.clone());
+        let (left, right) = tokio::join!(left.form(one, &[]), right.form(other, &[]));
+        let mut statuses = [left.status, right.status];
+        statuses.sort();
+        assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::CONFLICT]);
+    }
+}
+
+#[tokio::test]
+async fn a_way_to_log_in_that_policy_has_turned_off_does_not_count() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    browser.register("/account/passkeys", json!({}), &mut Authenticator::platform()).await;
+    let path = format!("/account/passkeys/pky_{}/remove", first_passkey(&mut browser).await);
+    let off = json!({ "password": { "enabled": false } });
+    world.admin("PATCH", "/api/v2/policy", Some(off)).await;
+    assert_eq!(browser.form(&path, &[]).await.status, StatusCode::CONFLICT);
+    let refused = browser.json("/account/security/password/remove", &json!({})).await;
+    assert_eq!(refused.status, StatusCode::SEE_OTHER, "the passkey is there: {}", refused.text);
+}
+
+#[tokio::test]
+async fn what_only_the_operator_can_mend_is_told_by_the_browser_to_the_log() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    let refusal = json!({ "ceremony": "get", "error": "SecurityError", "message": "The RP ID is \u{7}not for this origin." });
+    assert_eq!(browser.json("/browser-error", &refusal).await.status, StatusCode::NO_CONTENT);
+    let (code, event) = world.events().await.pop().expect("an event");
+    assert_eq!(code, "f");
+    let expected = "the browser refused: SecurityError: The RP ID is not for this origin.";
+    assert_eq!(event["details"]["error"]["message"], expected);
+    let mishap = json!({ "ceremony": "get", "error": "NotAllowedError", "message": "" });
+    assert_eq!(browser.json("/browser-error", &mishap).await.status, StatusCode::BAD_REQUEST);
+    for _ in 0..10 {
+        browser.json("/browser-error", &refusal).await;
+    }
+    assert_eq!(browser.json("/browser-error", &refusal).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
 impl Browser {
     /// An authentication whose answer goes to a path with a query.
     async fn authenticate_at(

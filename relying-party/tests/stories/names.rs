@@ -148,3 +148,55 @@ async fn a_user_logs_in_by_any_identifier_that_policy_allows() {
     let missing = world.browser().form("/signup", &[("email", "x@example.org")]).await;
     assert!(missing.text.contains("Enter a user name."), "{}", missing.text);
 }
+
+const ALL_PROVED: &str = "[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true\n\
+     [attributes.phone]\nidentifier = true\nsignup = \"optional\"\nverify = true\n\
+     [attributes.username]\nidentifier = true\nsignup = \"optional\"";
+
+#[tokio::test]
+async fn whatever_policy_has_proved_is_proved_before_there_is_an_account() {
+    let world = World::with_policy(ALL_PROVED).await;
+    let mut browser = world.browser();
+    let fields = [("email", "ada@example.org"), ("phone", "+49 30 1234567"), ("username", "ada")];
+    assert_eq!(browser.form("/signup", &fields).await.location(), "/signup/code");
+    assert!(browser.get("/signup/code").await.text.contains("a•••@example.org"));
+    let code = world.latest_code().await;
+    assert_eq!(browser.form("/signup/code", &[("code", &code)]).await.location(), "/signup/code");
+    // The address alone is not enough.
+    assert_eq!(browser.get("/signup/passkey").await.location(), "/signup");
+    let page = browser.get("/signup/code").await.text;
+    assert!(page.contains("Verify your phone number") && page.contains("+49•••67"), "{page}");
+    world.pass_minutes(1);
+    browser.form("/signup/code/resend", &[]).await;
+    let code = world.latest_code().await;
+    assert_eq!(browser.form("/signup/code", &[("code", &code)]).await.location(), "/signup/passkey");
+    browser.register("/signup/passkey", json!({}), &mut Authenticator::platform()).await;
+    let page = browser.get("/account/security").await.text;
+    assert_eq!(page.matches("Verified").count(), 2, "{page}");
+    assert_eq!(world.codes().await, ["svr", "sv", "svr", "svr", "sv", "ss", "s"]);
+
+    // Who owns the number is told; who typed it sees what everybody sees, and gets no further.
+    let mut eve = world.browser();
+    eve.form("/signup", &[("email", "eve@example.org"), ("phone", "+49301234567")]).await;
+    let code = world.latest_code().await;
+    assert_eq!(eve.form("/signup/code", &[("code", &code)]).await.location(), "/signup/code");
+    assert!(world.outbox().await.contains("You have an account at Doppelkey already"));
+    assert!(eve.get("/signup/code").await.text.contains("We have sent a code to"));
+    assert_eq!(eve.get("/signup/password").await.location(), "/signup");
+}
+
+#[tokio::test]
+async fn a_taken_user_name_is_told_at_once_since_no_mailbox_can_tell_it() {
+    let world = World::with_policy(ALL_PROVED).await;
+    let mut browser = world.browser();
+    browser.form("/signup", &[("email", "ada@example.org"), ("username", "ada")]).await;
+    let code = world.latest_code().await;
+    browser.form("/signup/code", &[("code", &code)]).await;
+    browser.register("/signup/passkey", json!({}), &mut Authenticator::platform()).await;
+    let fields = [("email", "eve@example.org"), ("username", "Ada")];
+    let refused = world.browser().form("/signup", &fields).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("An account with this user name exists already"), "{}", refused.text);
+    let (code, event) = world.events().await.pop().expect("an event");
+    assert_eq!((code.as_str(), &event["details"]["key"]), ("fs", &json!("username-taken")));
+}
