@@ -124,6 +124,12 @@ pub trait Fabric: Sized {
         true
     }
 
+    /// The passkeys of which this device alone knows that they are deleted: it has said so to none of these others, nor to
+    /// the server if that one counts. Once it is lost or shut out nobody can know, and they may be back.
+    fn unheard(&self, _device: usize, _by: &[usize], _server: bool) -> Vec<Credential> {
+        Vec::new()
+    }
+
     /// Whether the passkey would survive if this device burned now.
     fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool;
 
@@ -244,7 +250,13 @@ struct Known {
     made_at: u64,
     /// Devices that were up when it was made and have been since, and have not got it yet.
     awaited: BTreeSet<usize>,
+    /// Where it has ever been.
+    been_on: BTreeSet<usize>,
+    /// Whether its maker knew then of every revocation that there had been.
+    maker_aware: bool,
     deleted: bool,
+    /// Whether nobody who is left could know of that.
+    unheard: bool,
     claimed: bool,
 }
 

@@ -15,7 +15,8 @@ use super::scenario::{Scenario, SuiteName};
 use crate::crypto::{HEADER, TAG};
 use crate::seeded::Seeded;
 use crate::{
-    AccountId, DeviceKeys, Effect, Event, Name, Op, Order, RecordId, RecoveryKey, Replica, Suite, padme,
+    AccountId, DeviceKeys, Effect, Event, LogId, Name, Op, Order, RecordId, RecoveryKey, Replica, Suite,
+    padme,
 };
 
 /// How long a device waits for the server's answer before it counts it as failed.
@@ -29,14 +30,15 @@ fn core_length(account: Account) -> usize {
     140 + (account.wrapping_mul(0x9e37_79b1) >> 16) as usize % 61
 }
 
-/// What travels between devices and the mailbox.
+/// What travels between devices and the mailbox. A reply names the life of the device that asked: who was switched off
+/// since hears nothing on its old connection.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "the names are those of the mailbox's verbs")]
 pub(crate) enum Message {
-    Put { name: Name, bytes: Vec<u8> },
-    Stored { name: Name },
-    List { since: u64, request: u32 },
-    Listed { request: u32, items: Vec<(Name, Vec<u8>)>, head: u64 },
+    Put { life: u32, name: Name, bytes: Vec<u8> },
+    Stored { life: u32, name: Name },
+    List { life: u32, since: u64, request: u32 },
+    Listed { life: u32, request: u32, items: Vec<(Name, Vec<u8>)>, head: u64 },
     News,
     Peer(Vec<u8>),
 }
@@ -51,6 +53,8 @@ struct Device {
     asked_ms: Option<u64>,
     polled_ms: u64,
     arrived: BTreeSet<RecordId>,
+    /// How often it began anew.
+    life: u32,
     seed: Seeded,
 }
 
@@ -142,13 +146,14 @@ impl OpLog {
                     if cx.up[device] {
                         let shown = self.shown(&bytes);
                         cx.observed(shown);
-                        let size = shown + OVERHEAD;
-                        cx.send(me, Node::Server, Message::Put { name, bytes }, size);
+                        let (size, life) = (shown + OVERHEAD, self.devices[device].life);
+                        cx.send(me, Node::Server, Message::Put { life, name, bytes }, size);
                         self.await_answer(cx, device);
                     }
                 }
                 Effect::List { since, request, .. } if cx.up[device] => {
-                    cx.send(me, Node::Server, Message::List { since, request }, OVERHEAD);
+                    let life = self.devices[device].life;
+                    cx.send(me, Node::Server, Message::List { life, since, request }, OVERHEAD);
                     self.await_answer(cx, device);
                 }
                 Effect::Send { peer, bytes } => {
@@ -178,6 +183,24 @@ impl OpLog {
         }
     }
 
+    /// What a user says is said again after a crash in the middle of it: the vault had a change durably before anyone was
+    /// answered; and who takes a device in or shuts one out sees that it was not done, and does it again.
+    fn until_done(&mut self, cx: &mut Context<'_, Message>, device: usize, event: Event) {
+        self.crashed = false;
+        self.handle(cx, device, event.clone());
+        let live = |log: LogId| self.replica(device).is_some_and(|replica| replica.members().is_live(log));
+        let undone = match &event {
+            Event::Admit { keys, .. } => !live(keys.log()),
+            Event::Revoke { log, .. } => live(*log),
+            _ => true,
+        };
+        if self.crashed && undone {
+            let crash = std::mem::replace(&mut cx.crash, 0.0);
+            self.handle(cx, device, event);
+            cx.crash = crash;
+        }
+    }
+
     /// I11: what comes back is what the journal says, and the rest is fetched again.
     fn crash(&mut self, cx: &mut Context<'_, Message>, device: usize) {
         self.crashed = true;
@@ -186,8 +209,9 @@ impl OpLog {
     }
 
     fn reopen(&mut self, device: usize) {
-        let Device { journal, seed, replica, asked_ms, .. } = &mut self.devices[device];
+        let Device { journal, seed, replica, asked_ms, life, .. } = &mut self.devices[device];
         *asked_ms = None;
+        *life += 1;
         match Replica::open(journal.iter().map(Vec::as_slice), seed.fork()) {
             Ok(mut opened) => {
                 opened.add_mailbox(0, Order::Shared);
@@ -260,6 +284,7 @@ impl Fabric for OpLog {
                 asked_ms: None,
                 polled_ms: 0,
                 arrived: BTreeSet::new(),
+                life: 0,
                 seed: rng.fork(),
             });
         }
@@ -305,19 +330,9 @@ impl Fabric for OpLog {
                 let Some(log) = self.replica(other).map(Replica::log) else { return true };
                 Event::Revoke { log, why: 1 }
             }
-            Action::Admit { device: newcomer } => {
-                self.admit(cx, device, newcomer);
-                return true;
-            }
+            Action::Admit { device: newcomer } => return self.admit(cx, device, newcomer),
         };
-        self.crashed = false;
-        self.handle(cx, device, event.clone());
-        if self.crashed && matches!(event, Event::Local(_)) {
-            // The vault had it durably before anyone was answered, and says it again after the crash.
-            let crash = std::mem::replace(&mut cx.crash, 0.0);
-            self.handle(cx, device, event);
-            cx.crash = crash;
-        }
+        self.until_done(cx, device, event);
         true
     }
 
@@ -328,14 +343,17 @@ impl Fabric for OpLog {
             }
             return;
         };
+        let life = self.devices[device].life;
         match message {
-            Message::Stored { name } => {
+            Message::Stored { life: asked_in, .. } | Message::Listed { life: asked_in, .. }
+                if asked_in != life => {}
+            Message::Stored { name, .. } => {
                 self.devices[device].asked_ms = None;
                 self.handle(cx, device, Event::Stored { mailbox: 0, name });
                 // Read back what was written.
                 self.handle(cx, device, Event::Poll { mailbox: 0 });
             }
-            Message::Listed { request, items, head } => {
+            Message::Listed { request, items, head, .. } => {
                 self.devices[device].asked_ms = None;
                 self.devices[device].polled_ms = cx.now_ms;
                 let items = items.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
@@ -425,6 +443,24 @@ impl Fabric for OpLog {
             return false;
         };
         replica.record(Self::record(credential)).is_some_and(|record| replica.holds(log, record))
+    }
+
+    fn unheard(&self, device: usize, by: &[usize], server: bool) -> Vec<Credential> {
+        let Some(replica) = self.replica(device) else { return Vec::new() };
+        let own = replica.dag.logs.get(&replica.log()).into_iter().flat_map(|log| &log.entries);
+        let heard = |record: &RecordId| {
+            let mut others = by.iter().filter_map(|other| self.replica(*other));
+            others.any(|other| other.state().deleted.contains(record))
+        };
+        // What a snapshot covers everyone has heard.
+        let untold = own
+            .filter(|entry| !entry.copies.is_empty())
+            .filter(|entry| !(server && entry.copies.iter().any(|(name, _)| self.server.has(name))));
+        let deleted = untold.flat_map(|entry| &entry.body.ops).filter_map(|op| match op {
+            Op::Del { record } if !heard(record) => Some(Self::credential(*record)),
+            _ => None,
+        });
+        deleted.collect()
     }
 
     fn survives_without(&self, device: usize, credential: Credential, live: &[usize]) -> bool {
@@ -553,16 +589,17 @@ impl OpLog {
         outbox.iter().for_each(|(name, bytes)| self.server.keep(*name, bytes));
     }
 
-    /// A newcomer joins later, with what is on its admitter now.
-    fn admit(&mut self, cx: &mut Context<'_, Message>, by: usize, device: usize) {
+    /// A newcomer joins later, with what is on its admitter now. Whether it is a member.
+    fn admit(&mut self, cx: &mut Context<'_, Message>, by: usize, device: usize) -> bool {
         let keys = DeviceKeys::generate(self.suite, &mut self.devices[device].seed);
         let log = keys.public().log();
         let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"late".to_vec() };
-        self.handle(cx, by, admit);
+        self.until_done(cx, by, admit);
         let welcome = self.devices[by].replica.as_mut().and_then(|replica| replica.welcome(log, b"psk"));
         if let Some(welcome) = welcome {
             self.begin(cx, device, keys, &welcome);
         }
+        self.devices[device].replica.is_some()
     }
 
     fn begin(&mut self, cx: &mut Context<'_, Message>, device: usize, keys: DeviceKeys, welcome: &[u8]) {

@@ -74,12 +74,17 @@ outcome!(
     offline,
     /// That failed although the device had a passkey for the account, or should have had one.
     lockouts,
+    /// Of these, such as were told before: the passkey had only been on devices that are lost, and never claimed to be
+    /// backed up.
+    announced,
     /// Accounts that no live device can sign in to.
     lost,
     /// Of these, accounts whose passkey had been claimed to be backed up.
     lost_with_bs,
     /// Deleted passkeys that a device offers at the end.
     resurrected,
+    /// Of these, deletes that a device had said to nobody who could pass it on when it was lost or shut out.
+    unheard,
     /// Devices that differ from the first live one at the end.
     diverged,
     /// Backup claims that were not true when they were made.
@@ -88,6 +93,8 @@ outcome!(
     unaware,
     /// Passkeys made after a revocation that the revoked device could read.
     exposed,
+    /// Of these, passkeys made on a device that knew of the revocation.
+    exposed_aware,
     /// Runs with an attack.
     attacks,
     /// Runs with an attack that some device told of.

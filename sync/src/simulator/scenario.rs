@@ -262,13 +262,13 @@ pub struct Event {
 pub struct Expect {
     /// Live devices that differ after a quiet day.
     pub diverged: u64,
-    /// Deleted passkeys that are offered again.
+    /// Deleted passkeys that are offered again, but for those of which nobody who is left could know.
     pub resurrected: u64,
     /// Accounts that are lost although a device had claimed them backed up.
     pub lost_with_bs: u64,
     /// Backup claims that were not true.
     pub lies: u64,
-    /// Sign-ins that failed although the device had synced.
+    /// Sign-ins that failed on every device, but for those that BS = 0 had announced.
     pub lockouts: u64,
     /// Alarms without an attack.
     pub false_alarms: u64,
@@ -276,8 +276,8 @@ pub struct Expect {
     pub unseen: u64,
     /// Recovery PINs that somebody guessed.
     pub pins_guessed: u64,
-    /// Passkeys made after a revocation that the revoked device can read; `None` for any number.
-    pub exposed: Option<u64>,
+    /// Passkeys that a device made which knew of a revocation, and that the revoked one can read.
+    pub exposed_aware: u64,
 }
 
 impl Scenario {

@@ -170,11 +170,45 @@ fn a_group_of_openmls_runs_every_course_of_events_and_says_where_it_is_weaker() 
 
 #[test]
 fn seeds_that_once_failed_do_not_any_more() {
-    // Two forms of one entry that waited together were taken for a fork; a claim that nobody could know to be late
-    // was counted as untrue.
-    for (name, seed) in [("crashes", 1008), ("destroyed-phone", 1019), ("duel", 1034)] {
+    for (name, seed) in [
+        // Two forms of one entry that waited together were taken for a fork.
+        ("crashes", 1008),
+        ("duel", 1034),
+        // A claim that nobody could know to be late was counted as untrue.
+        ("destroyed-phone", 1019),
+        // An admission, and a revocation, that a power cut undid, and that the user did not repeat.
+        ("snapshots", 1508),
+        ("snapshots", 1300),
+        // The reply to a question of before a power cut was taken for one of after it.
+        ("crashes", 1007),
+        ("snapshots", 1842),
+        // Sign-ins that fail as BS = 0 had announced.
+        ("theft-honest-relay", 1138),
+    ] {
         let scenario = shipped_one(name);
         let (outcome, _) = run(&scenario, "oplog", seed, false);
         assert_eq!(failures(&scenario, &outcome), [] as [String; 0], "{name}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_device_is_taken_in_or_shut_out_although_power_fails_in_the_middle_of_it() {
+    let mut scenario = Scenario { days: 4, ..shipped_one("snapshots") };
+    scenario.link.crash = 0.1;
+    scenario.events[0].at = "1d".into();
+    scenario.events[1].at = "2d".into();
+    for seed in 0..8 {
+        let (outcome, _) = run(&scenario, "oplog", seed, false);
+        assert_eq!(failures(&scenario, &outcome), [] as [String; 0], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_delete_of_which_nobody_had_heard_when_its_device_was_lost_is_counted_apart() {
+    // Off the net when the phone burned; when everything burned; when a senior shut the device out.
+    for (name, seed) in [("destroyed-phone", 1178), ("all-devices-lost", 1030), ("duel", 1392)] {
+        let scenario = shipped_one(name);
+        let (outcome, _) = run(&scenario, "oplog", seed, false);
+        assert_eq!((outcome.resurrected, outcome.unheard), (1, 1), "{name}, seed {seed}");
     }
 }

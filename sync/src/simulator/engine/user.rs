@@ -90,8 +90,18 @@ impl<F: Fabric> Engine<'_, F> {
         let credential = self.known.len() as Credential;
         let awaited =
             self.usable().into_iter().filter(|other| *other != device && self.up[*other] && self.up[device]);
-        let known =
-            Known { account, made_at: self.now, awaited: awaited.collect(), deleted: false, claimed: false };
+        let shut_out = |other: &usize| self.stolen[*other] && self.revoked[*other];
+        let mut shut_out = (0..self.names.len()).filter(shut_out);
+        let known = Known {
+            account,
+            made_at: self.now,
+            awaited: awaited.collect(),
+            been_on: BTreeSet::from([device]),
+            maker_aware: shut_out.all(|thief| self.fabric.knows_of_the_loss(device, thief)),
+            deleted: false,
+            unheard: false,
+            claimed: false,
+        };
         self.known.insert(credential, known);
         if !self.do_or_count(device, Action::Create { credential, account }) {
             self.known.get_mut(&credential).expect("inserted above").deleted = true;
@@ -144,8 +154,29 @@ impl<F: Fabric> Engine<'_, F> {
         if others {
             self.outcome.not_yet += 1;
         } else {
+            let announced = accepted.iter().all(|credential| self.went_with_its_maker(*credential));
             self.outcome.lockouts += 1;
-            self.say(|engine| format!("{} is locked out of account {account}", engine.names[device]));
+            self.outcome.announced += u64::from(announced);
+            self.say(|engine| {
+                let how = if announced { ", as announced" } else { "" };
+                format!("{} is locked out of account {account}{how}", engine.names[device])
+            });
+        }
+    }
+
+    /// Whether a passkey has only ever been on devices that are lost now, and nobody had said that it is backed up.
+    fn went_with_its_maker(&self, credential: Credential) -> bool {
+        let known = &self.known[&credential];
+        let kept = |device: &usize| !self.gone[*device] && !self.stolen[*device] && !self.revoked[*device];
+        !known.claimed && !known.been_on.iter().any(kept)
+    }
+
+    /// A device is lost, or its word stops counting: what it deleted and told none of these is not deleted.
+    fn note_unheard(&mut self, device: usize, by: &[usize], server: bool) {
+        for credential in self.fabric.unheard(device, by, server) {
+            if let Some(known) = self.known.get_mut(&credential) {
+                known.unheard = true;
+            }
         }
     }
 
@@ -181,6 +212,7 @@ impl<F: Fabric> Engine<'_, F> {
             let (one, other) = (position(self, &Some(one.clone())), position(self, &Some(other.clone())));
             if let (Some(one), Some(other)) = (one, other) {
                 self.attacked.insert("duel");
+                self.note_unheard(one.max(other), &[one.min(other)], false);
                 self.with(|fabric, cx| fabric.act(cx, one, Action::Revoke { device: other }));
                 self.with(|fabric, cx| fabric.act(cx, other, Action::Revoke { device: one }));
                 // The scenario's devices are in the order of their names; so is seniority.
@@ -188,9 +220,9 @@ impl<F: Fabric> Engine<'_, F> {
             }
         }
         if let (Some(device), Some(by)) = (position(self, &event.join), position(self, &event.by)) {
-            self.gone[device] = false;
             self.up[device] = true;
-            self.with(|fabric, cx| fabric.act(cx, by, Action::Admit { device }));
+            self.gone[device] = !self.with(|fabric, cx| fabric.act(cx, by, Action::Admit { device }));
+            self.up[device] = !self.gone[device];
             self.schedule_toggle(device);
         }
         if let Some(guesses) = event.pin_guesses {
@@ -205,6 +237,7 @@ impl<F: Fabric> Engine<'_, F> {
         let thief = event.theft.as_ref().and_then(|name| self.names.iter().position(|known| known == name));
         let by = event.by.as_ref().and_then(|name| self.names.iter().position(|known| known == name));
         let (Some(thief), Some(by)) = (thief, by) else { return };
+        self.note_unheard(thief, &[by], false);
         self.revoked[thief] = true;
         self.revoked_at.get_or_insert(self.now);
         self.attacked.insert("theft");
@@ -222,6 +255,7 @@ impl<F: Fabric> Engine<'_, F> {
             .collect();
         self.gone[device] = true;
         self.up[device] = false;
+        self.note_unheard(device, &self.live(), true);
         for credential in claimed {
             if !self.fabric.survives_without(device, credential, &self.live()) {
                 self.outcome.lies += 1;
@@ -241,6 +275,7 @@ impl<F: Fabric> Engine<'_, F> {
     fn burn(&mut self) {
         let new = self.names.len() - 1;
         for device in self.live() {
+            self.note_unheard(device, &[], true);
             if self.scenario.pin.is_none() {
                 self.destroy(device);
             }
@@ -258,6 +293,7 @@ impl<F: Fabric> Engine<'_, F> {
 
     pub(super) fn note_arrival(&mut self, device: usize, credential: Credential) {
         let Some(known) = self.known.get_mut(&credential) else { return };
+        known.been_on.insert(device);
         if known.awaited.remove(&device) {
             self.outcome.convergence_ms.push(self.now - known.made_at);
         }
@@ -328,6 +364,7 @@ impl<F: Fabric> Engine<'_, F> {
         for (credential, known) in &self.known {
             let back = known.deleted && offered[&known.account].contains(credential);
             self.outcome.resurrected += u64::from(back);
+            self.outcome.unheard += u64::from(back && known.unheard);
         }
         for (account, keys) in &self.accepted {
             if keys.is_empty() || keys.iter().any(|key| offered[account].contains(key)) {
@@ -343,7 +380,10 @@ impl<F: Fabric> Engine<'_, F> {
             let readable = later.filter(|(credential, _)| {
                 thieves.iter().any(|thief| self.fabric.readable(*thief, **credential, self.colludes))
             });
-            self.outcome.exposed = readable.count() as u64;
+            for (_, known) in readable {
+                self.outcome.exposed += 1;
+                self.outcome.exposed_aware += u64::from(known.maker_aware);
+            }
         }
         let mut violations = Vec::new();
         self.fabric.check(&live, &mut violations);

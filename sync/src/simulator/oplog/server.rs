@@ -50,6 +50,11 @@ impl Server {
         &self.histories[0].entries
     }
 
+    /// Whether it holds this, for everyone or for some.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.histories.iter().any(|history| history.names.contains(name))
+    }
+
     /// Keeps something for everyone.
     pub(super) fn keep(&mut self, name: Name, bytes: &[u8]) {
         for history in &mut self.histories {
@@ -74,7 +79,7 @@ impl Server {
         let to = Node::Device(device);
         self.online.insert(device);
         match message {
-            Message::Put { name, bytes } => {
+            Message::Put { life, name, bytes } => {
                 let mine = self.history(device);
                 let forks = self.attack == Some(Attack::Forks);
                 let mut new = false;
@@ -85,19 +90,19 @@ impl Server {
                 if withheld && new {
                     self.authors.insert(name, device);
                 }
-                cx.send(Node::Server, to, Message::Stored { name }, OVERHEAD);
+                cx.send(Node::Server, to, Message::Stored { life, name }, OVERHEAD);
                 if new && !withheld {
                     for other in self.online.iter().filter(|other| **other != device && cx.up[**other]) {
                         cx.send(Node::Server, Node::Device(*other), Message::News, OVERHEAD);
                     }
                 }
             }
-            Message::List { since, request } => self.list(cx, device, since, request),
+            Message::List { life, since, request } => self.list(cx, device, since, (life, request)),
             _ => {}
         }
     }
 
-    fn list(&self, cx: &mut Context<'_, Message>, device: usize, since: u64, request: u32) {
+    fn list(&self, cx: &mut Context<'_, Message>, device: usize, since: u64, asked: (u32, u32)) {
         let history = &self.histories[self.history(device)].entries;
         let shown: Vec<_> = if self.authors.is_empty() {
             history.iter().skip(since as usize).take(PAGE).collect()
@@ -120,6 +125,7 @@ impl Server {
             })
             .collect();
         let size = OVERHEAD + items.iter().map(|(_, bytes)| 16 + bytes.len()).sum::<usize>();
-        cx.send(Node::Server, Node::Device(device), Message::Listed { request, items, head }, size);
+        let (life, request) = asked;
+        cx.send(Node::Server, Node::Device(device), Message::Listed { life, request, items, head }, size);
     }
 }
