@@ -123,7 +123,9 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct KnownPolicy {
     policy: Arc<Policy>,
-    /// When to look again whether another process has changed it.
+    /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten.
+    spent_until: i64,
+    /// When to look again whether another process has changed something.
     stale_at: i64,
 }
 
@@ -149,7 +151,7 @@ impl App {
         if let Some(names) = &config.provider_names {
             providers.extend(names)?;
         }
-        let known = KnownPolicy { policy: Arc::default(), stale_at: i64::MIN };
+        let known = KnownPolicy { policy: Arc::default(), spent_until: i64::MIN, stale_at: i64::MIN };
         let app = Self(Arc::new(Shared {
             config,
             database,
@@ -181,8 +183,16 @@ impl App {
         }
         let text = self.database.setting("policy").await?;
         let policy = Arc::new(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default());
+        let spent_until = self.database.spent_until().await?;
         self.remember_policy(Arc::clone(&policy), now);
+        self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner).spent_until = spent_until;
         Ok(policy)
+    }
+
+    /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten. What
+    /// another process has forgotten meanwhile is seen with its policy.
+    pub(crate) fn spent_until(&self) -> i64 {
+        self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner).spent_until
     }
 
     /// Puts a policy into force, here at once and in other processes within a second. The caller has checked it.
@@ -194,7 +204,8 @@ impl App {
 
     fn remember_policy(&self, policy: Arc<Policy>, now: i64) {
         let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *known = KnownPolicy { policy, stale_at: now.saturating_add(1000) };
+        known.policy = policy;
+        known.stale_at = now.saturating_add(1000);
     }
 
     /// A new id with a prefix that says of what.

@@ -1,7 +1,7 @@
 //! The server's half of a ceremony: options out, one answer in.
 //!
-//! A challenge is a row that exactly one answer takes, whatever the answer is. It belongs to a session, a kind of
-//! ceremony and, where one is known, a user; an answer that comes from elsewhere finds no challenge.
+//! Exactly one answer takes a challenge, whatever the answer is. It belongs to a session, a kind of ceremony and, where one
+//! is known, a user; an answer that comes from elsewhere finds no challenge. It is a row, or [sealed](crate::sealed).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{Counter, MetadataRule, Policy};
+use crate::sealed::{self, Sealed};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Challenge, Changes, Passkey, PasskeyUse, Question, User};
+use crate::store::{Challenge, Changes, Claim, Passkey, PasskeyUse, Question, User};
 use crate::verify::{
     AttestationTrust, Authentication, AuthenticationOptions, CounterRule, Credential, CredentialRecord,
     Mediation, Registration, RegistrationOptions, Rejection, RelyingParty, Transcript, UserVerification,
@@ -49,7 +50,7 @@ impl Kind {
 }
 
 /// What was asked for, kept with the challenge.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Asked {
     /// The user handle that the new passkey is for.
@@ -329,7 +330,7 @@ fn decoy(visit: &Visit, name: &str) -> Passkey {
     }
 }
 
-/// Makes a challenge and keeps what was asked with it.
+/// Makes a challenge that knows what was asked, or is kept together with it.
 async fn keep(
     visit: &mut Visit,
     policy: &Policy,
@@ -338,13 +339,20 @@ async fn keep(
     asked: &Asked,
 ) -> Result<Vec<u8>, Failure> {
     let is_held = visit.hold().await?;
+    let expires_at = visit.app.now() + i64::from(policy.passkey.timeout_ms);
+    if let Some(challenge) = seal(visit, kind, user_id, asked, expires_at) {
+        if !is_held {
+            visit.save().await?;
+        }
+        return Ok(challenge);
+    }
     let challenge = Challenge {
         challenge: visit.app.config.random.bytes::<32>().to_vec(),
         kind: kind.name().into(),
         session_id: visit.owner_of_challenges().into(),
         user_id: user_id.map(String::from),
         data: serde_json::to_string(asked).map_err(|_| Failure::Broken("what was asked is JSON"))?,
-        expires_at: visit.app.now() + i64::from(policy.passkey.timeout_ms),
+        expires_at,
     };
     let changes = Changes::default().put_challenge(&challenge);
     if is_held {
@@ -355,11 +363,23 @@ async fn keep(
     Ok(challenge.challenge)
 }
 
+/// A challenge that need not be kept. Not while the clock is behind a time for which it has been forgotten what was
+/// taken: it must have been set back.
+fn seal(visit: &Visit, kind: Kind, user_id: Option<&str>, asked: &Asked, expires_at: i64) -> Option<Vec<u8>> {
+    let fits = kind == Kind::SignIn && user_id.is_none() && expires_at > visit.app.spent_until();
+    let random = visit.app.config.random.bytes();
+    fits.then(|| sealed::seal(&visit.app.secret, visit.owner_of_challenges(), &random, asked, expires_at))?
+}
+
 /// Takes the challenge that an answer says it answers, whatever comes of it.
 async fn take(visit: &Visit, kind: Kind, credential: &Credential) -> Result<(Challenge, Asked), Refused> {
-    let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
-    let taken =
-        visit.app.database.take_challenge(&claimed, visit.owner_of_challenges(), visit.app.now()).await?;
+    let answered = Answered::by(visit, credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
+    if answered.sealed.is_some() {
+        answered.take(visit).await?;
+        return Err(unknown(ANOTHER_KIND));
+    }
+    let Claim { challenge, owner, .. } = &answered.claim;
+    let taken = visit.app.database.take_challenge(challenge, owner, visit.app.now()).await?;
     asked_with(kind, taken).map_err(unknown)
 }
 
@@ -368,18 +388,20 @@ fn unknown(found: &str) -> Refused {
 }
 
 const NO_CHALLENGE: &str = "the response holds no challenge";
+const NOT_HERE: &str = "the challenge is not this session's, was used, or has expired";
+const ANOTHER_KIND: &str = "the challenge was issued for another ceremony";
 
 /// What was asked with a challenge that has been taken, if it was issued for this kind of ceremony.
 fn asked_with(kind: Kind, taken: Option<Challenge>) -> Result<(Challenge, Asked), &'static str> {
-    let taken = taken.ok_or("the challenge is not this session's, was used, or has expired")?;
+    let taken = taken.ok_or(NOT_HERE)?;
     if taken.kind != kind.name() {
-        return Err("the challenge was issued for another ceremony");
+        return Err(ANOTHER_KIND);
     }
     let asked = serde_json::from_str(&taken.data).map_err(|_| "what was asked cannot be read")?;
     Ok((taken, asked))
 }
 
-/// The challenge in the client data, only to find the row by; the verification compares it exactly.
+/// The challenge in the client data, only to find it by; the verification compares it exactly.
 fn claimed_challenge(credential: &Credential) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Claim {
@@ -387,7 +409,7 @@ fn claimed_challenge(credential: &Credential) -> Option<Vec<u8>> {
     }
     let client_data = secret::bytes(credential.response.get("clientDataJSON")?.as_str()?)?;
     let Claim { challenge } = serde_json::from_slice(&client_data).ok()?;
-    secret::bytes(&challenge).filter(|challenge| challenge.len() == 32)
+    secret::bytes(&challenge)
 }
 
 /// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
@@ -459,18 +481,50 @@ pub(crate) struct Accepted {
     pub(crate) used: PasskeyUse,
 }
 
-/// The challenge of an answer that was accepted. Whoever goes on takes it, or others could go on with it, too.
+/// The challenge of an answer. Whoever accepts the answer takes it, or others could go on with it, too.
 #[derive(Debug)]
 #[must_use = "the challenge can be answered once more"]
 pub(crate) struct Answered {
-    challenge: Vec<u8>,
-    owner: String,
+    claim: Claim,
+    /// What it says itself, if it is not kept.
+    sealed: Option<Sealed>,
 }
 
 impl Answered {
+    /// The challenge that an answer says it answers, if it says so.
+    fn by(visit: &Visit, credential: &Credential) -> Option<Self> {
+        let challenge = claimed_challenge(credential)?;
+        let owner = visit.owner_of_challenges().to_string();
+        let sealed = sealed::open(&visit.app.secret, &owner, &challenge);
+        let sealed_until = sealed.as_ref().map(|sealed| sealed.expires_at);
+        Some(Self { claim: Claim { challenge, owner, sealed_until }, sealed })
+    }
+
+    /// The challenge, and what was asked with it, if it was issued for this kind of ceremony and can still be taken.
+    fn asked(&self, kind: Kind, found: &Question, now: i64) -> Result<(Challenge, Asked), &'static str> {
+        let Some(Sealed { asked, expires_at }) = &self.sealed else {
+            return asked_with(kind, found.challenge.clone());
+        };
+        if kind != Kind::SignIn {
+            return Err(ANOTHER_KIND);
+        }
+        if found.is_spent || *expires_at <= now {
+            return Err(NOT_HERE);
+        }
+        let challenge = Challenge {
+            challenge: self.claim.challenge.clone(),
+            kind: kind.name().into(),
+            session_id: self.claim.owner.clone(),
+            user_id: None,
+            data: String::new(),
+            expires_at: *expires_at,
+        };
+        Ok((challenge, asked.clone()))
+    }
+
     /// Takes the challenge with these changes, or none of them happens.
     pub(crate) fn with(&self, changes: Changes) -> Changes {
-        changes.take_challenge(&self.challenge, &self.owner)
+        changes.take_challenge(&self.claim)
     }
 
     /// Takes the challenge for itself.
@@ -500,8 +554,7 @@ pub(crate) async fn check_authentication(
     kind: Kind,
     credential: &Credential,
 ) -> Result<(Accepted, Answered), Refused> {
-    let claimed = claimed_challenge(credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
-    let answered = Answered { challenge: claimed, owner: visit.owner_of_challenges().into() };
+    let answered = Answered::by(visit, credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
     match judge_authentication(visit, kind, &answered, credential).await {
         Ok(accepted) => Ok((accepted, answered)),
         Err(refused) => {
@@ -519,9 +572,10 @@ async fn judge_authentication(
 ) -> Result<Accepted, Refused> {
     let database = &visit.app.database;
     let id = credential.raw_id().filter(|id| (1..=1023).contains(&id.len())).unwrap_or_default();
-    let Question { challenge, passkey, owner } =
-        database.question(&answered.challenge, &answered.owner, &id, visit.app.now()).await?;
-    let (challenge, asked) = asked_with(kind, challenge).map_err(unknown)?;
+    let now = visit.app.now();
+    let question = database.question(&answered.claim, &id, now).await?;
+    let (challenge, asked) = answered.asked(kind, &question, now).map_err(unknown)?;
+    let Question { passkey, owner, .. } = question;
     let identified = match challenge.user_id.as_deref() {
         Some(id) => database.user(id).await?.map(|user| user.handle),
         None => None,

@@ -2,6 +2,7 @@
 //!
 //! An event never holds a challenge, a code, a password, a token or a key. The table of codes is in the `README.md`.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -57,6 +58,31 @@ impl Event {
     }
 }
 
+/// What every event has.
+#[derive(Serialize)]
+struct Common<'a> {
+    log_id: &'a str,
+    date: &'a str,
+    r#type: &'a str,
+    description: &'a str,
+    connection: &'a str,
+    client_id: &'a str,
+    client_name: &'a str,
+    ip: &'a str,
+    user_agent: &'a str,
+    hostname: &'a str,
+    user_id: Option<&'a str>,
+    user_name: Option<&'a str>,
+    is_mobile: bool,
+    details: &'a Map<String, Value>,
+    references: References<'a>,
+}
+
+#[derive(Serialize)]
+struct References<'a> {
+    correlation_id: &'a str,
+}
+
 impl App {
     /// Writes an event. A log that cannot be written stops nobody: it is told on standard error.
     pub(crate) async fn log(&self, source: &Source, event: Event) {
@@ -78,32 +104,36 @@ impl App {
         let now = self.now();
         let id = self.next_event_id(now);
         let (user_id, user_name) = event.user.unzip();
-        let mut data = json!({
-            "log_id": id,
-            "date": iso(now),
-            "type": event.r#type,
-            "description": description(event.r#type),
-            "connection": "Username-Password-Authentication",
-            "client_id": "doppelkey",
-            "client_name": self.config.name,
-            "ip": source.ip,
-            "user_agent": source.user_agent,
-            "hostname": self.config.own_origin(),
-            "user_id": user_id,
-            "user_name": user_name,
-            "is_mobile": source.user_agent.contains("Mobi"),
-            "details": event.details,
-            "references": { "correlation_id": event.correlation_id.unwrap_or_else(|| source.correlation_id.clone()) },
-        });
+        let mut details = event.details;
         if event.transcript.is_some() {
-            data["details"]["inspect"] = json!(format!("/inspect/{id}"));
+            details.insert("inspect".into(), format!("/inspect/{id}").into());
         }
+        let common = Common {
+            log_id: &id,
+            date: &iso(now),
+            r#type: event.r#type,
+            description: description(event.r#type),
+            connection: "Username-Password-Authentication",
+            client_id: "doppelkey",
+            client_name: &self.config.name,
+            ip: &source.ip,
+            user_agent: &source.user_agent,
+            hostname: self.config.own_origin(),
+            user_id: user_id.as_deref(),
+            user_name: user_name.as_deref(),
+            is_mobile: source.user_agent.contains("Mobi"),
+            details: &details,
+            references: References {
+                correlation_id: event.correlation_id.as_deref().unwrap_or(&source.correlation_id),
+            },
+        };
+        let data = serde_json::to_string(&common).expect("texts and JSON are JSON");
         StoredEvent {
             id,
             date: now,
             r#type: event.r#type.to_string(),
             user_id,
-            data: data.to_string(),
+            data,
             transcript: event.transcript,
         }
     }

@@ -28,6 +28,7 @@ mod operator;
 mod pages;
 mod passwords;
 pub mod policy;
+mod sealed;
 mod second_factor;
 mod secret;
 mod session;

@@ -185,12 +185,14 @@ impl Visit {
     ) -> Result<Self, Failure> {
         let now = app.now();
         let digest = token.filter(|token| token.len() <= 64).map(|token| secret::digest(token.as_bytes()));
+        let is_held = token.is_some_and(|token| token.starts_with(HELD));
         let found = match &digest {
-            Some(digest) => app.database.session(digest, now).await?,
-            None => None,
+            Some(digest) if !is_held => app.database.session(digest, now).await?,
+            _ => None,
         };
         let is_stored = found.is_some();
-        let is_ours = !is_stored && token.is_some_and(|token| token.len() == TOKEN_LENGTH);
+        let length = TOKEN_LENGTH + if is_held { HELD.len() } else { 0 };
+        let is_ours = !is_stored && token.is_some_and(|token| token.len() == length);
         let held = digest.as_deref().filter(|_| is_ours).map(name_of_token);
         let session = found.unwrap_or_else(|| fresh(app, now, ip, user_agent));
         let data = serde_json::from_str(&session.data).unwrap_or_default();
@@ -248,7 +250,7 @@ impl Visit {
             return Ok(false);
         }
         if self.held.is_none() {
-            let token = secret::text(&self.app.config.random.bytes::<32>());
+            let token = format!("{HELD}{}", secret::text(&self.app.config.random.bytes::<32>()));
             self.held = Some(name_of_token(&secret::digest(token.as_bytes())));
             self.set_session_cookie(&token).await?;
         }
@@ -444,6 +446,9 @@ fn name_of_token(digest: &[u8]) -> String {
 
 /// 32 bytes in base64url.
 const TOKEN_LENGTH: usize = 43;
+
+/// How the token of a browser that has no session begins: it need not be looked for.
+const HELD: &str = "~";
 
 /// `__Host-` where cookies can be `Secure`; a plain name on http://localhost, where not every client would send it.
 fn session_cookie(app: &App) -> &'static str {

@@ -155,29 +155,30 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
     let policy = visit.app.policy().await?;
     limits::ip_allowed(&visit, &policy).await?;
     let credential = Credential::from_json(body);
-    let (accepted, answered) = match ceremony::check_authentication(&visit, Kind::SignIn, &credential).await {
-        Ok(accepted) => accepted,
-        Err(refused) => {
-            let mut event = Event::of("f")
-                .error(refused.found.clone())
-                .detail("key", "passkey-authentication-failed")
-                .detail("webauthn", refused.details("authentication"));
-            if let Some(user) = &refused.user {
-                event = event.user(user);
+    let (mut accepted, answered) =
+        match ceremony::check_authentication(&visit, Kind::SignIn, &credential).await {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                let mut event = Event::of("f")
+                    .error(refused.found.clone())
+                    .detail("key", "passkey-authentication-failed")
+                    .detail("webauthn", refused.details("authentication"));
+                if let Some(user) = &refused.user {
+                    event = event.user(user);
+                }
+                if let Some(transcript) = refused.transcript() {
+                    event = event.transcript(transcript);
+                }
+                visit.log(event).await;
+                if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
+                    limits::ip_failed(&visit, &policy).await?;
+                }
+                return Err(refused.failure);
             }
-            if let Some(transcript) = refused.transcript() {
-                event = event.transcript(transcript);
-            }
-            visit.log(event).await;
-            if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
-                limits::ip_failed(&visit, &policy).await?;
-            }
-            return Err(refused.failure);
-        }
-    };
+        };
     let outcome = Outcome {
         webauthn: Some(ceremony::authentication_details(&accepted)),
-        transcript: Some(accepted.authentication.transcript.clone()),
+        transcript: Some(std::mem::take(&mut accepted.authentication.transcript)),
         answered: Some(answered),
     };
     let is_of_another_device = accepted.authentication.attachment.as_deref() == Some("cross-platform");

@@ -220,4 +220,8 @@ CREATE TABLE waiting_mail (
     sealed BYTES NOT NULL
 );
 ",
+    // Challenges that have been taken and were kept nowhere, by their first 24 bytes, which begin with when they expire.
+    "
+CREATE TABLE spent_challenges (id BYTES PRIMARY KEY);
+",
 ];

@@ -22,10 +22,10 @@ use std::fmt;
 use std::path::Path;
 
 use postgres::Postgres;
-use sql::{FromRow, Statement, Written, sql};
+use sql::{FromRow, Row, Statement, Written, sql};
 use sqlite::Sqlite;
 
-pub(crate) use challenges::{Challenge, Question};
+pub(crate) use challenges::{Challenge, Claim, Question, SPENT_ID_LENGTH};
 pub(crate) use codes::CodeCheck;
 pub(crate) use credentials::{Passkey, PasskeyUse};
 pub(crate) use events::StoredEvent;
@@ -152,7 +152,21 @@ impl Database {
             Engine::Sqlite(sqlite) => sqlite.rows(&query)?,
             Engine::Postgres(postgres) => postgres.rows(query).await?,
         };
-        rows.into_iter().map(|mut row| T::from_row(&mut row)).collect()
+        read(rows)
+    }
+
+    /// The rows of several queries, each what it would have been alone.
+    async fn each<const N: usize>(&self, queries: [Statement; N]) -> Result<[Vec<Row>; N]> {
+        match &self.0 {
+            Engine::Sqlite(sqlite) => sqlite.rows_of(&queries),
+            Engine::Postgres(postgres) => {
+                let mut all = [const { Vec::new() }; N];
+                for (rows, query) in all.iter_mut().zip(queries) {
+                    *rows = postgres.rows(query).await?;
+                }
+                Ok(all)
+            }
+        }
     }
 
     /// The first row of a query.
@@ -216,8 +230,16 @@ impl Database {
             self.write(sql(statement).bind(now)).await?;
         }
         self.write(sql("DELETE FROM events WHERE date < $1").bind(events_before)).await?;
-        Ok(())
+        self.forget_spent_challenges(now).await
     }
+}
+
+fn read<T: FromRow>(rows: Vec<Row>) -> Result<Vec<T>> {
+    rows.into_iter().map(|mut row| T::from_row(&mut row)).collect()
+}
+
+fn read_one<T: FromRow>(rows: Vec<Row>) -> Result<Option<T>> {
+    rows.into_iter().next().map(|mut row| T::from_row(&mut row)).transpose()
 }
 
 fn sqlite_path(url: &str) -> &str {

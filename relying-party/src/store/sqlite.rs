@@ -68,6 +68,19 @@ impl Sqlite {
         Ok(execute(&connection, query)?.rows)
     }
 
+    /// The rows of several queries, read at one moment: beginning and ending that costs as much as a query.
+    pub(super) fn rows_of<const N: usize>(&self, queries: &[Statement; N]) -> Result<[Vec<Row>; N]> {
+        let connection = self.reader();
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let mut all = [const { Vec::new() }; N];
+        let read = all.iter_mut().zip(queries).try_for_each(|(rows, query)| {
+            *rows = execute(&connection, query)?.rows;
+            Ok(())
+        });
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        read.map(|()| all)
+    }
+
     /// Some reader, if possible one that nobody uses. What reads from memory takes its turn with what writes.
     fn reader(&self) -> MutexGuard<'_, Connection> {
         let readers = &self.0.readers;

@@ -74,6 +74,11 @@ async fn a_challenge_belongs_to_its_kind_of_ceremony() {
     let options = browser.json("/step-up/options", &json!({})).await.json()["publicKey"].clone();
     let misused = browser.json("/login/passkey", &phone.get(&options, ORIGIN, Twist::None)).await;
     assert_eq!(misused.error(), "transaction-not-found");
+    // A challenge to log in is used up by the ceremony that it does not serve.
+    let options = browser.json("/login/passkey/options", &json!({})).await.json()["publicKey"].clone();
+    let credential = phone.get(&options, ORIGIN, Twist::None);
+    assert_eq!(browser.json("/step-up", &credential).await.error(), "transaction-not-found");
+    assert_eq!(browser.json("/login/passkey", &credential).await.error(), "transaction-not-found");
     // A registration's challenge does not serve another kind of registration.
     let options = browser.json("/account/passkeys/options", &json!({})).await.json()["publicKey"].clone();
     let credential = phone.create(&options, ORIGIN, Twist::None);

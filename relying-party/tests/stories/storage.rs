@@ -67,7 +67,7 @@ async fn processes_that_start_at_once_create_or_upgrade_the_tables_once() {
 }
 
 #[tokio::test]
-async fn who_has_only_asked_for_options_leaves_a_challenge_and_no_session() {
+async fn who_has_only_asked_for_options_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("accounts.db");
     let world = World::start(&format!("sqlite:{}", path.display()), "").await;
@@ -78,18 +78,19 @@ async fn who_has_only_asked_for_options_leaves_a_challenge_and_no_session() {
         let count = format!("SELECT COUNT(*) FROM {table}");
         connection.query_row(&count, [], |row| row.get(0)).expect("a number")
     };
-    assert_eq!((rows("sessions"), rows("challenges")), (1, 0), "who signed up is signed in");
+    let rows = || (rows("sessions"), rows("challenges"), rows("spent_challenges"));
+    assert_eq!(rows(), (1, 0, 0), "who signed up is signed in");
     let mut browser = world.browser();
     assert_eq!(browser.get("/login").await.status, StatusCode::OK);
     let first = browser.json("/login/passkey/options", &json!({})).await.json();
     let second = browser.json("/login/passkey/options", &json!({})).await.json();
-    assert_eq!((rows("sessions"), rows("challenges")), (1, 2));
+    assert_eq!(rows(), (1, 0, 0));
     // Both challenges are this browser's, and nobody else's.
     let stranger = phone.get(&first["publicKey"], ORIGIN, Twist::None);
     assert_eq!(world.browser().json("/login/passkey", &stranger).await.error(), "transaction-not-found");
     let answer = phone.get(&second["publicKey"], ORIGIN, Twist::None);
     assert_eq!(browser.json("/login/passkey", &answer).await.status, StatusCode::OK);
-    assert_eq!((rows("sessions"), rows("challenges")), (2, 1));
+    assert_eq!(rows(), (2, 0, 1));
     assert_eq!(browser.get("/account").await.status, StatusCode::OK);
 }
 
