@@ -83,6 +83,14 @@ fn attestation_of_every_format_and_its_metadata_hold_as_that_list_has_them() {
 }
 
 #[test]
+fn one_of_two_processes_on_one_database_is_killed_under_load_and_the_other_goes_on() {
+    if !std::path::Path::new("/usr/lib/postgresql").is_dir() {
+        return end_to_end::skipped("PostgreSQL (apt-get install postgresql-15)");
+    }
+    end_to_end::pytest("test_processes.py");
+}
+
+#[test]
 fn a_metadata_blob_decides_which_models_may_register() {
     end_to_end::pytest("test_metadata.py");
 }
