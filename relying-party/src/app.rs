@@ -144,6 +144,9 @@ impl App {
             policy
                 .check()
                 .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
+            for warning in policy.warnings() {
+                eprintln!("warning: {warning}");
+            }
             database.set_setting("policy", &policy_text(policy)).await?;
         }
         let metadata = read_metadata(&config, &database).await?;

@@ -206,7 +206,7 @@ impl Config {
 }
 
 /// The host of an http or https origin; `None` for anything else.
-fn host_of(origin: &str) -> Option<&str> {
+pub(crate) fn host_of(origin: &str) -> Option<&str> {
     let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
     let host = rest.split(':').next()?;
     (!host.is_empty() && !rest.contains(['/', '?', '#', '@'])).then_some(host)

@@ -4,8 +4,11 @@
 //! Every field has a default, so an empty file is a whole policy; an unknown field is an error, so a typing mistake
 //! is noticed. The table of options with their meaning is in the `README.md` of this folder.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::config::host_of;
 use crate::verify::UserVerification;
 
 /// The whole policy.
@@ -402,13 +405,19 @@ impl Policy {
                     .into(),
             );
         }
-        let bounds: [(&str, u32, u32, u32); 13] = [
+        let bounds: [(&str, u32, u32, u32); 19] = [
             ("passkey.max_per_user", self.passkey.max_per_user, 1, 1000),
             ("passkey.timeout_ms", self.passkey.timeout_ms, 10_000, 3_600_000),
             ("password.min_length", self.password.min_length, 1, 128),
             ("password.history", self.password.history, 0, 24),
             ("code.lifetime_s", self.code.lifetime_s, 30, 86_400),
             ("code.tries", self.code.tries, 1, 100),
+            ("code.reset_lifetime_s", self.code.reset_lifetime_s, 60, 2_592_000),
+            ("passkey.put_off_days", self.passkey.put_off_days, 0, 3_650),
+            ("limits.failed_logins_per_ip_day", self.limits.failed_logins_per_ip_day, 1, u32::MAX),
+            ("limits.signups_per_ip_minute", self.limits.signups_per_ip_minute, 1, u32::MAX),
+            ("limits.codes_per_hour", self.limits.codes_per_hour, 1, u32::MAX),
+            ("log_retention_days", self.log_retention_days, 1, 36_500),
             (
                 "attributes.username_max",
                 self.attributes.username_max,
@@ -435,7 +444,28 @@ impl Policy {
         if self.passkey.algorithms.is_empty() {
             return Err("passkey.algorithms is empty".into());
         }
+        known("passkey.hints", &self.passkey.hints, &HINTS)?;
+        known("passkey.formats", &self.passkey.formats, &FORMATS)?;
+        if let Some(odd) = self.related_origins.iter().find(|origin| !is_web_origin(origin)) {
+            return Err(format!("related_origins: {odd} is not like https://example.org"));
+        }
         Ok(())
+    }
+
+    /// What holds, but is perhaps not meant: for the operator to read.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let hosts = self.related_origins.iter().filter_map(|origin| host_of(origin));
+        let labels: BTreeSet<_> = hosts.map(registrable_label).collect();
+        if labels.len() <= LABELS_EVERY_CLIENT_TAKES {
+            return Vec::new();
+        }
+        vec![format!(
+            "related_origins have {} names before their suffixes ({}); some browsers take only the first \
+             {LABELS_EVERY_CLIENT_TAKES}",
+            labels.len(),
+            labels.into_iter().collect::<Vec<_>>().join(", ")
+        )]
     }
 
     /// Whether sign-in starts a request that the browser's autofill answers.
@@ -449,6 +479,35 @@ impl Policy {
     pub fn offers_button(&self) -> bool {
         self.passkey.enabled && self.passkey.challenge_ui != ChallengeUi::Autofill
     }
+}
+
+/// WebAuthn Level 3 §5.8.7.
+const HINTS: [&str; 3] = ["security-key", "client-device", "hybrid"];
+
+/// The attestation formats of §8 that are verified here.
+const FORMATS: [&str; 7] = ["none", "packed", "fido-u2f", "tpm", "android-key", "apple", "compound"];
+
+/// §5.11.1: a client takes at least so many different registrable labels.
+const LABELS_EVERY_CLIENT_TAKES: usize = 5;
+
+fn known(option: &str, words: &[String], known: &[&str]) -> Result<(), String> {
+    match words.iter().find(|word| !known.contains(&word.as_str())) {
+        Some(odd) => Err(format!("{option}: {odd} is none of {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
+
+fn is_web_origin(origin: &str) -> bool {
+    let is_local = |host: &str| host == "localhost" || host.ends_with(".localhost");
+    host_of(origin).is_some_and(|host| origin.starts_with("https://") || is_local(host))
+}
+
+/// The label before the public suffix. Without a list of suffixes this is a guess: two short labels, as in `co.uk`, are
+/// one.
+fn registrable_label(host: &str) -> &str {
+    let mut labels = host.rsplit('.');
+    let (top, second) = (labels.next().unwrap_or(host), labels.next().unwrap_or(host));
+    if top.len() == 2 && second.len() <= 3 { labels.next().unwrap_or(second) } else { second }
 }
 
 #[cfg(test)]
@@ -478,6 +537,38 @@ mod tests {
         assert!(Policy::from_toml(no_address).unwrap_err().contains("attributes.email"));
         assert!(Policy::from_toml("[passkey]\nmax_per_user = 0").is_err());
         assert!(Policy::from_toml("[passkey]\nalgorithms = [-65535]").is_err());
+    }
+
+    #[test]
+    fn words_that_nobody_knows_and_limits_that_shut_everybody_out_are_refused() {
+        for odd in [
+            "[passkey]\nhints = [\"phone\"]",
+            "[passkey]\nformats = [\"pakced\"]",
+            "[limits]\nsignups_per_ip_minute = 0",
+            "[limits]\nfailed_logins_per_ip_day = 0",
+            "related_origins = [\"example.org\"]",
+            "related_origins = [\"https://example.org/\"]",
+            "related_origins = [\"http://example.org\"]",
+        ] {
+            let option = odd.split([' ', '\n']).find(|word| word.contains('_') || word.ends_with('s'));
+            let error = Policy::from_toml(odd).unwrap_err();
+            assert!(error.contains(option.expect("a name")), "{odd}: {error}");
+        }
+    }
+
+    #[test]
+    fn related_origins_beyond_what_every_browser_takes_are_warned_of() {
+        let of = |hosts: &[&str]| {
+            let related_origins = hosts.iter().map(|host| format!("https://{host}")).collect();
+            Policy { related_origins, ..Policy::default() }
+        };
+        // Countries of one name are one label.
+        let countries =
+            of(&["a.example.de", "example.co.uk", "example.com", "b.org", "c.org", "d.org", "e.org"]);
+        assert_eq!((countries.check(), countries.warnings()), (Ok(()), Vec::new()));
+        let six = of(&["a.org", "b.org", "c.org", "d.org", "e.org", "f.org"]);
+        assert_eq!(six.check(), Ok(()));
+        assert!(six.warnings()[0].contains("6 names before their suffixes (a, b, c, d, e, f)"));
     }
 
     #[test]

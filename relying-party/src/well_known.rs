@@ -23,10 +23,17 @@ async fn related_origins(visit: Visit) -> Result<Response, Failure> {
     Ok(visit.json(json!({ "origins": policy.related_origins })))
 }
 
-/// Where a password manager sends people to create and manage passkeys (W3C passkey endpoints).
+/// Where a password manager sends people to create and manage passkeys (W3C passkey endpoints), and to read what PRF
+/// is used for: only the playground uses it.
 async fn passkey_endpoints(visit: Visit) -> Response {
-    let origin = visit.app.config.own_origin();
-    visit.json(json!({ "enroll": format!("{origin}/account"), "manage": format!("{origin}/account") }))
+    let config = &visit.app.config;
+    let origin = config.own_origin();
+    let mut endpoints =
+        json!({ "enroll": format!("{origin}/account"), "manage": format!("{origin}/account") });
+    if config.dev {
+        endpoints["prfUsageDetails"] = json!(format!("{origin}/playground"));
+    }
+    visit.json(endpoints)
 }
 
 /// W3C change password URL: 302 to where a password is changed.

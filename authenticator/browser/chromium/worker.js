@@ -2,18 +2,27 @@
 importScripts("background.js");
 const proxy = chrome.webAuthenticationProxy;
 
+// ES384, ES512 and ES256K: Chromium reads no attestation object with a key on another curve than P-256. It is not
+// asked for one, so that no passkey is made in vain and the page's next choice is taken.
+const UNREADABLE = [-35, -36, -47];
+
 for (const kind of ["Create", "Get"]) {
   proxy[`on${kind}Request`].addListener(async ({ requestId, requestDetailsJson }) => {
     const publicKey = JSON.parse(requestDetailsJson);
     const { origin, sameOriginWithAncestors } = publicKey.extensions.remoteDesktopClientOverride;
     const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true };
-    const { response, error } = await ask(kind.toLowerCase(), { id: `${requestId}`, origin, ...frame, publicKey });
     const complete = (answer) => proxy[`complete${kind}Request`]({ requestId, ...answer });
+    if (kind === "Create") {
+      publicKey.pubKeyCredParams = publicKey.pubKeyCredParams.filter(({ alg }) => !UNREADABLE.includes(alg));
+      if (!publicKey.pubKeyCredParams.length) {
+        return complete({ error: { name: "NotSupportedError", message: "this browser reads none of these algorithms' keys" } });
+      }
+    }
+    const { response, error } = await ask(kind.toLowerCase(), { id: `${requestId}`, origin, ...frame, publicKey });
     try {
       await complete(error ? { error } : { responseJson: JSON.stringify(response) });
     } catch (refused) {
-      // A response that Chromium cannot read, such as one with an ES384 key: it would keep the page, and every request
-      // after this one, waiting.
+      // A response that Chromium cannot read: it would keep the page, and every request after this one, waiting.
       await complete({ error: { name: "NotSupportedError", message: `the browser takes no such response: ${refused.message}` } });
     }
   });

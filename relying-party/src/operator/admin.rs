@@ -49,7 +49,7 @@ async fn overview(
     let events = visit.app.database.events_before("~", 500).await?;
     let filter = super::logs_api::Filter::of(q);
     let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
-    Ok(pages::admin::overview(&visit.app, &value, &events, q, notice, error))
+    Ok(pages::admin::overview(&visit.app, (&value, &policy.warnings()), &events, q, notice, error))
 }
 
 #[derive(Debug, Deserialize)]

@@ -40,7 +40,11 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
         serde_json::from_value(value).map_err(|error| Failure::BadBody(error.to_string()))?;
     policy.check().map_err(Failure::BadBody)?;
     visit.app.set_policy(policy.clone()).await?;
-    visit.log(Event::of("sapi").detail("operation", "policy").detail("patch", patch.clone())).await;
+    let mut event = Event::of("sapi").detail("operation", "policy").detail("patch", patch.clone());
+    if !policy.warnings().is_empty() {
+        event = event.detail("warnings", policy.warnings());
+    }
+    visit.log(event).await;
     Ok(policy)
 }
 

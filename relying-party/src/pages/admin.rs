@@ -28,7 +28,7 @@ pub(crate) fn token(app: &App, error: Option<&str>) -> Markup {
 /// The policy and the latest events.
 pub(crate) fn overview(
     app: &App,
-    policy: &Value,
+    (policy, warnings): (&Value, &[String]),
     events: &[StoredEvent],
     q: &str,
     notice: Option<&str>,
@@ -39,6 +39,7 @@ pub(crate) fn overview(
         h1 { "Policy" }
         (parts::notice(notice))
         (parts::error(error))
+        @for warning in warnings { p.error { "Warning: " (warning) "." } }
         form method="post" action="/admin/policy" {
             @for (name, value) in policy.as_object().into_iter().flatten() {
                 @if value.is_object() { (section(name, name, value)) } @else { (option(name, name, value)) }

@@ -115,7 +115,13 @@ async fn well_known_files_are_where_browsers_look() {
     let world = World::new().await;
     let endpoints = world.browser().get("/.well-known/passkey-endpoints").await;
     assert_eq!(endpoints.status, StatusCode::OK);
-    assert_eq!(endpoints.json()["enroll"], "http://localhost:8080/account");
+    assert_eq!(
+        endpoints.json(),
+        json!({
+            "enroll": "http://localhost:8080/account", "manage": "http://localhost:8080/account",
+            "prfUsageDetails": "http://localhost:8080/playground",
+        })
+    );
     let change = world.browser().get("/.well-known/change-password").await;
     assert_eq!(
         (change.status, change.headers["location"].to_str().unwrap()),
