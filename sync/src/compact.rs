@@ -319,7 +319,7 @@ impl<R: CryptoRng> Replica<R> {
         let old = self.epochs.iter().filter(|(_, epoch)| epoch.generation < generation).map(|(id, _)| *id);
         self.erased = self.base_erased.iter().copied().chain(old).filter(|id| !needed.contains(id)).collect();
         self.epochs.retain(|id, _| !self.erased.contains(id));
-        self.unread.retain(|id, _| !self.erased.contains(id));
+        self.unread.retain(|id| !self.erased.contains(id));
     }
 
     /// Takes a part of a snapshot, if it is one.

@@ -14,14 +14,8 @@ use crate::pairing;
 use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica, Sealed, Waiting};
 use crate::state::{Record, State};
 
-/// The most sealed entries kept under one epoch that is not known (yet): beyond, they must be fetched again.
-const UNREAD_MAX: usize = 1 << 16;
-
 /// How many letters to recovery members are kept, whoever wrote them.
 const RECOVERY_LETTERS_MAX: usize = 16;
-
-/// The most epochs that may be waited for.
-const UNKNOWN_EPOCHS_MAX: usize = 64;
 
 impl<R: CryptoRng> Replica<R> {
     /// Takes a sealed entry. Anything that is not one is dropped: a mailbox may hold what it likes.
@@ -43,13 +37,7 @@ impl<R: CryptoRng> Replica<R> {
                 Some(signed) => self.opened(signed, (name, sealed), effects),
                 None => self.take_part(&key.clone(), sealed, effects),
             },
-            None if self.unread.len() < UNKNOWN_EPOCHS_MAX || self.unread.contains_key(&epoch) => {
-                let unread = self.unread.entry(epoch).or_default();
-                if unread.len() < UNREAD_MAX && !unread.contains(&sealed) {
-                    unread.push(sealed);
-                }
-            }
-            None => {}
+            None => self.unread.keep(epoch, name, sealed),
         }
         self.deliver(effects);
     }
@@ -360,9 +348,9 @@ impl<R: CryptoRng> Replica<R> {
             effects.push(Effect::Persist(Self::epoch_record(generation, &key)));
         }
         self.epoch_entry(id, generation).key = Some(key.clone());
-        for sealed in self.unread.remove(&id).unwrap_or_default() {
+        for (name, sealed) in self.unread.take(id) {
             match Signed::open(&key, &sealed) {
-                Some(signed) => self.opened(signed, (Name::of(&sealed), sealed), effects),
+                Some(signed) => self.opened(signed, (name, sealed), effects),
                 None => self.take_part(&key, sealed, effects),
             }
         }
@@ -432,7 +420,8 @@ impl<R: CryptoRng> Replica<R> {
         holders >= 2 || (holders == 1 && self.recoverable(record))
     }
 
-    /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member.
+    /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member, and so is
+    /// everything its author had seen. An entry whose past is not there is never delivered.
     fn recoverable(&self, record: &Record) -> bool {
         if self.confirmed_recovery().next().is_none() {
             return false;
@@ -441,9 +430,26 @@ impl<R: CryptoRng> Replica<R> {
             return self.base.is_some_and(|digest| self.parts_are_listed(digest));
         }
         let entry = self.dag.get(record.stamp.log, record.stamp.seq);
-        entry.is_some_and(|entry| {
-            entry.copies.iter().any(|(name, _)| self.mailboxes.values().any(|view| view.seen.contains(name)))
-        })
+        let listed =
+            |(log, seq): (&LogId, &u32)| self.listed_until.get(log).is_some_and(|until| until >= seq);
+        entry.is_some_and(|entry| entry.seen.iter().all(listed))
+    }
+
+    /// Takes note of how much of each log mailboxes list without a gap. Each entry is looked for until it is found, once.
+    fn note_listed(&mut self) {
+        if self.base.is_some_and(|digest| !self.parts_are_listed(digest)) {
+            return self.listed_until.clear();
+        }
+        let is_listed = |name: &Name| self.mailboxes.values().any(|view| view.seen.contains(name));
+        for (log, entries) in &self.dag.logs {
+            let until = self.listed_until.entry(*log).or_default();
+            *until = (*until).max(entries.covered());
+            while let Some(next) = entries.get(*until + 1)
+                && next.copies.iter().all(|(name, _)| is_listed(name))
+            {
+                *until += 1;
+            }
+        }
     }
 
     /// The recovery members whose keys the user has shown to be kept: those that count as backups.
@@ -479,6 +485,10 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     pub(crate) fn note_backup(&mut self, records: impl Iterator<Item = RecordId>, effects: &mut Vec<Effect>) {
+        let mut records = records.peekable();
+        if records.peek().is_some() && self.confirmed_recovery().next().is_some() {
+            self.note_listed();
+        }
         for id in records {
             let backed = self.state.records.get(&id).is_some_and(|record| self.survives_one_loss(record));
             let flipped = if backed { self.backed.insert(id) } else { self.backed.remove(&id) };

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use rand_core::CryptoRng;
 
 use crate::cbor::{Reader, Writer};
-use crate::crypto::{Label, epoch_of, verify};
+use crate::crypto::{Label, epoch_of, random, verify};
 use crate::entry::{expect_array, list};
 use crate::id::{LogId, Name};
 use crate::mailbox::{Misbehaviour, Order};
@@ -19,7 +19,7 @@ const GREETING: u8 = 0x47;
 impl<R: CryptoRng> Replica<R> {
     pub(crate) fn list(&mut self, mailbox: u8, effects: &mut Vec<Effect>) {
         let view = self.mailboxes.entry(mailbox).or_default();
-        let request = view.ask();
+        let request = view.ask(|| u32::from_be_bytes(random(&mut self.rng)));
         effects.push(Effect::List { mailbox, since: view.cursor(), request });
     }
 
@@ -43,6 +43,7 @@ impl<R: CryptoRng> Replica<R> {
         if let Some(misbehaviour) = misbehaviour {
             self.alarm(Alarm::Mailbox(mailbox, misbehaviour), effects);
             if misbehaviour == Misbehaviour::RolledBack {
+                self.listed_until.clear();
                 return self.list(mailbox, effects);
             }
         }

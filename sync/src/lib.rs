@@ -50,6 +50,7 @@ mod state;
 mod tests;
 mod text;
 mod transfer;
+mod unread;
 
 #[cfg(any(test, feature = "std"))]
 pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};

@@ -67,7 +67,8 @@ pub(crate) struct View {
     pub(crate) sent: BTreeSet<Name>,
     /// The number of the list that was asked for, if it is still expected.
     asked: Option<u32>,
-    requests: u32,
+    /// The number of the newest request, once there was one.
+    requests: Option<u32>,
     /// Whether a list was complete since the last failure.
     pub(crate) caught_up: bool,
     /// Where the history stood before this device was switched off, until that is compared.
@@ -106,11 +107,12 @@ impl View {
     }
 
     /// The number for a new list request. Replies to earlier ones are ignored from now on: a late one is no
-    /// rollback.
-    pub(crate) fn ask(&mut self) -> u32 {
-        self.requests = self.requests.wrapping_add(1);
-        self.asked = Some(self.requests);
-        self.requests
+    /// rollback. The first number is `first`, drawn at random: a reply that a carrier held back while this device was
+    /// switched off is not one to its new requests.
+    pub(crate) fn ask(&mut self, first: impl FnOnce() -> u32) -> u32 {
+        let request = self.requests.map_or_else(first, |last| last.wrapping_add(1));
+        (self.requests, self.asked) = (Some(request), Some(request));
+        request
     }
 
     /// Whether this is the reply that is expected; it is not expected twice.

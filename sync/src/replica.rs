@@ -13,6 +13,7 @@ use crate::id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId};
 use crate::mailbox::{Misbehaviour, Order, View};
 use crate::membership::Members;
 use crate::state::{Record, State};
+use crate::unread::Unread;
 
 /// The policy register with the logs (8 bytes each) of the recovery members whose keys the user has shown to be kept:
 /// only those count as backups.
@@ -215,7 +216,7 @@ pub struct Replica<R> {
     /// Opened but not deliverable yet.
     pub(crate) waiting: BTreeMap<(LogId, u32), Vec<Waiting>>,
     /// Sealed under an epoch that is not known yet.
-    pub(crate) unread: BTreeMap<EpochId, Vec<Vec<u8>>>,
+    pub(crate) unread: Unread,
     /// For every log the last number a live member refers to: what a revoked log may still deliver.
     pub(crate) demanded: BTreeMap<LogId, u32>,
     pub(crate) mailboxes: BTreeMap<u8, View>,
@@ -224,6 +225,8 @@ pub struct Replica<R> {
     /// Keys letters that were tried.
     pub(crate) letters_tried: BTreeSet<Name>,
     pub(crate) backed: BTreeSet<RecordId>,
+    /// For each log the number up to which mailboxes list every entry: what a recovery key alone would bring back.
+    pub(crate) listed_until: BTreeMap<LogId, u32>,
     pub(crate) put_by: BTreeMap<(LogId, u32), Vec<RecordId>>,
     pub(crate) acknowledge_at: Option<u64>,
     pub(crate) rewrap: bool,
@@ -277,12 +280,13 @@ impl<R: CryptoRng> Replica<R> {
             state: State::default(),
             epochs: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            unread: BTreeMap::new(),
+            unread: Unread::default(),
             demanded: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             letters: BTreeMap::new(),
             letters_tried: BTreeSet::new(),
             backed: BTreeSet::new(),
+            listed_until: BTreeMap::new(),
             put_by: BTreeMap::new(),
             acknowledge_at: None,
             rewrap: false,

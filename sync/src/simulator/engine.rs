@@ -124,6 +124,11 @@ pub trait Fabric: Sized {
         true
     }
 
+    /// Whether a device that is up has not been told everything yet that the server holds.
+    fn catches_up(&self, _device: usize) -> bool {
+        false
+    }
+
     /// The passkeys of which this device alone knows that they are deleted: it has said so to none of these others, nor to
     /// the server if that one counts. Once it is lost or shut out nobody can know, and they may be back.
     fn unheard(&self, _device: usize, _by: &[usize], _server: bool) -> Vec<Credential> {

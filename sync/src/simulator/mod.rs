@@ -39,7 +39,7 @@ pub use campaign::{Broken, Campaign, Tally};
 pub use engine::{Account, Action, Attack, Context, Credential, Fabric, Node};
 pub use outcome::{Outcome, Violation};
 pub use report::{Report, Row, Run};
-pub use scenario::{Device, Event, Expect, Link, Load, Parameter, Pin, Scenario, SuiteName, Sweep};
+pub use scenario::{Device, Event, Expect, Link, Load, Parameter, Pin, Scenario, Shares, SuiteName, Sweep};
 
 /// Every fabric.
 pub const FABRICS: &[&str] = &[

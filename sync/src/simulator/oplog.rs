@@ -11,12 +11,12 @@ use server::Server;
 
 use super::engine::{Account, Action, Attack, Context, Credential, Fabric, Node, START_MS};
 use super::outcome::Violation;
-use super::scenario::{Scenario, SuiteName};
+use super::scenario::{Scenario, Shares, SuiteName};
 use crate::crypto::{HEADER, TAG};
 use crate::seeded::Seeded;
 use crate::{
-    AccountId, DeviceKeys, Effect, Event, LogId, Name, Op, Order, RecordId, RecoveryKey, Replica, Suite,
-    padme,
+    AccountId, DeviceKeys, Effect, Event, LogId, Name, Op, Order, RecordId, RecoveryKey, Replica, Share,
+    Suite, padme,
 };
 
 /// How long a device waits for the server's answer before it counts it as failed.
@@ -81,6 +81,8 @@ pub(crate) struct OpLog {
     devices: Vec<Device>,
     server: Server,
     recovery: Option<RecoveryKey>,
+    /// The shares that are left, if the recovery key was cut into some.
+    shares: Option<Vec<Share>>,
     confirmed: bool,
     suite: Suite,
     compact_after: usize,
@@ -222,6 +224,22 @@ impl OpLog {
         }
     }
 
+    /// Whether the server has everything that it takes to deliver a record of this device again; for what a snapshot covers
+    /// the device's own word is taken.
+    fn is_restorable(&self, device: usize, record: RecordId) -> bool {
+        let Some(replica) = self.replica(device) else { return false };
+        let Some(stamp) = replica.record(record).map(|record| record.stamp) else { return true };
+        if replica.dag.covers(stamp.log, stamp.seq) {
+            return true;
+        }
+        let Some(entry) = replica.dag.get(stamp.log, stamp.seq) else { return false };
+        entry.seen.iter().all(|(log, seq)| {
+            let entries = replica.dag.logs.get(log).into_iter().flat_map(|log| &log.entries);
+            let mut copies = entries.filter(|entry| entry.body.seq <= *seq).flat_map(|entry| &entry.copies);
+            copies.all(|(name, _)| self.server.has(name))
+        })
+    }
+
     /// The size that a server sees: without padding, if that is what is studied. The ideal suite leaves the padding in
     /// the clear, and its signatures end with 32 zeros of their own.
     fn shown(&self, sealed: &[u8]) -> usize {
@@ -264,6 +282,7 @@ impl Fabric for OpLog {
             devices: Vec::new(),
             server: Server::default(),
             recovery: scenario.recovery.then(|| RecoveryKey::generate(rng)),
+            shares: None,
             confirmed: scenario.recovery && scenario.pin.is_none(),
             suite,
             compact_after: scenario.compact_after,
@@ -274,6 +293,13 @@ impl Fabric for OpLog {
             broken_replays: 0,
             crashed: false,
         };
+        if let (Some(Shares { needed, of, lost }), Some(key)) = (scenario.shares, &fabric.recovery) {
+            let mut shares = key.split(needed, of, rng).expect("the scenario was checked");
+            for _ in 0..lost {
+                shares.swap_remove(rng.below(shares.len() as u64) as usize);
+            }
+            fabric.shares = Some(shares);
+        }
         let extra = scenario.events.iter().filter(|event| event.join.is_some() || event.burn).count();
         for _ in 0..scenario.devices.len() + extra {
             fabric.devices.push(Device {
@@ -402,7 +428,11 @@ impl Fabric for OpLog {
     }
 
     fn recover(&mut self, cx: &mut Context<'_, Message>, device: usize) -> bool {
-        let Some(key) = self.recovery.clone() else { return false };
+        let key = match &self.shares {
+            Some(shares) => RecoveryKey::combine(shares),
+            None => self.recovery.clone(),
+        };
+        let Some(key) = key else { return false };
         let held = self.server.everything().to_vec();
         let rng = self.devices[device].seed.fork();
         let letters = held.iter().map(|(_, letter)| letter.as_slice());
@@ -445,6 +475,10 @@ impl Fabric for OpLog {
         replica.record(Self::record(credential)).is_some_and(|record| replica.holds(log, record))
     }
 
+    fn catches_up(&self, device: usize) -> bool {
+        self.replica(device).is_some_and(|replica| replica.seen(0).is_none())
+    }
+
     fn unheard(&self, device: usize, by: &[usize], server: bool) -> Vec<Credential> {
         let Some(replica) = self.replica(device) else { return Vec::new() };
         let own = replica.dag.logs.get(&replica.log()).into_iter().flat_map(|log| &log.entries);
@@ -473,7 +507,7 @@ impl Fabric for OpLog {
                     replica.record(record).is_some() || replica.state().deleted.contains(&record)
                 })
         });
-        held || self.confirmed
+        held || self.confirmed && self.is_restorable(device, record)
     }
 
     fn readable(&self, device: usize, credential: Credential, _: bool) -> bool {

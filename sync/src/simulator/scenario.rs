@@ -40,6 +40,9 @@ pub struct Scenario {
     /// Whether there is a confirmed recovery key.
     #[serde(default)]
     pub recovery: bool,
+    /// The shares that the recovery key is cut into, if it is not in one piece.
+    #[serde(default)]
+    pub shares: Option<Shares>,
     /// A recovery PIN, if there is one; then the recovery key is in escrow and nowhere else.
     #[serde(default)]
     pub pin: Option<Pin>,
@@ -139,6 +142,19 @@ pub struct Device {
     /// How far its clock is off, in seconds.
     #[serde(default)]
     pub skew_s: i64,
+}
+
+/// A recovery key in shares.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shares {
+    /// How many of them give the key back, 2 or more.
+    pub needed: u8,
+    /// Of how many.
+    pub of: u8,
+    /// How many are lost by the day on which they are needed; chance says which.
+    #[serde(default)]
+    pub lost: u8,
 }
 
 /// A recovery PIN, and what keeps it.
@@ -339,6 +355,14 @@ impl Scenario {
                         .to_string(),
                 );
             }
+        }
+        if let Some(Shares { needed, of, lost }) = scenario.shares
+            && (needed < 2 || needed > of || lost > of || !scenario.recovery || scenario.pin.is_some())
+        {
+            return Err(
+                "shares are of a recovery key (recovery = true, and no [pin]); 2 or more of them are needed"
+                    .to_string(),
+            );
         }
         let unpadded =
             !scenario.padding || scenario.sweep.as_ref().is_some_and(|sweep| sweep.of == Parameter::Padding);

@@ -103,6 +103,8 @@ fn a_wrong_scenario_is_refused_with_its_reason() {
         (&format!("{base}[[event]]\nat='5d'\nrelay='sings'\n"), "does not do"),
         (&format!("{base}[lode]\n"), "unknown field"),
         (&format!("{base}[sweep]\nof='loss'\nvalues=[0.2,0.1]\n"), "ascending"),
+        (&format!("shares={{needed=2,of=3}}\n{base}"), "recovery = true"),
+        (&format!("recovery=true\nshares={{needed=4,of=3}}\n{base}"), "are needed"),
         (&format!("suite='p256'\n{base}[sweep]\nof='padding'\nvalues=[0,1]\n"), "padding"),
     ] {
         let error = Scenario::parse(text).unwrap_err();
@@ -201,6 +203,20 @@ fn a_device_is_taken_in_or_shut_out_although_power_fails_in_the_middle_of_it() {
         let (outcome, _) = run(&scenario, "oplog", seed, false);
         assert_eq!(failures(&scenario, &outcome), [] as [String; 0], "seed {seed}");
     }
+}
+
+#[test]
+fn shares_of_a_recovery_key_bring_everything_back_unless_too_few_are_left() {
+    let scenario = Scenario { days: 33, ..shipped_one("recovery-shares") };
+    let (outcome, _) = run(&scenario, "oplog", 1, false);
+    assert_eq!(failures(&scenario, &outcome), [] as [String; 0]);
+    let shares = scenario.shares.map(|shares| Shares { lost: 2, ..shares });
+    let (without, _) = run(&Scenario { shares, ..scenario }, "oplog", 1, false);
+    assert!(
+        without.lost > outcome.lost + 20,
+        "one share says nothing about the key: {} are lost",
+        without.lost
+    );
 }
 
 #[test]

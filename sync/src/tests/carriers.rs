@@ -122,6 +122,29 @@ fn a_mailbox_that_withholds_what_it_acknowledged_is_noticed_by_the_writer() {
     world.assert_equal(&[0, 1]);
 }
 
+#[test]
+fn a_reply_to_what_was_asked_before_a_restart_is_no_reply_to_what_is_asked_after_it() {
+    let mut world = World::of(35, 1);
+    let poll = |replica: &mut Replica<Seeded>| {
+        let effects = replica.handle(START_MS, Event::Poll { mailbox: 0 });
+        effects.iter().find_map(|effect| match effect {
+            Effect::List { request, .. } => Some(*request),
+            _ => None,
+        })
+    };
+    let listed = |request| Event::Listed { mailbox: 0, request, items: vec![], head: 0 };
+    let journal = world.devices[0].journal().clone();
+    let mut begin = || Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+    let before = poll(&mut begin()).unwrap();
+    let mut replica = begin();
+    let after = poll(&mut replica).unwrap();
+    // A carrier with a memory of its own, a computer that a microcontroller is plugged into, may hold the first one back.
+    replica.handle(START_MS, listed(before));
+    assert_eq!(replica.seen(0), None, "not taken for a complete list");
+    replica.handle(START_MS, listed(after));
+    assert!(replica.seen(0).is_some());
+}
+
 /// Answers as it is told, whatever it was asked.
 struct Hostile(Vec<(Name, Option<Vec<u8>>)>, u64);
 

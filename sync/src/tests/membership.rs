@@ -174,6 +174,36 @@ fn a_recovery_key_that_was_not_confirmed_is_no_backup_beside_one_that_was() {
     assert!(!world.devices[0].replica().is_backed_up(record));
 }
 
+#[test]
+fn a_passkey_is_backed_up_by_paper_only_with_everything_that_its_author_had_seen() {
+    let mut world = World::of(28, 1);
+    let key = RecoveryKey::generate(&mut world.rng);
+    let log = admit_paper(&mut world, &key);
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
+    world.tell(0, Event::Local(vec![confirmed]));
+    world.settle();
+    let backed_up = |world: &World, record| world.devices[0].replica().is_backed_up(record);
+    // A power cut, or a bad mailbox: the first entry is not there, the second one is.
+    let first = world.put(0);
+    world.mailbox.with(|held| held.pop());
+    let second = world.put(0);
+    world.sync(0);
+    let paper = |world: &World| {
+        let replica = open_paper(world, &key, Suite::P256).unwrap();
+        let mut paper = world.emptied();
+        let mailbox: Box<dyn Mailbox> = Box::new(paper.mailbox.clone());
+        paper.devices.push(Driver::new(replica, Vec::new(), Vec::new(), vec![mailbox]));
+        paper.sync(0);
+        paper
+    };
+    assert!(!paper(&world).has(0, second), "nobody can deliver it without the one before");
+    assert!(!backed_up(&world, first) && !backed_up(&world, second), "so it must not count as kept");
+    world.settle();
+    world.settle();
+    assert!(paper(&world).has(0, first) && paper(&world).has(0, second));
+    assert!(backed_up(&world, first) && backed_up(&world, second));
+}
+
 /// Admits a recovery key's member, and writes to it.
 fn admit_paper(world: &mut World, key: &RecoveryKey) -> LogId {
     let keys = key.keys(world.devices[0].replica().suite()).public().clone();

@@ -151,7 +151,7 @@ impl<F: Fabric> Engine<'_, F> {
             let offered = self.fabric.offered(other, account);
             offered.iter().any(|credential| accepted.contains(credential))
         });
-        if others {
+        if others || self.up[device] && self.fabric.catches_up(device) {
             self.outcome.not_yet += 1;
         } else {
             let announced = accepted.iter().all(|credential| self.went_with_its_maker(*credential));
