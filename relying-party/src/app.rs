@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -293,6 +294,10 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // An answer is written in one piece, and not held back for what may follow.
+        let _ = connection.set_nodelay(true);
+    });
     let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let (stop, stopping) = tokio::sync::oneshot::channel();
     let shutdown = async move {

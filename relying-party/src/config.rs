@@ -1,8 +1,11 @@
 //! What an operator decides when the relying party starts, and the two things it is told: time and randomness.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use zeroize::Zeroize as _;
 
 use crate::policy::Policy;
 
@@ -55,12 +58,10 @@ impl Random {
         Self(Arc::new(fill))
     }
 
-    /// The operating system's randomness.
+    /// The operating system's randomness, asked for in pieces: a login needs some of it eight times.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(|bytes| {
-            getrandom::fill(bytes).expect("an operating system without randomness cannot run a service")
-        })
+        Self::new(|bytes| STOCK.with_borrow_mut(|stock| stock.fill(bytes)))
     }
 
     /// Fresh random bytes.
@@ -70,6 +71,33 @@ impl Random {
         (self.0)(&mut bytes);
         bytes
     }
+}
+
+/// Random bytes that this thread has asked the operating system for and not used yet.
+struct Stock {
+    bytes: [u8; 512],
+    used: usize,
+}
+
+impl Stock {
+    /// Gives bytes that have never been given before, and keeps no copy of them.
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for piece in bytes.chunks_mut(self.bytes.len()) {
+            if self.used + piece.len() > self.bytes.len() {
+                getrandom::fill(&mut self.bytes)
+                    .expect("an operating system without randomness cannot run a service");
+                self.used = 0;
+            }
+            let taken = &mut self.bytes[self.used..self.used + piece.len()];
+            piece.copy_from_slice(taken);
+            taken.zeroize();
+            self.used += piece.len();
+        }
+    }
+}
+
+thread_local! {
+    static STOCK: RefCell<Stock> = const { RefCell::new(Stock { bytes: [0; 512], used: 512 }) };
 }
 
 impl fmt::Debug for Random {
@@ -226,6 +254,18 @@ mod tests {
         assert_eq!(config.check(), Ok(()));
         config.rp_id = "ample.org".into();
         assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn the_systems_randomness_is_given_once() {
+        let random = Random::system();
+        let given: std::collections::BTreeSet<[u8; 16]> = (0..1000).map(|_| random.bytes()).collect();
+        assert_eq!(given.len(), 1000);
+        // More than is in stock, and no piece of it what was used before, which is zero.
+        let long: [u8; 2000] = random.bytes();
+        let pieces: std::collections::BTreeSet<&[u8]> = long.chunks(16).collect();
+        assert_eq!(pieces.len(), 125);
+        assert!(!pieces.contains(&[0; 16][..]));
     }
 
     #[test]

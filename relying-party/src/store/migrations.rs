@@ -14,7 +14,7 @@ pub(super) fn run_on_sqlite(connection: &mut Connection) -> Result<()> {
     let found = transaction.query_row(VERSION, [], |row| row.get(0)).optional()?.unwrap_or(0);
     let steps = steps_after(found)?;
     for step in steps {
-        transaction.execute_batch(&step.replace("BYTES", "BLOB"))?;
+        transaction.execute_batch(&step.replace("BYTES", "BLOB").replace("CLUSTERED", "WITHOUT ROWID"))?;
     }
     if !steps.is_empty() {
         transaction.execute_batch(&format!("{NO_VERSION}; {}", new_version()))?;
@@ -31,7 +31,7 @@ pub(super) async fn run_on_postgres(pool: &PgPool) -> Result<()> {
     let found: Option<(i64,)> = sqlx::query_as(VERSION).fetch_optional(&mut *transaction).await?;
     let steps = steps_after(found.map_or(0, |(version,)| version))?;
     for step in steps {
-        transaction.execute(AssertSqlSafe(step.replace("BYTES", "BYTEA"))).await?;
+        transaction.execute(AssertSqlSafe(step.replace("BYTES", "BYTEA").replace("CLUSTERED", ""))).await?;
     }
     if !steps.is_empty() {
         transaction.execute(NO_VERSION).await?;
@@ -59,6 +59,9 @@ const VERSION: &str = "SELECT version FROM schema_version";
 const NO_VERSION: &str = "DELETE FROM schema_version";
 
 /// Every step, oldest first. A step that has been released is never edited; the next one amends it.
+///
+/// `BYTES` is the engine's type of byte strings. The rows of a `CLUSTERED` table are kept in the index of its key, where
+/// the engine can: one place less to write to.
 const STEPS: &[&str] = &[
     "
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -207,7 +210,7 @@ CREATE TABLE sessions (
     created_at BIGINT NOT NULL,
     seen_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL
-);
+) CLUSTERED;
 INSERT INTO sessions SELECT digest, id, user_id, data, user_agent, ip, created_at, seen_at, expires_at
     FROM sessions_of_version_2;
 DROP TABLE sessions_of_version_2;
@@ -222,6 +225,6 @@ CREATE TABLE waiting_mail (
 ",
     // Challenges that have been taken and were kept nowhere, by their first 24 bytes, which begin with when they expire.
     "
-CREATE TABLE spent_challenges (id BYTES PRIMARY KEY);
+CREATE TABLE spent_challenges (id BYTES PRIMARY KEY) CLUSTERED;
 ",
 ];

@@ -7,7 +7,7 @@
 //! There is no thread for it: handing a batch to one, and waking up for its answer, costs more than the commit.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
@@ -64,28 +64,39 @@ impl Sqlite {
     /// A few microseconds of the calling thread, for the pages that matter are in memory; handing a query to another
     /// thread and waiting for it costs more.
     pub(super) fn rows(&self, query: &Statement) -> Result<Vec<Row>> {
-        let connection = self.reader();
-        Ok(execute(&connection, query)?.rows)
+        self.read(|connection| Ok(execute(connection, query)?.rows))
     }
 
     /// The rows of several queries, read at one moment: beginning and ending that costs as much as a query.
     pub(super) fn rows_of<const N: usize>(&self, queries: &[Statement; N]) -> Result<[Vec<Row>; N]> {
-        let connection = self.reader();
-        connection.prepare_cached("BEGIN")?.execute([])?;
-        let mut all = [const { Vec::new() }; N];
-        let read = all.iter_mut().zip(queries).try_for_each(|(rows, query)| {
-            *rows = execute(&connection, query)?.rows;
-            Ok(())
-        });
-        connection.prepare_cached("COMMIT")?.execute([])?;
-        read.map(|()| all)
+        self.read(|connection| {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+            let mut all = [const { Vec::new() }; N];
+            let read = all.iter_mut().zip(queries).try_for_each(|(rows, query)| {
+                *rows = execute(connection, query)?.rows;
+                Ok(())
+            });
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            read.map(|()| all)
+        })
     }
 
-    /// Some reader, if possible one that nobody uses. What reads from memory takes its turn with what writes.
-    fn reader(&self) -> MutexGuard<'_, Connection> {
-        let readers = &self.0.readers;
-        let idle = readers.iter().find_map(|reader| reader.try_lock().ok());
-        idle.unwrap_or_else(|| lock(readers.first().unwrap_or(&self.0.writer)))
+    /// Reads with a connection that nobody uses, if there is one: best the one that writes, for what others have written
+    /// makes a reader read it from the file again. A database in memory has no other.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        let Connections { writer, readers, .. } = &*self.0;
+        let idle = writer.try_lock().ok();
+        let Some(writer) = idle.or_else(|| readers.is_empty().then(|| lock(writer))) else {
+            let idle = readers.iter().find_map(|reader| reader.try_lock().ok());
+            return work(&idle.unwrap_or_else(|| lock(&readers[0])));
+        };
+        let read = work(&writer);
+        drop(writer);
+        // Whoever wanted to write meanwhile has gone, and left it to whoever had the connection.
+        if !lock(&self.0.waiting).is_empty() {
+            self.0.write_what_waits();
+        }
+        read
     }
 
     /// Does all statements or none: `None` if one of them is a condition that was not met.
@@ -299,6 +310,32 @@ mod tests {
         }
         assert_eq!(taken, 50, "of each two with one name, one");
         assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 100);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_writes_is_answered_however_many_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        for sqlite in [Sqlite::open(None).unwrap(), Sqlite::open(Some(&path)).unwrap()] {
+            let crowd = (0..8).map(|number| {
+                let sqlite = sqlite.clone();
+                tokio::spawn(async move {
+                    for round in 0..100 {
+                        sqlite.write(vec![setting(&format!("{number} {round}"))]).await.unwrap();
+                        for _ in 0..4 {
+                            count(&sqlite, "SELECT COUNT(*) FROM settings");
+                        }
+                    }
+                })
+            });
+            for one in crowd.collect::<Vec<_>>() {
+                tokio::time::timeout(Duration::from_secs(60), one)
+                    .await
+                    .expect("nobody waits for ever")
+                    .unwrap();
+            }
+            assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 800);
+        }
     }
 
     #[tokio::test]
