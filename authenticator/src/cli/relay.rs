@@ -1,14 +1,14 @@
 //! `doppelkey relay`: a mailbox for sync circles.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use doppelkey_sync::Hash;
-use doppelkey_sync::relay::{Database, Keeper, Quota, Relay};
+use doppelkey_sync::relay::{Database, KEEP_ALIVE, Keeper, Quota, Relay, RelayError};
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
 use serde_json::json;
@@ -53,6 +53,10 @@ pub(super) struct Arguments {
     /// How long the second guess at a PIN has to wait, in seconds; the third twice as long, and so on
     #[arg(long, value_name = "S", default_value_t = 30)]
     escrow_wait_s: u32,
+    /// How often a device that waits for news is told that the relay is still there, in seconds: less than it takes a
+    /// proxy or a network on the way to end a silent connection; more costs idle devices less
+    #[arg(long, value_name = "S", default_value_t = KEEP_ALIVE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    keep_alive_s: u64,
     /// Listen on an address that other machines can reach
     #[arg(long)]
     allow_remote: bool,
@@ -105,15 +109,17 @@ impl Arguments {
             .map_err(|error| Failure::listen("the relay", self.listen, "--listen", &error))?;
         let address = listener.local_addr().unwrap_or(self.listen);
         let database = Database::open(&self.db).await.map_err(|error| {
+            let hint = match &error {
+                RelayError::Url(_) => "name one with --db sqlite:PATH or --db postgres://user@host/database",
+                failed => failed.hint(),
+            };
             let why =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::new(
-                format_args!("cannot open the relay's database: {why}"),
-                "name one with --db sqlite:PATH or --db postgres://user@host/database",
-            )
+            Failure::new(format_args!("cannot open the relay's database: {why}"), hint)
         })?;
         let quota = Quota { entries: self.quota_entries, bytes: self.quota_bytes, ..Quota::default() };
         let relay = Relay::keeping(database, quota, self.keeper()?);
+        let relay = relay.keep_alive(Duration::from_secs(self.keep_alive_s));
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": format!("http://{address}") })));
         } else {
@@ -131,36 +137,55 @@ impl Arguments {
     }
 }
 
-/// Reads a relay's key for escrows, or makes it: 64 hexadecimal digits.
+/// Reads a relay's key for escrows, or makes it: 64 hexadecimal digits. A new one is on the disk, whole, before it has
+/// its name; of several relays that begin at once, one makes it and the others read it.
 fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         Failure::new(
             format_args!("{}: {error}", path.display()),
             "name a file that this relay may read and write with --escrow-key",
         )
     };
+    if !path.try_exists().map_err(failed)? {
+        match write_key(path, &new_key()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+    Hash::parse(text.trim()).map(|key| Zeroizing::new(key.0)).ok_or_else(|| {
+        Failure::new(
+            format_args!("{} is no key for escrows", path.display()),
+            "put the file back from its backup; without it what is in escrow is lost",
+        )
+    })
+}
+
+/// Writes a key beside its place, and gives it its name once it is on the disk. An error if there is one already.
+fn write_key(path: &Path, key: &[u8; 32]) -> io::Result<()> {
+    let mut unique = [0; 8];
+    UnwrapErr(SysRng).fill_bytes(&mut unique);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", to_hex(&unique)));
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(mut file) => {
-            let key = new_key();
-            let text = Zeroizing::new(to_hex(&*key) + "\n");
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-            Ok(key)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-            Hash::parse(text.trim()).map(|key| Zeroizing::new(key.0)).ok_or_else(|| {
-                Failure::new(
-                    format_args!("{} is no key for escrows", path.display()),
-                    "put the file back from its backup; without it what is in escrow is lost",
-                )
-            })
-        }
-        Err(error) => Err(failed(error)),
+    let text = Zeroizing::new(to_hex(key) + "\n");
+    let written = options.open(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        // Unlike a renaming, a link never takes the place of what another relay has just made.
+        std::fs::hard_link(&beside, path)
+    });
+    let _ = std::fs::remove_file(&beside);
+    written?;
+    #[cfg(unix)]
+    if let Some(directory) = path.parent() {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        std::fs::File::open(directory)?.sync_all()?;
     }
+    Ok(())
 }
 
 fn new_key() -> Zeroizing<[u8; 32]> {
@@ -183,4 +208,28 @@ async fn terminated() {
         }
     }
     let _ = tokio::signal::ctrl_c().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_that_begin_at_once_have_one_escrow_key_and_leave_nothing_half_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("escrow-key");
+        let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let relays: Vec<_> = (0..8).map(|_| scope.spawn(|| *escrow_key(&path).unwrap())).collect();
+            relays.into_iter().map(|relay| relay.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0] && *key != [0; 32]));
+        assert_eq!(*escrow_key(&path).unwrap(), keys[0], "it is read back");
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1, "and nothing else is left");
+        std::fs::write(&path, "half a k").unwrap();
+        let refused = escrow_key(&path).unwrap_err().to_string();
+        assert!(
+            refused.contains("is no key for escrows") && refused.contains("from its backup"),
+            "{refused}"
+        );
+    }
 }

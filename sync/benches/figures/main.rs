@@ -1,14 +1,16 @@
 //! The figures of `README.md`, each with its floor measured in the same run:
 //! `cargo bench -p doppelkey-sync --features simulator,relay`. PostgreSQL's are measured where it is installed.
 //!
-//! `-- replica`, `-- newcomer`, `-- simulator`, `-- relay` or `-- fleet` runs one part alone, for a profiler or a machine
+//! `-- replica`, `-- newcomer`, `-- simulator`, `-- relay`, `-- fleet`, `-- watchers` or `-- idle` runs one part alone, for a profiler or a machine
 //! that is not quiet. Device-years are another program's: `doppelkey simulate sync/scenarios/*.toml --years 10000`.
 #![expect(clippy::disallowed_methods, reason = "a benchmark is what reads the clock")]
 
 mod fleet;
+mod idle;
 #[path = "../../src/relay/tests/postgres.rs"]
 mod postgres;
 mod relay;
+mod watchers;
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +22,18 @@ use p256::ecdsa::{Signature, SigningKey};
 const NOW: u64 = 1_767_225_600_000;
 
 fn main() {
-    let parts: [(&str, fn()); 5] = [
+    let mut arguments = std::env::args().skip(1);
+    if let (Some("serve"), Some(what)) = (arguments.next().as_deref(), arguments.next()) {
+        return watchers::serve(&what);
+    }
+    let parts: [(&str, fn()); 7] = [
         ("replica", replica),
         ("newcomer", newcomer),
         ("simulator", simulator),
         ("relay", relay::relay),
         ("fleet", fleet::fleet),
+        ("watchers", watchers::watchers),
+        ("idle", idle::idle),
     ];
     let only: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     for (_, part) in parts.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name))

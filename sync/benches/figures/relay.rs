@@ -87,18 +87,26 @@ fn inserts(url: &str, clients: usize) -> f64 {
 
 /// Serves until the process ends; where.
 pub(crate) fn serve(url: &str) -> String {
+    serve_with(url, |relay| relay)
+}
+
+/// As [`serve`], a relay that is made a little different.
+pub(crate) fn serve_with(url: &str, make: impl FnOnce(Relay) -> Relay + Send + 'static) -> String {
     let (send, receive) = std::sync::mpsc::channel();
     let url = url.to_string();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads");
-        runtime.block_on(async {
-            let relay = Relay::new(Database::open(&url).await.expect("a database"), Quota::default());
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            send.send(listener.local_addr().expect("an address")).expect("the benchmark waits");
-            axum::serve(listener, relay.router()).await.expect("it serves");
-        });
+    thread::spawn(move || serve_on(&url, make, |base| send.send(base).expect("the benchmark waits")));
+    receive.recv().expect("it listens")
+}
+
+/// Serves on this thread; `ready` is told where.
+pub(crate) fn serve_on(url: &str, make: impl FnOnce(Relay) -> Relay, ready: impl FnOnce(String)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads");
+    runtime.block_on(async {
+        let relay = make(Relay::new(Database::open(url).await.expect("a database"), Quota::default()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        ready(format!("http://{}", listener.local_addr().expect("an address")));
+        axum::serve(listener, relay.router()).await.expect("it serves");
     });
-    format!("http://{}", receive.recv().expect("it listens"))
 }
 
 /// A client of the circle with this number, which is opened if there is none.

@@ -155,7 +155,7 @@ impl RelayClient {
     /// `false`. Blocks.
     pub fn watch(&self, mut news: impl FnMut(u64) -> bool) -> io::Result<()> {
         let request = self.agent.get(self.at("/watch")).header("Authorization", self.bearer());
-        // No time limit for the whole; the relay sends a comment every 15 seconds.
+        // No time limit for the whole; the relay sends a comment now and then.
         let request = request.config().timeout_global(None).timeout_connect(Some(TIMEOUT)).build();
         let answer = done(request.call())?;
         let mut lines = BufReader::new(answer.into_body().into_reader());

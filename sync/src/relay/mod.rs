@@ -30,11 +30,12 @@
 
 mod client;
 mod escrow;
+mod group;
 mod store;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::convert::Infallible;
 use std::format;
 use std::string::{String, ToString as _};
 use std::sync::Arc;
@@ -46,12 +47,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use futures_util::stream::{self, Stream};
 use serde::Deserialize;
-use tokio::sync::broadcast;
 
 use crate::entry::ENTRY_MAX;
 use crate::id::{CircleId, Name, hash};
@@ -59,9 +57,11 @@ use crate::id::{CircleId, Name, hash};
 pub use client::{EscrowError, EscrowStatus, RelayClient, RelayUrl};
 pub use escrow::Keeper;
 pub use store::{Database, RelayError};
+use watch::Watchers;
 
-/// How long a watcher relies on being told by this process; then it looks for what came in through others.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a stream without news says that it is still there, unless it is told otherwise: proxies and networks end
+/// connections that are silent for a minute or two.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(45);
 
 /// The most bytes of entries in one page.
 const PAGE_MAX: usize = 4 << 20;
@@ -92,13 +92,12 @@ struct Shared {
     database: Database,
     quota: Quota,
     keeper: Option<Keeper>,
-    /// Told of each circle that got something new through this process.
-    news: broadcast::Sender<CircleId>,
+    watchers: Arc<Watchers>,
+    keep_alive: Duration,
     puts: AtomicU64,
     put_bytes: AtomicU64,
     lists: AtomicU64,
     refused: AtomicU64,
-    watchers: AtomicU64,
     guesses: AtomicU64,
     destroyed: AtomicU64,
 }
@@ -111,27 +110,36 @@ impl Relay {
 
     /// A relay on this database, that keeps escrows, too, if there is a [`Keeper`].
     pub fn keeping(database: Database, quota: Quota, keeper: Option<Keeper>) -> Self {
-        let (news, _) = broadcast::channel(1024);
         Relay(Arc::new(Shared {
             database,
             quota,
             keeper,
-            news,
+            watchers: Arc::default(),
+            keep_alive: KEEP_ALIVE,
             puts: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            watchers: AtomicU64::new(0),
             guesses: AtomicU64::new(0),
             destroyed: AtomicU64::new(0),
         }))
+    }
+
+    /// How often its streams say that they are still there, in place of [`KEEP_ALIVE`].
+    ///
+    /// # Panics
+    /// If the relay serves already.
+    #[must_use]
+    pub fn keep_alive(mut self, every: Duration) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody else has it before it serves").keep_alive = every;
+        self
     }
 
     /// The routes, to be served.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/c/{circle}", post(open).get(list))
-            .route("/c/{circle}/watch", get(watch))
+            .route("/c/{circle}/watch", get(watch::watch))
             .route(
                 "/c/{circle}/escrow",
                 put(escrow::deposit).get(escrow::status).post(escrow::guess).delete(escrow::destroy),
@@ -193,12 +201,12 @@ async fn keep(
     if Name::of(&body) != name {
         return Err(relay.refuse(RelayError::NotItsName));
     }
-    let new = relay.0.database.put(circle, name, &body, relay.0.quota).await;
+    let size = body.len() as u64;
+    let new = relay.0.database.put(circle, name, body, relay.0.quota).await;
     if new.map_err(|error| relay.refuse(error))? {
         relay.0.puts.fetch_add(1, Ordering::Relaxed);
-        relay.0.put_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-        // Nobody may be waiting.
-        let _ = relay.0.news.send(circle);
+        relay.0.put_bytes.fetch_add(size, Ordering::Relaxed);
+        relay.0.watchers.tell(circle);
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -255,50 +263,8 @@ async fn end(
 ) -> Result<StatusCode, RelayError> {
     let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     relay.0.database.remove_token(circle, &label).await?;
+    relay.0.watchers.tell(circle);
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn watch(
-    State(relay): State<Relay>,
-    Path(circle): Path<String>,
-    headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, RelayError> {
-    let id = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
-    let news = relay.0.news.subscribe();
-    let watcher = Watcher::new(relay);
-    let stream = stream::unfold((watcher, news, None, headers), move |(watcher, mut news, told, headers)| {
-        let circle = circle.clone();
-        async move {
-            loop {
-                // A token that was ended meanwhile ends the stream.
-                watcher.0.authorized(&circle, &headers).await.ok()?;
-                let head = watcher.0.0.database.head(id).await.ok()?;
-                if told != Some(head) {
-                    let event = Event::default().data(head.to_string());
-                    return Some((Ok(event), (watcher, news, Some(head), headers)));
-                }
-                let told_here = async { while news.recv().await.is_ok_and(|circle| circle != id) {} };
-                let _ = tokio::time::timeout(LOOK_EVERY, told_here).await;
-            }
-        }
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
-}
-
-/// Counts itself.
-struct Watcher(Relay);
-
-impl Watcher {
-    fn new(relay: Relay) -> Self {
-        relay.0.watchers.fetch_add(1, Ordering::Relaxed);
-        Watcher(relay)
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.0.0.watchers.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 async fn health(State(relay): State<Relay>) -> Result<&'static str, RelayError> {
@@ -312,11 +278,12 @@ async fn metrics(State(relay): State<Relay>) -> String {
     for (name, kind, help, value) in [
         ("puts_total", "counter", "Entries kept.", &shared.puts),
         ("put_bytes_total", "counter", "Bytes of entries kept.", &shared.put_bytes),
+        ("commits_total", "counter", "Transactions in which they were.", shared.database.writer.commits()),
         ("lists_total", "counter", "Lists answered.", &shared.lists),
         ("refused_total", "counter", "Requests refused.", &shared.refused),
         ("guesses_total", "counter", "Guesses at PINs of escrows.", &shared.guesses),
         ("destroyed_total", "counter", "Escrows destroyed by their last guess.", &shared.destroyed),
-        ("watchers", "gauge", "Devices waiting for news.", &shared.watchers),
+        ("watchers", "gauge", "Devices waiting for news.", &AtomicU64::new(shared.watchers.count())),
     ] {
         let value = value.load(Ordering::Relaxed);
         text.push_str(&format!(
@@ -364,17 +331,9 @@ impl IntoResponse for RelayError {
             let wait = [(header::RETRY_AFTER, wait_ms.div_ceil(1000).to_string())];
             return (StatusCode::TOO_MANY_REQUESTS, wait, format!("{self}\n")).into_response();
         }
-        if let RelayError::Database(error) = &self {
-            let words = error.to_string();
-            let hint = if words.contains("is full") || words.contains("No space left") {
-                "make room on the database's disk; every entry that was taken is kept, and it goes on by itself"
-            } else if words.contains("readonly") || words.contains("read-only") {
-                "let this user write the database's file and its directory; every entry that was taken is kept"
-            } else {
-                "look at the database, its disk and its log; every entry that was taken is kept"
-            };
+        if let Some(why) = std::error::Error::source(&self) {
             // For the operator; a device learns only that it is to come again.
-            std::eprintln!("error: the relay's database failed: {error}\nhint: {hint}");
+            std::eprintln!("error: the relay's database failed: {why}\nhint: {}", self.hint());
         }
         let status = match &self {
             RelayError::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -1,18 +1,23 @@
 //! Where a relay keeps things: SQLite or PostgreSQL, one SQL text for both.
 //!
 //! Every table begins with the circle, so that a distributed database can divide them by it. Whoever puts into a
-//! circle first raises its head, in one statement: that row orders the puts of a circle and of no other.
+//! circle first takes its row of `circles`: that orders the puts of a circle and of no other.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::format;
 use std::string::{String, ToString as _};
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Vec;
 
+use axum::body::Bytes;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Executor as _};
+use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use super::Quota;
+use super::group::Writer;
+use super::watch::Standing;
 use crate::id::{CircleId, Name};
 
 /// Why a relay did not do what was asked.
@@ -37,8 +42,8 @@ pub enum RelayError {
     TooSoon(u64),
     /// The URL names no database this program can use: the operator's fault.
     Url(String),
-    /// The database failed, or is not there.
-    Database(sqlx::Error),
+    /// The database failed, or is not there. Puts that were committed together share it.
+    Database(Arc<sqlx::Error>),
 }
 
 impl fmt::Display for RelayError {
@@ -62,23 +67,47 @@ impl fmt::Display for RelayError {
 impl std::error::Error for RelayError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Database(error) => Some(error),
+            // The database's own words, without what was around them.
+            Self::Database(error) => match &**error {
+                sqlx::Error::Database(words) => Some(words.as_error()),
+                other => Some(other),
+            },
             _ => None,
+        }
+    }
+}
+
+impl RelayError {
+    /// What the operator does next. The words that it looks for are SQLite's, PostgreSQL's and the kernel's.
+    pub fn hint(&self) -> &'static str {
+        let words = std::error::Error::source(self).map_or_else(|| self.to_string(), |why| why.to_string());
+        if words.contains("is full") || words.contains("No space left") {
+            "make room on the database's disk; every entry that was taken is kept, and it goes on by itself"
+        } else if words.contains("readonly") || words.contains("read-only") {
+            "let this user write the database's file and its directory; every entry that was taken is kept"
+        } else if words.contains("unable to open database file") {
+            "name a file in a directory that this user may write with --db sqlite:PATH"
+        } else {
+            "look at the database, its disk and its log; every entry that was taken is kept"
         }
     }
 }
 
 impl From<sqlx::Error> for RelayError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        Self::Database(Arc::new(error))
     }
 }
 
-/// The database: a pool of connections, cheap to clone.
+/// The database: a pool of connections and who writes entries, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(super) pool: AnyPool,
+    pub(super) writer: Writer,
 }
+
+/// Connections that were idle for longer are asked whether they are there still, before they are used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
                        PRAGMA secure_delete = ON;";
@@ -93,7 +122,7 @@ const TABLES: [&str; 4] = [
 ];
 
 impl Database {
-    /// Opens `memory`, `sqlite:PATH` or `postgres://…`, and makes its tables.
+    /// Opens `memory`, `sqlite:PATH` or `postgres://…`, makes its tables and starts a task that writes entries.
     pub async fn open(url: &str) -> Result<Self, RelayError> {
         sqlx::any::install_default_drivers();
         let (url, connections) = match url {
@@ -107,12 +136,25 @@ impl Database {
             _ => return Err(RelayError::Url(url.to_string())),
         };
         let sqlite = url.starts_with("sqlite:");
+        if sqlite {
+            // A pool tries again for as long as it waits for a connection. What a file refuses once it refuses again.
+            AnyConnection::connect(&url).await?.execute(PRAGMAS).await?;
+        }
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                std::boxed::Box::pin(async move {
+                    if about.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .after_connect(move |connection, _| {
                 std::boxed::Box::pin(async move {
                     if sqlite {
@@ -133,7 +175,8 @@ impl Database {
                 return Err(error.into());
             }
         }
-        Ok(Database { pool })
+        let writer = Writer::start(pool.clone(), sqlite);
+        Ok(Database { pool, writer })
     }
 
     pub(super) async fn is_there(&self) -> Result<(), RelayError> {
@@ -207,44 +250,10 @@ impl Database {
         &self,
         circle: CircleId,
         name: Name,
-        bytes: &[u8],
+        bytes: Bytes,
         quota: Quota,
     ) -> Result<bool, RelayError> {
-        let mut transaction = self.pool.begin().await?;
-        // Raising the head takes the circle's row, so that numbers have no holes and come in order.
-        let head: Option<(i64,)> = sqlx::query_as(
-            "UPDATE circles SET head = head + 1, size = size + $2 \
-             WHERE circle = $1 AND head < $3 AND size + $2 <= $4 RETURNING head",
-        )
-        .bind(circle.to_string())
-        .bind(bytes.len() as i64)
-        .bind(i64::try_from(quota.entries).unwrap_or(i64::MAX))
-        .bind(i64::try_from(quota.bytes).unwrap_or(i64::MAX))
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some((head,)) = head else {
-            transaction.rollback().await?;
-            return match self.get(circle, name).await? {
-                Some(_) => Ok(false),
-                None => Err(RelayError::Full),
-            };
-        };
-        let put = sqlx::query(
-            "INSERT INTO entries (circle, name, number, content) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (circle, name) DO NOTHING",
-        )
-        .bind(circle.to_string())
-        .bind(name.to_string())
-        .bind(head)
-        .bind(bytes.to_vec())
-        .execute(&mut *transaction)
-        .await?;
-        if put.rows_affected() == 0 {
-            transaction.rollback().await?;
-            return Ok(false);
-        }
-        transaction.commit().await?;
-        Ok(true)
+        self.writer.put(circle, name, bytes, quota).await
     }
 
     pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {
@@ -253,6 +262,33 @@ impl Database {
             .fetch_optional(&self.pool)
             .await?;
         Ok(head.map_or(0, |(head,)| head.unsigned_abs()))
+    }
+
+    /// How these circles stand.
+    pub(super) async fn standings(
+        &self,
+        circles: &[CircleId],
+    ) -> Result<Vec<(CircleId, Standing)>, RelayError> {
+        let places: Vec<String> = (1..=circles.len()).map(|place| format!("${place}")).collect();
+        let sql = format!(
+            "SELECT circles.circle, head, token FROM circles JOIN tokens ON tokens.circle = circles.circle \
+             WHERE circles.circle IN ({})",
+            places.join(", ")
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql));
+        for circle in circles {
+            query = query.bind(circle.to_string());
+        }
+        let rows: Vec<(String, i64, String)> = query.fetch_all(&self.pool).await?;
+        let mut standings: BTreeMap<CircleId, Standing> =
+            circles.iter().map(|circle| (*circle, Standing::default())).collect();
+        for (circle, head, token) in rows {
+            if let Some(standing) = CircleId::parse(&circle).and_then(|circle| standings.get_mut(&circle)) {
+                standing.head = head.unsigned_abs();
+                standing.tokens.insert(token);
+            }
+        }
+        Ok(standings.into_iter().collect())
     }
 
     /// Entries beyond a number, in order, of about so many bytes at most; and how many there are in all.

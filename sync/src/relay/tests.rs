@@ -11,6 +11,7 @@ mod postgres;
 use postgres::Postgres;
 
 mod escrow;
+mod group;
 
 use super::*;
 use crate::{
@@ -96,6 +97,26 @@ fn a_stranger_and_a_device_that_was_shut_out_get_nothing() {
     assert!(denied(stranger.list(0)));
     let mut elsewhere = RelayClient::new(RelayUrl::new(&base, TOKEN), CircleId([8; 16]));
     assert!(denied(elsewhere.list(0)), "a token opens one circle");
+}
+
+#[test]
+fn a_device_that_is_shut_out_while_it_waits_for_news_hears_nothing_more() {
+    let base = serve("memory", Quota::default());
+    let mut member = client(&base);
+    let token = "fedcba9876543210fedcba9876543210";
+    member.let_in("ab12", token).unwrap();
+    let other = RelayClient::new(RelayUrl::new(&base, token), CIRCLE);
+    let (send, receive) = mpsc::channel();
+    let waiting = thread::spawn(move || other.watch(|head| send.send(head).is_ok()));
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(0));
+    member.put(Name::of(b"first"), b"first").unwrap();
+    assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(1));
+    let metrics = ureq::get(&format!("{base}/metrics")).call().unwrap().into_body().read_to_string().unwrap();
+    assert!(metrics.contains("doppelkey_relay_watchers 1\n"), "{metrics}");
+    member.shut_out("ab12").unwrap();
+    waiting.join().unwrap().expect("the relay ends the stream");
+    member.put(Name::of(b"second"), b"second").unwrap();
+    assert!(receive.recv().is_err(), "nothing came after the end of the token");
 }
 
 #[test]

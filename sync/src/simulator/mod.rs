@@ -35,7 +35,7 @@ use std::vec::Vec;
 use engine::Engine;
 use models::{Circle, CloudRows, Enclave, FileLww, FileMerge, Model};
 
-pub use campaign::{Broken, Campaign, Tally};
+pub use campaign::{Broken, Campaign, Part, Rate, Tally, rates};
 pub use engine::{Account, Action, Attack, Context, Credential, Fabric, Node};
 pub use outcome::{Outcome, Violation};
 pub use report::{Report, Row, Run};
@@ -52,6 +52,19 @@ pub const FABRICS: &[&str] = &[
     #[cfg(feature = "mls")]
     "mls",
 ];
+
+/// Whether there is such a fabric in this build; the error says which there are, or what it takes to have it.
+pub fn fabric_exists(name: &str) -> Result<(), String> {
+    if FABRICS.contains(&name) {
+        return Ok(());
+    }
+    if name == "mls" {
+        return Err("the fabric mls is not in this build: build it with the cargo feature `mls` \
+                    (cargo run --features mls -- simulate …)"
+            .into());
+    }
+    Err(format!("there is no fabric {name:?}; there are {}", FABRICS.join(", ")))
+}
 
 /// Runs one seed on one fabric; with `trace`, also what happened, line by line.
 ///

@@ -112,6 +112,12 @@ outcome!(
 );
 
 impl Outcome {
+    /// The count of this name, if there is one.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        let index = Outcome::COUNTS.iter().position(|known| *known == name)?;
+        self.counts().get(index).copied()
+    }
+
     /// The counts alone: sums of many runs stay small.
     pub(crate) fn without_lists(self) -> Self {
         Outcome {

@@ -1,13 +1,15 @@
 //! Results as CSV, JSON and one HTML page that needs nothing else.
 
 mod page;
+mod plot;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use super::campaign::in_parallel;
+use super::campaign::{in_parallel, missed};
 use super::outcome::{Outcome, quantile};
 use super::scenario::Scenario;
 use super::{failures, run};
@@ -83,15 +85,23 @@ impl Report {
         Report { scenario, rows }
     }
 
-    /// What the product's fabric did not hold, over all seeds.
+    /// What the product's fabric did not hold: what was asked of each seed, with the seeds, and the rates of all.
     pub fn failures(&self) -> Vec<String> {
         let oplog = self.rows.iter().filter(|row| row.fabric == "oplog");
         oplog
             .flat_map(|row| {
-                let seeds =
-                    row.failed.iter().map(|(seed, _)| seed.to_string()).collect::<Vec<_>>().join(", ");
-                let failures = failures(&self.scenario, &row.outcome);
-                failures.into_iter().map(move |failure| format!("{failure} (seeds {seeds})"))
+                let mut seeds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+                for (seed, failures) in &row.failed {
+                    for failure in failures {
+                        seeds.entry(failure).or_default().push(seed.to_string());
+                    }
+                }
+                let words = |(failure, seeds): (&str, Vec<String>)| {
+                    let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+                    format!("{failure} ({word} {})", seeds.join(", "))
+                };
+                let each = seeds.into_iter().map(words);
+                each.chain(missed(&self.scenario, &row.outcome, row.seeds.into()))
             })
             .collect()
     }
@@ -156,7 +166,7 @@ fn written(value: Option<f64>, none: &str) -> String {
     value.map_or(none.to_string(), |value| format!("{}", (value * 100.0).round() / 100.0))
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

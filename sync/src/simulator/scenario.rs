@@ -7,6 +7,8 @@ use std::vec::Vec;
 
 use serde::Deserialize;
 
+use super::outcome::Outcome;
+
 /// Milliseconds of an hour and of a day.
 pub(crate) const HOUR: u64 = 3_600_000;
 pub(crate) const DAY: u64 = 24 * HOUR;
@@ -57,9 +59,13 @@ pub struct Scenario {
     /// What happens once.
     #[serde(default, rename = "event")]
     pub events: Vec<Event>,
-    /// What the `oplog` fabric must hold, over all seeds.
+    /// What the `oplog` fabric must hold, in each run.
     #[serde(default)]
     pub expect: Expect,
+    /// What may happen, but not often: how much of a count there may be a run, in the mean over all runs, by the name that
+    /// the count has in CSV and JSON.
+    #[serde(default)]
+    pub rates: BTreeMap<String, f64>,
     /// The same scenario again and again, with other values of one parameter.
     #[serde(default)]
     pub sweep: Option<Sweep>,
@@ -332,12 +338,10 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, String> {
         let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
         for fabric in &scenario.fabrics {
-            if !super::FABRICS.contains(&fabric.as_str()) {
-                return Err(format!(
-                    "there is no fabric {fabric:?}; there are {}",
-                    super::FABRICS.join(", ")
-                ));
-            }
+            super::fabric_exists(fabric)?;
+        }
+        if let Some(name) = scenario.rates.keys().find(|name| !Outcome::COUNTS.contains(&name.as_str())) {
+            return Err(format!("nothing is counted as {name:?}; there are {}", Outcome::COUNTS.join(", ")));
         }
         if scenario.devices.is_empty() || scenario.devices.len() > 16 {
             return Err("a circle has 1 to 16 devices".to_string());

@@ -127,6 +127,24 @@ fn a_hundred_device_years_keep_every_promise_however_many_threads_there_are() {
 }
 
 #[test]
+fn a_rate_is_asked_of_all_runs_together_and_an_invariant_of_each() {
+    let text = "name='rates'\ndays=20\nseeds=4\nfabrics=['oplog']\n[devices]\na={up=0.9}\nb={up=0.4}\n";
+    let with = |rates: &str| Scenario::parse(&format!("{text}[rates]\n{rates}\n"));
+    let tally = |rates: &str| Campaign::new(std::vec![with(rates).unwrap()], 1, 1).run(2, |_| {});
+    let (few, many) = (tally("created = 1"), tally("created = 1000"));
+    assert_eq!((few.broken.len(), many.broken.len()), (0, 0), "no run broke anything by itself");
+    assert!(few.missed()[0].starts_with("rates: created: "), "{:?}", few.missed());
+    assert_eq!(many.missed(), [] as [String; 0]);
+    let part = &many.scenarios["rates"];
+    assert_eq!((part.done as usize, part.sum.created), (many.done, many.sum.created));
+    let of_sign_ins = many.rates()[0].value;
+    assert!((50.0..=100.0).contains(&of_sign_ins), "{of_sign_ins}");
+    let report = crate::simulator::Report::of(with("signins = 0").unwrap(), 1, |_, _| {});
+    assert!(report.failures()[0].contains("a run in the mean of 4"), "{:?}", report.failures());
+    assert!(with("happiness = 1").unwrap_err().contains("nothing is counted as"));
+}
+
+#[test]
 fn padding_hides_most_of_what_a_size_would_tell() {
     let bits = |variant: Scenario| run(&variant, "oplog", 1, false).0.size_bits().unwrap();
     let [without, with] =

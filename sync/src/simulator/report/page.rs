@@ -6,6 +6,7 @@ use std::string::{String, ToString as _};
 use std::vec::Vec;
 
 use super::Report;
+use super::plot::{Plot, colour, rounded};
 use crate::simulator::Outcome;
 use crate::simulator::outcome::quantile;
 
@@ -46,10 +47,10 @@ const COLUMNS: [Column; 16] = [
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}\
     .wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}\
-    td{white-space:nowrap}th{vertical-align:bottom}td,th{padding:.25rem .5rem;text-align:right;\
+    td{white-space:nowrap}th{vertical-align:bottom}[rowspan]{vertical-align:top}td,th{padding:.25rem .5rem;text-align:right;\
     border-bottom:1px solid #ccc}td:first-child,th:first-child{text-align:left}.us{font-weight:600;background:#1a73e814}\
     .plots{display:flex;flex-wrap:wrap;gap:1rem 2rem;margin:1rem 0 2.5rem}h2{margin-top:2.5rem}\
-    text{font:11px system-ui,sans-serif;fill:currentColor}.bad{color:#b00020;font-weight:600}.ok{color:#188038}\
+    .grid{stroke:#8885}text{font:11px system-ui,sans-serif;fill:currentColor}.bad{color:#b00020;font-weight:600}.ok{color:#188038}\
     dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;font-size:13px}dd{margin:0}\
     @media(prefers-color-scheme:dark){body{background:#111;color:#ddd}td,th{border-color:#444}a{color:#8ab4f8}\
     .bad{color:#ff6b6b}.ok{color:#81c995}}";
@@ -77,21 +78,6 @@ impl Report {
         html
     }
 
-    fn table(&self, html: &mut String) {
-        html.push_str("<div class=wide><table><tr><th>fabric");
-        for (name, meaning, _) in COLUMNS {
-            let _ = write!(html, "<th title=\"{meaning}\">{name}");
-        }
-        for row in &self.rows {
-            let class = if row.fabric == "oplog" { " class=us" } else { "" };
-            let _ = write!(html, "<tr{class}><td>{}", row.fabric);
-            for (_, _, value) in COLUMNS {
-                let _ = write!(html, "<td>{}", value(&row.outcome));
-            }
-        }
-        html.push_str("</table></div>");
-    }
-
     /// For each fabric the share of new passkeys that had come to another device after a time, on a logarithmic axis.
     fn curves(&self, html: &mut String) {
         const TICKS: [(&str, f64); 6] = [
@@ -102,9 +88,11 @@ impl Report {
             ("1 h", 3.6e6),
             ("1 day", 8.64e7),
         ];
-        let across = |ms: f64| 40.0 + 260.0 * ((ms.max(100.0) / 100.0).log10() / 6.0).min(1.0);
+        let across = |ms: f64| ((ms.max(100.0) / 100.0).log10() / 6.0).min(1.0);
         let mut plot = Plot::new("new passkeys at another device within a time");
-        plot.axis_y(&[("0 %", 0.0), ("50 %", 0.5), ("100 %", 1.0)]);
+        for part in [0.0, 0.5, 1.0] {
+            plot.tick_y(&format!("{:.0} %", 100.0 * part), part);
+        }
         TICKS.iter().for_each(|(label, ms)| plot.tick_x(label, across(*ms)));
         for (index, row) in self.rows.iter().enumerate() {
             let mut times = row.outcome.convergence_ms.clone();
@@ -175,13 +163,11 @@ fn section(html: &mut String, same: &[Report]) {
         scenario.seeds,
         scenario.devices.len()
     );
+    table(html, same);
     for report in same {
-        if report.scenario.swept.is_some() {
-            let _ = write!(html, "<h3>{}</h3>", escaped(&report.scenario.title()));
-        }
-        report.table(html);
+        let value = report.scenario.swept.map_or(String::new(), |_| report.scenario.title() + ": ");
         for failure in report.failures() {
-            let _ = write!(html, "<p class=bad>{}</p>", escaped(&failure));
+            let _ = write!(html, "<p class=bad>{}{}</p>", escaped(&value), escaped(&failure));
         }
     }
     html.push_str("<div class=plots>");
@@ -195,6 +181,37 @@ fn section(html: &mut String, same: &[Report]) {
         report.curves(html);
     }
     html.push_str("</div>");
+}
+
+/// One row a fabric; of a sweep, for each value of its parameter.
+fn table(html: &mut String, same: &[Report]) {
+    let sweep = same[0].scenario.sweep.as_ref();
+    html.push_str("<div class=wide><table><tr>");
+    if let Some(sweep) = sweep {
+        let _ = write!(html, "<th>{}", sweep.of.name());
+    }
+    html.push_str("<th class=name>fabric");
+    for (name, meaning, _) in COLUMNS {
+        let _ = write!(html, "<th title=\"{meaning}\">{name}");
+    }
+    for report in same {
+        for (index, row) in report.rows.iter().enumerate() {
+            let us = if row.fabric == "oplog" { "us" } else { "" };
+            let first = if index == 0 { "first" } else { "" };
+            let _ = write!(html, "<tr class=\"{us} {first}\">");
+            match report.scenario.swept {
+                Some(value) if index == 0 => {
+                    let _ = write!(html, "<td rowspan={}>{}", report.rows.len(), rounded(value));
+                }
+                _ => {}
+            }
+            let _ = write!(html, "<td class=name>{}", row.fabric);
+            for (_, _, value) in COLUMNS {
+                let _ = write!(html, "<td>{}", value(&row.outcome));
+            }
+        }
+    }
+    html.push_str("</table></div>");
 }
 
 /// What depends on the parameter of a sweep. What does not occur is left out.
@@ -218,91 +235,22 @@ fn sweep(html: &mut String, variants: &[Report]) {
         let all = variants.iter().flat_map(|report| &report.rows).filter_map(|row| measure(&row.outcome));
         let Some(most) = all.reduce(f64::max).filter(|most| *most > 0.0) else { continue };
         let mut plot = Plot::new(title);
-        let label = |part: f64| rounded(most * part);
-        plot.axis_y(&[("0", 0.0), (&label(0.5), 0.5), (&label(1.0), 1.0)]);
-        let step = 250.0 / variants.len().saturating_sub(1).max(1) as f64;
-        let across = |index: usize| 45.0 + step * index as f64;
+        let top = plot.axis_y(most);
+        let across = |index: usize| index as f64 / variants.len().saturating_sub(1).max(1) as f64;
         for (index, variant) in variants.iter().enumerate() {
             plot.tick_x(&rounded(variant.scenario.swept.unwrap_or_default()), across(index));
-        }
-        for (index, row) in variants[0].rows.iter().enumerate() {
-            let points = variants.iter().enumerate().filter_map(|(at, variant)| {
-                Some((across(at), measure(&variant.rows.get(index)?.outcome)? / most))
-            });
-            plot.line(index, &row.fabric, &points.collect::<Vec<_>>());
         }
         if let Some(sweep) = &variants[0].scenario.sweep {
             plot.name_x(sweep.of.name());
         }
+        for (index, row) in variants[0].rows.iter().enumerate() {
+            let points = variants.iter().enumerate().filter_map(|(at, variant)| {
+                Some((across(at), measure(&variant.rows.get(index)?.outcome)? / top))
+            });
+            plot.line(index, &row.fabric, &points.collect::<Vec<_>>());
+        }
         html.push_str(&plot.finish());
     }
-}
-
-/// Lines over one axis: 340 wide, values from 0 to 1 between 120 and 20 from above.
-struct Plot {
-    title: String,
-    body: String,
-    lines: usize,
-}
-
-impl Plot {
-    fn new(title: &str) -> Self {
-        let body = "<path d=\"M40 20V120H310\" fill=none stroke=currentColor />".to_string();
-        Plot { title: title.to_string(), body, lines: 0 }
-    }
-
-    fn axis_y(&mut self, ticks: &[(&str, f64)]) {
-        for (label, part) in ticks {
-            let y = 124.0 - 100.0 * part;
-            let _ = write!(self.body, "<text x=35 y={y:.0} text-anchor=end>{label}</text>");
-        }
-    }
-
-    fn tick_x(&mut self, label: &str, x: f64) {
-        let _ = write!(
-            self.body,
-            "<path d=\"M{x:.0} 120v4\" stroke=currentColor /><text x={x:.0} y=136 text-anchor=middle>{label}</text>"
-        );
-    }
-
-    fn name_x(&mut self, name: &str) {
-        let _ = write!(self.body, "<text x=340 y=124 text-anchor=end>{name}</text>");
-    }
-
-    fn line(&mut self, index: usize, name: &str, points: &[(f64, f64)]) {
-        let colour = colour(index);
-        let at: Vec<String> =
-            points.iter().map(|(x, part)| format!("{x:.1},{:.1}", 120.0 - 100.0 * part)).collect();
-        let (x, y) = (40 + 100 * (self.lines % 3), 156 + 15 * (self.lines / 3));
-        self.lines += 1;
-        let _ = write!(
-            self.body,
-            "<polyline points=\"{}\" fill=none stroke=\"{colour}\" stroke-width=2 />\
-             <path d=\"M{x} {}h14\" stroke=\"{colour}\" stroke-width=3 /><text x={} y={y}>{name}</text>",
-            at.join(" "),
-            y - 4,
-            x + 18
-        );
-        if points.len() < 12 {
-            for (x, part) in points {
-                let y = 120.0 - 100.0 * part;
-                let _ = write!(self.body, "<circle cx={x:.1} cy={y:.1} r=3 fill=\"{colour}\" />");
-            }
-        }
-    }
-
-    fn finish(self) -> String {
-        let height = 160 + 15 * self.lines.saturating_sub(1).div_ceil(3);
-        let Plot { title, body, .. } = self;
-        format!(
-            "<svg width=345 height={height} role=img aria-label=\"{title}\"><text x=0 y=12>{title}</text>{body}</svg>"
-        )
-    }
-}
-
-/// The product's colour first.
-fn colour(index: usize) -> &'static str {
-    ["#1a73e8", "#d93025", "#e8710a", "#188038", "#9334e6", "#80868b", "#12b5cb"][index % 7]
 }
 
 fn percent(one: u64, of: u64) -> String {
@@ -320,18 +268,6 @@ fn seconds(ms: u64) -> String {
         120_000..=7_199_999 => format!("{:.0} min", ms as f64 / 60_000.0),
         _ => format!("{:.1} h", ms as f64 / 3_600_000.0),
     }
-}
-
-/// Three digits are enough for an axis.
-fn rounded(value: f64) -> String {
-    let digits = if value >= 100.0 || value == value.round() {
-        0
-    } else if value >= 1.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$}")
 }
 
 fn bad(count: u64) -> String {
