@@ -1,8 +1,8 @@
 //! A visit: one request with the session it belongs to.
 //!
-//! The cookie holds 32 random bytes, the database their digest. Signing in and out changes the token, so that a
-//! token known before never is one after. A session that holds nothing is not stored: its challenges belong to the
-//! token that the browser holds.
+//! The cookie holds 32 random bytes and when the session began, the database a digest. Signing in and out changes the
+//! token, so that a token known before never is one after. A session that holds nothing is not stored: its challenges
+//! belong to the token that the browser holds.
 
 use std::net::SocketAddr;
 
@@ -184,7 +184,7 @@ impl Visit {
         user_agent: &str,
     ) -> Result<Self, Failure> {
         let now = app.now();
-        let digest = token.filter(|token| token.len() <= 64).map(|token| secret::digest(token.as_bytes()));
+        let digest = token.filter(|token| token.len() <= 64).map(key_of);
         let is_held = token.is_some_and(|token| token.starts_with(HELD));
         let found = match &digest {
             Some(digest) if !is_held => app.database.session(digest, now).await?,
@@ -305,8 +305,8 @@ impl Visit {
         if self.is_stored {
             return Ok(self.app.database.make(others.update_session(&self.session)).await?);
         }
-        let token = secret::text(&self.app.config.random.bytes::<32>());
-        self.session.digest = secret::digest(token.as_bytes());
+        let token = new_token(now, &self.app.config.random.bytes::<32>());
+        self.session.digest = key_of(&token);
         let is_kept = self.app.database.make(others.insert_session(&self.session)).await?;
         if is_kept {
             self.is_stored = true;
@@ -439,6 +439,23 @@ fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSession {
     }
 }
 
+/// A token for a session: when it began, in seconds since 1970 and eight hexadecimal digits, and 32 random bytes.
+fn new_token(now_ms: i64, random: &[u8; 32]) -> String {
+    let seconds = u32::try_from(now_ms / 1000).unwrap_or_default();
+    format!("{seconds:08x}{}", secret::text(random))
+}
+
+/// What a session is found by: 32 bytes, the SHA-256 of its token; of a token that says when the session began, that in
+/// front of the first 28 of them. Sessions that begin together are kept together then, and written in one place.
+fn key_of(token: &str) -> Vec<u8> {
+    let digest = secret::digest(token.as_bytes());
+    let began = token.get(..8).filter(|_| token.len() == TOKEN_LENGTH + 8);
+    match began.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+        Some(began) => [&began.to_be_bytes()[..], &digest[..28]].concat(),
+        None => digest,
+    }
+}
+
 /// A name for a token that is not stored; neither the token nor its digest, which a session would be found by.
 fn name_of_token(digest: &[u8]) -> String {
     format!("tok_{}", secret::text(&secret::digest(digest)[..15]))
@@ -483,4 +500,30 @@ fn client_ip(parts: &Parts, app: &App) -> String {
 fn clipped(headers: &HeaderMap, name: &str, most: usize) -> String {
     let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.chars().take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_sessions_are_in_the_order_of_their_beginning() {
+        let tokens =
+            [1_790_000_000_000, 1_790_000_001_000, 4_000_000_000_000].map(|now| new_token(now, &[7; 32]));
+        let keys = tokens.each_ref().map(|token| key_of(token));
+        assert!(keys.is_sorted() && keys.iter().all(|key| key.len() == 32));
+        assert_ne!(key_of(&new_token(1_790_000_000_000, &[8; 32])), keys[0]);
+        // The whole token counts, not the random part alone.
+        assert_ne!(keys[0][4..], keys[1][4..]);
+    }
+
+    #[test]
+    fn a_token_of_before_is_found_by_its_digest() {
+        let token = secret::text(&[7; 32]);
+        assert_eq!(key_of(&token), secret::digest(token.as_bytes()));
+        assert_eq!(
+            key_of("a-token-from-before-the-upgrade"),
+            secret::digest(b"a-token-from-before-the-upgrade")
+        );
+    }
 }

@@ -52,7 +52,7 @@ impl Sqlite {
             for _ in 0..READERS {
                 let reader = Connection::open(path)?;
                 prepare(&reader)?;
-                reader.execute_batch("PRAGMA query_only = ON")?;
+                reader.execute_batch(READS_ONLY)?;
                 readers.push(Mutex::new(reader));
             }
         }
@@ -138,8 +138,7 @@ impl Connections {
 
 /// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
 ///
-/// A page that is written a hundred times between two checkpoints is copied into the file once: hence few of them. A
-/// reader's cache is void after every commit, hence the map.
+/// A page that is written a hundred times between two checkpoints is copied into the file once: hence few of them.
 fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.execute_batch(
@@ -268,6 +267,10 @@ impl From<rusqlite::Error> for StoreError {
 
 /// How many may read at a time; more wait for the first.
 const READERS: usize = 4;
+
+/// A reader's cache and map are void after every commit of the writer's, and cost more to take down than they save: it
+/// reads when the writer is busy, a few pages at a time.
+const READS_ONLY: &str = "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = 64;";
 
 #[cfg(test)]
 mod tests {
