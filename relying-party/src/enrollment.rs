@@ -14,15 +14,20 @@ use crate::verify::Credential;
 /// # Errors
 /// [`Failure::TooManyPasskeys`], which is logged.
 pub(crate) async fn room_for_one_more(visit: &Visit, user: &User) -> Result<Vec<Passkey>, Failure> {
-    let policy = visit.app.policy().await?;
-    if !policy.passkey.enabled {
-        return Err(Failure::NO_PASSKEYS);
-    }
-    let passkeys = visit.app.database.passkeys(&user.id).await?;
-    if passkeys.len() >= policy.passkey.max_per_user as usize {
-        return Err(too_many(visit, user, policy.passkey.max_per_user).await);
+    let passkeys = passkeys_so_far(visit, user).await?;
+    let most = visit.app.policy().await?.passkey.max_per_user;
+    if passkeys.len() >= most as usize {
+        return Err(too_many(visit, user, most).await);
     }
     Ok(passkeys)
+}
+
+/// The user's passkeys, to be excluded from the next one, however many there are.
+pub(crate) async fn passkeys_so_far(visit: &Visit, user: &User) -> Result<Vec<Passkey>, Failure> {
+    if !visit.app.policy().await?.passkey.enabled {
+        return Err(Failure::NO_PASSKEYS);
+    }
+    Ok(visit.app.database.passkeys(&user.id).await?)
 }
 
 async fn too_many(visit: &Visit, user: &User, most: u32) -> Failure {
@@ -46,7 +51,10 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         }
     };
     let passkey = ceremony::new_passkey(visit, &user.id, &registration);
-    let most = visit.app.policy().await?.passkey.max_per_user;
+    let most = match kind {
+        Kind::Recover => u32::MAX,
+        _ => visit.app.policy().await?.passkey.max_per_user,
+    };
     let event = Event::of("gd_enrollment_complete")
         .user(user)
         .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))

@@ -46,6 +46,9 @@ pub(crate) struct SessionData {
     /// The screen that may be shown between signing in and the application.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<Prompt>,
+    /// The passkey that a recovery ended with: not among those that may be lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recovered_with: Option<String>,
     /// The second factor has been set up and proved in this very login.
     pub(crate) second_factor_set_up: bool,
     /// The operator's token was entered in this session.

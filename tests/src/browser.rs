@@ -22,6 +22,15 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
+/// The Tab key, as WebDriver writes it.
+pub const TAB: &str = "\u{E004}";
+
+/// The Enter key.
+pub const ENTER: &str = "\u{E007}";
+
+/// The space bar.
+pub const SPACE: &str = " ";
+
 /// Which screen the window stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -183,6 +192,16 @@ impl Browser {
         let element = self.element(css);
         self.post(&format!("/element/{element}/clear"), &json!({}));
         self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Presses keys, one after another, wherever the focus is.
+    pub fn press(&self, keys: &str) {
+        let strokes = keys
+            .chars()
+            .map(String::from)
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })));
+        let strokes: Vec<Value> = strokes.collect();
+        self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": strokes }] }));
     }
 
     /// Runs a script in the page and gives what it returns.

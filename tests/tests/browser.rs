@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use end_to_end::browser::{Browser, Scheme};
+use end_to_end::browser::{Browser, ENTER, SPACE, Scheme, TAB};
 use end_to_end::relying_party::{RelyingParty, tour, walk_without_scripts};
 use end_to_end::skipped;
 use serde_json::json;
@@ -66,7 +66,7 @@ fn a_passkey_that_was_removed_is_forgotten_by_the_browser() {
 }
 
 #[test]
-fn every_screen_is_accessible_in_both_schemes_and_fits_320_pixels() {
+fn every_screen_is_accessible_in_both_schemes_by_keyboard_and_fits_320_pixels() {
     let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
     let Some(axe) = axe() else {
         return skipped("axe-core (npm install axe-core; set DOPPELKEY_NODE_MODULES)");
@@ -85,6 +85,7 @@ fn every_screen_is_accessible_in_both_schemes_and_fits_320_pixels() {
             findings.push(format!("{name}: {overflow} pixels too wide for 320"));
         }
         browser.resize(1024, 900);
+        findings.extend(keyboard_walk(&browser, name));
     });
     // Refusals that the tour provokes are in the console too; what matters is policy and scripts.
     let console = browser.console_errors();
@@ -151,6 +152,70 @@ fn every_flow_but_the_ceremony_works_in_a_browser_that_runs_no_scripts() {
     {
         assert!(codes.iter().any(|found| found == code), "{code} in {codes:?}");
     }
+}
+
+#[test]
+fn a_user_signs_up_and_in_with_the_keyboard_alone() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    site.patch_policy(&json!({ "passkey": { "challenge_ui": "button" } }));
+    let laptop = browser.add_authenticator("internal");
+    browser.open(&format!("{}/signup", site.url));
+    browser.press(TAB);
+    browser.press("ada@example.org");
+    browser.press(ENTER);
+    browser.wait_for_path("/signup/passkey");
+    browser.press(TAB);
+    browser.press(SPACE);
+    browser.wait_for_path("/account");
+    assert_eq!(browser.credentials(&laptop).len(), 1);
+    // The first thing on the account's page is the way out.
+    browser.press(TAB);
+    browser.press(ENTER);
+    browser.wait_for_path("/login");
+    // The field has the focus; then: the link to recovery, Continue, Sign up, and the passkey.
+    for _ in 0..4 {
+        browser.press(TAB);
+    }
+    browser.press(ENTER);
+    browser.wait_for_path("/account");
+}
+
+/// Walks through a page with the Tab key: everything that can be used is reached, in the order in which it is read, with
+/// a ring around it, and is large enough to be hit.
+fn keyboard_walk(browser: &Browser, name: &str) -> Vec<String> {
+    let prepare = "
+        document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex');
+        const all = document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex=\"0\"]');
+        window.walked = [...all].filter((element) => !element.disabled && element.checkVisibility());
+        // Links within a text may be smaller, and a box is as large as its label.
+        const small = window.walked.filter((element) => {
+          const target = element.closest('label') ?? element;
+          return !target.matches('a:not(.button)') && target.getBoundingClientRect().height < 43.9;
+        });
+        return { count: window.walked.length, small: small.map((element) => element.outerHTML.slice(0, 90)) };";
+    let here = "
+        const focused = document.activeElement;
+        const style = getComputedStyle(focused);
+        const ring = style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth);
+        return { index: window.walked.indexOf(focused), ring, html: focused.outerHTML.slice(0, 90) };";
+    let prepared = browser.script(prepare);
+    let small = prepared["small"].as_array().into_iter().flatten();
+    let mut findings: Vec<String> =
+        small.map(|html| format!("{name}: less than 44 pixels high: {html}")).collect();
+    // The rest of a long list is like its beginning.
+    for index in 0..prepared["count"].as_i64().expect("a number").min(25) {
+        browser.press(TAB);
+        let reached = browser.script(here);
+        if reached["index"] != index {
+            findings.push(format!("{name}: Tab {index} reaches {}", reached["html"]));
+            break;
+        }
+        if reached["ring"].as_f64().is_none_or(|ring| ring < 3.0) {
+            findings.push(format!("{name}: no ring around {}", reached["html"]));
+        }
+    }
+    findings
 }
 
 fn axe() -> Option<String> {

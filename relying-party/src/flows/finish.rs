@@ -91,18 +91,24 @@ async fn go_on(
     Ok("/recover/new")
 }
 
-/// The end of a recovery: logged in here, and nowhere else any more.
+/// The end of a recovery: logged in here, and nowhere else any more. `new` is the id of the passkey that it ended with.
 pub(super) async fn recovered(
     visit: &mut Visit,
     user: &User,
     old_passkeys: usize,
+    new: Option<String>,
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
     let first = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Code) };
     complete(visit, &policy, user, first, None, Outcome::default()).await?;
     visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
     visit.app.database.forget_devices(&user.id).await?;
-    Ok(if old_passkeys > 0 { "/account/lost" } else { "/account" })
+    if old_passkeys == 0 {
+        return Ok("/account");
+    }
+    visit.data.recovered_with = new;
+    visit.save().await?;
+    Ok("/account/lost")
 }
 
 /// An administrator may have blocked the account.

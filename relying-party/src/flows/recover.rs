@@ -107,7 +107,8 @@ async fn show_new(visit: Visit) -> Result<Response, Failure> {
 
 async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
     let user = proved(&visit).await?;
-    let exclude = enrollment::room_for_one_more(&visit, &user).await?;
+    // As many as policy allows may all be lost: one more is allowed here, and they are offered for removal then.
+    let exclude = enrollment::passkeys_so_far(&visit, &user).await?;
     let subject =
         Subject { user_id: Some(&user.id), handle: &user.handle, name: user.name(), exclude: &exclude };
     let options = ceremony::begin_registration(&mut visit, Kind::Recover, &subject, &wish, None).await?;
@@ -117,8 +118,8 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
 async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
     let user = proved(&visit).await?;
     let old = visit.app.database.passkeys(&user.id).await?.len();
-    enrollment::finish(&visit, Kind::Recover, &user, body).await?;
-    let next = recovered(&mut visit, &user, old, "A new passkey").await?;
+    let new = enrollment::finish(&visit, Kind::Recover, &user, body).await?;
+    let next = recovered(&mut visit, &user, old, Some(new.id)).await?;
     Ok(visit.json(json!({ "next": next })))
 }
 
@@ -149,12 +150,19 @@ async fn submit_password(
         return Ok(visit.page_with(told.status, page));
     }
     let old = visit.app.database.passkeys(&user.id).await?.len();
-    let next = recovered(&mut visit, &user, old, "A new password").await?;
+    let next = recovered(&mut visit, &user, old, None).await?;
     Ok(visit.see_other(next))
 }
 
-async fn recovered(visit: &mut Visit, user: &User, old: usize, what: &str) -> Result<&'static str, Failure> {
-    let next = finish::recovered(visit, user, old).await?;
+/// `old` passkeys were there before; `new` is the id of the one that was made, or there is a new password.
+async fn recovered(
+    visit: &mut Visit,
+    user: &User,
+    old: usize,
+    new: Option<String>,
+) -> Result<&'static str, Failure> {
+    let what = if new.is_some() { "A new passkey" } else { "A new password" };
+    let next = finish::recovered(visit, user, old, new).await?;
     let subject = format!("Your account at {} was recovered", visit.app.config.name);
     let body = format!(
         "{what} was set for your account after a code was sent to this address, and everybody else has been logged \

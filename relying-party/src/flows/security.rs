@@ -165,7 +165,8 @@ async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
 
 async fn show_lost(visit: Visit) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    let passkeys = visit.app.database.passkeys(&user.id).await?;
+    let mut passkeys = visit.app.database.passkeys(&user.id).await?;
+    passkeys.retain(|passkey| Some(&passkey.id) != visit.data.recovered_with.as_ref());
     Ok(visit.page(pages::security::lost(&visit.app, &passkeys)))
 }
 

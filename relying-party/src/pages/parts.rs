@@ -60,7 +60,7 @@ pub(crate) fn code_field(label: &str) -> Markup {
         div.field {
             label for="code" { (label) }
             input.code #code name="code" type="text" inputmode="numeric" autocomplete="one-time-code"
-                pattern="[0-9 ]*" maxlength="9" required;
+                pattern="[0-9 ]*" maxlength="9" required autofocus;
         }
     }
 }
