@@ -369,7 +369,7 @@ impl<R: CryptoRng> Replica<R> {
     /// Decides anew who is a member; if that changed, adds everything up anew: some of it may be void, or not any
     /// more.
     pub(crate) fn judge(&mut self, changed: &mut Vec<RecordId>, effects: &mut Vec<Effect>) {
-        let members = Members::of(&self.dag, self.founder);
+        let members = Members::of(&self.dag, (self.suite, self.circle, self.founder));
         let others = members.live().any(|log| !self.members.is_live(log));
         if others && !self.members.all.is_empty() {
             self.rewrap = true;

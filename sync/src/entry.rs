@@ -85,6 +85,8 @@ pub enum Op {
         log: LogId,
         /// A number for the user interface: lost, stolen, retired.
         why: u8,
+        /// Its own signature that it ends, made beforehand: with it any member may say so (`membership.rs`).
+        consent: Option<[u8; 64]>,
     },
     /// A new epoch, its secret wrapped for each recipient.
     Epoch {
@@ -257,8 +259,12 @@ impl Op {
                 writer.array(6).unsigned(4).bytes(&keys.identity).bytes(&keys.encryption);
                 writer.unsigned(keys.incarnation.into()).unsigned((*recovery).into()).bytes(name);
             }
-            Op::Revoke { log, why } => {
-                writer.array(3).unsigned(5).bytes(&log.0).unsigned((*why).into());
+            Op::Revoke { log, why, consent } => {
+                writer.array(3 + usize::from(consent.is_some()));
+                writer.unsigned(5).bytes(&log.0).unsigned((*why).into());
+                if let Some(consent) = consent {
+                    writer.bytes(consent);
+                }
             }
             Op::Epoch { generation, id, wraps } => {
                 writer.array(4).unsigned(6).unsigned((*generation).into()).bytes(&id.0).array(wraps.len());
@@ -309,7 +315,11 @@ impl Op {
                 recovery: reader.bool()?,
                 name: reader.vec()?,
             },
-            (5, 3) => Op::Revoke { log: LogId(reader.fixed()?), why: byte(reader)? },
+            (5, 3 | 4) => Op::Revoke {
+                log: LogId(reader.fixed()?),
+                why: byte(reader)?,
+                consent: if len == 4 { Some(reader.fixed()?) } else { None },
+            },
             (6, 4) => Op::Epoch {
                 generation: u32::try_from(reader.unsigned()?).ok()?,
                 id: EpochId(reader.fixed()?),

@@ -70,7 +70,9 @@ pub use mailbox::{Misbehaviour, Order};
 pub use membership::{Member, Members, Rank};
 pub use pairing::{Invitation, JoinRequest, emoji};
 pub use recovery::{RecoveryKey, Share};
-pub use replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_RECOVERY_CONFIRMED, Replica};
+pub use replica::{
+    ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_PIN_RETIREMENT, POLICY_RECOVERY_CONFIRMED, Replica,
+};
 #[cfg(any(test, feature = "simulator"))]
 pub use seeded::Seeded;
 pub use state::{Record, Register, Stamp, State};

@@ -6,15 +6,17 @@
 //!   through others) revoke anyone.
 //! * What a revoked log said is void outside the past of its revocation, puts excepted. Of two members that revoke
 //!   each other at once the senior's word counts.
+//! * A recovery member may have signed beforehand that it ends: then any member says so for it. Its key is with nobody who
+//!   could be asked when another one takes its place.
 //! * A log with two different entries of one number is no member any more.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::crypto::PublicKeys;
+use crate::crypto::{DeviceKeys, PublicKeys, Suite, verify};
 use crate::dag::{Dag, Entry};
 use crate::entry::Op;
-use crate::id::LogId;
+use crate::id::{CircleId, LogId};
 
 /// Seniority: smaller is more senior.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,11 +98,11 @@ impl Members {
     }
 
     /// Judges every admission and revocation of the delivered entries.
-    pub(crate) fn of(dag: &Dag, founder: LogId) -> Self {
+    pub(crate) fn of(dag: &Dag, (suite, circle, founder): (Suite, CircleId, LogId)) -> Self {
         let candidates = candidates(dag, founder);
         let mut cosigned = Cosigned::new();
         loop {
-            let (members, pleas) = judge(dag, &candidates, &cosigned);
+            let (members, pleas) = judge(dag, (suite, circle), &candidates, &cosigned);
             let before = cosigned.len();
             for (target, by) in pleas {
                 if members.independent_pair(&by) && !cosigned.contains_key(&target) {
@@ -166,7 +168,12 @@ type Cosigned = BTreeMap<LogId, (u32, BTreeSet<(LogId, u32)>)>;
 
 /// Goes through admissions and revocations, those of seniors first: so whatever could void one is known by then.
 /// Also returns the revocations that lacked authority alone.
-fn judge(dag: &Dag, candidates: &BTreeMap<LogId, Member>, cosigned: &Cosigned) -> (Members, Pleas) {
+fn judge(
+    dag: &Dag,
+    (suite, circle): (Suite, CircleId),
+    candidates: &BTreeMap<LogId, Member>,
+    cosigned: &Cosigned,
+) -> (Members, Pleas) {
     let mut members = Members::default();
     let mut cuts: BTreeMap<LogId, u32> = cosigned.iter().map(|(log, (cut, _))| (*log, *cut)).collect();
     members.effective.extend(cosigned.values().flat_map(|(_, by)| by.iter().copied()));
@@ -180,12 +187,17 @@ fn judge(dag: &Dag, candidates: &BTreeMap<LogId, Member>, cosigned: &Cosigned) -
     for (rank, author, seq) in order {
         let Some(entry) = dag.get(author, seq) else { continue };
         for op in &entry.body.ops {
-            let Op::Revoke { log: target, .. } = op else { continue };
+            let Op::Revoke { log: target, consent, .. } = op else { continue };
             let Some(candidate) = candidates.get(target) else { continue };
             if !counts(dag, &cuts, author, seq) || !admitted(dag, candidates, &cuts, author) {
                 continue;
             }
-            if rank < candidate.rank || *target == author {
+            let consents = || {
+                let signed =
+                    |consent| verify(suite, &candidate.keys.identity, &consented(&circle, target), consent);
+                candidate.recovery && consent.as_ref().is_some_and(signed)
+            };
+            if rank < candidate.rank || *target == author || consents() {
                 let cut = if *target == author { seq } else { seen(dag, author, seq, *target) };
                 let known = cuts.entry(*target).or_insert(cut);
                 *known = (*known).max(cut);
@@ -202,6 +214,16 @@ fn judge(dag: &Dag, candidates: &BTreeMap<LogId, Member>, cosigned: &Cosigned) -
         }
     }
     (members, pleas)
+}
+
+/// What a member signs that agrees to its end.
+fn consented<'a>(circle: &'a CircleId, log: &'a LogId) -> [&'a [u8]; 3] {
+    [b"retire/1", &circle.0, &log.0]
+}
+
+/// The signature of these keys that their member in this circle ends.
+pub(crate) fn consent(keys: &DeviceKeys, circle: &CircleId) -> [u8; 64] {
+    keys.sign(&consented(circle, &keys.public().log()))
 }
 
 /// Whether what the author said in this entry counts in full.

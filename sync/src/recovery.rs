@@ -14,7 +14,8 @@ use sha2::Sha256;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{DeviceKeys, Suite, random};
-use crate::id::hash;
+use crate::id::{CircleId, hash};
+use crate::membership;
 use crate::text;
 
 /// 128 random bits, on paper.
@@ -57,6 +58,12 @@ impl RecoveryKey {
     /// The keys of the member it derives.
     pub fn keys(&self, suite: Suite) -> DeviceKeys {
         DeviceKeys::from_seed(suite, &self.0)
+    }
+
+    /// The signature that its member in a circle ends, for a day when nobody has the key any more: any member of the circle
+    /// ends that member with it (`Event::Retire`), and it is good for nothing else.
+    pub fn consent(&self, suite: Suite, circle: CircleId) -> [u8; 64] {
+        membership::consent(&self.keys(suite), &circle)
     }
 
     /// What opens the circle at a relay for whoever holds the key: hexadecimal, and tells nothing about the key.

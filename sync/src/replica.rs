@@ -19,6 +19,10 @@ use crate::unread::Unread;
 /// only those count as backups.
 pub const POLICY_RECOVERY_CONFIRMED: u8 = 0;
 
+/// The policy register with what ends the recovery member behind the recovery PIN: its log (8 bytes), its consent (64).
+/// Whoever sets another PIN says so of the one before.
+pub const POLICY_PIN_RETIREMENT: u8 = 1;
+
 /// How long acknowledgements wait for more to acknowledge, in milliseconds.
 pub const ACKNOWLEDGE_AFTER_MS: u64 = 1_000;
 
@@ -44,6 +48,13 @@ pub enum Event {
         log: LogId,
         /// A number for the user interface.
         why: u8,
+    },
+    /// The end of a recovery member, which agreed to it when it was made ([`RecoveryKey::consent`](crate::RecoveryKey::consent)).
+    Retire {
+        /// Whose.
+        log: LogId,
+        /// Its signature.
+        consent: [u8; 64],
     },
     /// A sealed entry arrived, from wherever.
     Received(Vec<u8>),
@@ -332,7 +343,12 @@ impl<R: CryptoRng> Replica<R> {
             Event::Revoke { log, why } => {
                 let secret = random(&mut self.rng);
                 let secret = (log != self.me).then_some(secret);
-                self.rotate(now_ms, Some(Op::Revoke { log, why }), secret, &mut effects);
+                self.rotate(now_ms, Some(Op::Revoke { log, why, consent: None }), secret, &mut effects);
+            }
+            Event::Retire { log, consent } => {
+                let secret = random(&mut self.rng);
+                let end = Op::Revoke { log, why: 0, consent: Some(consent) };
+                self.rotate(now_ms, Some(end), Some(secret), &mut effects);
             }
             Event::Received(sealed) => self.receive(sealed, &mut effects),
             Event::Poll { mailbox } => self.list(mailbox, &mut effects),

@@ -5,6 +5,8 @@
 //! * A blob that is gone from the array is taken away elsewhere, too, unless this device was given it less than a minute
 //!   ago, or has just been started: a platform that writes back what it read before must not delete what came meanwhile.
 //! * A blob that the array has no room for stays with the others, and is tried again at each round.
+//! * A blob that unpacks to more than 64 KiB stays on this device, where it is left alone until another device writes one:
+//!   an entry has no room for a megabyte, and the array's 4 KiB can unpack to as much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,9 @@ use crate::large_blobs::LargeBlobs;
 
 /// The register of a record.
 const LARGE_BLOB: u8 = 4;
+
+/// What of a blob goes to other devices, at most.
+const SHARED_MAX: usize = 64 << 10;
 
 /// How long a platform may take between reading the array and writing it.
 const WRITTEN_BACK_MS: u64 = 60_000;
@@ -70,6 +75,8 @@ impl Array {
 pub(super) struct Given {
     values: BTreeMap<RecordId, (Vec<u8>, u64)>,
     unfit: BTreeSet<RecordId>,
+    /// Blobs that are too large to be shared, and what the record said when they came.
+    oversize: BTreeMap<RecordId, Vec<u8>>,
 }
 
 impl Given {
@@ -85,6 +92,16 @@ impl Given {
         if here == value_of(record) {
             return None;
         }
+        if here.len() > SHARED_MAX {
+            if self.oversize.insert(id, value_of(record).to_vec()).is_none() {
+                log::warn!(
+                    "sync: a large blob of {} bytes stays on this device: it is too large",
+                    here.len()
+                );
+            }
+            return None;
+        }
+        self.oversize.remove(&id);
         let is_news = match self.values.get(&id) {
             Some((given, _)) if *given == here => false,
             Some((_, at_ms)) => !here.is_empty() || now_ms >= at_ms + WRITTEN_BACK_MS,
@@ -103,6 +120,9 @@ impl Given {
     ) {
         let Some(key) = key else { return };
         let (here, wanted) = (array.value(key), value_of(record));
+        if here.len() > SHARED_MAX && self.oversize.get(&id).is_some_and(|then| then == wanted) {
+            return;
+        }
         if here == wanted {
             self.unfit.remove(&id);
             self.values.entry(id).or_insert_with(|| (here, 0)).0 = wanted.to_vec();
@@ -120,12 +140,15 @@ impl Given {
     pub(super) fn forget(&mut self, id: RecordId) {
         self.values.remove(&id);
         self.unfit.remove(&id);
+        self.oversize.remove(&id);
     }
 }
 
 /// A first value, if there is one.
 pub(super) fn register(key: Option<&[u8; 32]>, array: &Array) -> Option<(u8, Vec<u8>)> {
-    key.map(|key| array.value(key)).filter(|value| !value.is_empty()).map(|value| (LARGE_BLOB, value))
+    key.map(|key| array.value(key))
+        .filter(|value| (1..=SHARED_MAX).contains(&value.len()))
+        .map(|value| (LARGE_BLOB, value))
 }
 
 fn value_of(record: &Record) -> &[u8] {

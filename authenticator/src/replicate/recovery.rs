@@ -5,7 +5,7 @@ use std::fmt;
 use doppelkey_core::CredentialStore;
 use doppelkey_sync::escrow::Deposit;
 use doppelkey_sync::relay::{EscrowError, RelayClient};
-use doppelkey_sync::{Event, LogId, RecoveryKey};
+use doppelkey_sync::{Event, LogId, Op, POLICY_PIN_RETIREMENT, RecoveryKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::ZeroizeOnDrop;
@@ -47,34 +47,60 @@ impl Replication {
         let key = key.ok_or_else(|| Refusal::new("this is no recovery key", "make one anew"))?;
         let keys = key.keys(self.replica().suite()).public().clone();
         let log = keys.log();
-        self.tell(now_ms, Event::Admit { keys, recovery: true, name: name.as_bytes().to_vec() })?;
-        let letter = self.driver.replica_mut().recovery_letter(&key).ok_or_else(Refusal::not_a_member)?;
-        self.tell(now_ms, Event::Post(letter))?;
+        // The relays first: what they refuse changes nothing.
         for (place, relay) in self.relays() {
+            if name == PIN_MEMBER
+                && let Err(error @ (EscrowError::NotOffered | EscrowError::Relay(_))) = relay.escrow()
+            {
+                return Err(refused(place, &error));
+            }
             let let_in = relay.let_in(&label_of(log), &key.relay_token());
             let_in.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?;
         }
+        self.tell(now_ms, Event::Admit { keys, recovery: true, name: name.as_bytes().to_vec() })?;
+        let letter = self.driver.replica_mut().recovery_letter(&key).ok_or_else(Refusal::not_a_member)?;
+        self.tell(now_ms, Event::Post(letter))?;
         if backup {
             let confirmed = self.replica().confirm_recovery(log);
             self.tell(now_ms, Event::Local(vec![confirmed]))?;
         }
         if name == PIN_MEMBER {
-            self.retire_pin_members(log, now_ms)?;
+            self.retire_pin_members(Some(log), now_ms)?;
+            // From now on nobody has the key: this ends its member when the next PIN is set.
+            let consent = key.consent(self.replica().suite(), self.replica().circle());
+            let value = [&log.0[..], &consent].concat();
+            let policy = Op::Policy { number: POLICY_PIN_RETIREMENT, value };
+            self.tell(now_ms, Event::Local(vec![policy]))?;
         }
         let mailboxes: Vec<String> = self.places().iter().map(ToString::to_string).collect();
         Ok(json!({ "circle": self.replica().circle().to_string(), "mailboxes": mailboxes }))
     }
 
-    /// The members behind PINs before this one. Nobody has their keys; where this device is senior it ends them, and
-    /// in any case the relays let them in no more.
-    fn retire_pin_members(&mut self, newest: LogId, now_ms: u64) -> Result<(), ReplicateError> {
-        let members = &self.replica().members().all;
-        let Some(own) = members.get(&self.replica().log()).map(|member| member.rank) else { return Ok(()) };
-        let before = members.iter().filter(|(log, member)| **log != newest && is_pin_member(member));
-        let before: Vec<_> = before.map(|(log, member)| (*log, own < member.rank)).collect();
-        for (log, junior) in before {
-            if junior {
-                self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+    /// Ends the members behind PINs, but the newest. Nobody has their keys; the one before left its consent, and others this
+    /// device ends if it is senior to them. In any case the relays let them in no more.
+    fn retire_pin_members(&mut self, newest: Option<LogId>, now_ms: u64) -> Result<(), ReplicateError> {
+        let replica = self.replica();
+        let policy =
+            replica.state().policies.get(&POLICY_PIN_RETIREMENT).map(|register| register.value.clone());
+        let consents = |log: LogId| {
+            let consent = policy.as_deref().and_then(|value| value.strip_prefix(&log.0));
+            consent.and_then(|consent| <[u8; 64]>::try_from(consent).ok())
+        };
+        let own = replica.members().all.get(&replica.log()).map(|member| member.rank);
+        let members = replica.members().all.iter();
+        let ended = members.filter(|(log, member)| Some(**log) != newest && is_pin_member(member));
+        let ends: Vec<(LogId, Option<Event>)> = ended
+            .map(|(log, member)| match consents(*log) {
+                Some(consent) => (*log, Some(Event::Retire { log: *log, consent })),
+                None if own.is_some_and(|own| own < member.rank) => {
+                    (*log, Some(Event::Revoke { log: *log, why: 0 }))
+                }
+                None => (*log, None),
+            })
+            .collect();
+        for (log, end) in ends {
+            if let Some(end) = end {
+                self.tell(now_ms, end)?;
             }
             self.shut_out(&label_of(log));
         }
@@ -110,11 +136,12 @@ impl Replication {
         self.relays().into_iter().map(stands).collect()
     }
 
-    /// Destroys what is in escrow, at every relay.
-    pub(super) fn end_escrow(&self) -> Result<Value, Refusal> {
+    /// Destroys what is in escrow, at every relay, and ends the member behind it.
+    pub(super) fn end_escrow(&mut self, now_ms: u64) -> Result<Value, Refusal> {
         for (place, relay) in self.relays() {
             relay.end_escrow().map_err(|error| refused(place, &error))?;
         }
+        self.retire_pin_members(None, now_ms)?;
         Ok(Value::Null)
     }
 

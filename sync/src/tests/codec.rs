@@ -41,7 +41,11 @@ fn op() -> impl Strategy<Value = Op> {
                 name
             }
         ),
-        (log(), any::<u8>()).prop_map(|(log, why)| Op::Revoke { log, why }),
+        (log(), any::<u8>(), any::<Option<[u8; 32]>>()).prop_map(|(log, why, half)| Op::Revoke {
+            log,
+            why,
+            consent: half.map(|half| [half; 2].concat().try_into().expect("two halves")),
+        }),
         (any::<u32>(), any::<[u8; 8]>(), vec((log(), bytes()), 0..3))
             .prop_map(|(generation, id, wraps)| Op::Epoch { generation, id: EpochId(id), wraps }),
         (any::<u8>(), bytes()).prop_map(|(number, value)| Op::Policy { number, value }),

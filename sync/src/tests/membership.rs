@@ -63,6 +63,38 @@ fn a_junior_cannot_revoke_a_senior_alone_and_two_independent_ones_can() {
 }
 
 #[test]
+fn a_recovery_member_that_agreed_beforehand_is_ended_by_any_member_and_by_nobody_without_its_word() {
+    let mut world = World::of(28, 2);
+    let (key, other) =
+        (RecoveryKey::generate(&mut Seeded::new(1)), RecoveryKey::generate(&mut Seeded::new(2)));
+    let circle = world.devices[0].replica().circle();
+    let keys = key.keys(Suite::P256).public().clone();
+    let log = keys.log();
+    world.tell(0, Event::Admit { keys, recovery: true, name: b"PIN".to_vec() });
+    world.settle();
+    let lives = |world: &World, device: usize| world.devices[device].replica().members().is_live(log);
+    // A junior, alone; with another's signature; with the signature for another circle.
+    world.tell(1, Event::Revoke { log, why: 1 });
+    for consent in [other.consent(Suite::P256, circle), key.consent(Suite::P256, crate::CircleId([9; 16]))] {
+        world.tell(1, Event::Retire { log, consent });
+    }
+    world.settle();
+    assert!(lives(&world, 0) && lives(&world, 1));
+    let later = world.put(0);
+    world.settle();
+    assert!(world.has(1, later), "who was refused is a member as before");
+    world.tell(1, Event::Retire { log, consent: key.consent(Suite::P256, circle) });
+    world.settle();
+    world.assert_equal(&[0, 1]);
+    assert!(!lives(&world, 0) && !lives(&world, 1));
+    // Nothing of the kind ends a device.
+    let device = world.log(0);
+    world.tell(1, Event::Retire { log: device, consent: key.consent(Suite::P256, circle) });
+    world.settle();
+    assert!(world.devices[1].replica().members().is_live(device));
+}
+
+#[test]
 fn a_thief_gains_no_accomplice_by_admitting_one() {
     let mut world = World::of(24, 3);
     let thief = world.log(2);

@@ -36,7 +36,7 @@ fn body(log: LogId, other: LogId) -> Body {
             Op::Set { record: RecordId([0x33; 16]), number: 1, value: b"new".to_vec(), by_user: true },
             Op::Del { record: RecordId([0x55; 16]) },
             Op::Used { record: RecordId([0x33; 16]), time_s: START_MS / 1000 },
-            Op::Revoke { log: other, why: 1 },
+            Op::Revoke { log: other, why: 1, consent: None },
             Op::Policy { number: 0, value: vec![1] },
         ],
     }
