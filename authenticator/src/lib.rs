@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod control;
 pub mod device;
+pub mod hidraw;
 pub mod hybrid;
 mod large_blobs;
 mod listener;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -289,15 +290,118 @@ fn two_relays_open_together_what_neither_opens_alone() {
     let (one, two) = (world.relay.url.as_str(), second.url.as_str());
     world.ok(&a, &["sync", "init", "--mailbox", one, "--mailbox", two]);
     drop(world.run_for(&a, Duration::from_millis(500)));
+    // Whoever joins knows both relays, and may be the one that sets the PIN.
+    let c = world.vault("c");
+    world.join(&a, &c);
+    assert_eq!(world.json(&c, &["sync", "status", "--json"])["relays"], 2);
+    world.with_pin(&c, &["set"], "incorrect horse").unwrap();
+    // Another device sets another: nobody has the key behind the one before, and its member ends.
     world.with_pin(&a, &["set"], "correct horse").unwrap();
+    for device in [&a, &c] {
+        let members = world.ok(device, &["sync", "devices", "--json"]);
+        let members = members.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let live = members.filter(|member| member["recovery"] == true && member["live"] == true);
+        assert_eq!(live.count(), 1);
+    }
     let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
     let alone = world.with_pin(&b, &["use", "--mailbox", two, "--circle", &circle], "correct horse");
     assert!(alone.unwrap_err().contains("1 relays answered, and 2 are needed"));
     let both = ["use", "--mailbox", one, "--mailbox", two, "--circle", &circle];
     let wrong = world.with_pin(&b, &both, "incorrect horse").unwrap_err();
     assert!(wrong.contains("8 more guesses are left"), "the fewest of any relay: {wrong}");
+    // Every device of the circle hears of it.
+    let status = world.ok(&c, &["sync", "status"]);
+    assert!(status.contains("somebody guessed wrongly: 8 of 10 guesses are left"), "{status}");
+    let (mut run_c, said) = world.run_and_hear(&c);
+    world.eventually("the log says so", || {
+        said.lock().unwrap().contains("somebody guesses at the recovery PIN")
+    });
+    run_c.end();
     let said = world.with_pin(&b, &both, "correct horse").unwrap();
     assert!(said.contains("0 passkeys are back"), "{said}");
+}
+
+#[test]
+fn a_relay_that_talks_nonsense_drips_forgets_or_never_ends_is_named_and_sign_ins_go_on() {
+    let mut world = World::new();
+    let a = world.vault("a");
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url]);
+    let run = world.run(&a);
+    world.sign_up("mona@example.com", &run);
+    let address = world.relay.url.strip_prefix("http://").unwrap().to_owned();
+    world.relay.end();
+    let liar = Liar::start(&address);
+    let cases = [
+        (NONSENSE, "the relay answers nonsense"),
+        (ENDLESS, "the relay does not stop answering"),
+        (EMPTY, "alarm: "),
+    ];
+    for (way, says) in cases {
+        liar.way.store(way, Ordering::Relaxed);
+        // A change has it looked into.
+        world.sign_up(&format!("user{way}@example.com"), &run);
+        world.eventually(says, || world.ok(&a, &["sync", "status"]).contains(says));
+        world.sign_in(&run).expect("a sign-in waits for no relay");
+    }
+    let status = world.ok(&a, &["sync", "status"]);
+    assert!(status.contains("holds less than it once did"), "{status}");
+    // As long as it drips there is no answer; it is given up after 20 seconds.
+    liar.way.store(DRIPS, Ordering::Relaxed);
+    world.sign_up("drop@example.com", &run);
+    world.sign_in(&run).expect("a sign-in waits for no relay");
+}
+
+/// Whoever listens at a relay's address and answers every request in one of these ways.
+struct Liar {
+    way: Arc<AtomicUsize>,
+}
+
+const NONSENSE: usize = 0;
+const ENDLESS: usize = 1;
+const EMPTY: usize = 2;
+const DRIPS: usize = 3;
+
+impl Liar {
+    fn start(address: &str) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        let way = Arc::new(AtomicUsize::new(NONSENSE));
+        let current = way.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let way = current.load(Ordering::Relaxed);
+                // Whoever hangs up is no failure.
+                std::thread::spawn(move || drop(Liar::answer(&stream, way)));
+            }
+        });
+        Liar { way }
+    }
+
+    fn answer(mut stream: &std::net::TcpStream, way: usize) -> std::io::Result<()> {
+        use std::io::{Read as _, Write as _};
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request)?;
+        let mut answer = |length: u64, body: &[u8]| {
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes())?;
+            stream.write_all(body)
+        };
+        match way {
+            NONSENSE => answer(5, b"hello"),
+            EMPTY => answer(8, &[0; 8]),
+            ENDLESS => {
+                answer(1 << 40, &[0; 8])?;
+                loop {
+                    stream.write_all(&[0; 1 << 16])?;
+                }
+            }
+            _ => {
+                answer(1000, b"")?;
+                loop {
+                    sleep(Duration::from_millis(500));
+                    stream.write_all(b"x")?;
+                }
+            }
+        }
+    }
 }
 
 /// A relay, a relying party, and a folder for vaults.
@@ -459,6 +563,27 @@ impl World {
             "--json",
         ];
         arguments.map(str::to_owned).to_vec()
+    }
+
+    /// Runs, and gathers what it says to the user.
+    fn run_and_hear(&self, vault: &Path) -> (Server, Arc<Mutex<String>>) {
+        let mut command = doppelkey(&[]);
+        let mut child = command
+            .args(self.run_arguments(vault))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let (gathered, errors) = (said.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                gathered.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Server { child, ready: serde_json::from_str(&line).unwrap(), url: String::new() }, said)
     }
 
     fn run_for(&self, vault: &Path, time: Duration) -> Server {

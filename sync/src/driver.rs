@@ -58,6 +58,9 @@ pub enum Report {
     Alarm(Alarm),
     /// A mailbox could not be reached, and why. Nothing is lost: it is tried again at the next round.
     Unreachable(u8, io::Error),
+    /// A mailbox takes this entry at no time, because it is too long for it ([`io::ErrorKind::FileTooLarge`]). It is not
+    /// tried again there until the driver begins anew; what comes after it is.
+    Refused(u8, io::Error),
 }
 
 /// A replica with its journal and its mailboxes.
@@ -82,6 +85,16 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
             replica.add_mailbox(number, mailbox.order());
         }
         Driver { replica, journal, mailboxes, peers: None, pending: first.into() }
+    }
+
+    /// Another mailbox, after those there are: everything is put there at the next round.
+    ///
+    /// # Panics
+    /// With the 257th.
+    pub fn add_mailbox(&mut self, mailbox: Box<dyn Mailbox>) {
+        let number = u8::try_from(self.mailboxes.len()).expect("nobody has 257 mailboxes");
+        self.replica.add_mailbox(number, mailbox.order());
+        self.mailboxes.push(mailbox);
     }
 
     /// Lets the replica speak to peers.
@@ -193,6 +206,10 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         };
         match result {
             Ok(event) => event,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                reports.push(Report::Refused(mailbox, error));
+                None
+            }
             Err(error) => {
                 down.insert(mailbox);
                 reports.push(Report::Unreachable(mailbox, error));

@@ -1,9 +1,12 @@
 //! Firmware images, built for the tests that run them.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use doppelkey_ctaphid::{BROADCAST, PACKET_SIZE, command};
@@ -177,6 +180,73 @@ impl Board {
         self.line.read_exact(&mut packet)?;
         Ok(packet)
     }
+}
+
+/// A board whose serial line programs use one after the other. Dropped, it is pulled out: its power is cut, and whoever
+/// calls finds nobody.
+pub struct SharedBoard {
+    address: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SharedBoard {
+    /// Offers the line of this board at an address; its port may be 0.
+    ///
+    /// # Panics
+    /// If nobody may listen there.
+    pub fn offer(board: Board, at: SocketAddr) -> Self {
+        let listener = TcpListener::bind(at).expect("the loopback has this port");
+        let address = listener.local_addr().expect("it is bound");
+        let ended = Arc::new(AtomicBool::new(false));
+        let over = ended.clone();
+        let thread = std::thread::spawn(move || {
+            for program in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // It ends when either of them goes.
+                let _ = carry(&program, &board.line, &over);
+            }
+        });
+        SharedBoard { address, ended, thread: Some(thread) }
+    }
+
+    /// Where programs connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for SharedBoard {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        // Wakes the thread.
+        drop(TcpStream::connect(self.address));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Carries bytes both ways until an end is reached.
+fn carry(mut program: &TcpStream, mut line: &TcpStream, over: &AtomicBool) -> io::Result<()> {
+    let turn = Some(Duration::from_millis(2));
+    program.set_nodelay(true)?;
+    program.set_read_timeout(turn)?;
+    line.set_read_timeout(turn)?;
+    let mut bytes = [0; 64 * PACKET_SIZE];
+    let mut step = |mut from: &TcpStream, to: &mut dyn io::Write| match from.read(&mut bytes) {
+        Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        Ok(length) => to.write_all(&bytes[..length]),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(()),
+        Err(error) => Err(error),
+    };
+    while !over.load(Ordering::Relaxed) {
+        step(program, &mut line)?;
+        step(line, &mut program)?;
+    }
+    Ok(())
 }
 
 impl Drop for Board {

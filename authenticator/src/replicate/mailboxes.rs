@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use doppelkey_sync::relay::{RelayClient, RelayUrl};
-use doppelkey_sync::{CircleId, Folder, LogId, Mailbox, Replica};
+use doppelkey_sync::{CircleId, Folder, Listing, LogId, Mailbox, Name, Order, Replica};
 use getrandom::rand_core::Rng as _;
 
+use super::key::{KeyMailbox, KeyPlace};
 use super::{Random, ReplicateError, random};
 
-/// A mailbox: `folder:PATH`, or a relay's URL (with `#TOKEN` once the relay knows this device).
+/// A mailbox: `folder:PATH`, `key:` and where it is, or a relay's URL (with `#TOKEN` once the relay knows this device).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A folder that something else carries.
     Folder(PathBuf),
+    /// A security key with Doppelkey's firmware.
+    Key(KeyPlace),
     /// A relay that does not know this device yet.
     Relay(String),
     /// A relay, and the token that opens the circle there.
@@ -30,6 +33,9 @@ impl FromStr for Place {
             let path =
                 std::path::absolute(path).map_err(|error| ReplicateError::Mailbox(text.to_owned(), error))?;
             return Ok(Place::Folder(path));
+        }
+        if let Some(place) = text.strip_prefix("key:") {
+            return place.parse().map(Place::Key).map_err(|_| ReplicateError::NoPlace(text.to_owned()));
         }
         match RelayUrl::parse(text) {
             Some(url) => Ok(Place::Opened(url)),
@@ -46,6 +52,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Folder(path) => write!(f, "folder:{}", path.display()),
+            Place::Key(place) => place.fmt(f),
             Place::Relay(url) => f.write_str(url),
             Place::Opened(url) => f.write_str(url.base()),
         }
@@ -61,11 +68,16 @@ impl Place {
         }
     }
 
-    pub(super) fn list_text(places: &[Place]) -> String {
+    /// Several, one a line: for the sync file and for an invitation.
+    pub fn list_text(places: &[Place]) -> String {
         places.iter().map(|place| place.to_text() + "\n").collect()
     }
 
-    pub(super) fn parse_list(text: &str) -> Result<Vec<Place>, ReplicateError> {
+    /// Reads such a list.
+    ///
+    /// # Errors
+    /// [`ReplicateError::NoPlace`].
+    pub fn parse_list(text: &str) -> Result<Vec<Place>, ReplicateError> {
         text.lines().map(str::parse).collect()
     }
 
@@ -77,34 +89,85 @@ impl Place {
         }
     }
 
-    /// Connects.
+    /// Connects, for the first time: a folder is made, and a key must be there and keep entries.
     pub fn connect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
         let failed = |error| ReplicateError::Mailbox(self.to_string(), error);
+        match self {
+            Place::Folder(path) => drop(Folder::open(path).map_err(failed)?),
+            Place::Key(place) => drop(KeyMailbox::new(place.clone()).list(u64::MAX).map_err(failed)?),
+            _ => {}
+        }
+        self.reconnect(circle)
+    }
+
+    /// Connects to what may be away: that is found out when it is used.
+    fn reconnect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
+        let failed = |error| ReplicateError::Mailbox(self.to_string(), error);
         Ok(match self {
-            Place::Folder(path) => Box::new(Folder::open(path).map_err(failed)?),
+            Place::Folder(path) => Box::new(LaterFolder { path: path.clone(), folder: None }),
+            Place::Key(place) => Box::new(KeyMailbox::new(place.clone())),
             Place::Opened(url) => Box::new(RelayClient::new(url.clone(), circle)),
             Place::Relay(_) => return Err(failed(io::Error::other("the relay does not know this device"))),
         })
     }
 
     /// What a newcomer is to be told: for a relay, with a token of its own, that `label` names there.
-    pub fn for_newcomer(&self, circle: CircleId, label: &str) -> Result<String, ReplicateError> {
-        let Some(relay) = self.relay(circle) else { return Ok(self.to_text()) };
+    pub fn for_newcomer(&self, circle: CircleId, label: &str) -> Result<Place, ReplicateError> {
+        let (Some(relay), Place::Opened(url)) = (self.relay(circle), self) else { return Ok(self.clone()) };
         let token = new_token();
         relay.let_in(label, &token).map_err(|error| ReplicateError::Mailbox(self.to_string(), error))?;
-        let Place::Opened(url) = self else { return Ok(self.to_text()) };
-        Ok(RelayUrl::new(url.base(), &token).to_text())
+        Ok(Place::Opened(RelayUrl::new(url.base(), &token)))
     }
 }
 
 pub(super) fn connect(places: &[Place], circle: CircleId) -> Result<Vec<Box<dyn Mailbox>>, ReplicateError> {
-    places.iter().map(|place| place.connect(circle)).collect()
+    places.iter().map(|place| place.reconnect(circle)).collect()
 }
 
-/// Opens a new circle at each relay.
+/// A folder that may be away, with the stick or the network drive it is on: it is not made anew in its place.
+struct LaterFolder {
+    path: PathBuf,
+    folder: Option<Folder>,
+}
+
+impl LaterFolder {
+    fn folder(&mut self) -> io::Result<&mut Folder> {
+        if !self.path.is_dir() {
+            let kind =
+                if self.path.exists() { io::ErrorKind::NotADirectory } else { io::ErrorKind::NotFound };
+            return Err(io::Error::new(kind, "the folder is not there"));
+        }
+        match &mut self.folder {
+            Some(folder) => Ok(folder),
+            none => Ok(none.insert(Folder::open(&self.path)?)),
+        }
+    }
+}
+
+impl Mailbox for LaterFolder {
+    fn order(&self) -> Order {
+        Order::Private
+    }
+
+    fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+        self.folder()?.put(name, bytes)
+    }
+
+    fn list(&mut self, since: u64) -> io::Result<Listing> {
+        self.folder()?.list(since)
+    }
+
+    fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        self.folder()?.get(name)
+    }
+}
+
+/// Opens a new circle at each relay, and sees that what else is named is there.
 pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result<Vec<Place>, ReplicateError> {
     let open = |place: &Place| {
-        let Place::Relay(base) = place else { return Ok(place.clone()) };
+        let Place::Relay(base) = place else {
+            return place.connect(replica.circle()).map(|_| place.clone());
+        };
         let failed = |error| ReplicateError::Mailbox(place.to_string(), error);
         let url = RelayUrl::new(base, &new_token());
         let relay = RelayClient::new(url.clone(), replica.circle());
@@ -112,6 +175,24 @@ pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result
         settle_in(Place::Opened(url), replica)
     };
     places.iter().map(open).collect()
+}
+
+/// As [`settle_in`], at all of a newcomer's mailboxes. One that cannot be reached now is left out, and it is said; not if
+/// it is the first, by which the newcomer came.
+pub(super) fn settle_everywhere(
+    places: Vec<Place>,
+    replica: &Replica<Random>,
+) -> Result<Vec<Place>, ReplicateError> {
+    let mut settled = Vec::new();
+    for place in places {
+        let name = place.to_string();
+        match settle_in(place, replica) {
+            Ok(place) => settled.push(place),
+            Err(error) if settled.is_empty() => return Err(error),
+            Err(error) => log::warn!("{error}; this device goes on without {name}"),
+        }
+    }
+    Ok(settled)
 }
 
 /// Exchanges a token that others know (an invitation's) for one that only this device has, under its log's name, so

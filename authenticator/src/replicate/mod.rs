@@ -19,6 +19,7 @@
 
 mod blobs;
 mod file;
+mod key;
 mod mailboxes;
 mod neighbours;
 mod observed;
@@ -28,6 +29,7 @@ mod requests;
 #[cfg(unix)]
 mod running;
 mod service;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +45,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
 use zeroize::Zeroizing;
 
+pub use key::{KeyPlace, clear as clear_key};
 pub use mailboxes::{Place, label as label_of};
 pub use observed::{Change, Teller};
 pub use reconcile::Applied;
@@ -52,6 +55,7 @@ pub use requests::{Refusal, Request, shown};
 #[cfg(unix)]
 pub use running::Running;
 pub use service::Service;
+pub use telling::sentence;
 
 use file::{File, Line};
 use neighbours::Neighbours;
@@ -120,11 +124,46 @@ impl ReplicateError {
                 "put the file back from a backup, or move it away and join the circle anew from another device"
             }
             Self::Store(_) => "check the disk the vault is on",
-            Self::Mailbox(..) => "check that the relay runs and can be reached, or that the folder is there",
-            Self::NoPlace(_) => "write folder:PATH, or the https:// address of a relay",
+            Self::Mailbox(place, error) => Self::mailbox_hint(place, error),
+            Self::NoPlace(_) => {
+                "write folder:PATH, key: for a security key, or the https:// address of a relay"
+            }
+        }
+    }
+
+    /// What to do about a mailbox that cannot be used.
+    pub(crate) fn mailbox_hint(place: &str, error: &io::Error) -> &'static str {
+        let kind = error.kind();
+        match kind {
+            _ if place.starts_with("folder:") => {
+                "check that the stick or drive with the folder is there, and may be written"
+            }
+            io::ErrorKind::PermissionDenied if place.starts_with("key:") => KEY_PERMISSION_HINT,
+            io::ErrorKind::Unsupported if place.starts_with("key:") => {
+                "use a key with Doppelkey's firmware (firmware/README.md); others only sign in"
+            }
+            io::ErrorKind::StorageFull if place.starts_with("key:") => {
+                "use a relay or a folder beside it: what the key has no room for goes there"
+            }
+            _ if place.starts_with("key:") => {
+                "plug the key in; `doppelkey doctor` says what programs here can use"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "another device may have revoked this one, or the relay lost its database: look at `doppelkey sync \
+                 devices` on another one; to come back, `doppelkey sync leave`, then `doppelkey sync join`"
+            }
+            io::ErrorKind::QuotaExceeded => "ask who runs the relay for more, or use another mailbox, too",
+            _ => "check that the relay runs and can be reached from here",
         }
     }
 }
+
+/// With [`crate::hidraw::UDEV_RULE`].
+const KEY_PERMISSION_HINT: &str = concat!(
+    "let whoever sits here use security keys: write ",
+    r#"SUBSYSTEM=="hidraw", KERNEL=="hidraw*", ENV{ID_FIDO_TOKEN}=="1", TAG+="uaccess""#,
+    " into /etc/udev/rules.d/70-doppelkey-keys.rules, and plug the key in anew"
+);
 
 impl From<StoreError> for ReplicateError {
     fn from(error: StoreError) -> Self {
@@ -164,9 +203,10 @@ impl Replication {
         places: &[Place],
         now_ms: u64,
     ) -> Result<Self, ReplicateError> {
-        let file = Self::new_file(store, vault)?;
+        Self::must_be_new(vault)?;
         let (replica, effects) = Replica::found(suite, name.as_bytes(), now_ms, random());
         let places = mailboxes::open_circle(places, &replica)?;
+        let file = Self::new_file(store, vault)?;
         Self::assemble(replica, effects, file, Applied::default(), places, vault, now_ms)
     }
 
@@ -177,14 +217,15 @@ impl Replication {
         invitation: &Invitation,
         keys: DeviceKeys,
         welcome: &[u8],
-        place: Place,
+        places: Vec<Place>,
         now_ms: u64,
     ) -> Result<Self, ReplicateError> {
         let (replica, effects) =
             invitation.accept(keys, welcome, random()).map_err(ReplicateError::Journal)?;
+        Self::must_be_new(vault)?;
+        let places = mailboxes::settle_everywhere(places, &replica)?;
         let file = Self::new_file(store, vault)?;
-        let place = mailboxes::settle_in(place, &replica)?;
-        Self::assemble(replica, effects, file, Applied::default(), vec![place], vault, now_ms)
+        Self::assemble(replica, effects, file, Applied::default(), places, vault, now_ms)
     }
 
     /// Begins with a replica that was made elsewhere: the recovery member's, or one it admitted.
@@ -193,12 +234,13 @@ impl Replication {
         vault: &Path,
         replica: Replica<Random>,
         effects: Vec<doppelkey_sync::Effect>,
-        place: Place,
+        places: Vec<Place>,
         now_ms: u64,
     ) -> Result<Self, ReplicateError> {
+        Self::must_be_new(vault)?;
+        let places = mailboxes::settle_everywhere(places, &replica)?;
         let file = Self::new_file(store, vault)?;
-        let place = mailboxes::settle_in(place, &replica)?;
-        Self::assemble(replica, effects, file, Applied::default(), vec![place], vault, now_ms)
+        Self::assemble(replica, effects, file, Applied::default(), places, vault, now_ms)
     }
 
     /// Reads back what an earlier run of the program left.
@@ -227,11 +269,14 @@ impl Replication {
         Ok(Replication { driver, applied, places, path, neighbours: None, seen })
     }
 
+    fn must_be_new(vault: &Path) -> Result<(), ReplicateError> {
+        let path = Self::path_of(vault);
+        if path.exists() { Err(ReplicateError::AlreadySetUp(path)) } else { Ok(()) }
+    }
+
+    /// Made last: what fails before leaves nothing behind.
     fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<File, ReplicateError> {
         let path = Self::path_of(vault);
-        if path.exists() {
-            return Err(ReplicateError::AlreadySetUp(path));
-        }
         let mut key = Zeroizing::new([0; 32]);
         random().fill_bytes(&mut *key);
         store.write(Slot::Sync, &*key)?;
@@ -271,6 +316,31 @@ impl Replication {
     /// Connections to the mailboxes of this circle, beside the driver's own.
     pub fn mailboxes(&self) -> Result<Vec<Box<dyn Mailbox>>, ReplicateError> {
         mailboxes::connect(&self.places, self.replica().circle())
+    }
+
+    /// Uses another mailbox from now on. Other devices do not hear of it: a relay admits whoever joins later.
+    fn add_mailbox(&mut self, text: &str) -> Result<(), Refusal> {
+        let place: Place = text.parse::<Place>()?;
+        if self.places.iter().any(|known| known.to_string() == place.to_string()) {
+            let error = format_args!("{place} is a mailbox of this circle already");
+            return Err(Refusal::new(error, "see `doppelkey sync status`"));
+        }
+        let opened = mailboxes::open_circle(&[place], self.replica()).map_err(|error| match error {
+            ReplicateError::Mailbox(place, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Refusal::new(
+                    format_args!("{place} keeps this circle already, for another device"),
+                    "an invitation of that device names the relay, too: `doppelkey sync leave`, then join anew",
+                )
+            }
+            other => other.into(),
+        })?;
+        let mailboxes = mailboxes::connect(&opened, self.replica().circle())?;
+        let places: Vec<Place> = self.places.iter().cloned().chain(opened).collect();
+        let written = self.driver.journal_mut().append(&Line::Places(Place::list_text(&places)));
+        written.map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        self.places = places;
+        mailboxes.into_iter().for_each(|mailbox| self.driver.add_mailbox(mailbox));
+        Ok(())
     }
 
     /// Takes an event of the user's: admit, revoke, post.
@@ -321,6 +391,11 @@ impl Replication {
         store: &mut dyn CredentialStore,
     ) -> Result<Vec<(doppelkey_sync::RecordId, doppelkey_core::Credential)>, ReplicateError> {
         Ok(reconcile::eligible(store)?.into_iter().collect())
+    }
+
+    /// A look into one mailbox, by its number.
+    fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
+        self.tell(now_ms, Event::Poll { mailbox })
     }
 
     /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::blobs::{self, Array, Given};
 use super::file::Line;
-use super::{ReplicateError, Replication};
+use super::{Place, ReplicateError, Replication};
 
 /// Registers of a record.
 const USER_NAME: u8 = 1;
@@ -23,6 +23,11 @@ const HIDDEN: u8 = 3;
 /// How long after a use the next one is told: of an account's only passkey, and of one of several.
 const ONE_DAY_S: u64 = 24 * 60 * 60;
 const ONE_HOUR_S: u64 = 60 * 60;
+
+/// How many bytes go into one entry, about: one of them may be longer if it holds a large blob.
+const BATCH: usize = 64 << 10;
+/// The same where a key is among the mailboxes, which takes 4,096 with everything around them.
+const KEY_BATCH: usize = 3 << 10;
 
 /// What of the replica's state the store has been given.
 #[derive(Default)]
@@ -74,11 +79,19 @@ impl Replication {
                     self.mark(*record, true)?;
                 }
             }
-            reports = self.tell(now_ms, Event::Local(ops))?;
+            let most = if self.has_key() { KEY_BATCH } else { BATCH };
+            for ops in batches(ops, most) {
+                reports.extend(self.tell(now_ms, Event::Local(ops))?);
+            }
         }
         self.apply(store, &held, &mut array, now_ms)?;
         array.write(store)?;
         Ok(reports)
+    }
+
+    /// Whether a key is among the mailboxes: it takes short entries only.
+    fn has_key(&self) -> bool {
+        self.places().iter().any(|place| matches!(place, Place::Key(_)))
     }
 
     /// Takes note of when passkeys were used.
@@ -234,6 +247,36 @@ impl Replication {
     }
 }
 
+/// Cuts what is to be said into entries of about so many bytes, in its order.
+fn batches(ops: Vec<Op>, most: usize) -> Vec<Vec<Op>> {
+    /// Ids, numbers and what CBOR puts around them.
+    const AROUND: usize = 64;
+    let size = |op: &Op| match op {
+        Op::Put { core, registers, shadows, .. } => {
+            let registers: usize = registers.iter().map(|(_, value)| value.len() + 4).sum();
+            core.len() + registers + 17 * shadows.len() + AROUND
+        }
+        Op::Set { value, .. } => value.len() + AROUND,
+        _ => AROUND,
+    };
+    let mut batches: Vec<Vec<Op>> = Vec::new();
+    let mut used = most;
+    for op in ops {
+        let size = size(&op);
+        match batches.last_mut() {
+            Some(batch) if used + size <= most => {
+                batch.push(op);
+                used += size;
+            }
+            _ => {
+                batches.push(vec![op]);
+                used = size;
+            }
+        }
+    }
+    batches
+}
+
 /// The credentials that may leave the device, by record.
 pub(super) fn eligible(
     store: &mut dyn CredentialStore,
@@ -308,4 +351,27 @@ fn credential_of(record: &Record) -> Option<Credential> {
     // Whatever another device says: what came over the wire is eligible, and counts nothing.
     (credential.backup_eligible, credential.sign_count) = (true, None);
     Some(credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_at_once_is_cut_into_entries_that_fit_and_keeps_its_order() {
+        let put = |number: u8, length| Op::Put {
+            record: RecordId([number; 16]),
+            account: AccountId([0; 8]),
+            core: vec![0; length],
+            registers: Vec::new(),
+            shadows: Vec::new(),
+        };
+        let ops: Vec<Op> =
+            (0..100).map(|number| put(number, 150)).chain([put(200, 9_000), put(201, 10)]).collect();
+        let cut = batches(ops.clone(), KEY_BATCH);
+        let counts: Vec<usize> = cut.iter().map(Vec::len).collect();
+        assert_eq!(counts, [14, 14, 14, 14, 14, 14, 14, 2, 1, 1]);
+        assert_eq!(cut.concat(), ops);
+        assert!(batches(Vec::new(), BATCH).is_empty());
+    }
 }

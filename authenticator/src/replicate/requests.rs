@@ -9,7 +9,7 @@ use getrandom::rand_core::{CryptoRng, Rng as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ReplicateError, Replication, Secret, label_of, random};
+use super::{Place, ReplicateError, Replication, Secret, label_of, random};
 
 /// One question, or one thing to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +69,11 @@ pub enum Request {
     Escrow,
     /// Destroys what is in escrow.
     EndEscrow,
+    /// Another mailbox, used from now on.
+    AddMailbox {
+        /// As `--mailbox` names it.
+        place: String,
+    },
     /// The end of this device's membership.
     Leave,
     /// Shuts an invitation's token out at the relays.
@@ -79,15 +84,18 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether the mailboxes are to be looked into first, and told afterwards.
+    /// Whether there is something to tell the mailboxes afterwards. (They are looked into before, in any case.)
     pub fn wants_a_round(&self) -> bool {
         !matches!(
             self,
-            Request::HasSpoken { .. }
+            Request::Status
+                | Request::Devices
+                | Request::Exposed { .. }
+                | Request::Asked { .. }
+                | Request::HasSpoken { .. }
                 | Request::EndInvitation { .. }
                 | Request::Deposit { .. }
                 | Request::Escrow
-                | Request::EndEscrow
                 | Request::Leave
         )
     }
@@ -158,7 +166,8 @@ impl Replication {
             Request::AdmitRecovery { key, name, backup } => self.admit_recovery(key, name, *backup, now_ms),
             Request::Deposit { deposits } => self.deposit(deposits),
             Request::Escrow => Ok(self.escrow()),
-            Request::EndEscrow => self.end_escrow(),
+            Request::EndEscrow => self.end_escrow(now_ms),
+            Request::AddMailbox { place } => self.add_mailbox(place).map(|()| Value::Null),
             Request::Leave => self.leave(store, now_ms),
             Request::EndInvitation { label } => {
                 self.shut_out(label);
@@ -181,6 +190,9 @@ impl Replication {
             "in_vault": store.len().map_err(ReplicateError::Store)?,
             "mailboxes": mailboxes,
             "recovery": self.recovery(),
+            "pin": self.guessed().into_iter().map(|(relay, left, allowed)| {
+                json!({ "relay": relay, "left": left, "allowed": allowed })
+            }).collect::<Vec<_>>(),
             "relays": self.places().iter().filter(|place| place.relay(replica.circle()).is_some()).count(),
         }))
     }
@@ -201,7 +213,8 @@ impl Replication {
     fn exposed(&self, store: &mut dyn CredentialStore, device: &str) -> Result<Value, Refusal> {
         let log = match LogId::parse(device) {
             Some(log) if self.replica().members().all.contains_key(&log) => log,
-            _ => find(self.replica(), device)?,
+            // A thief's device is looked at after its end, too.
+            _ => find(self.replica(), device, |_| true)?,
         };
         let exposed = self.replica().exposed(log);
         let records = &self.replica().state().records;
@@ -217,7 +230,7 @@ impl Replication {
     }
 
     fn revoke(&mut self, device: &str, now_ms: u64) -> Result<Value, Refusal> {
-        let log = find(self.replica(), device)?;
+        let log = find(self.replica(), device, Member::is_live)?;
         let exposed = self.replica().exposed(log).len();
         self.tell(now_ms, Event::Revoke { log, why: 1 })?;
         if self.replica().members().is_live(log) {
@@ -227,7 +240,10 @@ impl Replication {
             ));
         }
         self.shut_out(&label_of(log));
-        let admitted = self.replica().members().admitted_by(log).len();
+        let members = self.replica().members();
+        let is_device =
+            |log: &&LogId| members.all.get(log).is_some_and(|member| member.is_live() && !member.recovery);
+        let admitted = members.admitted_by(log).iter().filter(is_device).count();
         Ok(json!({ "id": log.to_string(), "exposed": exposed, "admitted": admitted }))
     }
 
@@ -246,16 +262,28 @@ impl Replication {
         let mut secret = [0; 16];
         random().fill_bytes(&mut secret);
         let label = Name::of(&secret).to_string();
-        let place = self.places().first().ok_or_else(Refusal::not_a_member)?;
+        let (mut told, mut left_out, mut failure) = (Vec::new(), Vec::new(), None);
+        for place in self.places() {
+            match place.for_newcomer(replica.circle(), &label) {
+                Ok(place) => told.push(place),
+                Err(error) => {
+                    left_out.push(place.to_string());
+                    failure = Some(error);
+                }
+            }
+        }
+        if told.is_empty() {
+            return Err(failure.map_or_else(Refusal::not_a_member, Refusal::from));
+        }
         let invitation = Invitation {
             suite: replica.suite(),
             circle: replica.circle(),
             founder: replica.founder(),
             secret,
             expires_s: now_ms / 1000 + wait_s,
-            mailbox: place.for_newcomer(replica.circle(), &label)?,
+            mailbox: Place::list_text(&told).trim_end().to_owned(),
         };
-        Ok(json!({ "invitation": invitation.to_text(), "label": label }))
+        Ok(json!({ "invitation": invitation.to_text(), "label": label, "left_out": left_out }))
     }
 
     fn asked(&self, invitation: &str, letters: &[Vec<u8>], now_ms: u64) -> Result<Value, Refusal> {
@@ -297,8 +325,12 @@ pub fn shown(name: &[u8]) -> String {
 }
 
 /// The member whose name or (start of the) log is this.
-fn find<R: CryptoRng>(replica: &Replica<R>, text: &str) -> Result<LogId, Refusal> {
-    let live = replica.members().all.iter().filter(|(_, member)| member.is_live());
+fn find<R: CryptoRng>(
+    replica: &Replica<R>,
+    text: &str,
+    may_be: impl Fn(&Member) -> bool,
+) -> Result<LogId, Refusal> {
+    let live = replica.members().all.iter().filter(|(_, member)| may_be(member));
     let fits = |log: &LogId, member: &Member| {
         shown(&member.name) == text || text.len() >= 4 && log.to_string().starts_with(text)
     };

@@ -13,12 +13,15 @@ use super::reconcile::record_of;
 use super::requests::Asked;
 #[cfg(unix)]
 use super::running::Listener;
+use super::telling::Telling;
 use super::{Change, Place, Refusal, ReplicateError, Replication, Request, WallClock};
 use crate::control::OnAssertion;
 use crate::device::SharedStore;
 
 /// How often a folder is looked into: nothing tells of a file that Syncthing brought.
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
+/// How often a key is asked: its light winks each time.
+const KEY_EVERY: Duration = Duration::from_secs(5);
 /// How often a relay is asked although it tells of news: what tells may break unseen.
 const RELAY_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a watcher waits before it connects again, at first and at most.
@@ -28,13 +31,18 @@ const AGAIN_LAST: Duration = Duration::from_secs(60);
 const AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// How often relays are asked whether somebody guesses at the recovery PIN.
 const ESCROW_EVERY_MS: u64 = 15 * 60 * 1000;
+/// How long the end of the program waits for a mailbox that does not answer. What is in the journal by then is not lost.
+const AT_THE_END: Duration = Duration::from_secs(2);
 /// How many letters are kept for who invites.
 const LETTERS: usize = 64;
 
-/// The thread that keeps a store and its circle in step. Dropped, it finishes what it is at and ends.
+/// The thread that keeps a store and its circle in step. Dropped, it finishes what it is at and ends, or is left to itself
+/// after two seconds: a relay that drips does not hold up the end of the program, and a journal can be cut anywhere.
 pub struct Service {
     tell: Sender<Change>,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends.
+    running: Receiver<()>,
     #[cfg(unix)]
     _listener: Option<Listener>,
 }
@@ -63,8 +71,11 @@ impl Service {
         };
         #[cfg(not(unix))]
         drop(ask);
+        let told = tell.clone();
+        let (ends, running) = channel();
         let thread = thread::spawn(move || {
-            let mut serving = Serving::new(&mut replication, store, clock);
+            let _ends = ends;
+            let mut serving = Serving::new(&mut replication, store, clock, told);
             if let Err(error) = serving.serve(&changes, &asked) {
                 log::error!("sync stops: {error}; {}", error.hint());
             }
@@ -72,6 +83,7 @@ impl Service {
         Service {
             tell,
             thread: Some(thread),
+            running,
             #[cfg(unix)]
             _listener: listener,
         }
@@ -96,7 +108,8 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.tell.send(Change::Stop);
-        if let Some(thread) = self.thread.take() {
+        let in_time = self.running.recv_timeout(AT_THE_END) != Err(RecvTimeoutError::Timeout);
+        if let Some(thread) = self.thread.take().filter(|_| in_time) {
             // It has said what went wrong with it.
             let _ = thread.join();
         }
@@ -115,12 +128,32 @@ struct Serving<'a> {
     /// How many guesses were left at each relay, and when to ask again.
     guesses_left: BTreeMap<String, u8>,
     look_at_escrow_ms: u64,
+    /// When each mailbox is to be looked into again.
+    look_at_ms: Vec<u64>,
+    telling: Telling,
     /// Why the last round failed.
     trouble: Option<String>,
+    /// For whoever watches a mailbox.
+    tell: Sender<Change>,
+}
+
+/// How often a mailbox is looked into if nothing happens.
+fn every_ms(place: &Place) -> u64 {
+    let every = match place {
+        Place::Folder(_) => FOLDER_EVERY,
+        Place::Key(_) => KEY_EVERY,
+        Place::Relay(_) | Place::Opened(_) => RELAY_EVERY,
+    };
+    every.as_millis() as u64
 }
 
 impl<'a> Serving<'a> {
-    fn new(replication: &'a mut Replication, store: SharedStore, clock: WallClock) -> Self {
+    fn new(
+        replication: &'a mut Replication,
+        store: SharedStore,
+        clock: WallClock,
+        tell: Sender<Change>,
+    ) -> Self {
         Serving {
             replication,
             store,
@@ -129,7 +162,10 @@ impl<'a> Serving<'a> {
             used: BTreeMap::new(),
             guesses_left: BTreeMap::new(),
             look_at_escrow_ms: 0,
+            look_at_ms: Vec::new(),
+            telling: Telling::default(),
             trouble: None,
+            tell,
         }
     }
 
@@ -137,28 +173,20 @@ impl<'a> Serving<'a> {
         if self.replication.was_reset(&mut *self.store.lock())? {
             return self.retire();
         }
-        self.try_round();
-        let folder = self.replication.places().iter().any(|place| matches!(place, Place::Folder(_)));
-        let every = if folder { FOLDER_EVERY } else { RELAY_EVERY };
+        self.try_round(true);
         loop {
             self.look_at_escrow();
-            let due = self.replication.replica().wake_at();
-            let wait = match self.trouble {
-                // What is due may be what failed.
-                Some(_) => AFTER_FAILURE,
-                None => due.map_or(every, |due| {
-                    Duration::from_millis(due.saturating_sub((self.clock)())).min(every)
-                }),
-            };
-            match changes.recv_timeout(wait) {
+            match changes.recv_timeout(self.wait()) {
                 Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Change::Reset) => return self.retire(),
                 Ok(first) => match self.rest(first, changes) {
                     Change::Stop => return Ok(()),
                     Change::Reset => return self.retire(),
-                    _ => self.try_round(),
+                    // A command is not to wait for what is known to be away.
+                    Change::Asked => self.try_round(self.telling.all_is_well()),
+                    _ => self.try_round(true),
                 },
-                Err(RecvTimeoutError::Timeout) => self.try_round(),
+                Err(RecvTimeoutError::Timeout) => self.try_round(false),
             }
             for (request, answer) in asked.try_iter() {
                 let answered = self.answer(&request);
@@ -173,10 +201,29 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// How long to sleep if nothing happens.
+    fn wait(&self) -> Duration {
+        if self.trouble.is_some() {
+            // What is due may be what failed.
+            return AFTER_FAILURE;
+        }
+        let now_ms = (self.clock)();
+        let looks = self.replication.places().iter().enumerate().map(|(mailbox, place)| {
+            // Not longer, if the clock was set back.
+            self.look_in_ms(mailbox, now_ms).min(every_ms(place))
+        });
+        let due = self.replication.replica().wake_at().map(|due| due.saturating_sub(now_ms));
+        Duration::from_millis(looks.chain(due).min().unwrap_or(ESCROW_EVERY_MS))
+    }
+
+    fn look_in_ms(&self, mailbox: usize, now_ms: u64) -> u64 {
+        self.look_at_ms.get(mailbox).map_or(0, |at_ms| at_ms.saturating_sub(now_ms))
+    }
+
     /// One round. One that fails, because a disk is full for example, is told once and tried again: what was to be written
     /// waits, nothing leaves the device before it is, and sign-ins go on.
-    fn try_round(&mut self) {
-        match self.round() {
+    fn try_round(&mut self, everywhere: bool) {
+        match self.round(everywhere) {
             Ok(()) => {
                 if self.trouble.take().is_some() {
                     log::info!("sync: goes on");
@@ -192,8 +239,9 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// One round. The store is held only while it is compared, never while a mailbox is waited for.
-    fn round(&mut self) -> Result<(), ReplicateError> {
+    /// One round, with every mailbox or those that are due. The store is held only while it is compared, never while a
+    /// mailbox is waited for.
+    fn round(&mut self, everywhere: bool) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
         let reports = self.replication.tick(now_ms)?;
         self.note(reports);
@@ -201,15 +249,29 @@ impl<'a> Serving<'a> {
         self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
-        let path = self.replication.path.clone();
-        let reports =
-            self.replication.driver.sync(now_ms).map_err(|error| ReplicateError::File(path, error))?;
-        self.note(reports);
+        self.look(everywhere, now_ms)?;
         let reports = self.replication.meet(now_ms)?;
         self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
         self.replication.note_seen()
+    }
+
+    fn look(&mut self, everywhere: bool, now_ms: u64) -> Result<(), ReplicateError> {
+        let every: Vec<u64> = self.replication.places().iter().map(every_ms).collect();
+        self.look_at_ms.resize(every.len(), 0);
+        for (number, every_ms) in every.into_iter().enumerate() {
+            let wait_ms = self.look_in_ms(number, now_ms);
+            if !everywhere && wait_ms > 0 && wait_ms <= every_ms {
+                continue;
+            }
+            let mailbox = u8::try_from(number).expect("nobody has 256 mailboxes");
+            let reports = self.replication.poll(mailbox, now_ms)?;
+            self.look_at_ms[number] = now_ms + every_ms;
+            self.telling.asked(mailbox, &reports, self.replication.places());
+            self.keep_letters(reports);
+        }
+        Ok(())
     }
 
     /// Tells the user if somebody guesses at the recovery PIN.
@@ -236,11 +298,26 @@ impl<'a> Serving<'a> {
         let now_ms = (self.clock)();
         let mut store = self.store.clone();
         let mut answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
-        if let (Ok(status), Request::Status, Some(trouble)) = (&mut answer, request, &self.trouble) {
-            status["trouble"] = trouble.as_str().into();
+        if matches!((&answer, request), (Ok(_), Request::AddMailbox { .. }))
+            && let Some(relay) = self.replication.watchers().pop()
+            && matches!(self.replication.places().last(), Some(Place::Opened(_)))
+        {
+            let tell = self.tell.clone();
+            thread::spawn(move || watch(&relay, &tell));
+        }
+        if let (Ok(status), Request::Status) = (&mut answer, request) {
+            if let Some(trouble) = &self.trouble {
+                status["trouble"] = trouble.as_str().into();
+            }
+            let places = self.replication.places().iter().enumerate();
+            let trouble = places.filter_map(|(mailbox, place)| {
+                Some((place.to_string(), self.telling.trouble_of(mailbox)?.into()))
+            });
+            status["alarms"] = self.telling.alarms().collect();
+            status["unreachable"] = trouble.collect::<serde_json::Map<_, serde_json::Value>>().into();
         }
         if request.wants_a_round() {
-            self.try_round();
+            self.try_round(true);
         }
         answer
     }
@@ -250,7 +327,8 @@ impl<'a> Serving<'a> {
         let weight = |change: &Change| match change {
             Change::Stop => 2,
             Change::Reset => 3,
-            Change::Credentials | Change::Used(_) | Change::News | Change::Asked => 1,
+            Change::Credentials | Change::Used(_) | Change::News => 1,
+            Change::Asked => 0,
         };
         let now_s = (self.clock)() / 1000;
         std::iter::once(first).chain(changes.try_iter()).fold(first, |one, other| {
@@ -262,7 +340,11 @@ impl<'a> Serving<'a> {
     }
 
     fn note(&mut self, reports: Vec<Report>) {
-        report(&reports);
+        self.telling.tell(&reports, self.replication.places());
+        self.keep_letters(reports);
+    }
+
+    fn keep_letters(&mut self, reports: Vec<Report>) {
         self.letters.extend(reports.into_iter().filter_map(|report| match report {
             Report::Letter(letter) => Some(letter),
             _ => None,
@@ -273,26 +355,12 @@ impl<'a> Serving<'a> {
     /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
     fn retire(&mut self) -> Result<(), ReplicateError> {
         let log = self.replication.replica().log();
-        report(&self.replication.tell((self.clock)(), Event::Revoke { log, why: 0 })?);
+        let reports = self.replication.tell((self.clock)(), Event::Revoke { log, why: 0 })?;
+        self.note(reports);
         std::fs::remove_file(&self.replication.path)
             .map_err(|error| ReplicateError::File(self.replication.path.clone(), error))?;
         log::info!("this authenticator was reset: it has left its sync circle");
         Ok(())
-    }
-}
-
-fn report(reports: &[Report]) {
-    for report in reports {
-        match report {
-            Report::Alarm(alarm) => log::warn!("sync: {alarm}"),
-            Report::Unreachable(mailbox, error) => {
-                log::warn!("sync: mailbox {mailbox} cannot be reached: {error}");
-            }
-            Report::MembersChanged => {
-                log::info!("sync: the circle's devices changed; see `doppelkey sync devices`")
-            }
-            _ => {}
-        }
     }
 }
 

@@ -53,8 +53,8 @@ impl World {
         let welcome = replication.welcome(keys.public().log(), &[1; 16]).unwrap();
         let one = Device { vault, path, replication };
         let (mut vault, path) = self.vault("b");
-        let place = self.place();
-        let joined = Replication::join(&mut vault, &path, &invitation, keys, &welcome, place, self.now_ms);
+        let places = vec![self.place()];
+        let joined = Replication::join(&mut vault, &path, &invitation, keys, &welcome, places, self.now_ms);
         let other = Device { vault, path, replication: joined.unwrap() };
         (one, other)
     }

@@ -14,7 +14,8 @@ use crate::replicate::{Replication, Request};
 pub(super) struct Init {
     #[command(flatten)]
     vault: VaultOptions,
-    /// Through what to sync: https://RELAY or folder:PATH; more than once for a second opinion
+    /// Through what to sync: https://RELAY, folder:PATH, or key: for a security key with Doppelkey's firmware (key:/dev/hidrawN, key:ADDRESS,
+    /// key:unix:PATH); more than once for a second opinion
     #[arg(long, value_name = "PLACE", required = true)]
     mailbox: Vec<String>,
     /// What this device is called [default: the machine's name]
@@ -60,10 +61,10 @@ impl Status {
         }
         let standing = if status["member"] == true { "a member" } else { "no member any more" };
         print(&format!(
-            "circle {}: this device is {standing}, {} devices and keys in all\n\
+            "circle {}: this device is {standing}; {} in all, recovery keys counted\n\
              passkeys: {} shared, of which {} would survive the loss of a device; {} in this vault\n",
             text(&status["circle"]),
-            status["devices"],
+            counted(&status["devices"], "member"),
             status["passkeys"],
             status["backed_up"],
             status["in_vault"]
@@ -73,11 +74,20 @@ impl Status {
                 if way["backup"] == true { "counts as a backup" } else { "does not count as a backup" };
             print(&format!("recovery: {} ({counts})\n", text(&way["name"])));
         }
+        for relay in list(&status["pin"]) {
+            print(&format!("recovery PIN: {}\n", guesses(relay)));
+        }
         if let Some(trouble) = status["trouble"].as_str() {
             print(&format!("trouble: {trouble}; it is tried again\n"));
         }
+        for alarm in list(&status["alarms"]) {
+            print(&format!("alarm: {}\n", text(alarm)));
+        }
         for place in list(&status["mailboxes"]) {
-            print(&format!("mailbox: {}\n", text(place)));
+            match status["unreachable"][text(place)].as_str() {
+                Some(why) => print(&format!("mailbox: {} (cannot be used now: {why})\n", text(place))),
+                None => print(&format!("mailbox: {}\n", text(place))),
+            }
         }
         Ok(())
     }
@@ -98,9 +108,13 @@ impl Devices {
         let devices = Circle::of(&self.vault)?.ask(&Request::Devices)?;
         for device in list(&devices) {
             let is = |what: &str| device[what] == true;
+            if is("recovery") && !is("live") && !self.json {
+                // Nobody has its key any more.
+                continue;
+            }
             let standing = match (is("live"), is("recovery")) {
                 _ if is("this") => "this device",
-                (true, true) => "recovery key",
+                (true, true) => "recovery",
                 (true, false) => "member",
                 (false, _) if is("forked") => "cloned or restored: revoke it",
                 (false, _) => "revoked",
@@ -135,15 +149,16 @@ impl Revoke {
         }
         let revoked = circle.ask(&Request::Revoke { device: self.device.clone() })?;
         log::info!(
-            "{} is out; it keeps the {} passkeys it had: `doppelkey sync exposed {}`",
+            "{} is out, and learns nothing new; it still has {}: see `doppelkey sync exposed {}`, and replace them if it \
+             was stolen",
             self.device,
-            revoked["exposed"],
+            counted(&revoked["exposed"], "passkey"),
             text(&revoked["id"])
         );
         if revoked["admitted"] != 0 {
             log::warn!(
-                "it had admitted {} other devices: look through `doppelkey sync devices`",
-                revoked["admitted"]
+                "it had admitted {}: look through `doppelkey sync devices`, and revoke what is not yours",
+                counted(&revoked["admitted"], "other device")
             );
         }
         Ok(())
@@ -155,7 +170,7 @@ impl Revoke {
 pub(super) struct Exposed {
     #[command(flatten)]
     vault: VaultOptions,
-    /// Its name or id; a revoked one by its whole id
+    /// Its name or the start of its id; a revoked one, too
     device: String,
     /// Print one line of JSON a passkey, with when it was last used in seconds since 1970 (0: never)
     #[arg(long)]
@@ -165,6 +180,9 @@ pub(super) struct Exposed {
 impl Exposed {
     pub(super) fn run(self) -> Result<(), Failure> {
         let exposed = Circle::of(&self.vault)?.ask(&Request::Exposed { device: self.device })?;
+        if list(&exposed).is_empty() {
+            log::info!("it had none that this vault has");
+        }
         for passkey in list(&exposed) {
             if self.json {
                 print(&format!("{passkey}\n"));
@@ -195,6 +213,23 @@ impl Leave {
         circle.ask(&Request::Leave)?;
         log::info!("this device has left its circle");
         Ok(())
+    }
+}
+
+/// A number of things.
+fn counted(number: &Value, what: &str) -> String {
+    if *number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// How the guesses at the recovery PIN stand at a relay.
+fn guesses(relay: &Value) -> String {
+    let (left, allowed, at) = (&relay["left"], &relay["allowed"], text(&relay["relay"]));
+    match () {
+        () if *left == 0 => format!("destroyed at {at} by wrong guesses; set another one"),
+        () if left != allowed => format!(
+            "somebody guessed wrongly: {left} of {allowed} guesses are left at {at}; if that was not you, set a longer one"
+        ),
+        () => format!("nobody guessed, {allowed} of {allowed} guesses are left at {at}"),
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Circle, LOOK_EVERY, Opened, confirmed, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
-use crate::replicate::{ReplicateError, Replication, Request};
+use crate::replicate::{Place, ReplicateError, Replication, Request};
 
 /// Invite another device: shows a QR code and waits for it
 #[derive(Args)]
@@ -36,6 +36,9 @@ impl Invite {
         let mut circle = Circle::of(&self.vault)?;
         let invited = circle.ask(&Request::Invite { wait_s: self.wait_s })?;
         let invitation = owned(&invited["invitation"]);
+        for place in invited["left_out"].as_array().into_iter().flatten() {
+            log::warn!("{} cannot be reached now: the new device will not use it", owned(place));
+        }
         self.show(&invitation);
         let request = self.await_request(&mut circle, &invitation)?;
         let name = owned(&request["name"]);
@@ -106,9 +109,10 @@ pub(super) struct Join {
     /// What this device is called [default: the machine's name]
     #[arg(long)]
     name: Option<String>,
-    /// Where the mailbox is here, if elsewhere than on the other device: folder:PATH
+    /// Where a folder or key of the circle is here, if elsewhere than on the other device: folder:PATH, key:; relays are
+    /// in the invitation
     #[arg(long, value_name = "PLACE")]
-    mailbox: Option<String>,
+    mailbox: Vec<String>,
 }
 
 impl Join {
@@ -126,7 +130,8 @@ impl Join {
         if Replication::is_set_up(&opened.path) {
             return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
         }
-        let place = place(self.mailbox.as_deref().unwrap_or(&invitation.mailbox))?;
+        let places = self.places(&invitation)?;
+        let place = places.first().cloned().expect("an invitation names a place, or an error was returned");
         let mut mailbox = place.connect(invitation.circle)?;
         let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
         let mut random = UnwrapErr(SysRng);
@@ -147,16 +152,44 @@ impl Join {
         };
         let path = opened.path.clone();
         let joined =
-            Replication::join(&mut opened.vault, &path, &invitation, keys, &welcome, place.clone(), now_ms());
+            Replication::join(&mut opened.vault, &path, &invitation, keys, &welcome, places, now_ms());
         let mut replication = joined?;
         opened.round(&mut replication)?;
         // The first word as a member: what it has now, and so what is backed up.
         sleep(std::time::Duration::from_millis(doppelkey_sync::ACKNOWLEDGE_AFTER_MS));
-        say(&replication.tell(now_ms(), Event::Tick)?);
+        let reports = replication.tell(now_ms(), Event::Tick)?;
+        say(&reports, &replication, &mut opened.said);
         opened.round(&mut replication)?;
         let count = passkeys(&mut opened.vault)?;
         log::info!("joined: {count} passkeys in this vault; `doppelkey run` keeps them in step");
         Ok(())
+    }
+}
+
+impl Join {
+    /// Where this device finds the circle: the relays of the invitation; folders and keys as they are called here.
+    fn places(&self, invitation: &Invitation) -> Result<Vec<Place>, Failure> {
+        let mut invited = Place::parse_list(&invitation.mailbox)?;
+        if !self.mailbox.is_empty() {
+            let here = self.mailbox.iter().map(|text| place(text)).collect::<Result<Vec<_>, _>>()?;
+            invited.retain(|place| matches!(place, Place::Opened(_)));
+            return Ok(here.into_iter().chain(invited).collect());
+        }
+        let is_relay = |place: &Place| matches!(place, Place::Opened(_));
+        if invited.iter().any(is_relay) {
+            for place in invited.extract_if(.., |place| !is_relay(place)) {
+                log::info!(
+                    "the other device uses {place}, too; so does this one if you join with --mailbox PLACE"
+                );
+            }
+        }
+        if invited.is_empty() {
+            return Err(Failure::new(
+                "the invitation names no mailbox",
+                "update Doppelkey on the other device",
+            ));
+        }
+        Ok(invited)
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod circle;
 mod joining;
+mod mailbox;
 mod recovery;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use super::credentials::store_failure;
 use super::vault_options::VaultOptions;
 #[cfg(unix)]
 use crate::replicate::Running;
-use crate::replicate::{Place, Refusal, ReplicateError, Replication, Request, WallClock, shown};
+use crate::replicate::{Place, Refusal, ReplicateError, Replication, Request, WallClock, sentence, shown};
 use crate::vault::Vault;
 
 /// Sync passkeys with your other devices, encrypted from end to end
@@ -51,6 +53,8 @@ enum Command {
     Exposed(circle::Exposed),
     Leave(circle::Leave),
     #[command(subcommand)]
+    Mailbox(mailbox::Mailbox),
+    #[command(subcommand)]
     Recovery(recovery::Recovery),
 }
 
@@ -65,6 +69,7 @@ impl Arguments {
             Command::Revoke(command) => command.run(),
             Command::Exposed(command) => command.run(),
             Command::Leave(command) => command.run(),
+            Command::Mailbox(command) => command.run(),
             Command::Recovery(command) => command.run(),
         }
     }
@@ -129,7 +134,7 @@ impl Here {
 
     fn round(&mut self) -> Result<(), Failure> {
         let reports = self.replication.round(&mut self.opened.vault, now_ms())?;
-        say(&reports);
+        say(&reports, &self.replication, &mut self.opened.said);
         self.letters.extend(reports.into_iter().filter_map(|report| match report {
             doppelkey_sync::Report::Letter(letter) => Some(letter),
             _ => None,
@@ -145,6 +150,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 struct Opened {
     vault: Vault,
     path: PathBuf,
+    /// What the user was told of mailboxes.
+    said: BTreeSet<String>,
 }
 
 impl Opened {
@@ -156,7 +163,7 @@ impl Opened {
             ));
         }
         let vault = options.open()?;
-        Ok(Opened { vault, path: options.place()? })
+        Ok(Opened { vault, path: options.place()?, said: BTreeSet::new() })
     }
 
     fn replication(&mut self) -> Result<Replication, Failure> {
@@ -165,20 +172,21 @@ impl Opened {
 
     /// One round with the mailboxes, with what went wrong in it said.
     fn round(&mut self, replication: &mut Replication) -> Result<(), Failure> {
-        say(&replication.round(&mut self.vault, now_ms())?);
+        let reports = replication.round(&mut self.vault, now_ms())?;
+        say(&reports, replication, &mut self.said);
         Ok(())
     }
 }
 
-/// Says what the user should know.
-fn say(reports: &[doppelkey_sync::Report]) {
+/// Says what the user should know, and was not told by this command.
+fn say(reports: &[doppelkey_sync::Report], replication: &Replication, said: &mut BTreeSet<String>) {
     for report in reports {
-        match report {
-            doppelkey_sync::Report::Alarm(alarm) => log::warn!("{alarm}"),
-            doppelkey_sync::Report::Unreachable(mailbox, error) => {
-                log::warn!("mailbox {mailbox} cannot be reached: {error}");
-            }
-            _ => {}
+        // Whoever gives a command knows that it changes the devices.
+        if !matches!(report, doppelkey_sync::Report::MembersChanged)
+            && let Some(sentence) = sentence(report, replication.places())
+            && said.insert(sentence.clone())
+        {
+            log::warn!("{sentence}");
         }
     }
 }

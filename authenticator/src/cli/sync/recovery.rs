@@ -94,9 +94,9 @@ fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str, backup: bool) -> Re
 pub(super) struct Restore {
     #[command(flatten)]
     vault: VaultOptions,
-    /// The mailbox of the lost circle: folder:PATH, or https://RELAY
-    #[arg(long, value_name = "PLACE")]
-    mailbox: String,
+    /// The mailbox of the lost circle: folder:PATH, key: or https://RELAY; more than once to go on with all of them
+    #[arg(long, value_name = "PLACE", required = true)]
+    mailbox: Vec<String>,
     /// The circle, where the mailbox is a relay's [it was printed with the key]
     #[arg(long, value_name = "ID")]
     circle: Option<String>,
@@ -113,7 +113,8 @@ impl Restore {
         let key = self.key()?;
         let mut opened = new_member(&self.vault)?;
         let circle = self.circle.as_deref().map_or(Ok(CircleId::default()), circle_id)?;
-        bring_back(&mut opened, &key, circle, place(&self.mailbox)?, self.name.clone())
+        let places = self.mailbox.iter().map(|text| place(text)).collect::<Result<Vec<_>, _>>()?;
+        bring_back(&mut opened, &key, circle, places, self.name.clone())
     }
 
     fn key(&self) -> Result<RecoveryKey, Failure> {
@@ -153,13 +154,15 @@ fn bring_back(
     opened: &mut Opened,
     key: &RecoveryKey,
     circle: CircleId,
-    place: Place,
+    places: Vec<Place>,
     name: Option<String>,
 ) -> Result<(), Failure> {
-    let place = match place {
+    let opened_by_key = |place| match place {
         Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
         other => other,
     };
+    let places: Vec<Place> = places.into_iter().map(opened_by_key).collect();
+    let place = places.first().ok_or_else(|| Failure::new("no mailbox is named", "say --mailbox PLACE"))?;
     let mut mailbox = place.connect(circle)?;
     let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
     let held = everything(&mut *mailbox).map_err(failed)?;
@@ -187,8 +190,7 @@ fn bring_back(
     let (replica, effects) =
         Replica::join(keys, &welcome, b"recovered", random).map_err(ReplicateError::Journal)?;
     let path = opened.path.clone();
-    let mut replication =
-        Replication::adopt(&mut opened.vault, &path, replica, effects, place.clone(), now_ms())?;
+    let mut replication = Replication::adopt(&mut opened.vault, &path, replica, effects, places, now_ms())?;
     opened.round(&mut replication)?;
     let count = passkeys(&mut opened.vault)?;
     log::info!("{count} passkeys are back; the devices that were lost are out of the circle");

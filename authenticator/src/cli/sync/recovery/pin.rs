@@ -126,8 +126,8 @@ impl Use {
         let (answered, answers) = answers_of(&relays, &guess)?;
         let Some(found) = guess.open(&answers) else { return Err(wrong(&answers)) };
         prove(&answered, &answers, &found);
-        let first = answered.first().expect("a guess that opened something was answered");
-        bring_back(&mut opened, &found.key, id, first.place.clone(), self.name)
+        let places = answered.iter().map(|relay| relay.place.clone()).collect();
+        bring_back(&mut opened, &found.key, id, places, self.name)
     }
 
     fn relays(&self, circle: CircleId) -> Result<Vec<Relay>, Failure> {
@@ -136,8 +136,9 @@ impl Use {
             let base = match &place {
                 Place::Relay(base) => base.clone(),
                 Place::Opened(url) => url.base().to_owned(),
-                Place::Folder(_) => {
-                    return Err(Failure::new("a folder counts no guesses", "name the circle's relays"));
+                Place::Folder(_) | Place::Key(_) => {
+                    let error = format_args!("{place} counts no guesses");
+                    return Err(Failure::new(error, "name the circle's relays"));
                 }
             };
             // Whoever guesses has no token any more.
