@@ -42,7 +42,7 @@ fn the_kernel_and_its_clients_use_the_firmware_image() {
     let log = boot(&kernel, &files, work.path(), &arguments, Duration::from_secs(240)).expect("qemu runs");
     let steps = log.lines().filter(|line| line.starts_with("STEP ") && line.ends_with(": ok")).count();
     assert!(log.lines().any(|line| line == "RESULT 0"), "the guest said:\n{log}");
-    assert_eq!(steps, 7, "{log}");
+    assert_eq!(steps, 9, "{log}");
 }
 
 /// Debian's kernel, where everything that its guest needs is here; it was said otherwise.

@@ -93,15 +93,8 @@ impl Given {
             return None;
         }
         if here.len() > SHARED_MAX {
-            if self.oversize.insert(id, value_of(record).to_vec()).is_none() {
-                log::warn!(
-                    "sync: a large blob of {} bytes stays on this device: it is too large",
-                    here.len()
-                );
-            }
             return None;
         }
-        self.oversize.remove(&id);
         let is_news = match self.values.get(&id) {
             Some((given, _)) if *given == here => false,
             Some((_, at_ms)) => !here.is_empty() || now_ms >= at_ms + WRITTEN_BACK_MS,
@@ -120,9 +113,22 @@ impl Given {
     ) {
         let Some(key) = key else { return };
         let (here, wanted) = (array.value(key), value_of(record));
-        if here.len() > SHARED_MAX && self.oversize.get(&id).is_some_and(|then| then == wanted) {
-            return;
+        if here.len() > SHARED_MAX {
+            match self.oversize.get(&id) {
+                // Another device has written one since.
+                Some(then) if then != wanted => {}
+                Some(_) => return,
+                None => {
+                    log::warn!(
+                        "sync: a large blob of {} bytes stays on this device: it is too large",
+                        here.len()
+                    );
+                    self.oversize.insert(id, wanted.to_vec());
+                    return;
+                }
+            }
         }
+        self.oversize.remove(&id);
         if here == wanted {
             self.unfit.remove(&id);
             self.values.entry(id).or_insert_with(|| (here, 0)).0 = wanted.to_vec();

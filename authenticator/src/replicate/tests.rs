@@ -341,3 +341,20 @@ fn a_snapshot_writes_the_sync_file_anew_and_a_restart_reads_it() {
         assert!(!device.path.with_added_extension("sync.new").exists());
     }
 }
+
+#[test]
+fn a_blob_that_unpacks_to_more_than_an_entry_holds_stays_here_until_another_is_written_elsewhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&Credential { large_blob_key: Some([1; 32]), ..credential(1, 1) }, None).unwrap();
+    write_blob(&mut a, &[1; 32], Some(&[0; 500_000]));
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[1; 32]).unwrap().len(), 500_000);
+    assert_eq!(read_blobs(&mut b).get(&[1; 32]), None);
+    assert!(get(&mut b, 1).is_some_and(|credential| credential.backup_state), "the passkey is on both");
+    write_blob(&mut b, &[1; 32], Some(b"of the other device"));
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(read_blobs(&mut a).get(&[1; 32]).unwrap(), b"of the other device");
+}
