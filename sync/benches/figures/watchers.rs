@@ -174,7 +174,7 @@ impl Crowd {
 
     /// Lets time pass.
     fn wait(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 }
 

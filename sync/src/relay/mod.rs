@@ -56,6 +56,7 @@ use crate::id::{CircleId, Name, hash};
 
 pub use client::{EscrowError, EscrowStatus, RelayClient, RelayUrl};
 pub use escrow::Keeper;
+use group::Entry;
 pub use store::{Database, RelayError};
 use watch::Watchers;
 
@@ -196,13 +197,15 @@ async fn keep(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, RelayError> {
-    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let circle = CircleId::parse(&circle).ok_or(RelayError::NotFound)?;
+    let token = token_hash(&headers).ok_or_else(|| relay.refuse(RelayError::Unauthorized))?;
     let name = Name::parse(&name).ok_or(RelayError::NotFound)?;
     if Name::of(&body) != name {
         return Err(relay.refuse(RelayError::NotItsName));
     }
-    let size = body.len() as u64;
-    let new = relay.0.database.put(circle, name, body, relay.0.quota).await;
+    let (size, quota) = (body.len() as u64, relay.0.quota);
+    // Whether the token is one of the circle's is asked for the whole group.
+    let new = relay.0.database.writer.put(Entry { circle, token, name, bytes: body, quota }).await;
     if new.map_err(|error| relay.refuse(error))? {
         relay.0.puts.fetch_add(1, Ordering::Relaxed);
         relay.0.put_bytes.fetch_add(size, Ordering::Relaxed);

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Vec;
 
-use axum::body::Bytes;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
@@ -243,17 +242,6 @@ impl Database {
             .execute(&self.pool)
             .await?;
         Ok(())
-    }
-
-    /// Keeps an entry, durably, unless its name is taken; whether it is new.
-    pub(super) async fn put(
-        &self,
-        circle: CircleId,
-        name: Name,
-        bytes: Bytes,
-        quota: Quota,
-    ) -> Result<bool, RelayError> {
-        self.writer.put(circle, name, bytes, quota).await
     }
 
     pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {

@@ -2,7 +2,7 @@
 
 mod server;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::string::ToString as _;
 use std::vec::Vec;
 use std::{format, vec};
@@ -88,7 +88,8 @@ pub(crate) struct OpLog {
     compact_after: usize,
     padding: bool,
     sizes_differ: u64,
-    nonces: BTreeSet<[u8; 20]>,
+    /// What was sealed under which epoch and nonce.
+    nonces: BTreeMap<[u8; 20], Name>,
     nonce_repeated: bool,
     broken_replays: u64,
     /// Whether a device crashed since the user last did something.
@@ -144,7 +145,7 @@ impl OpLog {
                 }
                 Effect::Rewrite(records) => self.devices[device].rewrite(records, cx.now_ms),
                 Effect::Put { name, bytes, .. } => {
-                    self.look_at(&bytes);
+                    self.look_at(name, &bytes);
                     if cx.up[device] {
                         let shown = self.shown(&bytes);
                         cx.observed(shown);
@@ -254,19 +255,14 @@ impl OpLog {
     }
 
     /// I12 and I14, on whatever leaves a device for the mailbox.
-    fn look_at(&mut self, bytes: &[u8]) {
+    fn look_at(&mut self, name: Name, bytes: &[u8]) {
         if bytes[0] != 1 {
             return;
         }
         self.sizes_differ += u64::from(padme(bytes.len()) != bytes.len());
         let epoch_and_nonce: [u8; 20] = bytes[2..22].try_into().expect("a sealed entry has a header");
         // The same bytes are put again after a time-out; other bytes under one nonce are the fault.
-        let key = crate::id::hash(&[&epoch_and_nonce, bytes]);
-        let mut seen = [0; 20];
-        seen.copy_from_slice(&key.0[..20]);
-        let new_bytes = self.nonces.insert(seen);
-        let new_nonce = self.nonces.insert(epoch_and_nonce);
-        self.nonce_repeated |= new_bytes && !new_nonce;
+        self.nonce_repeated |= *self.nonces.entry(epoch_and_nonce).or_insert(name) != name;
     }
 }
 
@@ -288,7 +284,7 @@ impl Fabric for OpLog {
             compact_after: scenario.compact_after,
             padding: scenario.padding,
             sizes_differ: 0,
-            nonces: BTreeSet::new(),
+            nonces: BTreeMap::new(),
             nonce_repeated: false,
             broken_replays: 0,
             crashed: false,

@@ -7,6 +7,7 @@ use super::*;
 use crate::relay::store::Database;
 
 const OTHER: CircleId = CircleId([8; 16]);
+const TOKEN_HASH: &str = "a token's hash";
 
 /// On SQLite, and on PostgreSQL if there is one.
 fn on_each_database(story: impl AsyncFn(Database)) {
@@ -18,7 +19,7 @@ fn on_each_database(story: impl AsyncFn(Database)) {
         runtime.block_on(async {
             let database = Database::open(&url).await.unwrap();
             for circle in [CIRCLE, OTHER] {
-                database.open_circle(circle, "a token's hash").await.unwrap();
+                database.open_circle(circle, TOKEN_HASH).await.unwrap();
             }
             story(database).await;
         });
@@ -31,7 +32,8 @@ async fn put_at_once(
     quota: Quota,
 ) -> Vec<Result<bool, RelayError>> {
     let put = |(circle, bytes): &(CircleId, &'static [u8])| {
-        database.put(*circle, Name::of(bytes), Bytes::from_static(bytes), quota)
+        let (circle, token, bytes) = (*circle, TOKEN_HASH.to_string(), Bytes::from_static(bytes));
+        database.writer.put(Entry { circle, token, name: Name::of(&bytes), bytes, quota })
     };
     join_all(puts.iter().map(put)).await
 }
@@ -65,6 +67,18 @@ fn what_waits_together_is_kept_in_one_transaction_numbered_without_holes_and_wit
         let listed: Vec<&[u8]> = listed.iter().map(|(_, bytes)| bytes.as_slice()).collect();
         assert_eq!((listed, head), (std::vec![&b"one"[..], b"two", b"three"], 3));
         assert_eq!(database.list(OTHER, 0, 1000).await.unwrap().1, 1);
+        // Whoever has no token of the circle is told nothing, not even that a name is there.
+        let stranger = |bytes: &'static [u8]| Entry {
+            circle: CIRCLE,
+            token: "another".to_string(),
+            name: Name::of(bytes),
+            bytes: Bytes::from_static(bytes),
+            quota,
+        };
+        let (known, new) = (database.writer.put(stranger(b"one")), database.writer.put(stranger(b"new")));
+        for refused in [known.await, new.await] {
+            assert!(matches!(refused, Err(RelayError::Unauthorized)), "{refused:?}");
+        }
         // What is there already needs no room, and bytes are counted to the last one.
         let bytes = Quota { bytes: 3 + 3 + 5 + 4, ..Quota::default() };
         let answers =
@@ -78,7 +92,7 @@ fn a_put_that_the_database_will_not_take_fails_alone() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = Database::open("memory").await.unwrap();
-        database.open_circle(CIRCLE, "a token's hash").await.unwrap();
+        database.open_circle(CIRCLE, TOKEN_HASH).await.unwrap();
         let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.content = x'626164' \
                       BEGIN SELECT RAISE(ABORT, 'not this one'); END";
         database.pool.execute(refuse).await.unwrap();

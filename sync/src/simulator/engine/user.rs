@@ -129,12 +129,14 @@ impl<F: Fabric> Engine<'_, F> {
     }
 
     fn sign_in(&mut self, device: usize) {
-        let held: Vec<Account> =
-            self.accepted.iter().filter(|(_, keys)| !keys.is_empty()).map(|(account, _)| *account).collect();
-        if held.is_empty() {
+        let held = || self.accepted.iter().filter(|(_, keys)| !keys.is_empty());
+        let count = held().count() as u64;
+        if count == 0 {
             return;
         }
-        let account = held[self.rng.below(held.len() as u64) as usize];
+        let chosen = self.rng.below(count) as usize;
+        let (account, _) = held().nth(chosen).expect("it is below their number");
+        let account = *account;
         self.outcome.signins += 1;
         if !self.up[device] && !self.fabric.signs_in_offline() {
             self.outcome.offline += 1;

@@ -1,6 +1,7 @@
 //! The mailbox: it keeps what it is given, in the order in which it came. Or it is a bad one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::vec;
 use std::vec::Vec;
 
 use super::super::engine::{Attack, Context, Node};
@@ -11,16 +12,16 @@ use crate::Name;
 const PAGE: usize = 512;
 
 /// What the mailbox shows to whom.
-#[derive(Default)]
 pub(super) struct Server {
-    histories: [History; 2],
+    /// One; two once it shows half of the devices another.
+    histories: Vec<History>,
     attack: Option<Attack>,
     /// Names that only their author is shown, if they are withheld.
     authors: BTreeMap<Name, usize>,
     online: BTreeSet<usize>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct History {
     entries: Vec<(Name, Vec<u8>)>,
     names: BTreeSet<Name>,
@@ -40,6 +41,17 @@ impl History {
         let kept = self.entries.len() - self.entries.len() / 10 - 1;
         for (name, _) in self.entries.drain(kept..) {
             self.names.remove(&name);
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            histories: vec![History::default()],
+            attack: None,
+            authors: BTreeMap::new(),
+            online: BTreeSet::new(),
         }
     }
 }
@@ -65,6 +77,9 @@ impl Server {
     /// Turns bad.
     pub(super) fn turn(&mut self, attack: Attack) {
         self.attack = Some(attack);
+        if attack == Attack::Forks && self.histories.len() == 1 {
+            self.histories.push(self.histories[0].clone());
+        }
         if attack == Attack::RollsBack || attack == Attack::Resurrects {
             self.histories.iter_mut().for_each(History::forget_the_newest_tenth);
         }
