@@ -200,6 +200,11 @@ impl Config {
         self.own_origin().starts_with("https://")
     }
 
+    /// Whether pages of this host may use the RP ID by themselves: it is their host, or a parent of it.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        host == self.rp_id || host.strip_suffix(self.rp_id.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
+
     /// What is wrong with these settings, as `(what, what to do)`; nothing is contacted.
     ///
     /// # Errors
@@ -215,8 +220,7 @@ impl Config {
                 "an origin is scheme, host and port, without a path: https://example.org".into(),
             ));
         };
-        let suffix = format!(".{}", self.rp_id);
-        if host != self.rp_id && !host.ends_with(&suffix) {
+        if !self.covers(host) {
             return Err((
                 format!("the RP ID {} is not the host {host} or a parent of it", self.rp_id),
                 "browsers would refuse every ceremony; set --rp-id and --origin to fit".into(),

@@ -227,7 +227,6 @@ pub(crate) const CODES: &[(&str, &str)] = &[
     ("scpr", "Change of password requested"),
     ("scu", "User name changed"),
     ("sdu", "User deleted"),
-    ("sepkoobft", "Passkey and out-of-band code exchanged for a token"),
     ("sepkotpft", "Passkey and one-time code exchanged for a token"),
     ("sepkrcft", "Passkey and recovery code exchanged for a token"),
     ("slo", "Successful logout"),

@@ -39,9 +39,15 @@ pub(crate) async fn ip_allowed(visit: &Visit, policy: &Policy) -> Result<(), Fai
     let now = visit.app.now();
     let (count, until) = visit.app.database.counted(&failures_of_ip(visit), now).await?;
     if count >= i64::from(policy.limits.failed_logins_per_ip_day) {
-        return Err(Failure::TooMany { limit: "ip-blocked", retry_after_s: (until - now) / 1000 });
+        return Err(blocked(visit, "ip-blocked", until - now).await);
     }
     Ok(())
+}
+
+/// A login that is not even looked at, while a block lasts; logged.
+async fn blocked(visit: &Visit, limit: &'static str, lasts_ms: i64) -> Failure {
+    visit.log(Event::of("f").detail("key", limit).error("blocked: too many failed logins before")).await;
+    Failure::TooMany { limit, retry_after_s: lasts_ms / 1000 }
 }
 
 /// Counts a failed login of this address.
@@ -62,9 +68,7 @@ pub(crate) async fn login_allowed(
     ip_allowed(visit, policy).await?;
     let now = visit.app.now();
     match visit.app.database.marked(&block_of(visit, identifier)).await? {
-        Some((_, until)) if until > now => {
-            Err(Failure::TooMany { limit: "user-blocked", retry_after_s: (until - now) / 1000 })
-        }
+        Some((_, until)) if until > now => Err(blocked(visit, "user-blocked", until - now).await),
         _ => Ok(()),
     }
 }

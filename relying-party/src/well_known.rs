@@ -6,6 +6,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use crate::app::App;
+use crate::config::host_of;
 use crate::failure::Failure;
 use crate::session::Visit;
 
@@ -17,10 +18,19 @@ pub(crate) fn routes() -> Router<App> {
         .route("/.well-known/change-password", get(change_password))
 }
 
-/// Which other origins may use this RP ID (WebAuthn Level 3 §5.11).
+/// Which other origins may use this RP ID (WebAuthn Level 3 §5.11): the policy's, and those of this very service that the
+/// RP ID does not cover.
 async fn related_origins(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    Ok(visit.json(json!({ "origins": policy.related_origins })))
+    let config = &visit.app.config;
+    let mut origins = policy.related_origins.clone();
+    for origin in &config.origins {
+        let is_foreign = host_of(origin).is_some_and(|host| !config.covers(host));
+        if is_foreign && !origins.contains(origin) {
+            origins.push(origin.clone());
+        }
+    }
+    Ok(visit.json(json!({ "origins": origins })))
 }
 
 /// Where a password manager sends people to create and manage passkeys (W3C passkey endpoints), and to read what PRF

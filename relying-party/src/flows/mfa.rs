@@ -109,6 +109,7 @@ async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> R
         let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(WRONG_CODE));
         return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
     }
+    second_factor::forget_failures(&visit, &user).await?;
     let enrolled = serde_json::json!({ "type": "otp" });
     visit.log(Event::of("gd_enrollment_complete").user(&user).detail("authenticator", enrolled)).await;
     let code = second_factor::new_recovery_code(&visit, &user).await?;

@@ -110,6 +110,7 @@ async fn confirm_otp(visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result
     let user = visit.recent_user().await?;
     let shared = second_factor::secret_to_set_up(&visit, &user).await?;
     if !second_factor::check_code(&visit, &user, &form.code).await? {
+        visit.log(Event::of("gd_auth_failed").user(&user)).await;
         let error = Some("This code is not right. Enter the one that your app shows now.");
         let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", error);
         return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));

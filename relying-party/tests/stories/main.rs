@@ -6,6 +6,7 @@ mod bad_input;
 mod ceremonies;
 mod developer;
 mod enrollment;
+mod events;
 mod identifiers;
 mod limits;
 mod mail;

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::world::{ADMIN, Authenticator, World};
+use crate::world::{ADMIN, Authenticator, ORIGIN, World};
 
 #[tokio::test]
 async fn the_api_needs_the_operators_token() {
@@ -122,6 +122,10 @@ async fn well_known_files_are_where_browsers_look() {
             "prfUsageDetails": "http://localhost:8080/playground",
         })
     );
+    // Pages of the service itself that the RP ID does not cover need leave, too.
+    let abroad = World::at(&[ORIGIN, "http://accounts.localhost:8080", "https://example.de"]).await;
+    let related = abroad.browser().get("/.well-known/webauthn").await.json();
+    assert_eq!(related, json!({ "origins": ["https://example.de"] }));
     let change = world.browser().get("/.well-known/change-password").await;
     assert_eq!(
         (change.status, change.headers["location"].to_str().unwrap()),

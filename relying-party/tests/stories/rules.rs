@@ -83,6 +83,9 @@ const RULES: [(&str, &[&str]); 22] = [
         &[
             "main_job::a_user_signs_up_and_logs_in_with_a_passkey",
             "main_job::a_user_signs_up_and_logs_in_with_a_password",
+            "events::a_second_factor_is_set_up_asked_for_refused_and_passed",
+            "events::a_passkey_that_is_refused_says_at_which_step",
+            "events::a_password_is_asked_for_anew_refused_and_changed",
             "operator::events_are_read_page_by_page_and_searched",
             "identifiers::a_new_address_counts_once_its_code_has_been_typed",
         ],

@@ -70,6 +70,13 @@ impl World {
         Self::start_as(Config { database: database.into(), mail, ..Config::localhost(8080) }).await
     }
 
+    /// At these origins, for the RP ID of the first.
+    pub async fn at(origins: &[&str]) -> Self {
+        let origins = origins.iter().map(ToString::to_string).collect();
+        let database = postgres::database_for_tests();
+        Self::start_as(Config { database, origins, ..Config::localhost(8080) }).await
+    }
+
     async fn start_as(config: Config) -> Self {
         let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);

@@ -1,0 +1,114 @@
+//! Which events each flow writes: these, in this order, and no others.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::second_factor::App;
+use crate::world::{Authenticator, ORIGIN, Twist, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+const WRONG: [(&str, &str); 1] = [("code", "000000")];
+
+/// The type codes after the first `skip`.
+async fn codes_after(world: &World, skip: usize) -> Vec<String> {
+    world.codes().await.split_off(skip)
+}
+
+#[tokio::test]
+async fn a_second_factor_is_set_up_asked_for_refused_and_passed() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let (mut browser, mut app) = (world.browser(), App::default());
+    assert_eq!(browser.sign_up_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    app.scan(&browser.get("/mfa/setup").await.text);
+    browser.form("/mfa/setup", &WRONG).await;
+    let shown = browser.form("/mfa/setup", &[("code", &app.code(&world))]).await.text;
+    browser.form("/mfa/setup/done", &[("recorded", "on")]).await;
+    let expected =
+        ["ss", "gd_start_auth", "gd_start_enroll", "gd_auth_failed", "gd_enrollment_complete", "s"];
+    assert_eq!(world.codes().await, expected);
+    let (_, enrolled) = &world.events().await[4];
+    assert_eq!(enrolled["details"]["authenticator"], json!({ "type": "otp" }));
+
+    world.pass_minutes(1);
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    browser.form("/mfa/otp", &WRONG).await;
+    browser.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(codes_after(&world, 6).await, ["gd_start_auth", "gd_auth_failed", "gd_auth_succeed", "s"]);
+    let (_, login) = world.events().await.pop().expect("an event");
+    assert_eq!(login["details"]["prompts"], json!([{ "performed_amr": ["pwd", "otp"] }]));
+
+    let code = shown.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
+    let mut browser = world.browser();
+    browser.log_in_with_password(EMAIL, PASSWORD).await;
+    browser.form("/mfa/recovery-code", &WRONG).await;
+    browser.form("/mfa/recovery-code", &[("code", code.expect("a code"))]).await;
+    browser.form("/mfa/setup/done", &[("recorded", "on")]).await;
+    let expected = ["gd_start_auth", "gd_recovery_failed", "gd_recovery_succeed", "s"];
+    assert_eq!(codes_after(&world, 10).await, expected);
+    // All events of one login belong together; those of two do not.
+    let references: Vec<_> =
+        world.events().await.iter().map(|(_, event)| event["references"]["correlation_id"].clone()).collect();
+    assert_eq!(references[10], references[12]);
+    assert_ne!(references[6], references[10]);
+}
+
+#[tokio::test]
+async fn a_passkey_that_is_refused_says_at_which_step() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let (mut browser, mut phone) = (world.browser(), Authenticator::platform());
+    browser.log_in_with_password(EMAIL, PASSWORD).await;
+    let options = browser.json("/enroll/options", &json!({})).await.json()["publicKey"].clone();
+    let forged = phone.create(&options, ORIGIN, Twist::ForeignOrigin);
+    assert_eq!(browser.json("/enroll", &forged).await.status, StatusCode::BAD_REQUEST);
+    let mut phone = Authenticator::platform();
+    browser.register("/enroll", json!({}), &mut phone).await;
+    let options = browser.json("/step-up/options", &json!({})).await.json()["publicKey"].clone();
+    browser.json("/step-up", &phone.get(&options, ORIGIN, Twist::BadSignature)).await;
+    let expected =
+        ["gd_webauthn_enrollment_failed", "gd_enrollment_complete", "gd_webauthn_challenge_failed"];
+    assert_eq!(codes_after(&world, 3).await, expected);
+    let events = world.events().await.split_off(1);
+    let (failed, confirmed) = (&events[2].1["details"], &events[4].1["details"]);
+    assert_eq!(failed["authentication_methods"], json!(["passkey"]));
+    assert_eq!(failed["webauthn"]["failed_step"], "7.1-9");
+    assert_eq!(events[3].1["details"]["authenticator"]["type"], "passkey");
+    assert_eq!(confirmed["webauthn"]["failed_step"], "7.2-21");
+    // Behind each is the whole verification.
+    for (details, steps) in [(failed, 29), (confirmed, 25)] {
+        let path = details["inspect"].as_str().expect("a link").replace("/inspect", "/api/v2/logs");
+        let event = world.admin("GET", &path, None).await.json();
+        assert_eq!(event["transcript"].as_array().map(Vec::len), Some(steps));
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_anew_refused_and_changed() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    browser.form("/reset-password", &[("email", "nobody")]).await;
+    browser.form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let token = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+    let token = token.expect("a link");
+    for password in ["short", "another horse battery", "yet another horse battery"] {
+        browser.form("/reset-password/new", &[("token", token), ("password", password)]).await;
+    }
+    assert_eq!(world.codes().await, ["ss", "s", "fcpr", "scpr", "fcp", "scp", "fcp"]);
+}
+
+#[tokio::test]
+async fn a_login_during_a_block_is_in_the_log_too() {
+    let world = World::with_policy("[limits]\nbrute_force_threshold = 1").await;
+    let mut browser = world.browser();
+    browser.form("/login", &[("identifier", EMAIL)]).await;
+    browser.form("/login/password", &[("password", PASSWORD)]).await;
+    let blocked = browser.form("/login/password", &[("password", PASSWORD)]).await;
+    assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.codes().await, ["fu", "limit_wc", "f"]);
+    let (_, event) = world.events().await.pop().expect("an event");
+    assert_eq!(event["details"]["key"], "user-blocked");
+}
