@@ -158,7 +158,18 @@ impl Computer {
     fn run(&self) -> Server {
         let vault = self.vault_arguments();
         let vault: Vec<&str> = vault.iter().map(String::as_str).collect();
-        let doors = ["--user", "auto", "--usbip", "off", "--control", "off", "--packets", "127.0.0.1:0"];
+        let doors = [
+            "--user",
+            "auto",
+            "--sensor",
+            "on",
+            "--usbip",
+            "off",
+            "--control",
+            "off",
+            "--packets",
+            "127.0.0.1:0",
+        ];
         Server::start(&[&["run"][..], &vault, &doors].concat())
     }
 }

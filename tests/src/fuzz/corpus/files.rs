@@ -177,7 +177,7 @@ fn bodies() -> Vec<Vec<u8>> {
         body(vec![Op::Del { record: record(1) }]),
         body(vec![
             Op::Admit { keys: keys.public().clone(), recovery: false, name: b"phone".to_vec() },
-            Op::Revoke { log: LogId([2; 8]), why: 1 },
+            Op::Revoke { log: LogId([2; 8]), why: 1, consent: None },
             Op::Epoch { generation: 1, id: EpochId([5; 8]), wraps: vec![(LogId([2; 8]), vec![6; 40])] },
             Op::Evidence { sealed: vec![7; 60] },
         ]),
