@@ -93,6 +93,13 @@ pub(crate) struct Told {
     pub(crate) retry_after_s: Option<i64>,
 }
 
+impl Told {
+    /// What, and what next, on a page.
+    pub(crate) fn text(&self) -> String {
+        format!("{} {}", self.message, self.hint).trim_end().to_string()
+    }
+}
+
 impl Failure {
     /// Passkeys are off.
     pub(crate) const NO_PASSKEYS: Self = Self::Off("passkey-not-allowed");
@@ -228,6 +235,12 @@ impl Failure {
                 "user-blocked",
                 "This account is blocked.",
                 "Ask the people who run this service.",
+            ),
+            Self::TooMany { limit: "user-blocked", .. } => say(
+                S::TOO_MANY_REQUESTS,
+                "user-blocked",
+                "Too many failed logins to this account from where you are.",
+                "Wait a while, or open the link in the mail that its owner got.",
             ),
             Self::TooMany { limit, .. } => {
                 say(S::TOO_MANY_REQUESTS, limit, "Too many attempts.", "Wait a while and try again.")

@@ -47,7 +47,7 @@ async fn submit(
         Ok(next) => Ok(visit.see_other(next)),
         Err(failure @ (Failure::Field(..) | Failure::IdentifierTaken { .. })) => {
             let told = failure.told();
-            let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told.message));
+            let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told.text()));
             Ok(visit.page_with(told.status, page))
         }
         Err(failure) => Err(failure),
@@ -152,7 +152,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     if checked != CodeCheck::Right {
         let told = codes::failure(checked).told();
         visit.log(Event::of("fv").user(&user).detail("key", told.key)).await;
-        let page = pages::identifiers::code(&visit.app, &identifier, Some(&told.message));
+        let page = pages::identifiers::code(&visit.app, &identifier, Some(&told.text()));
         return Ok(visit.page_with(told.status, page));
     }
     let next = set(&mut visit, &user, Identifier { verified: true, ..identifier }).await?;

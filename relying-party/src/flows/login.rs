@@ -50,7 +50,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<IdentifierForm>) -> R
     let Some(identifier) = identifiers::typed(&policy.attributes, &form.identifier) else {
         let failure = Failure::Field("invalid-identifier", "Enter what you signed up with.".into());
         let told = failure.told();
-        let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told.message), None);
+        let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told.text()), None);
         return Ok(visit.page_with(told.status, page));
     };
     visit.data.login = Some(identifier);
@@ -89,7 +89,7 @@ async fn submit_password(
         Err(failure) => failure,
     };
     let told = failure.told();
-    let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told.message));
+    let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told.text()));
     Ok(visit.page_with(told.status, page))
 }
 

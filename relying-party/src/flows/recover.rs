@@ -51,7 +51,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
         Ok(target) => target,
         Err(failure) => {
             let told = failure.told();
-            let page = pages::recover::address(&visit.app, &form.email, Some(&told.message));
+            let page = pages::recover::address(&visit.app, &form.email, Some(&told.text()));
             return Ok(visit.page_with(told.status, page));
         }
     };
@@ -83,7 +83,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     let Some(user) = user else {
         let told = codes::failure(checked).told();
         visit.log(Event::of("f").detail("key", told.key).error("wrong recovery code by e-mail")).await;
-        let page = pages::recover::code(&visit.app, &recovery.email, Some(&told.message));
+        let page = pages::recover::code(&visit.app, &recovery.email, Some(&told.text()));
         return Ok(visit.page_with(told.status, page));
     };
     visit.app.database.set_verified("email", &recovery.email).await?;
@@ -146,7 +146,7 @@ async fn submit_password(
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
-        let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.message));
+        let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.text()));
         return Ok(visit.page_with(told.status, page));
     }
     let old = visit.app.database.passkeys(&user.id).await?.len();

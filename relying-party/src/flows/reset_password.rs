@@ -46,7 +46,7 @@ async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<R
         Err(failure) => {
             let told = failure.told();
             visit.log(Event::of("fcpr").detail("key", told.key)).await;
-            let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told.message));
+            let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told.text()));
             return Ok(visit.page_with(told.status, page));
         }
     };
@@ -112,7 +112,7 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
         visit.log(Event::of("fcp").user(&user).detail("key", told.key)).await;
-        let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.message));
+        let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.text()));
         return Ok(visit.page_with(told.status, page));
     }
     if visit.app.database.take_link(&id, "reset", now).await?.is_none() {

@@ -79,7 +79,7 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
-        let page = security_page(&visit, &user, None, Some(&told.message)).await?;
+        let page = security_page(&visit, &user, None, Some(&told.text())).await?;
         return Ok(visit.page_with(told.status, page));
     }
     visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;

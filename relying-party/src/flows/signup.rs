@@ -63,7 +63,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Resp
         Err(failure) => {
             let told = failure.told();
             let kept = form.given().map(Option::unwrap_or_default);
-            let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told.message));
+            let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told.text()));
             Ok(visit.page_with(told.status, page))
         }
     }
@@ -166,7 +166,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         let failure = codes::failure(checked);
         visit.log(Event::of("fv").error(failure.told().message)).await;
         let told = failure.told();
-        let page = pages::signup::code(&visit.app, &target, Some(&told.message), None);
+        let page = pages::signup::code(&visit.app, &target, Some(&told.text()), None);
         return Ok(visit.page_with(told.status, page));
     }
     for identifier in &mut signup.identifiers {
@@ -333,7 +333,7 @@ async fn submit_password(
     if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password).await {
         let told = failure.told();
         visit.log(Event::of("fs").detail("key", told.key).error(told.message.clone())).await;
-        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told.message));
+        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told.text()));
         return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
     }
     let hash = passwords::hash(&visit.app.config.random, &form.password).await?;

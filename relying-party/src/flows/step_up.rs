@@ -110,15 +110,10 @@ async fn submit_password(
         Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => Err(failure),
         Err(failure) => {
             let told = failure.told();
+            let is_wrong = matches!(failure, Failure::Field(..));
+            let message = if is_wrong { "This is not your password.".into() } else { told.text() };
             let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
-            let page = pages::step_up(
-                &visit.app,
-                user.name(),
-                then,
-                has_passkey,
-                true,
-                Some("This is not your password."),
-            );
+            let page = pages::step_up(&visit.app, user.name(), then, has_passkey, true, Some(&message));
             Ok(visit.page_with(told.status, page))
         }
     }

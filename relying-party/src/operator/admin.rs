@@ -84,8 +84,8 @@ async fn change(
             visit.save().await?;
             Ok(visit.see_other("/admin"))
         }
-        Err(failure @ Failure::BadBody(_)) => {
-            let page = overview(&visit, "", None, Some(&failure.told().message)).await?;
+        Err(Failure::BadBody(why)) => {
+            let page = overview(&visit, "", None, Some(&format!("Nothing has changed: {why}."))).await?;
             Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page))
         }
         Err(failure) => Err(failure),

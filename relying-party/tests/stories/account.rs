@@ -46,6 +46,7 @@ async fn a_password_confirms_too_and_leads_nowhere_else() {
     world.pass_minutes(6);
     let wrong = browser.form("/step-up/password", &[("password", "wrong"), ("then", "/account")]).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.text.contains("This is not your password."), "{}", wrong.text);
     let away = [("password", PASSWORD), ("then", "https://evil.example")];
     assert_eq!(browser.form("/step-up/password", &away).await.location(), "/account");
     let mut phone = Authenticator::platform();

@@ -28,6 +28,11 @@ async fn guessing_blocks_the_account_for_this_address_and_the_owner_lifts_it() {
     browser.form("/login", &[("identifier", EMAIL)]).await;
     let blocked = browser.form("/login/password", &[("password", PASSWORD)]).await;
     assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(
+        blocked.text.contains("open the link in the mail that its owner got"),
+        "what next: {}",
+        blocked.text
+    );
     assert!(world.codes().await.contains(&"limit_wc".to_string()));
 
     let outbox = world.outbox().await;
@@ -40,6 +45,20 @@ async fn guessing_blocks_the_account_for_this_address_and_the_owner_lifts_it() {
     assert_eq!(browser.form("/unblock", &[("token", token)]).await.location(), "/login");
     assert_eq!(browser.form("/login/password", &[("password", PASSWORD)]).await.location(), "/enroll");
     assert!(world.codes().await.contains(&"ublkdu".to_string()));
+}
+
+#[tokio::test]
+async fn who_is_blocked_while_confirming_is_told_so_and_not_that_the_password_is_wrong() {
+    let world = World::with_policy("[limits]\nbrute_force_threshold = 1").await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    world.pass_minutes(6);
+    for (password, expected) in
+        [("wrong horse", "This is not your password."), (PASSWORD, "Too many failed logins")]
+    {
+        let refused = browser.form("/step-up/password", &[("password", password)]).await;
+        assert!(refused.text.contains(expected), "{}", refused.text);
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ async fn a_taken_address_is_told_when_addresses_are_not_verified() {
     world.browser().sign_up("ada@example.org", &mut phone).await;
     let page = world.browser().form("/signup", &[("email", "ADA@example.org")]).await;
     assert_eq!(page.status, StatusCode::CONFLICT);
-    assert!(page.text.contains("exists already"), "{}", page.text);
+    assert!(page.text.contains("exists already. Log in, or use another one."), "{}", page.text);
 }
 
 #[tokio::test]
