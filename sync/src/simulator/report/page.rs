@@ -47,8 +47,9 @@ const COLUMNS: [Column; 16] = [
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}\
     .wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}\
-    td{white-space:nowrap}th{vertical-align:bottom}[rowspan]{vertical-align:top}td,th{padding:.25rem .5rem;text-align:right;\
-    border-bottom:1px solid #ccc}td:first-child,th:first-child{text-align:left}.us{font-weight:600;background:#1a73e814}\
+    td{white-space:nowrap}th{vertical-align:bottom}[rowspan]{vertical-align:top}td,th{padding:.25rem .5rem;\
+    text-align:right;border-bottom:1px solid #ccc}.name{text-align:left}.first td{border-top:1px solid #999}\
+    .us{font-weight:600}.us td:not([rowspan]){background:#1a73e814}\
     .plots{display:flex;flex-wrap:wrap;gap:1rem 2rem;margin:1rem 0 2.5rem}h2{margin-top:2.5rem}\
     .grid{stroke:#8885}text{font:11px system-ui,sans-serif;fill:currentColor}.bad{color:#b00020;font-weight:600}.ok{color:#188038}\
     dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;font-size:13px}dd{margin:0}\
