@@ -1,4 +1,4 @@
-//! The same answers from AWS-LC, about three times as fast (feature `aws-lc-rs`).
+//! The same answers from AWS-LC, about four times as fast (feature `aws-lc-rs`).
 //!
 //! Keys are read and checked, and DER is parsed, by the same code as without it; only the arithmetic is another's.
 
