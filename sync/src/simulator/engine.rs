@@ -281,6 +281,8 @@ pub(crate) struct Engine<'a, F: Fabric> {
     gone: Vec<bool>,
     stolen: Vec<bool>,
     revoked: Vec<bool>,
+    /// Whose disk went back to what it had been.
+    restored: Vec<bool>,
     revoked_at: Option<u64>,
     attacked_at: Option<u64>,
     attacked: BTreeSet<&'static str>,
@@ -319,6 +321,7 @@ impl<'a, F: Fabric> Engine<'a, F> {
             gone: (0..names.len()).map(|device| device >= present).collect(),
             stolen: names.iter().map(|_| false).collect(),
             revoked: names.iter().map(|_| false).collect(),
+            restored: names.iter().map(|_| false).collect(),
             names,
             revoked_at: None,
             attacked_at: None,

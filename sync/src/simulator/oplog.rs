@@ -22,7 +22,7 @@ use crate::{
 /// How long a device waits for the server's answer before it counts it as failed.
 const TIMEOUT_MS: u64 = 30_000;
 /// How often a device asks although it was not told of news: the one that tells may have been lost.
-const POLL_MS: u64 = 15 * 60_000;
+const POLL_MS: u64 = 60 * 60_000;
 /// What the headers around a message are taken to cost.
 const OVERHEAD: usize = 40;
 /// A credential's core is as long as the names in it: 140 to 200 bytes, 170 in the mean, the same for one account.
@@ -51,7 +51,11 @@ struct Device {
     /// The journals that were rewritten, and when: a backup of the disk may hold one.
     rewritten: Vec<(u64, Vec<Vec<u8>>, Vec<u64>)>,
     asked_ms: Option<u64>,
+    /// The newest list request: only its reply is an answer.
+    asked: u32,
     polled_ms: u64,
+    /// When it will think of asking again.
+    polls_ms: u64,
     arrived: BTreeSet<RecordId>,
     /// How often it began anew.
     life: u32,
@@ -156,6 +160,7 @@ impl OpLog {
                 }
                 Effect::List { since, request, .. } if cx.up[device] => {
                     let life = self.devices[device].life;
+                    self.devices[device].asked = request;
                     cx.send(me, Node::Server, Message::List { life, since, request }, OVERHEAD);
                     self.await_answer(cx, device);
                 }
@@ -304,7 +309,9 @@ impl Fabric for OpLog {
                 written_ms: Vec::new(),
                 rewritten: Vec::new(),
                 asked_ms: None,
+                asked: 0,
                 polled_ms: 0,
+                polls_ms: 0,
                 arrived: BTreeSet::new(),
                 life: 0,
                 seed: rng.fork(),
@@ -376,8 +383,10 @@ impl Fabric for OpLog {
                 self.handle(cx, device, Event::Poll { mailbox: 0 });
             }
             Message::Listed { request, items, head, .. } => {
-                self.devices[device].asked_ms = None;
-                self.devices[device].polled_ms = cx.now_ms;
+                if request == self.devices[device].asked {
+                    self.devices[device].asked_ms = None;
+                    self.devices[device].polled_ms = cx.now_ms;
+                }
                 let items = items.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
                 self.handle(cx, device, Event::Listed { mailbox: 0, request, items, head });
             }
@@ -392,15 +401,18 @@ impl Fabric for OpLog {
 
     fn wake(&mut self, cx: &mut Context<'_, Message>, device: usize, came_on: bool) {
         let timed_out = self.devices[device].asked_ms.is_some_and(|asked| asked + TIMEOUT_MS <= cx.now_ms);
-        if came_on || timed_out {
-            self.devices[device].asked_ms = None;
-            self.handle(cx, device, Event::Failed { mailbox: 0 });
-        }
         let due = cx.now_ms >= self.devices[device].polled_ms + POLL_MS;
         if came_on || timed_out || due {
+            // Whatever was not answered by now is lost: a put whose time-out another answer ended, too.
+            self.devices[device].asked_ms = None;
+            self.handle(cx, device, Event::Failed { mailbox: 0 });
             self.devices[device].polled_ms = cx.now_ms;
             self.handle(cx, device, Event::Poll { mailbox: 0 });
-            cx.wake_after(device, POLL_MS);
+        }
+        if came_on || cx.now_ms >= self.devices[device].polls_ms {
+            let next = self.devices[device].polled_ms + POLL_MS;
+            self.devices[device].polls_ms = next;
+            cx.wake_after(device, next - cx.now_ms);
         }
         let waits = self.replica(device).and_then(Replica::wake_at);
         if waits.is_some_and(|due| due <= cx.clock_ms(device)) {

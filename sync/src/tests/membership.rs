@@ -236,6 +236,21 @@ fn a_passkey_is_backed_up_by_paper_only_with_everything_that_its_author_had_seen
     assert!(backed_up(&world, first) && backed_up(&world, second));
 }
 
+#[test]
+fn a_revocation_costs_130_bytes_for_each_device_that_stays() {
+    let bytes = |devices: usize| -> usize {
+        let mut world = World::of(29, devices);
+        let held = |world: &World| world.mailbox.with(|held| held.iter().map(|(_, bytes)| bytes.len()).sum());
+        // What it has seen of the others it has said before: that is not the revocation's.
+        world.put(0);
+        let before: usize = held(&world);
+        world.tell(0, Event::Revoke { log: world.log(devices - 1), why: 1 });
+        held(&world) - before
+    };
+    let (few, many) = (bytes(3), bytes(13));
+    assert!(many - few <= 10 * 130, "{few} bytes with two that stay, {many} with twelve");
+}
+
 /// Admits a recovery key's member, and writes to it.
 fn admit_paper(world: &mut World, key: &RecoveryKey) -> LogId {
     let keys = key.keys(world.devices[0].replica().suite()).public().clone();

@@ -208,6 +208,7 @@ impl<F: Fabric> Engine<'_, F> {
             let back = event.back.as_deref().map_or(Ok(DAY), duration_ms).expect("the scenario was checked");
             self.attacked.insert("restore");
             self.attacked_at.get_or_insert(self.now);
+            self.restored[device] = true;
             self.with(|fabric, cx| fabric.restore(cx, device, back));
         }
         if let Some([one, other]) = &event.duel {
@@ -312,15 +313,17 @@ impl<F: Fabric> Engine<'_, F> {
         }
         let deleted = known.deleted;
         let true_now = deleted || self.fabric.survives_without(device, credential, &live);
-        let unknown = |other: &usize| {
-            !there(other)
+        let believed = |other: &usize| {
+            *other != device
                 && !self.fabric.knows_of_the_loss(device, *other)
                 && self.fabric.has_word_of(device, *other, credential)
         };
+        let unknown = |other: &usize| !there(other) && believed(other);
         let thought: Vec<usize> =
             (0..self.names.len()).filter(|other| live.contains(other) || unknown(other)).collect();
-        if !true_now && self.fabric.survives_without(device, credential, &thought) {
-            // The other holder is lost, and nobody has said so yet.
+        let taken_back = (0..self.names.len()).any(|other| self.restored[other] && believed(&other));
+        if !true_now && (taken_back || self.fabric.survives_without(device, credential, &thought)) {
+            // The other holder is lost, or its disk went back to before its word, and nobody has said so yet.
             self.outcome.unaware += 1;
         } else if !true_now {
             self.outcome.lies += 1;
