@@ -13,6 +13,7 @@ mod large_blobs;
 mod listener;
 pub mod packets;
 pub mod persona;
+mod private_file;
 pub mod replicate;
 pub mod uhid;
 pub mod usbip;

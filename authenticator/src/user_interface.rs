@@ -2,6 +2,7 @@
 
 mod delayed;
 mod external;
+mod names;
 mod terminal;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use doppelkey_core::{Action, Answer, Prompt, User};
 
 pub use delayed::Delayed;
 pub use external::External;
+pub(crate) use names::visible;
 pub use terminal::{Ask, typed};
 
 /// Someone to show a prompt to.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Server;
+use crate::private_file;
 
 /// The origin of the extension in Chromium: its key is in the manifest, and fixes it.
 pub const CHROMIUM_ORIGIN: &str = "chrome-extension://hobkallklihhfficgpclfggelmflbedd";
@@ -66,11 +67,7 @@ const CONFIG: &str = "config.json";
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let _ = fs::remove_file(path);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    io::Write::write_all(&mut options.open(path)?, text.as_bytes())
+    io::Write::write_all(&mut private_file::create_new(path)?, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::vault_options::VaultOptions;
 use super::{Failure, pin, print};
 use crate::device::SharedStore;
+use crate::private_file;
+use crate::user_interface::visible;
 use crate::vault::exchange::cxf::Imported;
 use crate::vault::exchange::{ExchangeError, Summary, bitwarden, cxf, json, keepassxc};
 
@@ -350,11 +352,7 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn write_private(file: &Path, text: &str) -> Result<(), Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(file).and_then(|mut opened| {
+    let written = private_file::create_new(file).and_then(|mut opened| {
         opened.write_all(text.as_bytes())?;
         opened.write_all(b"\n")?;
         opened.sync_all()
@@ -380,11 +378,6 @@ fn short(id: &str) -> String {
         Some((end, _)) => format!("{}…", &id[..end]),
         None => id.into(),
     }
-}
-
-/// Names come from a site: what would steer the terminal is shown, not sent to it.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of an export is for people")]

@@ -16,6 +16,7 @@ use crate::bridge::Source;
 use crate::client;
 use crate::device::Clock;
 use crate::hybrid::{Desktop, Links, QrCode, Room, Screen};
+use crate::user_interface::visible;
 use crate::vault::Vault;
 
 /// Where phones and desktops hear each other.
@@ -112,7 +113,7 @@ impl Screen for TerminalScreen {
 
 /// A name that a stranger may have chosen, fit for a terminal.
 fn shown(name: &str) -> String {
-    name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    visible(name).chars().take(64).collect()
 }
 
 /// Whoever waits goes on until this much time has passed.

@@ -23,6 +23,7 @@ use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::device::{Clock, Device, SharedStore};
 use crate::hybrid::{Calls, Error, Operation, Phone, QrCode, Room};
+use crate::private_file;
 use crate::user_interface::typed;
 
 /// Be a phone: scan the QR code of `doppelkey bridge --phone`, and answer in its place (hybrid transport)
@@ -225,11 +226,7 @@ fn root(file: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
             if let Some(folder) = file.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            io::Write::write_all(&mut options.open(file)?, &*root)?;
+            private_file::create_whole(file, &*root)?;
             Ok(root)
         }
         Err(error) => Err(error),

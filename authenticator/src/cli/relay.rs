@@ -1,7 +1,6 @@
 //! `doppelkey relay`: a mailbox for sync circles.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::sync::wall_clock;
 use super::{Failure, make_files_private, print};
+use crate::private_file;
 use crate::replicate::to_hex;
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
@@ -147,7 +147,9 @@ fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
         )
     };
     if !path.try_exists().map_err(failed)? {
-        match write_key(path, &new_key()) {
+        let text = Zeroizing::new(to_hex(&*new_key()) + "\n");
+        match private_file::create_whole(path, text.as_bytes()) {
+            // Another relay was first.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
@@ -159,33 +161,6 @@ fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
             "put the file back from its backup; without it what is in escrow is lost",
         )
     })
-}
-
-/// Writes a key beside its place, and gives it its name once it is on the disk. An error if there is one already.
-fn write_key(path: &Path, key: &[u8; 32]) -> io::Result<()> {
-    let mut unique = [0; 8];
-    UnwrapErr(SysRng).fill_bytes(&mut unique);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", to_hex(&unique)));
-    let mut options = OpenOptions::new();
-    options.create_new(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let text = Zeroizing::new(to_hex(key) + "\n");
-    let written = options.open(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        // Unlike a renaming, a link never takes the place of what another relay has just made.
-        std::fs::hard_link(&beside, path)
-    });
-    let _ = std::fs::remove_file(&beside);
-    written?;
-    #[cfg(unix)]
-    if let Some(directory) = path.parent() {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        std::fs::File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn new_key() -> Zeroizing<[u8; 32]> {

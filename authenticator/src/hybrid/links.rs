@@ -12,6 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::message::Linking;
 use super::noise::point;
+use crate::private_file;
 
 /// A phone that this desktop can call.
 #[derive(Clone)]
@@ -91,17 +92,14 @@ impl Links {
         let text = Zeroizing::new(serde_json::to_string_pretty(&entries)?);
         let fresh = file.with_extension("new");
         let _ = fs::remove_file(&fresh);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut written = options.open(&fresh)?;
+        let mut written = private_file::create_new(&fresh)?;
         io::Write::write_all(&mut written, text.as_bytes())?;
         written.sync_all()?;
-        fs::rename(&fresh, file)
+        fs::rename(&fresh, file)?;
+        private_file::sync_folder_of(file)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The certification authority of this installation: one seed, from which every persona's keys come.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use doppelkey_core::{Algorithm, PrivateKey};
@@ -9,6 +9,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::PersonaError;
+use crate::private_file;
 use crate::vault::Vault;
 
 /// Keys of personas, each derived from its name. Whoever has the seed can attest as any of them.
@@ -35,16 +36,9 @@ impl Authority {
             hint: "check who owns it; if it is damaged, delete it, and trust the new certificates".into(),
         };
         let mut seed = Zeroizing::new([0; 32]);
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(path) {
-            Ok(mut file) => {
-                getrandom::fill(seed.as_mut())
-                    .map_err(|_| failed(std::io::Error::other("no random bytes")))?;
-                file.write_all(&*seed).and_then(|()| file.sync_all()).map_err(failed)?;
-            }
+        getrandom::fill(seed.as_mut()).map_err(|_| failed(std::io::Error::other("no random bytes")))?;
+        match private_file::create_whole(path, &*seed) {
+            Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 let mut file = std::fs::File::open(path).map_err(failed)?;
                 file.read_exact(seed.as_mut()).map_err(failed)?;

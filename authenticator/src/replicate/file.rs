@@ -13,7 +13,8 @@
 //! it was written is refused.
 //!
 //! A snapshot of the replica (`doppelkey-sync`, `compact.rs`) writes the file anew, under another name that then takes
-//! the place of this one: what was deleted is in it no more.
+//! the place of this one: what was deleted is in it no more. A file that is new is written under that name, too, until
+//! all is in it that a replica needs: whoever is killed while a circle is founded or joined may begin again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -28,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{ReplicateError, random};
+use crate::private_file;
 
 const HEADER: usize = 20;
 /// No record is longer: an entry has at most a megabyte.
@@ -52,6 +54,8 @@ pub(super) struct File {
     records: u64,
     length: u64,
     path: PathBuf,
+    /// How many records of the journal it needs before it gets its name; 0 if it has it.
+    unnamed_for: usize,
     /// What is to be in the file beside the journal when that is written anew.
     places: Option<String>,
     applied: BTreeSet<[u8; 16]>,
@@ -60,13 +64,36 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn create(path: &Path, key: &[u8; 32]) -> Result<Self, ReplicateError> {
-        let file = new_file(path).map_err(|error| ReplicateError::File(path.to_owned(), error))?;
-        Ok(File::at(path, file, Aes256Gcm::new(key.into())))
+        let file = File::create_beside(path).map_err(|error| ReplicateError::File(path.to_owned(), error))?;
+        let file = File::at(path, file, Aes256Gcm::new(key.into()));
+        Ok(File { unnamed_for: 1, ..file })
+    }
+
+    /// A new file is found under its name once it has so many records of the journal, and at least one.
+    pub(super) fn name_after(&mut self, records: usize) {
+        self.unnamed_for = records.max(1);
     }
 
     fn at(path: &Path, file: fs::File, cipher: Aes256Gcm) -> Self {
         let (places, applied, seen) = (None, BTreeSet::new(), BTreeMap::new());
-        File { file, cipher, records: 0, length: 0, path: path.to_owned(), places, applied, seen }
+        let (path, unnamed_for) = (path.to_owned(), 0);
+        File { file, cipher, records: 0, length: 0, path, unnamed_for, places, applied, seen }
+    }
+
+    /// An empty file under the other name.
+    fn create_beside(path: &Path) -> io::Result<fs::File> {
+        let beside = other_name(path);
+        match fs::remove_file(&beside) {
+            // A crash left it behind.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => private_file::create_new(&beside),
+        }
+    }
+
+    /// Gives it its name, durably.
+    fn take_name(&mut self) -> io::Result<()> {
+        fs::rename(other_name(&self.path), &self.path)?;
+        private_file::sync_folder_of(&self.path)
     }
 
     /// The file and what is in it.
@@ -154,13 +181,7 @@ impl File {
 
     /// The same lines with another journal, as a file beside this one that then takes its place.
     fn rewrite(&mut self, journal: &[Vec<u8>]) -> io::Result<()> {
-        let beside = self.path.with_added_extension("new");
-        match fs::remove_file(&beside) {
-            // A crash left it behind.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut new = File::at(&self.path, new_file(&beside)?, self.cipher.clone());
+        let mut new = File::at(&self.path, File::create_beside(&self.path)?, self.cipher.clone());
         let applied = self.applied.iter().map(|id| {
             let mut line = [1; 17];
             line[..16].copy_from_slice(id);
@@ -171,27 +192,19 @@ impl File {
         let seen = self.seen.values().map(|record| Line::Seen(*record));
         let mut lines = places.into_iter().chain(journal).chain(applied).chain(seen);
         let written = lines.try_for_each(|line| new.append(&line));
-        let moved = written.and_then(|()| fs::rename(&beside, &self.path));
-        if moved.is_err() {
-            let _ = fs::remove_file(&beside);
-            return moved;
+        if let Err(error) = written {
+            let _ = fs::remove_file(other_name(&self.path));
+            return Err(error);
         }
-        #[cfg(unix)]
-        if let Some(folder) = self.path.parent() {
-            fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
-                .sync_all()?;
-        }
+        new.take_name()?;
         *self = new;
         Ok(())
     }
 }
 
-fn new_file(path: &Path) -> io::Result<fs::File> {
-    let mut options = OpenOptions::new();
-    options.create_new(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// The name of a file that is not finished.
+fn other_name(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
 }
 
 fn check_of(front: &[u8], number: &[u8; 8]) -> [u8; 4] {
@@ -201,7 +214,16 @@ fn check_of(front: &[u8], number: &[u8; 8]) -> [u8; 4] {
 
 impl Journal for File {
     fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        File::append(self, &Line::Journal(record.to_vec()))
+        File::append(self, &Line::Journal(record.to_vec()))?;
+        self.unnamed_for = match self.unnamed_for {
+            0 => return Ok(()),
+            1 => {
+                self.take_name()?;
+                0
+            }
+            more => more - 1,
+        };
+        Ok(())
     }
 
     fn replace(&mut self, records: &[Vec<u8>]) -> io::Result<()> {

@@ -40,7 +40,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
-use doppelkey_sync::{DeviceKeys, Driver, Event, Invitation, Mailbox, OpenError, Replica, Report, Suite};
+use doppelkey_sync::{
+    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, OpenError, Replica, Report, Suite,
+};
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
 use zeroize::Zeroizing;
@@ -233,7 +235,7 @@ impl Replication {
         store: &mut dyn CredentialStore,
         vault: &Path,
         replica: Replica<Random>,
-        effects: Vec<doppelkey_sync::Effect>,
+        effects: Vec<Effect>,
         places: Vec<Place>,
         now_ms: u64,
     ) -> Result<Self, ReplicateError> {
@@ -285,7 +287,7 @@ impl Replication {
 
     fn assemble(
         replica: Replica<Random>,
-        effects: Vec<doppelkey_sync::Effect>,
+        effects: Vec<Effect>,
         mut file: File,
         applied: Applied,
         places: Vec<Place>,
@@ -294,6 +296,7 @@ impl Replication {
     ) -> Result<Self, ReplicateError> {
         let path = Self::path_of(vault);
         let failed = |error| ReplicateError::File(path.clone(), error);
+        file.name_after(effects.iter().filter(|effect| matches!(effect, Effect::Persist(_))).count());
         file.append(&Line::Places(Place::list_text(&places))).map_err(failed)?;
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         let driver = Driver::new(replica, effects, file, mailboxes);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Place, ReplicateError, Replication, Secret, label_of, random};
+use crate::user_interface::visible;
 
 /// One question, or one thing to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -320,8 +321,7 @@ impl Replication {
 
 /// A name that a stranger may have chosen, fit for a terminal.
 pub fn shown(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    name.chars().filter(|character| !character.is_control()).take(40).collect()
+    visible(&String::from_utf8_lossy(name)).chars().take(40).collect()
 }
 
 /// The member whose name or (start of the) log is this.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
 
 use doppelkey_core::{Action, Answer, Prompt, User};
 
-use super::{Reply, UserInterface};
+use super::{Reply, UserInterface, visible};
 
 /// A user at the terminal: prompts on standard error, answers from standard input.
 ///
@@ -212,17 +212,6 @@ pub(super) fn meaning(action: Action, accounts: u32, verification: bool, line: &
         }
         _ => None,
     }
-}
-
-/// Names come from a site: what would steer the terminal is shown, not sent to it.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() || is_bidi(character) { '\u{fffd}' } else { character })
-        .collect()
-}
-
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn say(text: &str) {

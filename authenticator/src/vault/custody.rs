@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 use super::Notice;
 use super::error::VaultError;
-use super::medium::{create_private, sync_directory_of};
 use super::seal::{KEY_LENGTH, VaultKey, random};
+use crate::private_file;
 
 mod keyring;
 mod keyutils;
@@ -260,14 +260,14 @@ fn keep_in_file(path: &Path) -> Result<VaultKey, VaultError> {
         text.push(char::from(HEXADECIMAL[usize::from(byte & 15)]));
     }
     text.push('\n');
-    let write = || {
-        let mut file = create_private(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        sync_directory_of(path)
-    };
-    write().map_err(|error: io::Error| VaultError::Io { file: path.to_owned(), doing: "create", error })?;
-    Ok(key)
+    match private_file::create_whole(path, text.as_bytes()) {
+        Ok(()) => Ok(key),
+        // Another process was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            read_key_file(path)?.ok_or(VaultError::Io { file: path.to_owned(), doing: "create", error })
+        }
+        Err(error) => Err(VaultError::Io { file: path.to_owned(), doing: "create", error }),
+    }
 }
 
 /// The key in this file: 64 hexadecimal digits and a line feed. `None` if there is no such file.

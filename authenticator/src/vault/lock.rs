@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::error::VaultError;
-use super::medium::{beside, create_private};
+use super::medium::beside;
+use crate::private_file;
 
 /// Held as long as it lives. The operating system lets go of it with the process, however that ends.
 ///
@@ -27,7 +28,7 @@ impl Lock {
     pub(super) fn take(vault: &Path) -> Result<Self, VaultError> {
         let path = beside(vault, ".lock");
         let refused = |error| VaultError::Io { file: path.clone(), doing: "lock", error };
-        let file = match create_private(&path) {
+        let file = match private_file::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 OpenOptions::new().read(true).write(true).open(&path)
             }

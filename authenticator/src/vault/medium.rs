@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::private_file;
+
 /// A log, and the new one that is to take its place.
 ///
 /// Nothing is promised to survive a crash but what the syncs say; what was appended since may survive in part, as a
@@ -85,7 +87,7 @@ impl Medium for Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.new = Some(create_private(&self.new_path)?);
+        self.new = Some(private_file::create_new(&self.new_path)?);
         Ok(())
     }
 
@@ -104,7 +106,7 @@ impl Medium for Disk {
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        sync_directory_of(&self.path)
+        private_file::sync_folder_of(&self.path)
     }
 
     #[cfg(unix)]
@@ -179,26 +181,6 @@ impl Medium for Memory {
     fn free(&mut self) -> Option<u64> {
         None
     }
-}
-
-/// Makes a file that its owner alone may read; fails if something of that name is there.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Makes the names in this file's directory durable.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened, and renames are ordered by the file system's journal.
-    #[cfg(unix)]
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    let _ = path;
-    Ok(())
 }
 
 /// The path of a companion: the same with this added to the name.

@@ -1,0 +1,97 @@
+//! Files for their owner alone; and those of a few bytes that are made once and then kept for ever: keys and seeds.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Makes a file that its owner alone may read, open for reading and writing.
+///
+/// # Errors
+/// `AlreadyExists`, if something of that name is there.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes such a file with these bytes, durably: whoever sees it sees all of it, also after a crash or a power cut in the
+/// middle. A crash may leave another file beside it, which nobody uses.
+///
+/// # Errors
+/// `AlreadyExists`, if something of that name is there, or another process was first: that one's bytes count.
+pub(crate) fn create_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // A name of its own, so that nobody else takes it away before it has its last one.
+    let mut unique = [0; 8];
+    getrandom::fill(&mut unique).map_err(io::Error::other)?;
+    let unfinished = path.with_added_extension(format!("{:016x}.new", u64::from_le_bytes(unique)));
+    let mut file = create_new(&unfinished)?;
+    let named = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| name(&unfinished, path));
+    let _ = fs::remove_file(&unfinished);
+    named?;
+    sync_folder_of(path)
+}
+
+/// Gives the file this name, unless something else has it.
+fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(unfinished, path) {
+        // FAT has no links. Who is first and who is second cannot be told there.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+            fs::rename(unfinished, path)
+        }
+        linked => linked,
+    }
+}
+
+/// Makes the names in this file's folder durable.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    // Elsewhere a folder cannot be opened, and renames are ordered by the file system's journal.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+    }
+    let _ = path;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_file_is_made_once_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let path = folder.path().join("key");
+        create_whole(&path, b"first").expect("there is room");
+        let again = create_whole(&path, b"second").expect_err("it is there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("it is there"), b"first");
+        assert_eq!(fs::read_dir(folder.path()).expect("it lists").count(), 1);
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).expect("it is there"));
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn of_many_who_make_one_file_at_once_one_does() {
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let path = folder.path().join("key");
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8_u8)
+                .map(|number| {
+                    let path = &path;
+                    scope.spawn(move || create_whole(path, &[number; 32]).is_ok())
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|&made| made).count()
+        });
+        assert_eq!(made, 1);
+        assert_eq!(fs::read_dir(folder.path()).expect("it lists").count(), 1);
+    }
+}
