@@ -107,7 +107,7 @@ impl fmt::Debug for Random {
 }
 
 /// How a relying party is set up. [`Config::localhost`] is a complete one to start from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// `memory`, `sqlite:PATH` or `postgres://…`.
     pub database: String,
@@ -140,7 +140,7 @@ pub struct Config {
 }
 
 /// Where mail goes. A copy of every message is in the outbox page when `dev` is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Mail {
     /// Into the database only, for the outbox page.
     Outbox,
@@ -153,6 +153,33 @@ pub enum Mail {
         /// `From:`.
         from: String,
     },
+}
+
+/// Tells neither the operator's token nor the URL of a database or a mail server, which may hold a password.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("rp_id", &self.rp_id)
+            .field("origins", &self.origins)
+            .field("policy", &self.policy)
+            .field("dev", &self.dev)
+            .field("behind_proxy", &self.behind_proxy)
+            .field("accept_rp_id_change", &self.accept_rp_id_change)
+            .field("mail", &self.mail)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells no password of a mail server.
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mail::Outbox => "Outbox",
+            Mail::Console => "Console",
+            Mail::Smtp { .. } => "Smtp(…)",
+        })
+    }
 }
 
 /// A FIDO metadata BLOB, and whom to believe about it.

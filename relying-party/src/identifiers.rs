@@ -97,10 +97,20 @@ fn with_article(kind: &str) -> &'static str {
     }
 }
 
+/// What is not seen, or has a line seen in another order: with it, two addresses that differ would look the same.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
 fn email(text: &str) -> Option<String> {
     let (local, domain) = text.rsplit_once('@')?;
-    let is_plain =
-        |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control());
+    let is_plain = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || is_unseen(c));
     let is_domain = domain.contains('.') || domain == "localhost";
     let has_labels = domain.split('.').all(|label| !label.is_empty());
     let fits = local.len() <= 64 && text.len() <= 254 && !local.contains('@');
@@ -171,6 +181,15 @@ mod tests {
         let composed = normal(&attributes, "email", "andr\u{e9}@example.org").expect("an address");
         let decomposed = normal(&attributes, "email", "andre\u{301}@example.org").expect("an address");
         assert_eq!(composed, decomposed);
+    }
+
+    #[test]
+    fn an_address_with_something_unseen_in_it_is_none() {
+        let attributes = Attributes::default();
+        for unseen in ['\u{200b}', '\u{202e}', '\u{ad}', '\u{feff}', '\u{e0061}', '\u{3164}'] {
+            let text = format!("ada{unseen}@example.org");
+            assert!(normal(&attributes, "email", &text).is_err(), "{}", text.escape_unicode());
+        }
     }
 
     #[test]

@@ -36,11 +36,27 @@ impl Statement {
         self.text.starts_with("SELECT")
     }
 
+    /// Whether what it does must outlive a power cut: who has an account, and what opens it. The rest (counters, sessions,
+    /// challenges, events) may go back by the last moments, and costs no wait for the disk.
+    pub(super) fn must_last(&self) -> bool {
+        let words: Vec<_> = self.text.split_whitespace().take(3).collect();
+        match words[..] {
+            ["INSERT" | "DELETE", _, table] => {
+                LASTING.contains(&table) || matches!(table, "users" | "credentials" | "settings")
+            }
+            ["UPDATE", table, _] => LASTING.contains(&table),
+            _ => false,
+        }
+    }
+
     /// Whether it changed what it had to.
     pub(super) fn is_met(&self, written: &Written) -> bool {
         !self.is_condition || written.changed == 1
     }
 }
+
+/// Tables of which every change must last.
+const LASTING: [&str; 4] = ["identifiers", "passwords", "recovery_codes", "totp"];
 
 /// A value of a statement or row. `None` is `NULL`; PostgreSQL wants to know of what type.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -136,7 +136,8 @@ impl Connections {
     }
 }
 
-/// WAL and `NORMAL`: a commit survives the program's death; a power cut may lose the last commits, never the database.
+/// WAL and `NORMAL`: a commit survives the program's death. A power cut may lose the last commits, never the database,
+/// and no commit with something in it that [must last](Statement::must_last): the log is synced then.
 ///
 /// A page that is written a hundred times between two checkpoints is copied into the file once: hence few of them.
 fn prepare(connection: &Connection) -> Result<()> {
@@ -168,12 +169,20 @@ fn write_and_answer(connection: &Connection, group: Vec<Job>) {
 
 /// One transaction for all. An error is the transaction's: nothing has happened.
 fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Option<Vec<Written>>>>> {
+    let lasts = group.iter().flat_map(|job| &job.batch).any(Statement::must_last);
+    if lasts {
+        // In front of the transaction: within one, SQLite does not listen to it.
+        connection.execute_batch("PRAGMA synchronous = FULL")?;
+    }
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut answers = Vec::with_capacity(group.len());
     for job in group {
         answers.push(write_batch(connection, &job.batch)?);
     }
     connection.prepare_cached("COMMIT")?.execute([])?;
+    if lasts {
+        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    }
     Ok(answers)
 }
 
