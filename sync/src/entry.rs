@@ -26,12 +26,13 @@ use zeroize::Zeroize;
 use crate::cbor::{Reader, Writer};
 use crate::crypto::{DeviceKeys, EpochKey, Label, PublicKeys};
 use crate::id::{AccountId, EpochId, Hash, LogId, RecordId, hash};
+use crate::state::Untold;
 
 /// The most bytes a sealed entry may have.
 pub const ENTRY_MAX: usize = 1 << 20;
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Op {
     /// A new record. Its core never changes; an id is used once.
@@ -116,6 +117,43 @@ pub enum Op {
         /// The hash of the snapshot's encoding.
         digest: Hash,
     },
+}
+
+/// Tells no content of records and registers: it may be a secret.
+impl core::fmt::Debug for Op {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Op::Put { record, account, core, registers, shadows } => f
+                .debug_struct("Put")
+                .field("record", record)
+                .field("account", account)
+                .field("core", &Untold(core.len()))
+                .field("registers", &registers.len())
+                .field("shadows", shadows)
+                .finish(),
+            Op::Set { record, number, value, by_user } => f
+                .debug_struct("Set")
+                .field("record", record)
+                .field("number", number)
+                .field("value", &Untold(value.len()))
+                .field("by_user", by_user)
+                .finish(),
+            Op::Del { record } => f.debug_tuple("Del").field(record).finish(),
+            Op::Used { record, time_s } => f.debug_tuple("Used").field(record).field(time_s).finish(),
+            Op::Admit { keys, recovery, name } => {
+                f.debug_tuple("Admit").field(&keys.log()).field(recovery).field(&Untold(name.len())).finish()
+            }
+            Op::Revoke { log, why, consent } => {
+                f.debug_tuple("Revoke").field(log).field(why).field(&consent.is_some()).finish()
+            }
+            Op::Epoch { generation, id, wraps } => {
+                f.debug_tuple("Epoch").field(generation).field(id).field(&wraps.len()).finish()
+            }
+            Op::Policy { number, value } => f.debug_tuple("Policy").field(number).field(value).finish(),
+            Op::Evidence { sealed } => f.debug_tuple("Evidence").field(&Untold(sealed.len())).finish(),
+            Op::Snap { generation, digest } => f.debug_tuple("Snap").field(generation).field(digest).finish(),
+        }
+    }
 }
 
 /// What an author had seen of another log.

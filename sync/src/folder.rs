@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::format;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::vec::Vec;
 
@@ -57,10 +57,19 @@ impl Folder {
 
     /// The file's bytes if they have this name.
     fn read(&self, name: Name) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.path(name)) {
-            Ok(bytes) => Ok((Name::of(&bytes) == name).then_some(bytes)),
+        let read: io::Result<_> = (|| {
+            let path = self.path(name);
+            // Whoever else writes here could put a pipe, which would be waited for, or a link to something without end.
+            if !fs::symlink_metadata(&path)?.is_file() {
+                return Ok(None);
+            }
+            let mut bytes = Vec::new();
+            File::open(path)?.take(ENTRY_MAX as u64 + 1).read_to_end(&mut bytes)?;
+            Ok((Name::of(&bytes) == name).then_some(bytes))
+        })();
+        match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            read => read,
         }
     }
 }

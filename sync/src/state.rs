@@ -19,7 +19,7 @@ pub struct Stamp {
 }
 
 /// A value that the last writer decides.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Register {
     /// Whether the user chose it; such a value gives way only to the user's.
     pub by_user: bool,
@@ -30,7 +30,7 @@ pub struct Register {
 }
 
 /// A live record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// What records that replace each other share.
     pub account: AccountId,
@@ -46,6 +46,41 @@ pub struct Record {
     pub registers: BTreeMap<u8, Register>,
     /// When a relying party last accepted it, in seconds since 1970; 0 if never.
     pub used_s: u64,
+}
+
+/// Tells no content: it may be a secret.
+impl core::fmt::Debug for Register {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Register")
+            .field("by_user", &self.by_user)
+            .field("stamp", &self.stamp)
+            .field("value", &Untold(self.value.len()))
+            .finish()
+    }
+}
+
+/// Tells no content: it is a secret.
+impl core::fmt::Debug for Record {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Record")
+            .field("account", &self.account)
+            .field("core", &Untold(self.core.len()))
+            .field("shadows", &self.shadows)
+            .field("stamp", &self.stamp)
+            .field("contested", &self.contested)
+            .field("registers", &self.registers)
+            .field("used_s", &self.used_s)
+            .finish()
+    }
+}
+
+/// So many bytes that are not shown.
+pub(crate) struct Untold(pub(crate) usize);
+
+impl core::fmt::Debug for Untold {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
 }
 
 /// Records, tombstones and policies: the same on every device that has delivered the same entries.

@@ -18,7 +18,7 @@ pub const NAME_MAX: usize = 64;
 pub const CRED_BLOB_MAX: usize = 32;
 
 /// A discoverable credential with everything that is kept of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The credential id: random, and unique in a store.
     pub id: Vec<u8, CREDENTIAL_ID_MAX>,
@@ -243,6 +243,23 @@ pub struct CredRandom {
     pub with_uv: [u8; 32],
     /// Used when not.
     pub without_uv: [u8; 32],
+}
+
+/// Tells no secret, and nobody's name.
+impl core::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("rp_id", &self.rp_id)
+            .field("key", &self.key)
+            .field("order", &self.order)
+            .field("sign_count", &self.sign_count)
+            .field("backup_eligible", &self.backup_eligible)
+            .field("backup_state", &self.backup_state)
+            .field("protection", &self.protection)
+            .field("hidden", &self.hidden)
+            .finish_non_exhaustive()
+    }
 }
 
 impl core::fmt::Debug for CredRandom {

@@ -18,6 +18,33 @@ fn a_folder_conforms() {
     conformance(|| Box::new(Folder::open(directory.path()).unwrap()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_with_pipes_and_files_without_end_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(directory.path()).unwrap();
+    let [endless, pipe, whole] = [1_u8, 2, 3].map(|byte| {
+        let bytes = [byte; 100];
+        folder.put(Name::of(&bytes), &bytes).unwrap();
+        Name::of(&bytes)
+    });
+    // Another who writes here, or a carrier that copies links, puts something else in their place.
+    let path = |name: Name| directory.path().join(format!("{name}.entry"));
+    for name in [endless, pipe] {
+        fs::remove_file(path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("/dev/zero", path(endless)).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path(pipe)).status();
+    assert!(made.is_ok_and(|made| made.success()), "mkfifo runs");
+    assert_eq!(folder.get(endless).unwrap(), None);
+    assert_eq!(folder.get(pipe).unwrap(), None);
+    assert_eq!(folder.list(0).unwrap().items.len(), 1, "the whole one");
+    assert!(folder.get(whole).unwrap().is_some());
+    // What belongs there takes its place again.
+    folder.put(pipe, &[2; 100]).unwrap();
+    assert!(folder.get(pipe).unwrap().is_some());
+}
+
 #[test]
 fn two_devices_converge_through_a_folder_full_of_rubbish() {
     let directory = tempfile::tempdir().unwrap();
