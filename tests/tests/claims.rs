@@ -26,6 +26,55 @@ fn every_test_that_a_threat_model_names_exists() {
     }
 }
 
+/// `DEPENDENCIES.md` speaks of the versions that are built, and says what its table must say.
+#[test]
+fn the_page_of_dependencies_names_the_versions_of_the_lock_file() {
+    let lock: toml::Table = toml::from_str(&text("Cargo.lock")).expect("it is TOML");
+    let locked: Vec<(String, String)> = lock["package"]
+        .as_array()
+        .expect("it lists packages")
+        .iter()
+        .map(|package| {
+            ["name", "version"].map(|key| package[key].as_str().unwrap_or_default().to_owned()).into()
+        })
+        .collect();
+    let page = text(".github/DEPENDENCIES.md");
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row.split('|').nth(1).unwrap_or_default();
+        // Names without a version share the next one: "`p256` 0.14, `ecdsa` 0.17"; "`p384`, `p521`, `k256` 0.14".
+        let mut waiting = Vec::new();
+        for (at, part) in cell.split('`').enumerate() {
+            if at % 2 == 1 {
+                waiting.push(part);
+                continue;
+            }
+            let version = part.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+            let Some(version) = version.map(|word| word.trim_end_matches(',')) else { continue };
+            let version = version.trim_end_matches("-pre");
+            for name in waiting.drain(..) {
+                let fits = |known: &str| known == version || known.starts_with(&format!("{version}."));
+                let found = locked.iter().any(|(known, locked)| known == name && fits(locked));
+                assert!(
+                    found,
+                    "{name} {version} is not in Cargo.lock: read its notes anew and mend the page"
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "only {named} crates with versions");
+    let declared: toml::Table = toml::from_str(&text("Cargo.toml")).expect("it is TOML");
+    let rust = declared["workspace"]["package"]["rust-version"].as_str().expect("it is declared");
+    for page in [page, text("README.md")] {
+        assert!(page.contains(rust), "a page names another Rust than {rust}");
+    }
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// A test's name is a sentence.
 fn is_sentence(word: &str) -> bool {
     let of_words = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';

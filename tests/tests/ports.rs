@@ -4,6 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use doppelkey::control::Token;
 use end_to_end::Server;
 
 /// A port that speaks HTTP.
@@ -178,14 +181,64 @@ fn no_page_writes_to_the_ports_that_speak_no_http() {
 #[test]
 fn a_token_cannot_be_guessed_and_is_another_each_time() {
     let tokens = || {
-        let run = Server::start(&["run", "--ephemeral", "--user", "auto", "--usbip", "off"]);
-        let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0"]);
-        [run.text("token").to_owned(), party.text("admin_token").to_owned()]
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let (servers, ports) = ports(folder.path());
+        drop(servers);
+        ports.into_iter().filter(|port| port.what != "relay").map(|port| port.token).collect::<Vec<_>>()
     };
     let all = [tokens(), tokens()].concat();
     for (at, token) in all.iter().enumerate() {
-        // Base64url: six bits a character.
-        assert!(token.len() * 6 >= 192, "{token} has {} bits at most", token.len() * 6);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).expect("a token is base64url");
+        assert!(bytes.len() * 8 >= 192, "{token} has {} bits at most", bytes.len() * 8);
         assert!(!all[..at].contains(token), "{token} came twice");
+    }
+    let random = || Token::random().expect("the system has randomness");
+    let many: Vec<_> = (0..SAMPLES).map(|_| random().as_str().to_owned()).collect();
+    assert_every_bit_is_free("control and bridge", &many);
+}
+
+#[test]
+fn challenges_and_sessions_cannot_be_guessed_nor_one_from_the_others() {
+    let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0"]);
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = party.text("url").replacen("localhost", "127.0.0.1", 1);
+    let host = party.text("url").trim_start_matches("http://").to_owned();
+    let (mut challenges, mut sessions) = (Vec::new(), Vec::new());
+    for _ in 0..SAMPLES {
+        let request = agent.post(format!("{url}/login/passkey/options")).header("host", &host);
+        let mut response = request.content_type("application/json").send("{}").expect("it answers");
+        let cookie = response.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok());
+        let cookie = cookie.and_then(|cookie| cookie.split(['=', ';']).nth(1)).map(String::from);
+        sessions.push(cookie.expect("a visitor gets a cookie"));
+        let text = response.body_mut().read_to_string().expect("it is text");
+        let options: serde_json::Value = serde_json::from_str(&text).expect("options are JSON");
+        let challenge = options["publicKey"]["challenge"].as_str().unwrap_or_else(|| panic!("{text}"));
+        challenges.push(challenge.to_owned());
+    }
+    assert_every_bit_is_free("challenges", &challenges);
+    assert_every_bit_is_free("sessions", &sessions);
+}
+
+/// So many that a bit which is not free shows.
+const SAMPLES: usize = 256;
+
+/// Every bit of these (base64url) is 1 about half of the time, and equals its neighbour about half of the time. A right
+/// source fails this once in some million runs: a bit may be off by 5.6 standard deviations.
+fn assert_every_bit_is_free(what: &str, tokens: &[String]) {
+    let decoded: Vec<_> =
+        tokens.iter().map(|token| BASE64_URL_SAFE_NO_PAD.decode(token).expect("it is base64url")).collect();
+    let bits = decoded[0].len() * 8;
+    assert!(bits >= 128 && decoded.iter().all(|token| token.len() * 8 == bits), "{what}: {bits} bits");
+    let bit = |token: &[u8], at: usize| token[at / 8] >> (at % 8) & 1;
+    let half = SAMPLES / 2;
+    let near_half = half - 45..=half + 45;
+    for at in 0..bits {
+        let ones = decoded.iter().filter(|token| bit(token, at) == 1).count();
+        assert!(near_half.contains(&ones), "{what}: bit {at} is 1 in {ones} of {SAMPLES}");
+        let next = (at + 1) % bits;
+        let equal = decoded.iter().filter(|token| bit(token, at) == bit(token, next)).count();
+        assert!(near_half.contains(&equal), "{what}: bits {at} and {next} are equal in {equal} of {SAMPLES}");
+        let as_before = decoded.windows(2).filter(|two| bit(&two[0], at) == bit(&two[1], at)).count();
+        assert!(near_half.contains(&as_before), "{what}: bit {at} is as before in {as_before} of {SAMPLES}");
     }
 }

@@ -255,6 +255,51 @@ fn what_the_programs_keep_is_for_their_user_alone() {
     assert!(files > 6, "only {files} files were made");
 }
 
+/// What a panic, an assertion or a log of a program that uses our libraries could print.
+#[test]
+fn no_secret_is_in_what_is_printed_for_developers() {
+    let secret = "Zebra-8462-Quokka";
+    let bytes = secret.as_bytes();
+    let mut credential = Credential::new(
+        [1; 32],
+        doppelkey_core::PrivateKey::from_bytes(doppelkey_core::Algorithm::Es256, &[0x5A; 32]).expect("a key"),
+    );
+    credential.cred_random = Some(doppelkey_core::CredRandom { with_uv: [0x5A; 32], without_uv: [0x5A; 32] });
+    credential.large_blob_key = Some([0x5A; 32]);
+    credential.cred_blob = bytes.try_into().ok();
+    let put = doppelkey_sync::Op::Put {
+        record: doppelkey_sync::RecordId([1; 16]),
+        account: doppelkey_sync::AccountId([2; 8]),
+        core: vec![0x5A; 64],
+        registers: vec![(1, bytes.to_vec())],
+        shadows: Vec::new(),
+    };
+    let register = doppelkey_sync::Op::Set {
+        record: doppelkey_sync::RecordId([1; 16]),
+        number: 1,
+        value: bytes.to_vec(),
+        by_user: true,
+    };
+    let config = doppelkey_relying_party::Config {
+        admin_token: secret.into(),
+        database: format!("postgres://user:{secret}@localhost/accounts"),
+        mail: doppelkey_relying_party::Mail::Smtp {
+            url: format!("smtp://user:{secret}@localhost"),
+            from: "a@example.org".into(),
+        },
+        ..doppelkey_relying_party::Config::localhost(8080)
+    };
+    let relay = doppelkey_sync::relay::RelayUrl::new("https://relay.example.org", secret);
+    let token = doppelkey::control::Token::random().expect("the system has randomness");
+    let printed = format!("{credential:?} {put:?} {register:?} {config:?} {relay:?} {token:?}");
+    // A byte of a key or a secret as Rust prints lists of bytes, and the same of the text.
+    let as_list = format!("{bytes:?}");
+    for told in [secret, "90, 90, 90", "5a5a5a", as_list.trim_matches(['[', ']']), token.as_str()] {
+        assert!(!printed.contains(told), "{told} is in {printed}");
+    }
+    assert!(printed.contains("relay.example.org") && printed.contains("64 bytes"), "{printed}");
+}
+
 fn contains_token(file: &Path) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').any(|word| word.len() == 43)

@@ -5,15 +5,13 @@
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use doppelkey::client::{Client, system_clock};
-use doppelkey::packets;
-use doppelkey_core::testing::SeededRng;
+use doppelkey::client::Client;
 use doppelkey_sync::relay::{RelayClient, RelayUrl};
 use doppelkey_sync::{CircleId, Mailbox as _, Name};
-use end_to_end::soak::Site;
+use end_to_end::soak::{Home, Site, Steps, create, sign};
 use end_to_end::starved::{Program, SetClock, SmallDisk, as_nobody, doppelkey, is_plain, is_root};
 use end_to_end::{has_program, skipped};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const NEEDS_ROOT: &str = "root and mount, for a disk that is full";
@@ -171,8 +169,11 @@ fn a_permission_that_is_lost_while_it_runs_refuses_a_reset_and_loses_nothing() {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(folder.path(), mode).expect("it is ours");
     };
-    let home = Vault { folder: folder.path().to_owned(), doors: None };
-    let start = || Program::start(as_nobody(&program_path, &as_strs(&home.arguments())));
+    let home = Vault::new(folder.path(), false);
+    if is_root() {
+        chown(home.doors.path(), Some(65534), Some(65534)).expect("root may");
+    }
+    let start = || Program::start(as_nobody(&program_path, &as_strs(&home.home.arguments())));
     let program = start().unwrap_or_else(|said| panic!("{said}"));
     let mut made = vec![home.create(0).expect("there is room")];
     set_mode(0o500);
@@ -182,7 +183,6 @@ fn a_permission_that_is_lost_while_it_runs_refuses_a_reset_and_loses_nothing() {
     home.sign(&made[0]).expect("it still signs");
     program.says(&["cannot be written", "let this user write"]);
     program.stop();
-    let _ = std::fs::remove_file(home.folder.join("socket"));
     set_mode(0o700);
     let program = start().unwrap_or_else(|said| panic!("{said}"));
     for id in &made {
@@ -191,6 +191,54 @@ fn a_permission_that_is_lost_while_it_runs_refuses_a_reset_and_loses_nothing() {
     assert_eq!(reset(&program), 200, "now it can be");
     assert!(home.sign(&made[0]).is_err(), "and it was");
 }
+
+/// A disk that is made read-only while files are open on it: what the system says then, said to the program.
+#[test]
+fn a_disk_that_refuses_in_mid_run_is_told_and_loses_nothing() {
+    let Some(steps) = Steps::new() else { return skipped("cc, a C compiler") };
+    let watched = |mut command: std::process::Command| {
+        steps.watch(&mut command);
+        Program::start(command).unwrap_or_else(|said| panic!("{said}"))
+    };
+    let home = Vault::new(steps.folder(), true);
+    let party = Party::new(&steps.folder().join("accounts.db"));
+    let relay = Relay { database: format!("sqlite:{}", steps.folder().join("relay.db").display()) };
+    let put = |program: &Program, bytes: &[u8]| relay.mailbox(program).put(Name::of(bytes), bytes);
+    let mut client = Client::ephemeral();
+    let (vault, site, mailbox) =
+        (watched(home.command()), watched(party.command()), watched(relay.command()));
+    let first = home.create(0).expect("there is room");
+    assert!(party.visit(&site).sign_up(&mut client, "ada@example.org"), "there is room");
+    relay.mailbox(&mailbox).open().expect("there is room");
+    put(&mailbox, b"first").expect("there is room");
+
+    steps.refuse(EROFS);
+    assert!(home.create(1).is_err(), "a passkey that cannot be kept is made");
+    home.sign(&first).unwrap_or_else(|error| panic!("what is there signs: {error}"));
+    assert!(!party.visit(&site).sign_up(&mut client, "eve@example.org"), "it cannot be kept");
+    assert!(put(&mailbox, b"second").is_err(), "it cannot be kept");
+    for program in [&vault, &site, &mailbox] {
+        program.says(&[]);
+    }
+
+    steps.refuse(0);
+    assert!(party.visit(&site).sign_up(&mut client, "bob@example.org"), "it can be kept again");
+    put(&mailbox, b"third").unwrap_or_else(|error| panic!("afterwards: {error}"));
+    drop((vault, site, mailbox));
+    let (_vault, site, mailbox) = (home.start(), party.start(None), relay.start());
+    // A vault that could not take half a record away again writes no more until it is opened anew.
+    let last = home.create(2).unwrap_or_else(|error| panic!("afterwards: {error}"));
+    for id in [first, last] {
+        home.sign(&id).unwrap_or_else(|error| panic!("afterwards: {error}"));
+    }
+    for email in ["ada@example.org", "bob@example.org"] {
+        assert!(party.visit(&site).log_in(&mut client, email), "afterwards: {email}");
+    }
+    assert!(relay.has(&mailbox, b"first") && relay.has(&mailbox, b"third"), "it can be kept again");
+}
+
+/// Of Linux (`errno.h`).
+const EROFS: i32 = 30;
 
 #[test]
 fn a_clock_that_is_set_back_keeps_nobody_out_and_loses_nothing() {
@@ -221,89 +269,43 @@ fn a_clock_that_is_set_back_keeps_nobody_out_and_loses_nothing() {
     assert_eq!(home.shared(), made.len(), "its circle knows them all");
 }
 
-/// A vault, its key and, in a circle, its journal, in one folder.
+/// A vault in one folder, with its doors in another.
 struct Vault {
-    folder: std::path::PathBuf,
-    /// Where the socket and the mailbox are, which no disk should keep from working.
-    doors: Option<TempDir>,
+    home: Home,
+    doors: TempDir,
 }
 
 impl Vault {
     fn new(folder: &Path, in_a_circle: bool) -> Self {
         let doors = tempfile::tempdir().expect("there is a place for temporary files");
-        let mailbox = format!("folder:{}", doors.path().display());
-        let home = Vault { folder: folder.to_owned(), doors: Some(doors) };
+        let home = Home::with_doors(folder, doors.path());
         if in_a_circle {
-            home.sync(&["init", "--name", "test", "--mailbox", &mailbox]);
+            home.init();
         }
-        home
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-
-    fn socket(&self) -> std::path::PathBuf {
-        self.doors.as_ref().map_or(&*self.folder, TempDir::path).join("socket")
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let (key, socket) =
-            (format!("file:{}", self.path("key")), format!("unix:{}", self.socket().display()));
-        let vault = self.path("vault");
-        let all = ["run", "--vault", &vault, "--custody", &key, "--user", "auto", "--usbip", "off"];
-        all.into_iter().chain(["--packets", &socket]).map(String::from).collect()
+        Vault { home, doors }
     }
 
     fn command(&self) -> std::process::Command {
-        doppelkey(&as_strs(&self.arguments()))
+        doppelkey(&as_strs(&self.home.arguments()))
     }
 
     fn start(&self) -> Program {
         Program::start(self.command()).unwrap_or_else(|said| panic!("{said}"))
     }
 
-    /// Runs `doppelkey sync …` on it; what it printed.
-    fn sync(&self, arguments: &[&str]) -> String {
-        let mut command = std::process::Command::new(end_to_end::doppelkey());
-        command.arg("sync").args(arguments).args(["--vault", &self.path("vault")]);
-        let output = command.args(["--custody", &format!("file:{}", self.path("key"))]).output();
-        let output = output.expect("doppelkey runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// How many passkeys its circle shares.
     fn shared(&self) -> usize {
-        let status = self.sync(&["status"]);
-        let (_, rest) = status.split_once("passkeys: ").unwrap_or_else(|| panic!("{status}"));
-        rest.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{status}"))
-    }
-
-    fn client(&self) -> Client {
-        let door = packets::Address::Unix(self.socket());
-        let connection = packets::client::connect(&door).expect("the door is open");
-        Client::new(connection, system_clock(), SeededRng::new(7)).expect("it answers")
+        self.home.shared().unwrap_or_else(|said| panic!("{said}"))
     }
 
     /// Makes a passkey for this user; its ID.
     fn create(&self, user: usize) -> Result<Value, doppelkey::client::Error> {
-        let user = format!("user{user:04}");
-        let options = json!({
-            "rp": {"id": "example.com", "name": "Example"},
-            "user": {"id": user, "name": user, "displayName": user},
-            "challenge": "AAAA",
-            "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
-            "authenticatorSelection": {"residentKey": "required"},
-        });
-        self.client().create("https://example.com", &options).map(|response| response["id"].clone())
+        create(&mut self.home.client().expect("the door is open"), user)
     }
 
     /// Signs in with this passkey.
     fn sign(&self, id: &Value) -> Result<Value, doppelkey::client::Error> {
-        let allowed = json!([{"type": "public-key", "id": id}]);
-        let options = json!({"challenge": "AAAA", "rpId": "example.com", "allowCredentials": allowed});
-        self.client().get("https://example.com", &options)
+        sign(&mut self.home.client().expect("the door is open"), id)
     }
 }
 

@@ -11,6 +11,8 @@ use doppelkey_core::testing::SeededRng;
 use doppelkey_core::{Algorithm, Authenticator, Credential, CredentialStore as _, PrivateKey};
 use serde_json::json;
 
+use super::Trace;
+
 /// What a vault of so many credentials costs.
 #[derive(Debug)]
 pub struct Figures {
@@ -18,10 +20,14 @@ pub struct Figures {
     pub put: Duration,
     /// To open the vault.
     pub open: Duration,
-    /// To sign in with one credential of them all.
+    /// To sign in with one credential of them all, on average.
     pub sign_in: Duration,
     /// The file, in bytes.
     pub file_bytes: u64,
+    /// What this process held while it was filled: an entry of the index for each.
+    pub filling: Trace,
+    /// What it held while it signed in with one credential after the other.
+    pub signing_in: Trace,
 }
 
 /// Fills a vault with so many credentials, each of its own relying party, opens it again and signs in.
@@ -34,7 +40,11 @@ pub fn credentials(count: u32) -> Figures {
     let (path, key) = (folder.path().join("vault"), folder.path().join("key"));
     let mut vault = Vault::open(&path, Some(Custody::File(key.clone()))).expect("it is made");
     let started = Instant::now();
+    let mut filling = Trace::new(format!("{count} credentials put into a vault"));
     for number in 0..count {
+        if number % count.div_ceil(100) == 0 {
+            filling.sample(u64::from(number));
+        }
         vault.put(&credential(number), None).expect("there is room");
     }
     let put = started.elapsed() / count.max(1);
@@ -47,26 +57,34 @@ pub fn credentials(count: u32) -> Figures {
         let found = vault.get(&id(number)).expect("it reads");
         assert!(found.is_some_and(|found| found.rp_id == rp_id(number).as_str()), "{number} is itself");
     }
-    let sign_in = sign_in(vault, &rp_id(count / 2));
+    let mut signing_in = Trace::new(format!("sign-ins with a vault of {count} credentials"));
+    let sign_in = sign_ins(vault, count, &mut signing_in);
     let file_bytes = std::fs::metadata(&path).expect("it is there").len();
-    Figures { put, open, sign_in, file_bytes }
+    Figures { put, open, sign_in, file_bytes, filling, signing_in }
 }
 
+/// A few thousand, all over the vault; how long one takes on average.
 #[expect(clippy::disallowed_methods, reason = "it measures")]
-fn sign_in(vault: Vault, rp_id: &str) -> Duration {
+fn sign_ins(vault: Vault, count: u32, trace: &mut Trace) -> Duration {
     let clock = system_clock();
     let store = SharedStore::new(vault);
     let device = Device::new(clock.clone(), Box::new(Auto), move || {
         Box::new(Authenticator::new(store.clone(), SeededRng::new(1), without_sensor()))
     });
     let mut client = Client::new(device.connect(), clock, SeededRng::new(2)).expect("it answers");
-    let options = json!({"challenge": "AAAA", "rpId": rp_id});
-    let origin = format!("https://{rp_id}");
-    client.get(origin.as_str(), &options).expect("the passkey is found");
     let started = Instant::now();
-    client.get(origin.as_str(), &options).expect("the passkey is found");
-    started.elapsed()
+    for number in 0..SIGN_INS {
+        if number % (SIGN_INS / 100) == 0 {
+            trace.sample(u64::from(number));
+        }
+        let rp_id = rp_id(number.wrapping_mul(7919) % count);
+        let options = json!({"challenge": "AAAA", "rpId": rp_id});
+        client.get(format!("https://{rp_id}").as_str(), &options).expect("the passkey is found");
+    }
+    started.elapsed() / SIGN_INS
 }
+
+const SIGN_INS: u32 = 1000;
 
 fn rp_id(number: u32) -> String {
     format!("site-{number}.example.com")

@@ -1,27 +1,42 @@
 //! SIGKILL at random moments, while the programs answer: what was answered is there when they come back.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use doppelkey::client::{Client, system_clock};
-use doppelkey::packets;
-use doppelkey_core::testing::SeededRng;
+use doppelkey::client::Client;
 use doppelkey_sync::relay::{RelayClient, RelayUrl};
 use doppelkey_sync::{CircleId, Mailbox as _, Name, Seeded};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::Value;
 
+use super::Trace;
+use super::home::{Home, create};
 use super::site::Site;
+use super::steps::memory_folder;
 
 /// What was done to a program.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub struct Kills {
     /// How often it was killed.
     pub kills: u64,
     /// How many answers were looked for afterwards, and found.
     pub answers: u64,
+    /// What it held whenever it was ready again.
+    pub trace: Trace,
+}
+
+impl Kills {
+    fn of(what: &str, kills: u64) -> Self {
+        Kills { kills: 0, answers: 0, trace: Trace::new(format!("{what}, ready again, over {kills} kills")) }
+    }
+
+    /// One more. Looks at the program before, about a hundred times in all.
+    fn one_more(&mut self, child: &Child, of: u64) {
+        if self.kills.is_multiple_of(of.div_ceil(100)) {
+            self.trace.sample_of(child.id(), self.kills);
+        }
+        self.kills += 1;
+    }
 }
 
 /// Kills `doppelkey run` while passkeys are made. Every other vault takes part in a sync circle, whose journal is
@@ -31,17 +46,24 @@ pub struct Kills {
 /// If a passkey whose creation was answered is gone, or the program does not come back.
 pub fn vault_kills(kills: u64, seed: u64) -> Kills {
     let mut rng = Seeded::new(seed);
-    let mut told = Kills::default();
+    let mut told = Kills::of("an authenticator", kills);
     while told.kills < kills {
-        let home = Home::new(rng.chance(0.5));
+        let folder = memory_folder();
+        let home = Home::at(folder.path());
+        if rng.chance(0.5) {
+            home.init();
+        }
         let mut answered = Vec::new();
         for _ in 0..ROUNDS.min(kills - told.kills) {
             if rng.chance(0.2) {
                 kill_while_it_starts(&home.arguments(), &mut rng);
-            } else {
-                make_passkeys(&home, &mut rng, &mut answered, seed);
+                told.kills += 1;
+                continue;
             }
-            told.kills += 1;
+            let (child, ready) = start(&home.arguments());
+            check_passkeys(&ready, &answered, seed);
+            told.one_more(&child, kills);
+            killed_after(child, rng.below(60), || make_passkeys(&home, &mut answered));
         }
         told.answers += answered.len() as u64;
         let (mut child, ready) = start(&home.arguments());
@@ -57,8 +79,8 @@ pub fn vault_kills(kills: u64, seed: u64) -> Kills {
 /// If a user who was signed up cannot log in any more.
 pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
     let mut rng = Seeded::new(seed);
-    let mut told = Kills::default();
-    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let mut told = Kills::of("a relying party", kills);
+    let folder = memory_folder();
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, "[limits]\nsignups_per_ip_minute = 100000\n").expect("there is room");
     let mut client = Client::ephemeral();
@@ -82,6 +104,7 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
                 let logged_in = Site::new(&url).log_in(&mut client, &email);
                 assert!(logged_in, "seed {seed}: {email} had signed up, and cannot log in");
             }
+            told.one_more(&child, kills);
             killed_after(child, rng.below(60), || {
                 loop {
                     users += 1;
@@ -92,7 +115,6 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
                     unchecked.push(email);
                 }
             });
-            told.kills += 1;
         }
     }
     told
@@ -104,8 +126,8 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
 /// If an entry whose put was answered is gone or is another one.
 pub fn relay_kills(kills: u64, seed: u64) -> Kills {
     let mut rng = Seeded::new(seed);
-    let mut told = Kills::default();
-    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let mut told = Kills::of("a relay", kills);
+    let folder = memory_folder();
     let mut database = 0;
     while told.kills < kills {
         database += 1;
@@ -122,6 +144,7 @@ pub fn relay_kills(kills: u64, seed: u64) -> Kills {
                 let found = mailbox.get(*name).expect("it answers");
                 assert_eq!(found.as_ref(), Some(bytes), "seed {seed}: an entry that was taken is not there");
             }
+            told.one_more(&child, kills);
             killed_after(child, rng.below(40), || {
                 loop {
                     let bytes: Vec<u8> = (0..200).map(|_| rng_byte(&mut rng)).collect();
@@ -132,7 +155,6 @@ pub fn relay_kills(kills: u64, seed: u64) -> Kills {
                     answered.push((name, bytes));
                 }
             });
-            told.kills += 1;
         }
         told.answers += answered.len() as u64;
     }
@@ -143,61 +165,12 @@ fn rng_byte(rng: &mut Seeded) -> u8 {
     rng.below(256) as u8
 }
 
-/// A vault, its key and its socket; with a circle, a mailbox.
-struct Home {
-    folder: TempDir,
-}
-
-impl Home {
-    fn new(syncs: bool) -> Self {
-        let home = Home { folder: tempfile::tempdir().expect("there is a place for temporary files") };
-        if syncs {
-            let mailbox = home.path("mailbox");
-            std::fs::create_dir(&mailbox).expect("there is room");
-            let mut init = Command::new(crate::doppelkey());
-            init.args(["sync", "init", "--name", "test", "--vault"]).arg(home.path("vault"));
-            init.arg("--custody").arg(format!("file:{}", home.path("key").display()));
-            init.arg("--mailbox").arg(format!("folder:{}", mailbox.display()));
-            let output = init.output().expect("doppelkey runs");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        home
+/// Makes passkeys until nobody answers.
+fn make_passkeys(home: &Home, answered: &mut Vec<String>) {
+    let Ok(mut client) = home.client() else { return };
+    while let Ok(id) = create(&mut client, answered.len()) {
+        answered.push(id.as_str().expect("an ID is text").to_owned());
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let text = |name| self.path(name).display().to_string();
-        let [vault, key, socket] = ["vault", "key", "socket"].map(text);
-        let (key, socket) = (format!("file:{key}"), format!("unix:{socket}"));
-        let all = ["run", "--vault", &vault, "--custody", &key, "--user", "auto", "--usbip", "off"];
-        all.into_iter().chain(["--packets", &socket]).map(String::from).collect()
-    }
-}
-
-fn make_passkeys(home: &Home, rng: &mut Seeded, answered: &mut Vec<String>, seed: u64) {
-    let (child, ready) = start(&home.arguments());
-    check_passkeys(&ready, answered, seed);
-    let door = packets::Address::Unix(home.path("socket"));
-    killed_after(child, rng.below(100), || {
-        let Ok(connection) = packets::client::connect(&door) else { return };
-        let rng = SeededRng::new(answered.len() as u64);
-        let Ok(mut client) = Client::new(connection, system_clock(), rng) else { return };
-        loop {
-            let user = format!("user{:04}", answered.len());
-            let options = json!({
-                "rp": {"id": "example.com", "name": "Example"},
-                "user": {"id": user, "name": user, "displayName": user},
-                "challenge": "AAAA",
-                "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
-                "authenticatorSelection": {"residentKey": "required"},
-            });
-            let Ok(response) = client.create("https://example.com", &options) else { return };
-            answered.push(response["id"].as_str().expect("a response has an id").to_owned());
-        }
-    });
 }
 
 fn check_passkeys(ready: &Value, answered: &[String], seed: u64) {

@@ -1,8 +1,8 @@
-//! What this process holds while something goes on, and whether that stays the same.
+//! What a process holds while something goes on, and whether that stays the same.
 
 use std::fmt::Write as _;
 
-/// What this process held, at a moment.
+/// What a process held, at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     /// How much of the work was done.
@@ -18,7 +18,7 @@ struct Sample {
 /// One number of a sample.
 type Of = fn(&Sample) -> u64;
 
-/// What this process held from the beginning of something to its end.
+/// What a process held from the beginning of something to its end.
 #[derive(Debug)]
 pub struct Trace {
     name: String,
@@ -33,12 +33,22 @@ impl Trace {
 
     /// Looks at this process when so much is done. Linux only: elsewhere everything is 0.
     pub fn sample(&mut self, done: u64) {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        self.sample_at("/proc/self", done);
+    }
+
+    /// Looks at another process.
+    pub fn sample_of(&mut self, process: u32, done: u64) {
+        self.sample_at(&format!("/proc/{process}"), done);
+    }
+
+    fn sample_at(&mut self, process: &str, done: u64) {
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
             line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
         };
-        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, |listed| listed.count() as u64);
+        let descriptors =
+            std::fs::read_dir(format!("{process}/fd")).map_or(0, |listed| listed.count() as u64);
         let (memory_kib, threads) = (number("RssAnon:"), number("Threads:"));
         self.samples.push(Sample { done, memory_kib, descriptors, threads });
     }
