@@ -449,11 +449,25 @@ impl<R: CryptoRng> Replica<R> {
         Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value }
     }
 
-    /// The live records that this device had said it held, or had put: what a thief of it may use. The worklist of
-    /// keys to replace.
+    /// The live records that a thief of this device may use: all but those whose author knew that the device is revoked. It
+    /// need not have said that it has them; a thief fetches and says nothing. The worklist of keys to replace.
     pub fn exposed(&self, device: LogId) -> Vec<RecordId> {
-        let holds = |record: &Record| self.holds(device, record);
-        self.state.records.iter().filter(|(_, record)| holds(record)).map(|(id, _)| *id).collect()
+        let ends = self.members.effective.iter().filter_map(|(log, seq)| {
+            let entry = self.dag.get(*log, *seq)?;
+            let ends = |op: &Op| matches!(op, Op::Revoke { log, .. } if *log == device);
+            entry.body.ops.iter().any(ends).then_some((*log, *seq, entry.body.hlc))
+        });
+        let ends: Vec<(LogId, u32, u64)> = ends.collect();
+        let is_later = |record: &Record| {
+            let put = self.dag.get(record.stamp.log, record.stamp.seq);
+            ends.iter().any(|(log, seq, hlc)| match put {
+                Some(put) => put.seen.get(log).is_some_and(|seen| seen >= seq),
+                // A snapshot keeps no more of it than its time.
+                None => record.stamp.hlc > *hlc,
+            })
+        };
+        let may_have = |record: &Record| self.holds(device, record) || !is_later(record);
+        self.state.records.iter().filter(|(_, record)| may_have(record)).map(|(id, _)| *id).collect()
     }
 
     /// The sealed forms of every entry here, and of the snapshot before them: what a newcomer needs.

@@ -103,7 +103,7 @@ impl fmt::Display for ReplicateError {
             Self::Journal(error) => write!(f, "the sync journal cannot be used: {error}"),
             Self::Store(StoreError::Full) => f.write_str("the vault is full"),
             Self::Store(StoreError::Fault) => f.write_str("the vault cannot be read or written"),
-            Self::Mailbox(place, error) => write!(f, "{place}: {error}"),
+            Self::Mailbox(place, error) => write!(f, "{}: {error}", place.trim_end_matches(':')),
             Self::NoPlace(text) => write!(f, "{text} is no mailbox"),
         }
     }

@@ -358,3 +358,10 @@ fn a_blob_that_unpacks_to_more_than_an_entry_holds_stays_here_until_another_is_w
     world.settle(&mut [&mut a, &mut b]);
     assert_eq!(read_blobs(&mut a).get(&[1; 32]).unwrap(), b"of the other device");
 }
+
+#[test]
+fn whoever_may_not_open_a_key_is_given_the_rule_for_udev() {
+    let denied = std::io::ErrorKind::PermissionDenied.into();
+    let error = ReplicateError::Mailbox("key:/dev/hidraw0".into(), denied);
+    assert!(error.hint().contains(crate::hidraw::UDEV_RULE), "{}", error.hint());
+}

@@ -21,6 +21,19 @@ fn a_revoked_device_learns_nothing_new() {
 }
 
 #[test]
+fn what_a_thief_could_fetch_is_exposed_although_its_device_never_said_that_it_has_it() {
+    let mut world = World::of(29, 3);
+    let thief = world.log(2);
+    // Nobody has acknowledged anything.
+    let fetched = world.put(0);
+    assert!(world.devices[0].replica().exposed(thief).contains(&fetched));
+    world.tell(0, Event::Revoke { log: thief, why: 1 });
+    let later = world.put(0);
+    assert_eq!(world.devices[0].replica().exposed(thief), [fetched]);
+    assert!(world.devices[0].replica().exposed(world.log(1)).contains(&later));
+}
+
+#[test]
 fn what_a_revoked_device_destroys_afterwards_stays() {
     let mut world = World::of(21, 3);
     let record = world.put(0);

@@ -149,7 +149,7 @@ impl Revoke {
         }
         let revoked = circle.ask(&Request::Revoke { device: self.device.clone() })?;
         log::info!(
-            "{} is out, and learns nothing new; it still has {}: see `doppelkey sync exposed {}`, and replace them if it \
+            "{} is out, and learns nothing new; it may have {}: see `doppelkey sync exposed {}`, and replace them if it \
              was stolen",
             self.device,
             counted(&revoked["exposed"], "passkey"),
@@ -165,7 +165,7 @@ impl Revoke {
     }
 }
 
-/// List the passkeys that a lost device had: what to replace after a theft
+/// List the passkeys that a lost device has or could have fetched: what to replace after a theft
 #[derive(Args)]
 pub(super) struct Exposed {
     #[command(flatten)]
@@ -181,7 +181,7 @@ impl Exposed {
     pub(super) fn run(self) -> Result<(), Failure> {
         let exposed = Circle::of(&self.vault)?.ask(&Request::Exposed { device: self.device })?;
         if list(&exposed).is_empty() {
-            log::info!("it had none that this vault has");
+            log::info!("there is none that it could have");
         }
         for passkey in list(&exposed) {
             if self.json {
