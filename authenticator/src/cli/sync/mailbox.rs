@@ -40,9 +40,9 @@ impl Add {
     fn run(self) -> Result<(), Failure> {
         Circle::of(&self.vault)?.ask(&Request::AddMailbox { place: self.place.clone() })?;
         log::info!("{} is a mailbox of this device from now on", self.place);
-        log::info!(
-            "a recovery key or PIN made before finds the circle in the mailboxes of then; make one anew"
-        );
+        if self.place.starts_with("http") {
+            log::info!("a recovery key or PIN that was made before does not open this relay");
+        }
         Ok(())
     }
 }
