@@ -10,7 +10,8 @@ use super::{ExchangeError, Foreign, from_base64url};
 #[derive(Deserialize)]
 struct Export {
     encrypted: bool,
-    items: Vec<Item>,
+    /// An encrypted export has `data` in their place.
+    items: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
@@ -45,8 +46,9 @@ pub fn read(text: &str) -> Result<Imported, ExchangeError> {
     if export.encrypted {
         return Err(ExchangeError::new("encrypted", "this export is encrypted; export it as plain JSON"));
     }
+    let items = export.items.ok_or_else(|| ExchangeError::new("items", "they are missing"))?;
     let mut imported = Imported { credentials: Vec::new(), left_out: 0 };
-    for (at, item) in export.items.into_iter().enumerate() {
+    for (at, item) in items.into_iter().enumerate() {
         let Some(login) = item.login else {
             imported.left_out += 1;
             continue;

@@ -162,7 +162,8 @@ fn the_passkeys_of_a_bitwarden_export_arrive() {
     );
     assert!(first.key == key && first.sign_count.is_none() && first.backup_eligible);
     assert_eq!((second.id.as_slice(), &second.user.name), (&[9; 32][..], &None));
-    let encrypted = bitwarden::read(r#"{"encrypted":true,"items":[]}"#).unwrap_err();
+    let encrypted =
+        bitwarden::read(r#"{"encrypted":true,"passwordProtected":true,"data":"2.x"}"#).unwrap_err();
     assert!(encrypted.to_string().contains("plain JSON"), "{encrypted}");
     let wrong = text.to_string().replace("0f1e2d3c-", "zz1e2d3c-");
     let error = bitwarden::read(&wrong).unwrap_err();
