@@ -209,11 +209,16 @@ fn challenges_and_sessions_cannot_be_guessed_nor_one_from_the_others() {
         let mut response = request.content_type("application/json").send("{}").expect("it answers");
         let cookie = response.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok());
         let cookie = cookie.and_then(|cookie| cookie.split(['=', ';']).nth(1)).map(String::from);
-        sessions.push(cookie.expect("a visitor gets a cookie"));
+        let cookie = cookie.expect("a visitor gets a cookie");
+        // A mark in front says that nothing is stored for it yet.
+        sessions.push(cookie.trim_start_matches('~').to_owned());
         let text = response.body_mut().read_to_string().expect("it is text");
         let options: serde_json::Value = serde_json::from_str(&text).expect("options are JSON");
         let challenge = options["publicKey"]["challenge"].as_str().unwrap_or_else(|| panic!("{text}"));
-        challenges.push(challenge.to_owned());
+        // 48 bytes: when it ends (8), random (16), what was asked (1), a seal (23).
+        let challenge = BASE64_URL_SAFE_NO_PAD.decode(challenge).expect("it is base64url");
+        assert_eq!(challenge.len(), 48, "{text}");
+        challenges.push(BASE64_URL_SAFE_NO_PAD.encode([&challenge[8..24], &challenge[25..]].concat()));
     }
     assert_every_bit_is_free("challenges", &challenges);
     assert_every_bit_is_free("sessions", &sessions);
