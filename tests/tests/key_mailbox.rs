@@ -35,13 +35,13 @@ fn two_computers_share_passkeys_through_a_key_that_is_pulled_out_and_plugged_in_
     a.invite(&b);
     let paper = a.ok(&["sync", "recovery", "create"]);
     let (run_a, run_b) = (a.run(), b.run());
-    create(&run_a, "one");
+    create(&run_a, "mona");
     eventually("the passkey is on the other computer", || b.passkeys() == 1);
     eventually("and the first one knows", || a.status()["backed_up"] == 1);
 
     // In a pocket: sign-ins and new passkeys go on, and the user is told.
     drop(key);
-    create(&run_a, "two");
+    create(&run_a, "lisa");
     eventually("it says so", || a.ok(&["sync", "status"]).contains("(cannot be used now: "));
     assert_eq!(a.status()["unreachable"].as_object().expect("an object").len(), 1);
     let away = a.fails(&["sync", "recovery", "restore", "--mailbox", &place, paper.trim()]);
@@ -174,7 +174,7 @@ impl Computer {
     }
 }
 
-/// Makes a passkey on a running authenticator.
+/// Makes a passkey on a running authenticator; the name is the user handle, too, in base64url.
 fn create(run: &Server, user: &str) {
     let address = run.text("packets").parse().expect("it is an address");
     let connection = connect(&address).expect("it listens");
