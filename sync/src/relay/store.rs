@@ -135,6 +135,7 @@ impl Database {
             _ => return Err(RelayError::Url(url.to_string())),
         };
         let sqlite = url.starts_with("sqlite:");
+        let is_file = sqlite && url != "sqlite::memory:";
         if sqlite {
             // A pool tries again for as long as it waits for a connection. What a file refuses once it refuses again.
             AnyConnection::connect(&url).await?.execute(PRAGMAS).await?;
@@ -146,12 +147,15 @@ impl Database {
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
-            .before_acquire(|connection, about| {
+            .before_acquire(move |connection, about| {
                 std::boxed::Box::pin(async move {
-                    if about.idle_for > TRUSTED_FOR {
+                    // When a disk refuses, SQLite rolls back by itself. sqlx's own attempt then fails, and its connection
+                    // believes for ever that a transaction is under way: it is closed. The ping waits for that attempt.
+                    let is_stuck = is_file && connection.is_in_transaction();
+                    if is_stuck || about.idle_for > TRUSTED_FOR {
                         connection.ping().await?;
                     }
-                    Ok(true)
+                    Ok(!is_stuck || !connection.is_in_transaction())
                 })
             })
             .after_connect(move |connection, _| {
