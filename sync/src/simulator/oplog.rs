@@ -13,6 +13,7 @@ use super::engine::{Account, Action, Attack, Context, Credential, Fabric, Node, 
 use super::outcome::Violation;
 use super::scenario::{Scenario, Shares, SuiteName};
 use crate::crypto::{HEADER, TAG};
+use crate::dag::Entry;
 use crate::seeded::Seeded;
 use crate::{
     AccountId, DeviceKeys, Effect, Event, LogId, Name, Op, Order, RecordId, RecoveryKey, Replica, Share,
@@ -238,7 +239,12 @@ impl OpLog {
         if replica.dag.covers(stamp.log, stamp.seq) {
             return true;
         }
-        let Some(entry) = replica.dag.get(stamp.log, stamp.seq) else { return false };
+        let entry = replica.dag.get(stamp.log, stamp.seq);
+        entry.is_some_and(|entry| self.server_has_all_of(replica, entry))
+    }
+
+    /// Whether the server has an entry and every entry that its author had seen: without them nobody can deliver it.
+    fn server_has_all_of(&self, replica: &Replica<Seeded>, entry: &Entry) -> bool {
         entry.seen.iter().all(|(log, seq)| {
             let entries = replica.dag.logs.get(log).into_iter().flat_map(|log| &log.entries);
             let mut copies = entries.filter(|entry| entry.body.seq <= *seq).flat_map(|entry| &entry.copies);
@@ -497,7 +503,7 @@ impl Fabric for OpLog {
         // What a snapshot covers everyone has heard.
         let untold = own
             .filter(|entry| !entry.copies.is_empty())
-            .filter(|entry| !(server && entry.copies.iter().any(|(name, _)| self.server.has(name))));
+            .filter(|entry| !(server && self.server_has_all_of(replica, entry)));
         let deleted = untold.flat_map(|entry| &entry.body.ops).filter_map(|op| match op {
             Op::Del { record } if !heard(record) => Some(Self::credential(*record)),
             _ => None,
