@@ -59,6 +59,12 @@ fn two_computers_share_passkeys_through_a_key_that_is_pulled_out_and_plugged_in_
 
     // Both computers burn. The key and the paper are left.
     drop((run_a, run_b));
+    // What they had asked is answered first, to nobody.
+    let free = || {
+        let connection = connect(&at.parse().expect("it is an address"));
+        connection.is_ok_and(|connection| Client::new(connection, system_clock(), SeededRng::new(9)).is_ok())
+    };
+    eventually("the key's line is free", free);
     let said = c.command(&["sync", "recovery", "restore", "--mailbox", &place, paper.trim()]).output();
     let said = String::from_utf8_lossy(&said.expect("doppelkey runs").stderr).into_owned();
     assert!(said.contains("2 passkeys are back"), "{said}");
