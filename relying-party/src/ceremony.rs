@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::events::Event;
 use crate::failure::Failure;
 use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{Counter, MetadataRule, Policy};
@@ -138,6 +139,18 @@ impl Refused {
     /// `details.webauthn` of the event.
     pub(crate) fn details(&self, ceremony: &str) -> Value {
         json!({ "ceremony": ceremony, "failed_step": self.step, "found": self.found })
+    }
+
+    /// Adds to the event of a log-in that failed what was refused, of whom if that is known, and the transcript.
+    pub(crate) fn tell(&self, event: Event) -> Event {
+        let mut event = event.error(self.found.clone()).detail("webauthn", self.details("authentication"));
+        if let Some(user) = &self.user {
+            event = event.user(user);
+        }
+        if let Some(transcript) = &self.transcript {
+            event = event.transcript(transcript);
+        }
+        event
     }
 }
 

@@ -117,16 +117,7 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
     let accepted = match ceremony::finish_authentication(visit, Kind::SignIn, credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
-            let mut event = Event::of("f")
-                .error(refused.found.clone())
-                .detail("webauthn", refused.details("authentication"));
-            if let Some(user) = &refused.user {
-                event = event.user(user);
-            }
-            if let Some(transcript) = refused.transcript() {
-                event = event.transcript(transcript);
-            }
-            visit.log(event).await;
+            visit.log(refused.tell(Event::of("f"))).await;
             if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
                 limits::ip_failed(visit, &policy).await?;
             }

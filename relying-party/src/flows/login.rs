@@ -159,17 +159,8 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
         match ceremony::check_authentication(&visit, Kind::SignIn, &credential).await {
             Ok(accepted) => accepted,
             Err(refused) => {
-                let mut event = Event::of("f")
-                    .error(refused.found.clone())
-                    .detail("key", "passkey-authentication-failed")
-                    .detail("webauthn", refused.details("authentication"));
-                if let Some(user) = &refused.user {
-                    event = event.user(user);
-                }
-                if let Some(transcript) = refused.transcript() {
-                    event = event.transcript(transcript);
-                }
-                visit.log(event).await;
+                let event = Event::of("f").detail("key", "passkey-authentication-failed");
+                visit.log(refused.tell(event)).await;
                 if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
                     limits::ip_failed(&visit, &policy).await?;
                 }
