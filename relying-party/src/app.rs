@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
@@ -14,7 +14,7 @@ use crate::config::{Config, Mail};
 use crate::metadata::{Metadata, MetadataError, Providers};
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
-use crate::{api, developer, edge, flows, mail, operator, secret, well_known};
+use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -119,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) new_mail: Notify,
     policy: RwLock<KnownPolicy>,
     event_counter: AtomicU32,
+    /// The time in the latest id of an event, in milliseconds.
+    time_of_ids: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,10 @@ struct KnownPolicy {
 impl App {
     pub(crate) fn of(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 
     async fn start(config: Config) -> Result<Self, StartError> {
@@ -155,6 +161,7 @@ impl App {
         if let Some(names) = &config.provider_names {
             providers.extend(names)?;
         }
+        let newest = newest_event_time(&database).await?;
         let known = KnownPolicy { policy: Arc::default(), spent_until: i64::MIN, stale_at: i64::MIN };
         let app = Self(Arc::new(Shared {
             config,
@@ -166,6 +173,7 @@ impl App {
             new_mail: Notify::new(),
             policy: RwLock::new(known),
             event_counter: AtomicU32::new(0),
+            time_of_ids: AtomicI64::new(newest),
         }));
         app.policy().await?;
         Ok(app)
@@ -217,12 +225,27 @@ impl App {
         format!("{prefix}_{}", secret::text(&self.config.random.bytes::<15>()))
     }
 
-    /// An id for an event: sorts by time, then by order within this process.
+    /// An id for an event: sorts by time, then by order within this process. Ids of one process never go back, not even
+    /// when its clock is set back: whoever reads on from an id misses nothing.
     pub(crate) fn next_event_id(&self, now: i64) -> String {
+        let time = self.time_of_ids.fetch_max(now, Ordering::Relaxed).max(now);
         let count = self.event_counter.fetch_add(1, Ordering::Relaxed);
         let random = u16::from_be_bytes(self.config.random.bytes());
-        format!("{now:014}{count:08x}{random:04x}")
+        format!("{time:014}{count:08x}{random:04x}")
     }
+
+    /// The time that ids of events have got to, in milliseconds: now, or later after the clock has been set back.
+    pub(crate) fn time_of_ids(&self) -> i64 {
+        self.time_of_ids.load(Ordering::Relaxed).max(self.now())
+    }
+}
+
+/// A moment after the latest event of the log, in milliseconds: with another process's counter, ids of the same one
+/// could sort before it.
+async fn newest_event_time(database: &Database) -> Result<i64, StoreError> {
+    let newest = database.events_before("~", 1).await?.pop();
+    let time = newest.and_then(|event| event.id.get(..14)?.parse::<i64>().ok());
+    Ok(time.map_or(0, |time| time.saturating_add(1)))
 }
 
 fn policy_text(policy: &Policy) -> String {
@@ -275,6 +298,7 @@ pub async fn app(config: Config) -> Result<Router, StartError> {
     if matches!(app.config.mail, Mail::Smtp { .. }) {
         tokio::spawn(mail::postman(Arc::downgrade(&app.0)));
     }
+    webhooks::start(&app).await?;
     let routes = Router::new()
         .merge(flows::routes())
         .merge(api::routes())

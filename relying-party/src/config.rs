@@ -8,6 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroize as _;
 
 use crate::policy::Policy;
+use crate::webhooks::Webhooks;
 
 /// A clock: the Unix time in milliseconds. Tests inject their own.
 #[derive(Clone)]
@@ -129,6 +130,8 @@ pub struct Config {
     pub accept_rp_id_change: bool,
     /// Where mail goes.
     pub mail: Mail,
+    /// Where the log's events are sent, if anywhere.
+    pub webhooks: Webhooks,
     /// FIDO metadata to judge models of authenticators by, if any.
     pub metadata: Option<MetadataFiles>,
     /// The community's list of provider names by AAGUID, JSON, beside the table that is built in.
@@ -167,6 +170,7 @@ impl std::fmt::Debug for Config {
             .field("behind_proxy", &self.behind_proxy)
             .field("accept_rp_id_change", &self.accept_rp_id_change)
             .field("mail", &self.mail)
+            .field("webhooks", &self.webhooks)
             .finish_non_exhaustive()
     }
 }
@@ -208,6 +212,7 @@ impl Config {
             behind_proxy: false,
             accept_rp_id_change: false,
             mail: Mail::Outbox,
+            webhooks: Webhooks::default(),
             metadata: None,
             provider_names: None,
             clock: Clock::system(),

@@ -35,8 +35,10 @@ mod session;
 mod store;
 mod totp;
 pub mod verify;
+mod webhooks;
 mod well_known;
 
 pub use app::{StartError, app, serve};
 pub use config::{Clock, Config, Mail, MetadataFiles, Random};
 pub use store::StoreError;
+pub use webhooks::Webhooks;

@@ -1,40 +1,23 @@
 """Two relying parties on one PostgreSQL database under load: one is killed, and the other goes on."""
 
-import glob
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
 import pytest
 
+from postgresql import PROGRAMS, cluster
 from relying_party import RelyingParty, Visitor
 
-PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
 USERS, SIGN_INS = 40, 8
-
-
-def as_postgres(*command):
-    """PostgreSQL refuses to run as root; Debian's package makes a user for it."""
-    other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    subprocess.run([*other, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
 
 
 @pytest.fixture
 def database():
-    folder = tempfile.mkdtemp(prefix="doppelkey-processes-")
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-    data = f"{folder}/data"
-    as_postgres(f"{PROGRAMS}/initdb", "--auth=trust", "--no-sync", "--username=stories", "-D", data)
-    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    as_postgres(f"{PROGRAMS}/pg_ctl", "start", "--wait", "--silent", "-o", settings, "-D", data, "-l", f"{folder}/log")
-    yield f"postgres://stories@localhost/postgres?host={folder}"
-    as_postgres(f"{PROGRAMS}/pg_ctl", "stop", "--mode=immediate", "--silent", "-D", data)
-    shutil.rmtree(folder)
+    with cluster() as url:
+        yield url
 
 
 def load(party, users, sign_ins):

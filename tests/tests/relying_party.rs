@@ -73,6 +73,17 @@ fn mail_goes_through_a_real_server_and_outlives_one_that_is_down() {
 }
 
 #[test]
+fn events_are_sent_to_a_real_receiver_that_checks_who_signed_them() {
+    if end_to_end::python_with("standardwebhooks").is_none() {
+        return end_to_end::skipped("standardwebhooks (pip install standardwebhooks; set DOPPELKEY_PYTHON)");
+    }
+    if !std::path::Path::new("/usr/lib/postgresql").is_dir() {
+        return end_to_end::skipped("PostgreSQL (apt-get install postgresql-15)");
+    }
+    end_to_end::pytest("test_webhooks.py");
+}
+
+#[test]
 fn the_published_list_of_the_fido_alliances_server_tests_holds() {
     end_to_end::pytest("test_fido_server.py");
 }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, app, serve};
+use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, Webhooks, app, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use super::{Failure, make_files_private, print};
 
@@ -51,6 +53,12 @@ pub(super) struct Arguments {
     /// The sender of the mails
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     mail_from: Option<String>,
+    /// Send the log's events to this URL (https, or http to this machine); may be given several times
+    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    webhook: Vec<String>,
+    /// The keys that sign them, one a line, in base64: openssl rand -base64 32 > FILE
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_secret: Option<PathBuf>,
     /// A FIDO metadata BLOB, to judge models of authenticators by
     #[arg(long, value_name = "FILE", requires = "mds_root")]
     mds: Option<PathBuf>,
@@ -85,7 +93,10 @@ impl Arguments {
                 "is there a limit on processes (ulimit -u)?",
             )
         })?;
-        runtime.block_on(self.serve())
+        let outcome = runtime.block_on(self.serve());
+        // Whoever looks up the name of a receiver or a mail server may do so for long: nobody waits for that.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        outcome
     }
 
     fn refuse_remote(&self) -> Result<(), Failure> {
@@ -147,6 +158,11 @@ impl Arguments {
             }),
             _ => None,
         };
+        if let Some(path) = &self.webhook_secret {
+            let secret = Zeroizing::new(read(path)?);
+            config.webhooks = Webhooks::new(self.webhook.clone(), &String::from_utf8_lossy(&secret))
+                .map_err(|(what, hint)| Failure::new(what, hint))?;
+        }
         config.provider_names = self.aaguids.as_ref().map(read).transpose()?;
         config.dev = self.dev;
         config.behind_proxy = self.behind_proxy;

@@ -227,4 +227,16 @@ CREATE TABLE waiting_mail (
     "
 CREATE TABLE spent_challenges (id BYTES PRIMARY KEY) CLUSTERED;
 ",
+    // How far each webhook has got: `id` is a digest of its URL, which may hold a secret.
+    "
+CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY,
+    term BIGINT NOT NULL,
+    holder TEXT NOT NULL,
+    lease_until BIGINT NOT NULL,
+    checkpoint TEXT NOT NULL,
+    head TEXT NOT NULL,
+    sent BIGINT NOT NULL
+);
+",
 ];

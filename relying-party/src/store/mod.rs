@@ -17,6 +17,7 @@ mod sessions;
 mod sql;
 mod sqlite;
 mod users;
+mod webhooks;
 
 use std::fmt;
 use std::path::Path;
@@ -33,6 +34,7 @@ pub(crate) use mail::{Mailed, WaitingMail};
 pub(crate) use second_factors::Totp;
 pub(crate) use sessions::StoredSession;
 pub(crate) use users::{Identifier, User};
+pub(crate) use webhooks::Progress;
 
 /// Why the database did not do what was asked.
 #[derive(Debug)]

@@ -20,4 +20,5 @@ mod routes;
 mod rules;
 mod second_factor;
 mod storage;
+mod webhooks;
 mod world;

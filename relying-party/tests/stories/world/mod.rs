@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Clock, Config, Mail, app};
+use doppelkey_relying_party::{Clock, Config, Mail, Webhooks, app};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -70,6 +70,11 @@ impl World {
         Self::start_as(Config { database: database.into(), mail, ..Config::localhost(8080) }).await
     }
 
+    /// On a database, with webhooks.
+    pub async fn with_webhooks(database: &str, webhooks: Webhooks) -> Self {
+        Self::start_as(Config { database: database.into(), webhooks, ..Config::localhost(8080) }).await
+    }
+
     /// At these origins, for the RP ID of the first.
     pub async fn at(origins: &[&str]) -> Self {
         let origins = origins.iter().map(ToString::to_string).collect();
@@ -89,6 +94,11 @@ impl World {
     /// Lets time pass.
     pub fn pass_minutes(&self, minutes: i64) {
         self.now.fetch_add(minutes * 60_000, Ordering::SeqCst);
+    }
+
+    /// Lets time pass.
+    pub fn pass_seconds(&self, seconds: i64) {
+        self.now.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
     /// Lets time pass.

@@ -1,0 +1,232 @@
+//! Webhooks: every event arrives, whatever the receiver, the network and our own processes do.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use doppelkey_relying_party::Webhooks;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::world::{World, postgres};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const PASSWORD: &str = "correct horse battery";
+
+/// How a receiver answers, and what it has been told.
+struct Receiver {
+    port: u16,
+    status: Mutex<Option<StatusCode>>,
+    heard: Mutex<Vec<Message>>,
+}
+
+/// `webhook-id`, the status of our answer, the events.
+type Message = (String, Option<StatusCode>, Vec<Value>);
+
+impl Receiver {
+    /// One that is known, but does not listen yet.
+    async fn silent() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        Arc::new(Self { port, status: Mutex::new(Some(StatusCode::NO_CONTENT)), heard: Mutex::default() })
+    }
+
+    async fn listen(self: &Arc<Self>) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("the port is still free");
+        let routes = Router::new().route("/events", post(receive)).route("/elsewhere", post(receive));
+        let routes = routes.with_state(Arc::clone(self));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+    }
+
+    fn webhooks(&self) -> Webhooks {
+        Webhooks::new(vec![format!("http://127.0.0.1:{}/events", self.port)], SECRET).expect("they hold")
+    }
+
+    /// Answers like this from now on; never, for `None`.
+    fn answer(&self, status: Option<StatusCode>) {
+        *self.status.lock().expect("nobody panics with it") = status;
+    }
+
+    fn heard(&self) -> Vec<Message> {
+        self.heard.lock().expect("nobody panics with it").clone()
+    }
+
+    /// The ids of the events that it has said yes to.
+    fn taken(&self) -> Vec<String> {
+        let heard = self.heard();
+        let taken = heard.iter().filter(|(_, status, _)| status.is_some_and(|status| status.is_success()));
+        let events = taken.flat_map(|(_, _, events)| events);
+        events.map(|event| event["log_id"].as_str().expect("an id").to_string()).collect()
+    }
+
+    /// Waits for this many events, letting time pass in these worlds.
+    async fn wait_for(&self, count: usize, worlds: &[&World]) -> Vec<String> {
+        for _ in 0..300 {
+            let taken = self.taken();
+            if taken.iter().collect::<BTreeSet<_>>().len() >= count {
+                return taken;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for world in worlds {
+                world.pass_seconds(1);
+            }
+        }
+        panic!("{count} events did not come: {:?}", self.heard());
+    }
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: String) -> Response {
+    let id = headers["webhook-id"].to_str().expect("text").to_string();
+    let status = *receiver.status.lock().expect("nobody panics with it");
+    let events = serde_json::from_str(&body).expect("a list of events");
+    receiver.heard.lock().expect("nobody panics with it").push((id, status, events));
+    match status {
+        Some(status) => (status, [("location", "/elsewhere")]).into_response(),
+        None => std::future::pending().await,
+    }
+}
+
+/// The ids in the log.
+async fn logged(world: &World) -> Vec<String> {
+    let events = world.events().await;
+    events.iter().map(|(_, event)| event["log_id"].as_str().expect("an id").to_string()).collect()
+}
+
+fn set(ids: &[String]) -> BTreeSet<&String> {
+    ids.iter().collect()
+}
+
+#[tokio::test]
+async fn events_arrive_as_the_log_has_them_once_a_receiver_is_there() {
+    let receiver = Receiver::silent().await;
+    let world = World::with_webhooks(&postgres::database_for_tests(), receiver.webhooks()).await;
+    // The visitor does not wait for a receiver that is down.
+    world.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    receiver.listen().await;
+    let taken = receiver.wait_for(logged(&world).await.len(), &[&world]).await;
+    assert_eq!(taken, logged(&world).await, "all, once, in order");
+    let events: Vec<Value> = receiver.heard().into_iter().flat_map(|(_, _, events)| events).collect();
+    let (code, logged) = world.events().await.remove(0);
+    assert_eq!((events[0]["data"]["type"].as_str(), &events[0]["data"]), (Some(code.as_str()), &logged));
+}
+
+#[tokio::test]
+async fn what_is_not_answered_with_a_yes_comes_again_as_the_same_message() {
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let world = World::with_webhooks(&postgres::database_for_tests(), receiver.webhooks()).await;
+    let refusals = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::TOO_MANY_REQUESTS, StatusCode::FOUND];
+    receiver.answer(Some(refusals[0]));
+    world.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    for (round, status) in refusals.into_iter().enumerate() {
+        receiver.answer(Some(status));
+        for _ in 0..200 {
+            if receiver.heard().iter().any(|(_, heard, _)| *heard == Some(status)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            world.pass_seconds(1);
+        }
+        assert!(receiver.heard().len() > round, "{status} came");
+    }
+    receiver.answer(Some(StatusCode::OK));
+    receiver.wait_for(logged(&world).await.len(), &[&world]).await;
+    let heard = receiver.heard();
+    let first = &heard[0];
+    let same: Vec<_> = heard.iter().filter(|(id, _, _)| *id == first.0).collect();
+    assert!(same.len() >= 4 && same.iter().all(|message| message.2 == first.2), "{heard:?}");
+    assert!(same.last().is_some_and(|message| message.1 == Some(StatusCode::OK)));
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_holds_up_nobody_and_gets_all_later() {
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    receiver.answer(None);
+    let world = World::with_webhooks(&postgres::database_for_tests(), receiver.webhooks()).await;
+    for number in 0..3 {
+        world.browser().sign_up_with_password(&format!("ada{number}@example.org"), PASSWORD).await;
+    }
+    for _ in 0..100 {
+        if !receiver.heard().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    receiver.answer(Some(StatusCode::OK));
+    receiver.wait_for(logged(&world).await.len(), &[&world]).await;
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_last_process_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let first = World::with_webhooks(&database, receiver.webhooks()).await;
+    first.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    receiver.wait_for(logged(&first).await.len(), &[&first]).await;
+    // What happens while the receiver says no is left to the next process.
+    receiver.answer(Some(StatusCode::SERVICE_UNAVAILABLE));
+    first.browser().sign_up_with_password("bob@example.org", PASSWORD).await;
+    drop(first);
+    receiver.answer(Some(StatusCode::OK));
+    let second = World::with_webhooks(&database, receiver.webhooks()).await;
+    second.pass_minutes(1);
+    second.browser().sign_up_with_password("eve@example.org", PASSWORD).await;
+    let log = logged(&second).await;
+    let taken = receiver.wait_for(log.len(), &[&second]).await;
+    assert_eq!(taken, log, "none is lost, and none comes twice");
+}
+
+#[tokio::test]
+async fn of_two_processes_one_sends_until_it_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let first = World::with_webhooks(&database, receiver.webhooks()).await;
+    let second = World::with_webhooks(&database, receiver.webhooks()).await;
+    for number in 0..4 {
+        let world = [&first, &second][number % 2];
+        world.browser().sign_up_with_password(&format!("ada{number}@example.org"), PASSWORD).await;
+    }
+    let log = logged(&first).await;
+    let taken = receiver.wait_for(log.len(), &[]).await;
+    assert_eq!(set(&taken), set(&log));
+    assert_eq!(taken.len(), log.len(), "none comes from both");
+    drop(first);
+    second.browser().sign_up_with_password("eve@example.org", PASSWORD).await;
+    let log = logged(&second).await;
+    // Its lease runs out.
+    let taken = receiver.wait_for(log.len(), &[&second]).await;
+    assert_eq!((set(&taken), taken.len()), (set(&log), log.len()));
+}
+
+#[tokio::test]
+async fn an_event_that_is_written_behind_a_later_one_arrives_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let world = World::with_webhooks(&database, receiver.webhooks()).await;
+    world.pass_seconds(30);
+    world.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    let count = logged(&world).await.len();
+    receiver.wait_for(count, &[]).await;
+    // As another process would that waited for the database.
+    let late = format!("{:014}000000010000", (world.now_s() - 10) * 1000);
+    let row = format!(
+        "INSERT INTO events (id, date, type, user_id, data, transcript) \
+         VALUES ('{late}', 0, 's', NULL, '{{\"log_id\":\"{late}\"}}', NULL)"
+    );
+    postgres::run(&database, &row);
+    let taken = receiver.wait_for(count + 1, &[]).await;
+    assert_eq!(taken.last(), Some(&late));
+    assert_eq!(taken.len(), count + 1, "and nothing else comes again");
+}
