@@ -32,12 +32,22 @@ pub enum Slot {
     Fingerprints = 5,
     /// Opaque records of the sync module. At most 1,024 bytes.
     Sync = 6,
+    /// What ties the credentials to [`Slot::Sync`], for the sync module: whoever finds that without this knows that the
+    /// store was reset in between. At most 16 bytes.
+    Membership = 7,
 }
 
 impl Slot {
     /// Every slot, in the order of its number.
-    pub const ALL: [Slot; 6] =
-        [Slot::Identity, Slot::Pin, Slot::Configuration, Slot::LargeBlobs, Slot::Fingerprints, Slot::Sync];
+    pub const ALL: [Slot; 7] = [
+        Slot::Identity,
+        Slot::Pin,
+        Slot::Configuration,
+        Slot::LargeBlobs,
+        Slot::Fingerprints,
+        Slot::Sync,
+        Slot::Membership,
+    ];
 }
 
 /// The size in bytes of the largest serialized large-blob array a store must take.

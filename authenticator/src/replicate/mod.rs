@@ -45,6 +45,7 @@ use doppelkey_sync::{
 };
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use key::{KeyPlace, clear as clear_key};
@@ -180,6 +181,8 @@ pub struct Replication {
     places: Vec<Place>,
     path: PathBuf,
     neighbours: Option<Neighbours>,
+    /// What the vault has in [`Slot::Membership`] as long as it was not reset.
+    membership: [u8; 16],
     /// Where each mailbox's history stands, as the file has it.
     seen: BTreeMap<u8, (u64, [u8; 8])>,
 }
@@ -249,6 +252,7 @@ impl Replication {
     pub fn load(store: &mut dyn CredentialStore, vault: &Path) -> Result<Self, ReplicateError> {
         let path = Self::path_of(vault);
         let key = read_key(store)?.filter(|_| path.exists()).ok_or(ReplicateError::NotSetUp)?;
+        let membership = membership_of(&key);
         let (file, lines) = File::open(&path, &key)?;
         let (mut journal, mut places, mut applied) = (Vec::new(), Vec::new(), Applied::default());
         let mut seen = BTreeMap::new();
@@ -268,7 +272,21 @@ impl Replication {
         applied.remember(replica.state());
         seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        Ok(Replication { driver, applied, places, path, neighbours: None, seen })
+        Ok(Replication { driver, applied, places, path, neighbours: None, membership, seen })
+    }
+
+    /// The same, unless the vault was reset since: then this device leaves its circle, which is told in the log.
+    pub fn load_unless_reset(
+        store: &mut dyn CredentialStore,
+        vault: &Path,
+        now_ms: u64,
+    ) -> Result<Self, ReplicateError> {
+        let mut replication = Self::load(store, vault)?;
+        if replication.was_reset(store)? {
+            replication.retire(now_ms)?;
+            return Err(ReplicateError::NotSetUp);
+        }
+        Ok(replication)
     }
 
     fn must_be_new(vault: &Path) -> Result<(), ReplicateError> {
@@ -277,18 +295,20 @@ impl Replication {
     }
 
     /// Made last: what fails before leaves nothing behind.
-    fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<File, ReplicateError> {
+    fn new_file(store: &mut dyn CredentialStore, vault: &Path) -> Result<(File, [u8; 16]), ReplicateError> {
         let path = Self::path_of(vault);
         let mut key = Zeroizing::new([0; 32]);
         random().fill_bytes(&mut *key);
+        let membership = membership_of(&key);
         store.write(Slot::Sync, &*key)?;
-        File::create(&path, &key)
+        store.write(Slot::Membership, &membership)?;
+        Ok((File::create(&path, &key)?, membership))
     }
 
     fn assemble(
         replica: Replica<Random>,
         effects: Vec<Effect>,
-        mut file: File,
+        (mut file, membership): (File, [u8; 16]),
         applied: Applied,
         places: Vec<Place>,
         vault: &Path,
@@ -301,7 +321,8 @@ impl Replication {
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         let driver = Driver::new(replica, effects, file, mailboxes);
         let (neighbours, seen) = (None, BTreeMap::new());
-        let mut replication = Replication { driver, applied, places, path: path.clone(), neighbours, seen };
+        let mut replication =
+            Replication { driver, applied, places, path: path.clone(), neighbours, membership, seen };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
     }
@@ -349,6 +370,15 @@ impl Replication {
     /// Takes an event of the user's: admit, revoke, post.
     pub fn tell(&mut self, now_ms: u64, event: Event) -> Result<Vec<Report>, ReplicateError> {
         self.driver.handle(now_ms, event).map_err(|error| ReplicateError::File(self.path.clone(), error))
+    }
+
+    /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
+    pub(super) fn retire(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
+        let log = self.replica().log();
+        let reports = self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        log::info!("this authenticator was reset: it has left its sync circle");
+        Ok(reports)
     }
 
     /// A welcome letter for a member, bound to a secret both sides know.
@@ -422,6 +452,12 @@ fn stood(bytes: &[u8; 16]) -> (u64, [u8; 8]) {
     let (cursor, hash) = bytes.split_at(8);
     let half = |half: &[u8]| half.try_into().expect("16 bytes have two halves of 8");
     (u64::from_be_bytes(half(cursor)), half(hash))
+}
+
+/// For a vault whose sync file has this key.
+fn membership_of(key: &[u8; 32]) -> [u8; 16] {
+    let digest = Sha256::new_with_prefix(b"doppelkey membership").chain_update(key).finalize();
+    digest[..16].try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn read_key(store: &mut dyn CredentialStore) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {

@@ -57,18 +57,23 @@ impl Applied {
 }
 
 impl Replication {
-    /// Whether everything was forgotten behind our back: by `doppelkey reset`, say, while this did not run.
+    /// Whether everything was forgotten behind our back: while this did not run, or waited for a mailbox. What is in the
+    /// store now is no word about what was there before.
     pub(super) fn was_reset(&self, store: &mut dyn CredentialStore) -> Result<bool, StoreError> {
-        let identity = store.read(Slot::Identity, &mut [0; 1024])?;
-        Ok(!self.applied.records.is_empty() && store.is_empty()? && identity.is_none())
+        let mut found = [0; 16];
+        let length = store.read(Slot::Membership, &mut found)?;
+        Ok(length != Some(found.len()) || found != self.membership)
     }
 
-    /// Makes replica and store agree.
+    /// Makes replica and store agree; changes neither if the store was reset.
     pub(super) fn absorb(
         &mut self,
         store: &mut dyn CredentialStore,
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
+        if self.was_reset(store)? {
+            return Ok(Vec::new());
+        }
         let held = eligible(store)?;
         let mut array = Array::read(store)?;
         let ops = self.local_changes(&held, &array, now_ms);

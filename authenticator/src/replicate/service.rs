@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use doppelkey_sync::relay::RelayClient;
-use doppelkey_sync::{Event, RecordId, Report};
+use doppelkey_sync::{RecordId, Report};
 
 use super::reconcile::record_of;
 use super::requests::Asked;
@@ -352,14 +352,10 @@ impl<'a> Serving<'a> {
         self.letters.drain(..self.letters.len().saturating_sub(LETTERS));
     }
 
-    /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
+    /// The user reset the authenticator.
     fn retire(&mut self) -> Result<(), ReplicateError> {
-        let log = self.replication.replica().log();
-        let reports = self.replication.tell((self.clock)(), Event::Revoke { log, why: 0 })?;
+        let reports = self.replication.retire((self.clock)())?;
         self.note(reports);
-        std::fs::remove_file(&self.replication.path)
-            .map_err(|error| ReplicateError::File(self.replication.path.clone(), error))?;
-        log::info!("this authenticator was reset: it has left its sync circle");
         Ok(())
     }
 }

@@ -168,11 +168,21 @@ fn a_reset_deletes_nothing_elsewhere() {
     a.vault.put(&credential(1, 1), None).unwrap();
     world.settle(&mut [&mut a, &mut b]);
     a.vault.reset().unwrap();
+    // A round that was waiting for its mailbox goes on, and somebody makes a new passkey meanwhile.
+    a.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 1).is_some() && get(&mut b, 2).is_none());
+    // Also when it is only found at the next start, by the program or by a command.
     let mut a = restart(a);
     assert!(a.replication.was_reset(&mut a.vault).unwrap());
     assert!(!b.replication.was_reset(&mut b.vault).unwrap());
+    world.settle(&mut [&mut a, &mut b]);
+    let Device { mut vault, path, replication } = a;
+    drop(replication);
+    let loaded = Replication::load_unless_reset(&mut vault, &path, world.now_ms);
+    assert!(matches!(loaded, Err(ReplicateError::NotSetUp)) && !Replication::is_set_up(&path));
     world.settle(&mut [&mut b]);
-    assert!(get(&mut b, 1).is_some());
+    assert!(get(&mut b, 1).is_some() && b.replication.replica().members().live().count() == 1);
 }
 
 #[test]

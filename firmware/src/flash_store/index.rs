@@ -48,7 +48,7 @@ impl<const N: usize> Index<N> {
         Index {
             entries: Vec::new(),
             shelf: Vec::new(),
-            slots: [(0, 0); 6],
+            slots: [(0, 0); Slot::ALL.len()],
             next_order: 1,
             revision: 1,
             store_given: 0,
@@ -61,7 +61,7 @@ impl<const N: usize> Index<N> {
         Index {
             entries: Vec::new(),
             shelf: Vec::new(),
-            slots: [(0, 0); 6],
+            slots: [(0, 0); Slot::ALL.len()],
             next_order: self.next_order,
             revision: self.revision,
             store_given: self.store_given,

@@ -462,6 +462,7 @@ const fn slot_max(slot: Slot) -> usize {
         Slot::Pin => 128,
         Slot::Configuration | Slot::Fingerprints | Slot::Sync => 1024,
         Slot::LargeBlobs => LARGE_BLOBS_MAX,
+        Slot::Membership => 16,
     }
 }
 
@@ -477,6 +478,7 @@ const COUNTER_BODY: usize = 12;
 const FIXED: u32 = bank::record_size(1 + slot_max(Slot::Identity))
     + bank::record_size(1 + slot_max(Slot::Pin))
     + 3 * bank::record_size(1 + slot_max(Slot::Sync))
+    + bank::record_size(1 + slot_max(Slot::Membership))
     + bank::record_size(index::STATE)
     + COUNTER;
 

@@ -353,6 +353,6 @@ fn longest(number: u8) -> Credential {
 }
 
 /// The most bytes of each slot, in the order of [`Slot::ALL`].
-const SLOT_LENGTHS: [usize; Slot::ALL.len()] = [256, 128, 1024, LARGE_BLOBS_MAX, 1024, 1024];
+const SLOT_LENGTHS: [usize; Slot::ALL.len()] = [256, 128, 1024, LARGE_BLOBS_MAX, 1024, 1024, 16];
 /// How many steps a workload takes whose power is cut.
 const WORKLOAD: usize = 30;

@@ -167,7 +167,7 @@ impl Opened {
     }
 
     fn replication(&mut self) -> Result<Replication, Failure> {
-        Ok(Replication::load(&mut self.vault, &self.path)?)
+        Ok(Replication::load_unless_reset(&mut self.vault, &self.path, now_ms())?)
     }
 
     /// One round with the mailboxes, with what went wrong in it said.
