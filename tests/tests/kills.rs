@@ -33,11 +33,10 @@ fn a_program_killed_at_a_write_a_sync_or_a_rename_keeps_what_it_promised() {
     }
 }
 
-/// After some of the steps; `--bin soak -- power 1` has one after each, and the vault's story, too: that one has failed once
-/// in ten runs (`tests/README.md`), and is not understood.
+/// After some of the steps; `--bin soak -- power 1` has one after each.
 #[test]
 fn a_program_whose_power_is_cut_keeps_what_it_promised() {
-    for story in [Story::RelyingParty, Story::Relay] {
+    for story in Story::ALL {
         let Some(told) = power_cuts(story, 3, 13, 2026) else {
             return end_to_end::skipped("cc, a C compiler");
         };

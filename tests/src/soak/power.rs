@@ -13,7 +13,7 @@ use std::path::Path;
 use doppelkey::client::Client;
 use doppelkey_sync::Seeded;
 
-use super::steps::{Step, Steps, memory_folder};
+use super::steps::{Step, Steps};
 use super::stories::Story;
 
 /// What was done to a story.
@@ -54,9 +54,10 @@ pub fn power_cuts(story: Story, first: u64, stride: u64, seed: u64) -> Option<Po
             if !seen.insert(hasher.finish()) {
                 continue;
             }
-            let folder = memory_folder();
-            write(&left, folder.path());
-            story.keeps(folder.path(), &due, &mut client).unwrap_or_else(|broken| {
+            // Where the story was told: a sync file says where its mailbox is, and that one has lost power, too.
+            clear(watched.folder());
+            write(&left, watched.folder());
+            story.keeps(watched.folder(), &due, &mut client).unwrap_or_else(|broken| {
                 let sizes: Vec<_> = left.iter().map(|(name, bytes)| (name, bytes.as_ref().map(Vec::len))).collect();
                 panic!("{story:?}, power cut after step {number}, {step:.60?}, {luck:?}, seed {seed}, {sizes:?}: {broken}")
             });
@@ -255,6 +256,16 @@ impl Write {
 
 fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or(".", |(folder, _)| folder)
+}
+
+/// Removes what is in a folder.
+fn clear(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("it is ours") {
+        let path = entry.expect("it can be read").path();
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.expect("no program uses it any more");
+    }
 }
 
 /// Puts files and folders where the program looks for them, for their owner alone, as it does itself.
