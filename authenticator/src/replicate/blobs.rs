@@ -80,6 +80,11 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// That the array has this is no news.
+    pub(super) fn remember(&mut self, id: RecordId, value: Vec<u8>) {
+        self.values.insert(id, (value, 0));
+    }
+
     /// What the array says that the record does not know.
     pub(super) fn change(
         &self,

@@ -7,8 +7,9 @@
 //! | 16 | 4 | start of the SHA-256 of what precedes and the record's number: tells damage from an unfinished record |
 //! | 20 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
 //!
-//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0), 3 where
-//! a mailbox's history stands: its number (1 byte), how many names (8, big-endian), their hash (8).
+//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0), and
+//! the vault's revision then (8, little-endian), 3 where a mailbox's history stands: its number (1 byte), how many names (8,
+//! big-endian), their hash (8).
 //! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
 //! it was written is refused.
 //!
@@ -41,8 +42,8 @@ pub(super) enum Line {
     Journal(Vec<u8>),
     /// Where the mailboxes are, one a line.
     Places(String),
-    /// A record id, and whether the vault has it.
-    Applied([u8; 17]),
+    /// A record id, whether the vault has it, and the vault's revision.
+    Applied([u8; 25]),
     /// A mailbox's number, and where its history stands.
     Seen([u8; 17]),
 }
@@ -59,6 +60,7 @@ pub(super) struct File {
     /// What is to be in the file beside the journal when that is written anew.
     places: Option<String>,
     applied: BTreeSet<[u8; 16]>,
+    revision: [u8; 8],
     seen: BTreeMap<u8, [u8; 17]>,
 }
 
@@ -77,7 +79,8 @@ impl File {
     fn at(path: &Path, file: fs::File, cipher: Aes256Gcm) -> Self {
         let (places, applied, seen) = (None, BTreeSet::new(), BTreeMap::new());
         let (path, unnamed_for) = (path.to_owned(), 0);
-        File { file, cipher, records: 0, length: 0, path, unnamed_for, places, applied, seen }
+        let revision = [0; 8];
+        File { file, cipher, records: 0, length: 0, path, unnamed_for, places, applied, revision, seen }
     }
 
     /// An empty file under the other name.
@@ -169,11 +172,12 @@ impl File {
                 self.seen.insert(record[0], *record);
             }
             Line::Applied(record) => {
-                let (id, here) = record.split_first_chunk::<16>().expect("a line has 17 bytes");
-                if here == [1] {
-                    self.applied.insert(*id)
+                let (id, [here, revision @ ..]) = split(record);
+                self.revision = revision;
+                if here == 1 {
+                    self.applied.insert(id)
                 } else {
-                    self.applied.remove(id)
+                    self.applied.remove(&id)
                 };
             }
         }
@@ -183,8 +187,9 @@ impl File {
     fn rewrite(&mut self, journal: &[Vec<u8>]) -> io::Result<()> {
         let mut new = File::at(&self.path, File::create_beside(&self.path)?, self.cipher.clone());
         let applied = self.applied.iter().map(|id| {
-            let mut line = [1; 17];
+            let mut line = [1; 25];
             line[..16].copy_from_slice(id);
+            line[17..].copy_from_slice(&self.revision);
             Line::Applied(line)
         });
         let journal = journal.iter().map(|record| Line::Journal(record.clone()));
@@ -200,6 +205,12 @@ impl File {
         *self = new;
         Ok(())
     }
+}
+
+/// A record id; whether the vault has it, and its revision.
+pub(super) fn split(applied: &[u8; 25]) -> ([u8; 16], [u8; 9]) {
+    let (id, rest) = applied.split_first_chunk().expect("25 bytes are more than 16");
+    (*id, rest.try_into().expect("25 bytes less 16"))
 }
 
 /// The name of a file that is not finished.

@@ -272,7 +272,10 @@ impl Replication {
         applied.remember(replica.state());
         seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        Ok(Replication { driver, applied, places, path, neighbours: None, membership, seen })
+        let mut replication =
+            Replication { driver, applied, places, path, neighbours: None, membership, seen };
+        replication.mind_a_restored(store)?;
+        Ok(replication)
     }
 
     /// The same, unless the vault was reset since: then this device leaves its circle, which is told in the log.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::blobs::{self, Array, Given};
-use super::file::Line;
+use super::file::{Line, split};
 use super::{Place, ReplicateError, Replication};
 
 /// Registers of a record.
@@ -36,17 +36,20 @@ pub struct Applied {
     /// The registers as the store and the replica last agreed on them.
     registers: BTreeMap<RecordId, Registers>,
     blobs: Given,
+    /// The store's revision when that was last written down.
+    revision: u64,
 }
 
 type Registers = BTreeMap<u8, Vec<u8>>;
 
 impl Applied {
-    pub(super) fn note(&mut self, line: &[u8; 17]) {
-        let (id, here) = line.split_first_chunk::<16>().expect("a line has 17 bytes");
-        if here == [1] {
-            self.records.insert(RecordId(*id));
+    pub(super) fn note(&mut self, line: &[u8; 25]) {
+        let (id, [here, revision @ ..]) = split(line);
+        self.revision = u64::from_le_bytes(revision);
+        if here == 1 {
+            self.records.insert(RecordId(id));
         } else {
-            self.records.remove(&RecordId(*id));
+            self.records.remove(&RecordId(id));
         }
     }
 
@@ -65,6 +68,26 @@ impl Replication {
         Ok(length != Some(found.len()) || found != self.membership)
     }
 
+    /// After a start: a store that is older than what was written down about it was put back from a backup. What it lacks was
+    /// not deleted, and what else it says is no news.
+    pub(super) fn mind_a_restored(&mut self, store: &mut dyn CredentialStore) -> Result<(), ReplicateError> {
+        if store.revision()? >= self.applied.revision || self.was_reset(store)? {
+            return Ok(());
+        }
+        log::warn!("the vault is older than {}: what it lacks comes from there", self.path.display());
+        let (held, array) = (eligible(store)?, Array::read(store)?);
+        for id in self.applied.records.clone() {
+            self.mark(store, id, held.contains_key(&id))?;
+        }
+        for (id, credential) in &held {
+            self.applied.registers.insert(*id, registers_in(credential));
+            if let Some(key) = &credential.large_blob_key {
+                self.applied.blobs.remember(*id, array.value(key));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes replica and store agree; changes neither if the store was reset.
     pub(super) fn absorb(
         &mut self,
@@ -81,7 +104,7 @@ impl Replication {
         if !ops.is_empty() {
             for op in &ops {
                 if let Op::Put { record, .. } = op {
-                    self.mark(*record, true)?;
+                    self.mark(store, *record, true)?;
                 }
             }
             let most = if self.has_key() { KEY_BATCH } else { BATCH };
@@ -203,7 +226,7 @@ impl Replication {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
                 array.forget(credential.large_blob_key.as_ref());
-                self.mark(*id, false)?;
+                self.mark(store, *id, false)?;
                 self.applied.registers.remove(id);
                 self.applied.blobs.forget(*id);
             }
@@ -233,17 +256,23 @@ impl Replication {
             self.applied.registers.insert(id, registers);
             self.applied.blobs.apply((id, record), wanted.large_blob_key.as_ref(), array, now_ms);
             if !self.applied.records.contains(&id) {
-                self.mark(id, true)?;
+                self.mark(store, id, true)?;
             }
         }
         Ok(())
     }
 
     /// Remembers, durably, whether the store has a record.
-    fn mark(&mut self, id: RecordId, here: bool) -> Result<(), ReplicateError> {
-        let mut line = [0; 17];
+    fn mark(
+        &mut self,
+        store: &mut dyn CredentialStore,
+        id: RecordId,
+        here: bool,
+    ) -> Result<(), ReplicateError> {
+        let mut line = [0; 25];
         line[..16].copy_from_slice(&id.0);
         line[16] = here.into();
+        line[17..].copy_from_slice(&store.revision()?.to_le_bytes());
         let path = self.path.clone();
         let written = self.driver.journal_mut().append(&Line::Applied(line));
         written.map_err(|error| ReplicateError::File(path, error))?;

@@ -186,6 +186,37 @@ fn a_reset_deletes_nothing_elsewhere() {
 }
 
 #[test]
+fn a_vault_that_is_put_back_without_its_sync_file_deletes_nothing_and_gets_all_back() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    for id in 1..=3 {
+        a.vault.put(&credential(id, id), None).unwrap();
+    }
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    let backup = std::fs::read(&a.path).unwrap();
+    a.vault.put(&credential(4, 4), None).unwrap();
+    a.vault.remove(&[2; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut renamed = get(&mut a, 1).unwrap();
+    renamed.user.name = Some(heapless::String::try_from("lisa").unwrap());
+    a.vault.put(&renamed, None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    std::fs::write(&a.path, backup).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 4).is_some() && get(device, 3).is_some() && get(device, 2).is_none());
+        assert_eq!(get(device, 1).unwrap().user.name.as_deref(), Some("lisa"));
+    }
+    // From here on, a delete is one again.
+    a.vault.remove(&[3; 32]).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 3).is_none() && get(&mut b, 3).is_none());
+}
+
+#[test]
 fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missing() {
     let mut world = World::new();
     let (mut a, b) = world.pair();
