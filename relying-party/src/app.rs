@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::config::{Config, Mail};
@@ -52,6 +50,7 @@ impl StartError {
                 "run a newer doppelkey, or name another database".into()
             }
             Self::Database(StoreError::Url(_)) => "for example --db sqlite:doppelkey.db".into(),
+            Self::Database(StoreError::Server { hint, .. }) => (*hint).into(),
             Self::Database(_) => {
                 "is the server running, does the folder exist, may this user write to it?".into()
             }
@@ -278,7 +277,7 @@ async fn check_rp_id(config: &Config, database: &Database) -> Result<(), StartEr
 /// The whole relying party as a service for axum.
 ///
 /// Opens the database first, creating or upgrading its tables. Serve it with the peer's address
-/// (`into_make_service_with_connect_info::<SocketAddr>()`), as [`serve`] does; without, every visitor counts as
+/// (`into_make_service_with_connect_info::<SocketAddr>()`), as [`serve`](crate::serve) does; without, every visitor counts as
 /// one.
 ///
 /// ```
@@ -306,38 +305,6 @@ pub async fn app(config: Config) -> Result<Router, StartError> {
         .merge(developer::routes(&app))
         .merge(well_known::routes());
     Ok(edge::wrap(routes, app))
-}
-
-/// Serves the relying party on a listener until `shutdown` is done; requests in hand are finished, but streams of
-/// events, which have no end, are cut after a second.
-///
-/// # Errors
-/// The listener's.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // An answer is written in one piece, and not held back for what may follow.
-        let _ = connection.set_nodelay(true);
-    });
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let (stop, stopping) = tokio::sync::oneshot::channel();
-    let shutdown = async move {
-        shutdown.await;
-        let _ = stop.send(());
-    };
-    let patience = async move {
-        if stopping.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    };
-    tokio::select! {
-        done = axum::serve(listener, service).with_graceful_shutdown(shutdown) => done,
-        () = patience => Ok(()),
-    }
 }
 
 /// Removes what has expired, every ten minutes, until the application is gone.

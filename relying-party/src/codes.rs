@@ -34,6 +34,14 @@ pub(crate) async fn send(
     Ok(id)
 }
 
+/// Notes that a code was refused because too many have gone to its address, where no other event of the flow says so.
+pub(crate) async fn noted<T>(visit: &Visit, sent: Result<T, Failure>) -> Result<T, Failure> {
+    if let Err(Failure::TooMany { limit, .. }) = &sent {
+        visit.log(Event::of("fv").detail("key", *limit).error("too many codes in an hour")).await;
+    }
+    sent
+}
+
 /// Tells the owner of an address that somebody else tried to give it to an account; no code goes out, but the visitor cannot
 /// know that.
 pub(crate) async fn send_notice_to_owner(

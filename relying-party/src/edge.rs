@@ -2,12 +2,11 @@
 //! protect the pages, and how a failure looks.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER,
-};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,12 +14,16 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::app::App;
+use crate::destination;
 use crate::events::{Event, Source};
 use crate::failure::{Failure, Told};
 use crate::pages;
 
 /// The most a request's body may hold. A registration with a long attestation chain has some 10 kB.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Wraps the application's paths in what holds for all of them.
 pub(crate) fn wrap(routes: Router<App>, app: App) -> Router {
@@ -122,8 +125,14 @@ fn wants_json(request: &Request) -> bool {
 
 /// Failures that no flow has logged, because no flow was reached, are logged here.
 async fn note(app: &App, told: &Told, path: &str) {
-    let unlogged =
-        ["foreign-origin", "too-large", "unsupported-media-type", "invalid_request", "server-error"];
+    let unlogged = [
+        "foreign-origin",
+        "too-large",
+        "too-slow",
+        "unsupported-media-type",
+        "invalid_request",
+        "server-error",
+    ];
     if unlogged.contains(&told.key) {
         let event =
             Event::of("fapi").detail("path", path).detail("key", told.key).error(told.message.clone());
@@ -150,14 +159,12 @@ fn tell(app: &App, told: &Told, path: &str, as_json: bool, bare: Response) -> Re
         (told.status, axum::Json(body)).into_response()
     } else {
         match told.key {
-            "not-signed-in" => see_other("/login"),
+            "not-signed-in" => see_other(&destination::login_for(path)),
             "step-up-required" => see_other(&format!("/step-up?then={}", pages::url_encoded(path))),
             _ => (told.status, pages::status(app, told)).into_response(),
         }
     };
-    if let Some(seconds) = told.retry_after_s {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    }
+    told.say_when(response.headers_mut());
     for cookie in bare.headers().get_all("set-cookie") {
         response.headers_mut().append("set-cookie", cookie.clone());
     }
@@ -216,8 +223,8 @@ impl<T: DeserializeOwned> FromRequest<App> for FormBody<T> {
         if !has_content_type(&request, "application/x-www-form-urlencoded") {
             return Err(Failure::WrongContentType);
         }
-        let form = axum::Form::<T>::from_request(request, app).await;
-        match form {
+        let form = axum::Form::<T>::from_request(request, app);
+        match tokio::time::timeout(BODY_PATIENCE, form).await.map_err(|_| Failure::TooSlow)? {
             Ok(axum::Form(value)) => Ok(Self(value)),
             Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::TooLarge),
             Err(error) => Err(Failure::BadBody(error.body_text())),
@@ -231,7 +238,8 @@ fn has_content_type(request: &Request, expected: &str) -> bool {
 }
 
 async fn body(request: Request) -> Result<axum::body::Bytes, Failure> {
-    let limited = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await;
+    let limited = axum::body::to_bytes(request.into_body(), BODY_LIMIT);
+    let limited = tokio::time::timeout(BODY_PATIENCE, limited).await.map_err(|_| Failure::TooSlow)?;
     limited.map_err(|_| Failure::TooLarge)
 }
 

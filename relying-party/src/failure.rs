@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::store::StoreError;
@@ -27,6 +28,8 @@ pub(crate) enum Failure {
     WrongContentType,
     /// The body is too long.
     TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
     /// The request comes from a page of somebody else.
     ForeignOrigin,
     /// The request needs a signed-in user.
@@ -98,6 +101,13 @@ impl Told {
     pub(crate) fn text(&self) -> String {
         format!("{} {}", self.message, self.hint).trim_end().to_string()
     }
+
+    /// Says when to try again, where that is known.
+    pub(crate) fn say_when(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+    }
 }
 
 impl Failure {
@@ -155,6 +165,12 @@ impl Failure {
                 "Send application/json.",
             ),
             Self::TooLarge => say(S::PAYLOAD_TOO_LARGE, "too-large", "The request is too large.", ""),
+            Self::TooSlow => say(
+                S::REQUEST_TIMEOUT,
+                "too-slow",
+                "The request did not arrive in time.",
+                "Try again, with a better connection.",
+            ),
             Self::ForeignOrigin => say(
                 S::FORBIDDEN,
                 "foreign-origin",

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::events::{Event, Source};
-use crate::failure::Failure;
+use crate::failure::{Failure, Told};
 use crate::secret;
 use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, StoredSession, User};
 
@@ -51,6 +51,9 @@ pub(crate) struct SessionData {
     pub(crate) recovered_with: Option<String>,
     /// The second factor has been set up and proved in this very login.
     pub(crate) second_factor_set_up: bool,
+    /// The page to go to once logged in, if not the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) then: Option<String>,
     /// The operator's token was entered in this session.
     pub(crate) is_operator: bool,
     /// A message for the next page.
@@ -352,6 +355,13 @@ impl Visit {
         Ok(())
     }
 
+    /// Begins anew with a session of nobody's, after everything else that this user had has ended.
+    pub(crate) fn start_over(&mut self) {
+        self.session = fresh(&self.app, self.app.now(), &self.source.ip, &self.source.user_agent);
+        (self.is_stored, self.held) = (false, None);
+        self.data = SessionData::default();
+    }
+
     /// Remembers this device for a user: no second factor for a while.
     pub(crate) async fn remember_device(&mut self, user_id: &str, days: u32) -> Result<(), Failure> {
         let token = secret::text(&self.app.config.random.bytes::<32>());
@@ -402,6 +412,13 @@ impl Visit {
     /// Answers with a page and a status.
     pub(crate) fn page_with(&self, status: StatusCode, markup: Markup) -> Response {
         self.with_cookies((status, markup).into_response())
+    }
+
+    /// Answers with a page that tells a failure.
+    pub(crate) fn refusal(&self, told: &Told, markup: Markup) -> Response {
+        let mut response = self.page_with(told.status, markup);
+        told.say_when(response.headers_mut());
+        response
     }
 
     /// Answers with another page to look at.

@@ -27,6 +27,14 @@ fn every_failure_to_start_says_what_and_what_next() {
     assert!(with(&["mysql://x"]).contains("memory, sqlite:PATH or postgres://"));
     let missing = format!("sqlite:{}", folder.path().join("missing/accounts.db").display());
     assert!(with(&[&missing]).contains("does the folder exist"));
+    // Nobody listens on port 1: that is told at once, and where; the password is not.
+    let unreachable = with(&["postgres://ada:s3cret@127.0.0.1:1/accounts"]);
+    assert!(
+        unreachable.contains("PostgreSQL at 127.0.0.1:1") && unreachable.contains("refused"),
+        "{unreachable}"
+    );
+    assert!(unreachable.contains("hint: is PostgreSQL running there") && !unreachable.contains("s3cret"));
+    assert!(!with(&["postgres://ada:s3cret@:port/"]).contains("s3cret"));
     assert!(with(&["memory", "--origin", "http://example.org"]).contains("neither https nor localhost"));
     assert!(with(&["memory", "--rp-id", "example.org"]).contains("is not the host"));
     assert!(with(&["memory", "--policy", "/nowhere.toml"]).contains("cannot read"));

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
+use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::enrollment;
 use crate::failure::Failure;
@@ -35,7 +36,7 @@ async fn show_local(visit: Visit) -> Result<Response, Failure> {
 async fn show(visit: Visit, prompt: Prompt) -> Result<Response, Failure> {
     let user = visit.user().await?;
     if visit.data.prompt != Some(prompt) {
-        return Ok(visit.see_other("/account"));
+        return Ok(visit.see_other(destination::of(visit.data.then.as_deref())));
     }
     Ok(visit.page(pages::enroll::offer(&visit.app, user.name(), prompt)))
 }
@@ -57,8 +58,9 @@ async fn finish(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
     enrollment::finish(&visit, Kind::Enroll, &user, body).await?;
     visit.data.prompt = None;
     visit.data.notice = Some("The passkey has been created. Use it the next time you log in.".into());
+    let next = destination::of(visit.data.then.take().as_deref());
     visit.save().await?;
-    Ok(visit.json(json!({ "next": "/account" })))
+    Ok(visit.json(json!({ "next": next })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,11 +71,13 @@ struct SkipForm {
 async fn skip(mut visit: Visit, FormBody(form): FormBody<SkipForm>) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let policy = visit.app.policy().await?;
+    let mut next = destination::ACCOUNT;
     if let Some(prompt) = visit.data.prompt.take() {
         let days = i64::from(policy.passkey.put_off_days);
         let until = if form.never.is_some() { i64::MAX } else { visit.app.now() + days * 86_400_000 };
         visit.app.database.put_off(&user.id, prompt.name(), until).await?;
+        next = destination::of(visit.data.then.take().as_deref());
         visit.save().await?;
     }
-    Ok(visit.see_other("/account"))
+    Ok(visit.see_other(next))
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::ceremony::Answered;
+use crate::destination;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::{AfterPasskey, MfaPolicy, Policy};
@@ -100,11 +101,11 @@ pub(super) async fn recovered(
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
     let first = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Code) };
-    complete(visit, &policy, user, first, None, Outcome::default()).await?;
+    let next = complete(visit, &policy, user, first, None, Outcome::default()).await?;
     visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
     visit.app.database.forget_devices(&user.id).await?;
     if old_passkeys == 0 {
-        return Ok("/account");
+        return Ok(next);
     }
     visit.data.recovered_with = new;
     visit.save().await?;
@@ -159,7 +160,11 @@ async fn complete(
     let mut amr: Vec<String> = vec![amr_of(first.method).into()];
     amr.extend(second.map(String::from));
     let prompt = prompt_for(visit, policy, user, &first).await?;
-    let data = SessionData { authenticated_at: now, amr: amr.clone(), prompt, ..SessionData::default() };
+    let next = destination::of(visit.data.then.as_deref());
+    // An offer comes first, and remembers where to go then.
+    let then = prompt.and(visit.data.then.clone());
+    let data =
+        SessionData { authenticated_at: now, amr: amr.clone(), prompt, then, ..SessionData::default() };
     let mut event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
     if let Some(webauthn) = outcome.webauthn {
         event = event.detail("webauthn", webauthn);
@@ -171,7 +176,7 @@ async fn complete(
     Ok(match prompt {
         Some(Prompt::Progressive) => "/enroll",
         Some(Prompt::Local) => "/enroll/local",
-        None => "/account",
+        None => next,
     })
 }
 

@@ -48,7 +48,7 @@ async fn submit(
         Err(failure @ (Failure::Field(..) | Failure::IdentifierTaken { .. })) => {
             let told = failure.told();
             let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told.text()));
-            Ok(visit.page_with(told.status, page))
+            Ok(visit.refusal(&told, page))
         }
         Err(failure) => Err(failure),
     }
@@ -78,10 +78,11 @@ async fn change(
         return set(visit, user, new).await;
     }
     // Whose address it is shows in their mailbox only.
-    let code_id = match visit.app.database.user_called(kind, &new.value).await? {
-        None => codes::send(visit, policy, "change", &new).await?,
-        Some(_) => codes::send_notice_to_owner(visit, policy, &new).await?,
+    let sent = match visit.app.database.user_called(kind, &new.value).await? {
+        None => codes::send(visit, policy, "change", &new).await,
+        Some(_) => codes::send_notice_to_owner(visit, policy, &new).await,
     };
+    let code_id = codes::noted(visit, sent).await?;
     visit.data.new_identifier = Some(NewIdentifier { identifier: new, code_id });
     visit.save().await?;
     Ok("/account/identifiers/code")
@@ -153,7 +154,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         let told = codes::failure(checked).told();
         visit.log(Event::of("fv").user(&user).detail("key", told.key)).await;
         let page = pages::identifiers::code(&visit.app, &identifier, Some(&told.text()));
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     }
     let next = set(&mut visit, &user, Identifier { verified: true, ..identifier }).await?;
     Ok(visit.see_other(next))

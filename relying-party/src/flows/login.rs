@@ -1,6 +1,7 @@
 //! Logging in: a passkey by autofill or button, or an identifier and then a password or passkey.
 
 use axum::Router;
+use axum::extract::Query;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::finish::{self, Outcome};
 use crate::app::App;
 use crate::ceremony::{self, Kind, Wish};
+use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
@@ -25,12 +27,22 @@ pub(super) fn routes() -> Router<App> {
         .route("/login/passkey", post(finish_passkey))
 }
 
-async fn show(mut visit: Visit) -> Result<Response, Failure> {
+#[derive(Debug, Default, Deserialize)]
+struct Then {
+    then: Option<String>,
+}
+
+async fn show(mut visit: Visit, Query(query): Query<Then>) -> Result<Response, Failure> {
+    let then = destination::of(query.then.as_deref());
     if visit.user_id().is_some() {
-        return Ok(visit.see_other("/account"));
+        return Ok(visit.see_other(then));
     }
     let policy = visit.app.policy().await?;
     let notice = visit.take_notice().await?;
+    if then != destination::ACCOUNT && visit.data.then.as_deref() != Some(then) {
+        visit.data.then = Some(then.to_string());
+        visit.save().await?;
+    }
     if policy.offers_autofill() {
         // The script asks for options at once, and the visitor may click meanwhile: two requests without a cookie
         // would get two tokens, and the challenge of one of them would be lost.
@@ -51,7 +63,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<IdentifierForm>) -> R
         let failure = Failure::Field("invalid-identifier", "Enter what you signed up with.".into());
         let told = failure.told();
         let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told.text()), None);
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     };
     visit.data.login = Some(identifier);
     visit.save().await?;
@@ -90,7 +102,7 @@ async fn submit_password(
     };
     let told = failure.told();
     let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told.text()));
-    Ok(visit.page_with(told.status, page))
+    Ok(visit.refusal(&told, page))
 }
 
 /// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long.

@@ -52,13 +52,14 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
         Err(failure) => {
             let told = failure.told();
             let page = pages::recover::address(&visit.app, &form.email, Some(&told.text()));
-            return Ok(visit.page_with(told.status, page));
+            return Ok(visit.refusal(&told, page));
         }
     };
-    let code_id = match visit.app.database.user_called("email", &target.value).await? {
-        Some(_) => codes::send(&visit, &policy, "recover", &target).await?,
-        None => codes::send_nothing(&visit, &policy, &target).await?,
+    let sent = match visit.app.database.user_called("email", &target.value).await? {
+        Some(_) => codes::send(&visit, &policy, "recover", &target).await,
+        None => codes::send_nothing(&visit, &policy, &target).await,
     };
+    let code_id = codes::noted(&visit, sent).await?;
     visit.data.recovery = Some(Recovery { email: target.value, code_id, user_id: None });
     visit.save().await?;
     Ok(visit.see_other("/recover/code"))
@@ -84,7 +85,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         let told = codes::failure(checked).told();
         visit.log(Event::of("f").detail("key", told.key).error("wrong recovery code by e-mail")).await;
         let page = pages::recover::code(&visit.app, &recovery.email, Some(&told.text()));
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     };
     visit.app.database.set_verified("email", &recovery.email).await?;
     visit.log(Event::of("sv").user(&user).detail("kind", "email")).await;
@@ -147,7 +148,7 @@ async fn submit_password(
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
         let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.text()));
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     }
     let old = visit.app.database.passkeys(&user.id).await?.len();
     let next = recovered(&mut visit, &user, old, None).await?;

@@ -47,10 +47,13 @@ async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<R
             let told = failure.told();
             visit.log(Event::of("fcpr").detail("key", told.key)).await;
             let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told.text()));
-            return Ok(visit.page_with(told.status, page));
+            return Ok(visit.refusal(&told, page));
         }
     };
-    limits::mail(&visit, &policy, &target.value).await?;
+    if let Err(failure) = limits::mail(&visit, &policy, &target.value).await {
+        visit.log(Event::of("fcpr").detail("key", failure.told().key)).await;
+        return Err(failure);
+    }
     let mut event = Event::of("scpr");
     if let Some(user) = visit.app.database.user_called("email", &target.value).await? {
         let token = codes::new_link(&visit, "reset", &user.id, policy.code.reset_lifetime_s).await?;
@@ -113,7 +116,7 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         let told = failure.told();
         visit.log(Event::of("fcp").user(&user).detail("key", told.key)).await;
         let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.text()));
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     }
     if visit.app.database.take_link(&id, "reset", now).await?.is_none() {
         return Ok(error(&visit));
@@ -125,6 +128,10 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
     let body = "A new password was set for your account through a link in a mail to this address. You have been logged \
                 out everywhere.\n";
     notify(&visit, &user, &format!("Your password at {name} was changed"), body).await;
+    if visit.user_id() == Some(user.id.as_str()) {
+        // This browser's session has ended with the others.
+        visit.start_over();
+    }
     visit.data.notice = Some("Your password has been changed. Log in with it.".into());
     visit.save().await?;
     Ok(visit.see_other("/login"))

@@ -80,7 +80,7 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
         let page = security_page(&visit, &user, None, Some(&told.text())).await?;
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     }
     visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
     let subject = format!("Your password at {} was changed", visit.app.config.name);

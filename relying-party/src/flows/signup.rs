@@ -64,7 +64,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Resp
             let told = failure.told();
             let kept = form.given().map(Option::unwrap_or_default);
             let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told.text()));
-            Ok(visit.page_with(told.status, page))
+            Ok(visit.refusal(&told, page))
         }
     }
 }
@@ -167,14 +167,14 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         visit.log(Event::of("fv").error(failure.told().message)).await;
         let told = failure.told();
         let page = pages::signup::code(&visit.app, &target, Some(&told.text()), None);
-        return Ok(visit.page_with(told.status, page));
+        return Ok(visit.refusal(&told, page));
     }
     for identifier in &mut signup.identifiers {
         identifier.verified |= *identifier == target;
     }
     visit.log(Event::of("sv").detail("kind", target.kind)).await;
     signup.code_id = match first_unproved(&policy, &signup.identifiers) {
-        Some(next) => Some(send_code(&visit, &policy, &next).await?),
+        Some(next) => Some(codes::noted(&visit, send_code(&visit, &policy, &next).await).await?),
         None => None,
     };
     visit.data.signup = Some(signup);
@@ -185,7 +185,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
 async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let (mut signup, _, target) = waiting_for_code(&visit)?;
-    signup.code_id = Some(send_code(&visit, &policy, &target).await?);
+    signup.code_id = Some(codes::noted(&visit, send_code(&visit, &policy, &target).await).await?);
     visit.data.signup = Some(signup);
     visit.data.notice = Some("We have sent a new code.".into());
     visit.save().await?;

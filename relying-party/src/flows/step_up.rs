@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::login;
 use crate::app::App;
 use crate::ceremony::{self, Kind, Wish};
+use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
@@ -30,18 +31,9 @@ struct Then {
     then: Option<String>,
 }
 
-/// Pages of the account can be gone back to; everything else leads to the account.
-fn safe(then: Option<&str>) -> &'static str {
-    match then {
-        Some(path) if path.starts_with("/account/security") => "/account/security",
-        Some(path) if path.starts_with("/account/identifiers") => "/account/identifiers",
-        _ => "/account",
-    }
-}
-
 async fn show(visit: Visit, Query(query): Query<Then>) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    let then = safe(query.then.as_deref());
+    let then = destination::of(query.then.as_deref());
     let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
     let has_password = visit.app.database.password_hash(&user.id).await?.is_some();
     Ok(visit.page(pages::step_up(&visit.app, user.name(), then, has_passkey, has_password, None)))
@@ -80,7 +72,7 @@ async fn finish_passkey(
     if !confirmed(&mut visit, used).await? {
         return Err(Failure::PasskeyRefused { signal: None });
     }
-    Ok(visit.json(json!({ "next": safe(query.then.as_deref()) })))
+    Ok(visit.json(json!({ "next": destination::of(query.then.as_deref()) })))
 }
 
 async fn confirmed(visit: &mut Visit, others: Changes) -> Result<bool, Failure> {
@@ -99,7 +91,7 @@ async fn submit_password(
     FormBody(form): FormBody<PasswordForm>,
 ) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    let then = safe(form.then.as_deref());
+    let then = destination::of(form.then.as_deref());
     let identifier = user.identifiers.first().cloned().ok_or(Failure::OutOfOrder)?;
     match login::check_password(&visit, &identifier, &form.password).await {
         Ok(_) => {
@@ -114,7 +106,7 @@ async fn submit_password(
             let message = if is_wrong { "This is not your password.".into() } else { told.text() };
             let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
             let page = pages::step_up(&visit.app, user.name(), then, has_passkey, true, Some(&message));
-            Ok(visit.page_with(told.status, page))
+            Ok(visit.refusal(&told, page))
         }
     }
 }

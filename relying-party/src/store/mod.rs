@@ -49,6 +49,15 @@ pub enum StoreError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The database's server lets nobody in, or is not there.
+    Server {
+        /// Where it was looked for.
+        server: String,
+        /// What happened.
+        why: String,
+        /// What the operator can do about it.
+        hint: &'static str,
+    },
     /// Something unique exists already (an address, a credential id).
     Taken,
     /// The database failed, or is not there.
@@ -62,6 +71,7 @@ impl fmt::Display for StoreError {
             Self::Newer { found, known } => {
                 write!(f, "the database has version {found}, this program knows versions up to {known}")
             }
+            Self::Server { server, why, .. } => write!(f, "no connection to PostgreSQL {server}: {why}"),
             Self::Taken => write!(f, "it exists already"),
             Self::Database(why) => write!(f, "database: {why}"),
         }
@@ -74,6 +84,9 @@ impl StoreError {
         match self {
             Self::Url(why) => Self::Url(why.clone()),
             Self::Newer { found, known } => Self::Newer { found: *found, known: *known },
+            Self::Server { server, why, hint } => {
+                Self::Server { server: server.clone(), why: why.clone(), hint }
+            }
             Self::Taken => Self::Taken,
             Self::Database(why) => Self::Database(why.to_string().into()),
         }

@@ -1,9 +1,10 @@
 //! PostgreSQL: a pool of connections; every process that shares the database has its own.
 
 use futures_util::TryStreamExt as _;
-use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Column as _, Either, Executor, Postgres as Driver, Row as _, TypeInfo as _};
+use sqlx::{Column as _, Connection as _, Either, Executor, Postgres as Driver, Row as _, TypeInfo as _};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use super::sql::{Row, Statement, Value, Written};
@@ -17,12 +18,25 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects, creating the tables and bringing them up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Server`] if there is no connection, at once and with the server's name; the pool would try for ten
+    /// seconds and not say why.
     pub(super) async fn open(url: &str) -> Result<Self> {
+        // The URL is not repeated: it may hold a password.
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url("this URL of a PostgreSQL database cannot be read".into()))?;
+        let first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+        first
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(|error| no_connection(&options, &error))?
+            .close()
+            .await?;
         let pool = PgPoolOptions::new()
             .max_connections(10)
             .min_connections(1)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect(url)
+            .acquire_timeout(PATIENCE)
+            .connect_with(options)
             .await?;
         migrations::run_on_postgres(&pool).await?;
         Ok(Self { pool })
@@ -54,6 +68,37 @@ impl Postgres {
         Ok(Some(all))
     }
 }
+
+/// Why the first connection failed, and where to.
+fn no_connection(options: &PgConnectOptions, error: &sqlx::Error) -> StoreError {
+    let (why, hint) = match error {
+        sqlx::Error::Database(told) => (
+            told.message().to_string(),
+            "are user, password and database of --db right, and may they connect from here (pg_hba.conf)?",
+        ),
+        sqlx::Error::Tls(told) => (
+            format!("no TLS: {told}"),
+            "is its certificate for this name, of the authority in sslrootcert=…? Does the server speak TLS?",
+        ),
+        sqlx::Error::Io(told) => (
+            told.to_string(),
+            "is PostgreSQL running there, are host and port of --db right, does a firewall stand between?",
+        ),
+        sqlx::Error::PoolTimedOut => (
+            format!("no answer in {} seconds", PATIENCE.as_secs()),
+            "are host and port of --db right, does a firewall stand between?",
+        ),
+        other => (other.to_string(), "are the settings in the URL of --db right?"),
+    };
+    let server = match options.get_socket() {
+        Some(folder) => format!("in {}, port {}", folder.display(), options.get_port()),
+        None => format!("at {}:{}", options.get_host(), options.get_port()),
+    };
+    StoreError::Server { server, why, hint }
+}
+
+/// How long to wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn execute<'c>(
     executor: impl Executor<'c, Database = Driver>,
@@ -94,6 +139,9 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Taken,
             // The server's own words; the driver's begin with a second "database".
             sqlx::Error::Database(inner) => Self::Database(inner.message().to_string().into()),
+            sqlx::Error::PoolTimedOut => Self::Database(
+                format!("no connection to PostgreSQL for {} seconds", PATIENCE.as_secs()).into(),
+            ),
             _ => Self::Database(error.into()),
         }
     }

@@ -33,6 +33,7 @@ async fn guessing_blocks_the_account_for_this_address_and_the_owner_lifts_it() {
         "what next: {}",
         blocked.text
     );
+    assert_eq!(blocked.headers["retry-after"], "900", "a page says when, too");
     assert!(world.codes().await.contains(&"limit_wc".to_string()));
 
     let outbox = world.outbox().await;
@@ -113,5 +114,12 @@ async fn mails_to_one_address_are_limited() {
         let answer = world.browser().form("/recover", &[("email", "nobody@example.org")]).await;
         let expected = if number < 2 { StatusCode::SEE_OTHER } else { StatusCode::TOO_MANY_REQUESTS };
         assert_eq!(answer.status, expected);
+        assert_eq!(answer.headers.contains_key("retry-after"), number == 2);
     }
+    let refused = world.events().await.pop().expect("an event");
+    assert_eq!((refused.0.as_str(), &refused.1["details"]["key"]), ("fv", &json!("too-many-otps")));
+    for _ in 0..3 {
+        world.browser().form("/reset-password", &[("email", "somebody@example.org")]).await;
+    }
+    assert_eq!(world.codes().await.pop().as_deref(), Some("fcpr"));
 }

@@ -132,3 +132,34 @@ async fn well_known_files_are_where_browsers_look() {
         (StatusCode::FOUND, "/account/security")
     );
 }
+
+#[tokio::test]
+async fn who_has_to_log_in_first_comes_to_where_the_password_is_changed() {
+    let world = World::new().await;
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    world.browser().sign_up_with_password(email, password).await;
+    let arrive = async || {
+        let mut browser = world.browser();
+        let login = browser.get("/account/security").await.location().to_string();
+        assert_eq!(browser.get(&login).await.status, StatusCode::OK);
+        browser
+    };
+    // By way of the offer of a passkey, put off or taken.
+    let mut browser = arrive().await;
+    assert_eq!(browser.log_in_with_password(email, password).await, "/enroll");
+    assert_eq!(browser.form("/enroll/skip", &[]).await.location(), "/account/security");
+    assert_eq!(browser.get("/account/security").await.status, StatusCode::OK);
+    world.pass_days(31);
+    let mut browser = arrive().await;
+    browser.log_in_with_password(email, password).await;
+    let mut phone = Authenticator::platform();
+    let done = browser.register("/enroll", json!({}), &mut phone).await;
+    assert_eq!(done.json(), json!({ "next": "/account/security" }));
+    let done = arrive().await.authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(done.json(), json!({ "next": "/account/security" }));
+    // It is no way out of this service.
+    let mut browser = world.browser();
+    browser.get("/login?then=https://elsewhere.example/account/security").await;
+    let done = browser.authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(done.json(), json!({ "next": "/account" }));
+}

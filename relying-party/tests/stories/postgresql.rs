@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use axum::http::StatusCode;
-use doppelkey_relying_party::{Config, StartError, app};
+use doppelkey_relying_party::{Config, StartError, StoreError, app};
 
 use crate::world::{Authenticator, World};
 
@@ -53,13 +53,16 @@ async fn the_database_is_reached_over_tls_under_a_root_that_the_operator_names()
     assert_eq!(cluster.query(in_clear), "0", "every connection over the network is encrypted");
 
     let refused = start(url(&named("other.pem"))).await.expect_err("another authority vouches for nothing");
-    assert!(matches!(refused, StartError::Database(_)) && !refused.hint().is_empty(), "{refused}");
+    assert!(
+        matches!(refused, StartError::Database(StoreError::Server { .. })) && !refused.hint().is_empty(),
+        "{refused}"
+    );
     let refused = start(url("sslmode=disable")).await.expect_err("the server takes nothing in clear");
-    assert!(matches!(refused, StartError::Database(_)), "{refused}");
+    assert!(matches!(refused, StartError::Database(StoreError::Server { .. })), "{refused}");
     // A name that the certificate does not hold.
     let other_name = url(&named("root.pem")).replace("localhost", "127.0.0.1");
     let refused = start(other_name).await.expect_err("the certificate is not for this name");
-    assert!(matches!(refused, StartError::Database(_)), "{refused}");
+    assert!(matches!(refused, StartError::Database(StoreError::Server { .. })), "{refused}");
 }
 
 fn skipped() {

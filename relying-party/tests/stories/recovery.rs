@@ -153,3 +153,19 @@ async fn the_link_of_a_reset_lives_five_days() {
     world.pass_minutes(2);
     assert_eq!(world.browser().get(&path).await.status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn who_resets_the_password_while_logged_in_is_logged_out_and_told_so() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    browser.form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let token = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+    let fields = [("token", token.expect("a link")), ("password", "another horse battery")];
+    assert_eq!(browser.form("/reset-password/new", &fields).await.location(), "/login");
+    let page = browser.get("/login").await;
+    assert!(page.text.contains("Your password has been changed. Log in with it."), "{}", page.text);
+    assert_eq!(browser.get("/account").await.location(), "/login");
+    assert_eq!(browser.log_in_with_password(EMAIL, "another horse battery").await, "/enroll");
+}

@@ -8,7 +8,21 @@ use end_to_end::browser::{Browser, Scheme};
 use end_to_end::relying_party::{RelyingParty, tour};
 
 fn main() -> ExitCode {
-    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/screenshots".into()));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let folder = match arguments.as_slice() {
+        [] => PathBuf::from("target/screenshots"),
+        [folder] if !folder.starts_with('-') => PathBuf::from(folder),
+        [help] if help == "--help" || help == "-h" => {
+            println!(
+                "screenshots [FOLDER]: a picture of every screen into FOLDER, or else target/screenshots"
+            );
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("error: screenshots takes one folder\nhint: screenshots [FOLDER]");
+            return ExitCode::from(2);
+        }
+    };
     if let Err(error) = std::fs::create_dir_all(&folder) {
         eprintln!("error: cannot make {}: {error}\nhint: name a folder you may write to", folder.display());
         return ExitCode::FAILURE;

@@ -1,0 +1,34 @@
+//! Where a visitor wanted to go when logging in, or confirming that it is still the user, stood in the way.
+
+/// The page of the account that a path belongs to, and the account for any other: nobody is led to where a link says.
+pub(crate) fn of(path: Option<&str>) -> &'static str {
+    let pages = ["/account/security", "/account/identifiers"];
+    pages.into_iter().find(|page| path.is_some_and(|path| path.starts_with(page))).unwrap_or(ACCOUNT)
+}
+
+/// The page behind which such a destination is kept, for whoever has to log in first.
+pub(crate) fn login_for(path: &str) -> String {
+    match of(Some(path)) {
+        ACCOUNT => "/login".into(),
+        page => format!("/login?then={page}"),
+    }
+}
+
+/// Where everybody goes who wanted nothing else.
+pub(crate) const ACCOUNT: &str = "/account";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_a_page_of_the_account() {
+        assert_eq!(of(Some("/account/security/password")), "/account/security");
+        assert_eq!(of(Some("/account/identifiers")), "/account/identifiers");
+        for other in [None, Some("//elsewhere.example/account/security"), Some("/logout"), Some("")] {
+            assert_eq!(of(other), ACCOUNT);
+        }
+        assert_eq!(login_for("/account/security/otp"), "/login?then=/account/security");
+        assert_eq!(login_for("/account"), "/login");
+    }
+}
