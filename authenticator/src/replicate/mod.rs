@@ -76,6 +76,8 @@ pub enum ReplicateError {
     NotSetUp,
     /// There is one already.
     AlreadySetUp(PathBuf),
+    /// There is one, and the vault has no key for it: it is another than the file was made for.
+    OtherVault(PathBuf),
     /// The file cannot be read or written.
     File(PathBuf, io::Error),
     /// The file is not what was written, at this record.
@@ -97,6 +99,7 @@ impl fmt::Display for ReplicateError {
             Self::AlreadySetUp(path) => {
                 write!(f, "this vault takes part in a sync circle already ({})", path.display())
             }
+            Self::OtherVault(path) => write!(f, "{} is the sync file of another vault", path.display()),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Damaged(path, at) => {
                 write!(f, "{}: record {at} is not what was written, or of another vault", path.display())
@@ -121,6 +124,10 @@ impl ReplicateError {
             }
             Self::AlreadySetUp(_) => {
                 "see `doppelkey sync status`; to leave the circle: `doppelkey sync leave`"
+            }
+            Self::OtherVault(_) => {
+                "put the vault back from a backup; if it is lost, move this file away and join the circle anew from \
+                 another device"
             }
             Self::File(..) => "check the folder's permissions and the space left on the disk",
             Self::Damaged(..) | Self::Journal(_) => {
@@ -251,7 +258,10 @@ impl Replication {
     /// Reads back what an earlier run of the program left.
     pub fn load(store: &mut dyn CredentialStore, vault: &Path) -> Result<Self, ReplicateError> {
         let path = Self::path_of(vault);
-        let key = read_key(store)?.filter(|_| path.exists()).ok_or(ReplicateError::NotSetUp)?;
+        if !path.exists() {
+            return Err(ReplicateError::NotSetUp);
+        }
+        let key = read_key(store)?.ok_or_else(|| ReplicateError::OtherVault(path.clone()))?;
         let membership = membership_of(&key);
         let (file, lines) = File::open(&path, &key)?;
         let (mut journal, mut places, mut applied) = (Vec::new(), Vec::new(), Applied::default());

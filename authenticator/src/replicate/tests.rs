@@ -246,6 +246,8 @@ fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missi
         matches!(Replication::load(&mut vault, &path), Err(ReplicateError::Damaged(_, 0))),
         "another vault's"
     );
+    let (mut new, _) = world.vault("c");
+    assert!(matches!(Replication::load(&mut new, &path), Err(ReplicateError::OtherVault(of)) if of == file));
 }
 
 #[test]
