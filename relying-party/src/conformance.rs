@@ -91,7 +91,8 @@ async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
     {
         Ok(finished) => finished,
         Err(refused) => {
-            return Ok(failed(&visit, "gd_webauthn_enrollment_failed", "registration", refused).await);
+            let event = refused.tell_registration(Event::of("gd_webauthn_enrollment_failed"));
+            return Ok(failed(&visit, event, &refused).await);
         }
     };
     let identifiers =
@@ -129,7 +130,8 @@ async fn authenticated(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<
     let accepted = match ceremony::finish_authentication(&visit, Kind::Trial, &credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
-            return Ok(failed(&visit, "gd_webauthn_challenge_failed", "authentication", refused).await);
+            let event = refused.tell_authentication(Event::of("gd_webauthn_challenge_failed"));
+            return Ok(failed(&visit, event, &refused).await);
         }
     };
     let used = Changes::default().use_passkey(&accepted.used, visit.app.now());
@@ -183,16 +185,9 @@ fn ok(visit: &Visit, mut value: Value) -> Response {
     visit.json(value)
 }
 
-async fn failed(visit: &Visit, code: &'static str, ceremony: &str, refused: Refused) -> Response {
-    let mut event =
-        Event::of(code).error(refused.found.clone()).detail("webauthn", refused.details(ceremony));
-    let mut transcript = Value::Null;
-    if let Some(known) = refused.transcript() {
-        event = event.transcript(known);
-        transcript = json!(known);
-    }
+async fn failed(visit: &Visit, event: Event, refused: &Refused) -> Response {
     visit.log(event).await;
-    told_failed(&refused.found, transcript)
+    told_failed(&refused.found, json!(refused.transcript()))
 }
 
 fn told_failed(message: &str, transcript: Value) -> Response {

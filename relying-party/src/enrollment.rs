@@ -41,12 +41,7 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
         Ok(finished) => finished,
         Err(refused) => {
-            let mut event =
-                failed(user, refused.found.clone()).detail("webauthn", refused.details("registration"));
-            if let Some(transcript) = refused.transcript() {
-                event = event.transcript(transcript);
-            }
-            visit.log(event).await;
+            visit.log(refused.tell_registration(failed(user))).await;
             return Err(refused.failure);
         }
     };
@@ -64,7 +59,7 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         Ok(true) => {}
         Ok(false) => return Err(too_many(visit, user, most).await),
         Err(StoreError::Taken) => {
-            visit.log(failed(user, "the credential id is registered already")).await;
+            visit.log(failed(user).error("the credential id is registered already")).await;
             return Err(Failure::PasskeyTaken { orphan: ceremony::orphan(&credential) });
         }
         Err(error) => return Err(error.into()),
@@ -72,11 +67,8 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     Ok(passkey)
 }
 
-fn failed(user: &User, why: impl Into<String>) -> Event {
-    Event::of("gd_webauthn_enrollment_failed")
-        .user(user)
-        .error(why)
-        .detail("authentication_methods", json!(["passkey"]))
+fn failed(user: &User) -> Event {
+    Event::of("gd_webauthn_enrollment_failed").user(user).detail("authentication_methods", json!(["passkey"]))
 }
 
 /// Removes a passkey, unless it is the last way to log in; logged. Of two that are removed at once, one stays.

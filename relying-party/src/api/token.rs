@@ -117,7 +117,7 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
     let accepted = match ceremony::finish_authentication(visit, Kind::SignIn, credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
-            visit.log(refused.tell(Event::of("f"))).await;
+            visit.log(refused.tell_authentication(Event::of("f"))).await;
             if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
                 limits::ip_failed(visit, &policy).await?;
             }

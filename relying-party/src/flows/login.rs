@@ -172,7 +172,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
             Ok(accepted) => accepted,
             Err(refused) => {
                 let event = Event::of("f").detail("key", "passkey-authentication-failed");
-                visit.log(refused.tell(event)).await;
+                visit.log(refused.tell_authentication(event)).await;
                 if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
                     limits::ip_failed(&visit, &policy).await?;
                 }

@@ -244,14 +244,8 @@ pub(crate) async fn finish_with_passkey(
     let (_, asked, registration) = match finished {
         Ok(finished) => finished,
         Err(refused) => {
-            let mut event = Event::of("fs")
-                .error(refused.found.clone())
-                .detail("authentication_methods", json!(["passkey"]))
-                .detail("webauthn", refused.details("registration"));
-            if let Some(transcript) = refused.transcript() {
-                event = event.transcript(transcript);
-            }
-            visit.log(event).await;
+            let event = Event::of("fs").detail("authentication_methods", json!(["passkey"]));
+            visit.log(refused.tell_registration(event)).await;
             return Err(refused.failure);
         }
     };

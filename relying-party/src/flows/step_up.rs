@@ -57,14 +57,9 @@ async fn finish_passkey(
         Ok(accepted) if accepted.user.id == user.id => accepted,
         Ok(_) => return Err(Failure::PasskeyRefused { signal: None }),
         Err(refused) => {
-            let mut event = Event::of("gd_webauthn_challenge_failed")
-                .user(&user)
-                .error(refused.found.clone())
-                .detail("webauthn", refused.details("authentication"));
-            if let Some(transcript) = refused.transcript() {
-                event = event.transcript(transcript);
-            }
-            visit.log(event).await;
+            let event = refused.tell_authentication(Event::of("gd_webauthn_challenge_failed"));
+            // Whose passkey it was is one thing, who could not confirm another.
+            visit.log(event.user(&user)).await;
             return Err(refused.failure);
         }
     };

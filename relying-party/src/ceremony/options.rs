@@ -1,0 +1,192 @@
+//! Options: what a page is asked to do (§5.4, §5.5).
+
+use serde_json::{Map, Value, json};
+
+use super::{Asked, Kind, Subject, Wish, challenge};
+use crate::failure::Failure;
+use crate::policy::Policy;
+use crate::secret;
+use crate::session::Visit;
+use crate::store::{Passkey, User};
+use crate::verify::UserVerification;
+
+/// Starts a registration: the options, as `navigator.credentials.create()` takes them.
+pub(crate) async fn begin_registration(
+    visit: &mut Visit,
+    kind: Kind,
+    subject: &Subject<'_>,
+    wish: &Wish,
+    attachment: Option<&str>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let asked = Asked {
+        handle: subject.handle.to_vec(),
+        user_verification: policy.passkey.user_verification,
+        algorithms: policy.passkey.algorithms.clone(),
+        conditional: wish.is_conditional(),
+        platform: wish.platform_authenticator,
+        ..Asked::default()
+    };
+    let challenge = challenge::keep(visit, &policy, kind, subject.user_id, &asked).await?;
+    let mut options = creation_options(visit, &policy, subject, &challenge);
+    if let Some(attachment) = attachment {
+        options["authenticatorSelection"]["authenticatorAttachment"] = json!(attachment);
+    }
+    let mut answer = json!({ "publicKey": options });
+    if asked.conditional {
+        answer["mediation"] = json!("conditional");
+    }
+    Ok(answer)
+}
+
+/// Starts an authentication: the options, as `navigator.credentials.get()` takes them.
+///
+/// `named` is the identifier that narrows the ceremony to one user's passkeys. A name that is nobody's gets a
+/// decoy: one credential id, always the same for the same name, that looks like any other.
+pub(crate) async fn begin_authentication(
+    visit: &mut Visit,
+    kind: Kind,
+    named: Option<(&str, Option<&User>)>,
+    wish: &Wish,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let mut user_id = None;
+    let mut allowed = Vec::new();
+    if let Some((name, user)) = named {
+        if let Some(user) = user {
+            allowed = visit.app.database.passkeys(&user.id).await?;
+            user_id = Some(user.id.as_str());
+        }
+        if allowed.is_empty() {
+            allowed.push(decoy(visit, name));
+        }
+    }
+    let asked = Asked {
+        user_verification: policy.passkey.user_verification,
+        conditional: wish.is_conditional(),
+        allow: allowed.iter().map(|passkey| passkey.credential_id.clone()).collect(),
+        identified: named.is_some(),
+        platform: wish.platform_authenticator,
+        ..Asked::default()
+    };
+    let challenge = challenge::keep(visit, &policy, kind, user_id, &asked).await?;
+    let mut answer = json!({ "publicKey": request_options(visit, &policy, &allowed, &challenge) });
+    if asked.conditional {
+        answer["mediation"] = json!("conditional");
+    }
+    Ok(answer)
+}
+
+/// Starts a registration with options of the developer's choice: `wanted` replaces members of the policy's options,
+/// and what it asks for is what the answer is verified against.
+pub(crate) async fn try_registration(
+    visit: &mut Visit,
+    subject: &Subject<'_>,
+    wanted: &Map<String, Value>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let mut options = creation_options(visit, &policy, subject, &[]);
+    replace_members(&mut options, wanted);
+    let params = options["pubKeyCredParams"].as_array().into_iter().flatten();
+    let asked = Asked {
+        handle: subject.handle.to_vec(),
+        user_verification: user_verification(&options["authenticatorSelection"]["userVerification"]),
+        algorithms: params.filter_map(|param| param["alg"].as_i64()).collect(),
+        ..Asked::default()
+    };
+    let challenge = challenge::keep(visit, &policy, Kind::Trial, None, &asked).await?;
+    options["challenge"] = json!(secret::text(&challenge));
+    Ok(options)
+}
+
+/// Starts an authentication with options of the developer's choice.
+pub(crate) async fn try_authentication(
+    visit: &mut Visit,
+    user: &User,
+    wanted: &Map<String, Value>,
+) -> Result<Value, Failure> {
+    let policy = visit.app.policy().await?;
+    let allowed = visit.app.database.passkeys(&user.id).await?;
+    let mut options = request_options(visit, &policy, &allowed, &[]);
+    replace_members(&mut options, wanted);
+    let asked = Asked {
+        user_verification: user_verification(&options["userVerification"]),
+        allow: allowed.iter().map(|passkey| passkey.credential_id.clone()).collect(),
+        identified: true,
+        ..Asked::default()
+    };
+    let challenge = challenge::keep(visit, &policy, Kind::Trial, Some(&user.id), &asked).await?;
+    options["challenge"] = json!(secret::text(&challenge));
+    Ok(options)
+}
+
+fn replace_members(options: &mut Value, wanted: &Map<String, Value>) {
+    for (name, value) in wanted {
+        options[name] = value.clone();
+    }
+}
+
+fn user_verification(value: &Value) -> UserVerification {
+    serde_json::from_value(value.clone()).unwrap_or_default()
+}
+
+fn creation_options(visit: &Visit, policy: &Policy, subject: &Subject<'_>, challenge: &[u8]) -> Value {
+    let config = &visit.app.config;
+    let params: Vec<Value> =
+        policy.passkey.algorithms.iter().map(|alg| json!({ "type": "public-key", "alg": alg })).collect();
+    json!({
+        "rp": { "id": config.rp_id, "name": config.name },
+        "user": { "id": secret::text(subject.handle), "name": subject.name, "displayName": subject.name },
+        "challenge": secret::text(challenge),
+        "pubKeyCredParams": params,
+        "timeout": policy.passkey.timeout_ms,
+        "excludeCredentials": subject.exclude.iter().map(descriptor).collect::<Vec<_>>(),
+        "authenticatorSelection": {
+            "residentKey": "required",
+            "requireResidentKey": true,
+            "userVerification": policy.passkey.user_verification,
+        },
+        "hints": policy.passkey.hints,
+        "attestation": policy.passkey.attestation,
+        "extensions": { "credProps": true },
+    })
+}
+
+fn descriptor(passkey: &Passkey) -> Value {
+    json!({
+        "type": "public-key",
+        "id": secret::text(&passkey.credential_id),
+        "transports": passkey.transports,
+    })
+}
+
+fn request_options(visit: &Visit, policy: &Policy, allowed: &[Passkey], challenge: &[u8]) -> Value {
+    json!({
+        "challenge": secret::text(challenge),
+        "timeout": policy.passkey.timeout_ms,
+        "rpId": visit.app.config.rp_id,
+        "allowCredentials": allowed.iter().map(descriptor).collect::<Vec<_>>(),
+        "userVerification": policy.passkey.user_verification,
+        "hints": policy.passkey.hints,
+    })
+}
+
+fn decoy(visit: &Visit, name: &str) -> Passkey {
+    Passkey {
+        credential_id: secret::keyed(&visit.app.secret, &[b"decoy", name.as_bytes()]),
+        id: String::new(),
+        user_id: String::new(),
+        public_key: Vec::new(),
+        sign_count: 0,
+        backup_eligible: true,
+        backup_state: true,
+        user_verified: true,
+        aaguid: String::new(),
+        transports: vec!["internal".into(), "hybrid".into()],
+        attachment: None,
+        name: None,
+        user_agent: String::new(),
+        created_at: 0,
+        last_used_at: None,
+    }
+}

@@ -1,0 +1,112 @@
+//! The end of a registration (§7.1): what was asked, the verifier's verdict, policy, and what there is to store.
+
+use serde_json::{Value, json};
+
+use super::{Asked, Kind, Refused, challenge, relying_party};
+use crate::failure::Failure;
+use crate::metadata::{MetadataPolicy, Treatment};
+use crate::policy::{MetadataRule, Policy};
+use crate::secret;
+use crate::session::Visit;
+use crate::store::{Challenge, Passkey};
+use crate::verify::{
+    AttestationTrust, Credential, Mediation, Registration, RegistrationOptions, verify_registration,
+};
+
+/// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
+pub(crate) async fn finish_registration(
+    visit: &Visit,
+    kind: Kind,
+    credential: &Credential,
+) -> Result<(Challenge, Asked, Registration), Refused> {
+    let (taken, asked) = challenge::take(visit, kind, credential).await?;
+    if taken.user_id.as_deref().is_some_and(|user_id| Some(user_id) != subject_of(visit)) {
+        return Err(Refused::because(Failure::ChallengeUnknown, "the challenge was issued for another user"));
+    }
+    let policy = visit.app.policy().await?;
+    let options = RegistrationOptions {
+        relying_party: relying_party(visit, &policy),
+        challenge: taken.challenge.clone(),
+        algorithms: asked.algorithms.clone(),
+        user_verification: asked.user_verification,
+        mediation: if asked.conditional { Mediation::Conditional } else { Mediation::Optional },
+        attestation: AttestationTrust::NotRequired,
+    };
+    let refusal = || Failure::EnrollmentRefused { orphan: orphan(credential) };
+    let registration = verify_registration(&options, credential)
+        .map_err(|rejection| Refused::by(rejection, refusal(), None))?;
+    match unacceptable(visit, &policy, &registration) {
+        None => Ok((taken, asked, registration)),
+        Some(why) => {
+            let refused = Refused::because(refusal(), why);
+            Err(Refused { transcript: Some(registration.transcript), ..refused })
+        }
+    }
+}
+
+/// What the policy has against the model of an authenticator, if anything.
+fn unacceptable(visit: &Visit, policy: &Policy, registration: &Registration) -> Option<String> {
+    let format = &registration.attestation.format;
+    if !policy.passkey.formats.is_empty() && !policy.passkey.formats.contains(format) {
+        return Some(format!("the policy does not accept the attestation format {format}"));
+    }
+    let doubt = match policy.passkey.metadata {
+        MetadataRule::Reports => Treatment::Warn,
+        MetadataRule::Required => Treatment::Refuse,
+    };
+    let rules = MetadataPolicy { unproven: doubt, unknown: doubt, overdue: Treatment::Warn };
+    let now_s = u64::try_from(visit.app.now() / 1000).unwrap_or_default();
+    let assessment = visit.app.metadata.as_ref()?.assess(registration, &rules, now_s);
+    (assessment.treatment == Treatment::Refuse).then(|| assessment.reasons.join("; "))
+}
+
+/// The user that a registration of this session can be for.
+fn subject_of(visit: &Visit) -> Option<&str> {
+    let recovered = visit.data.recovery.as_ref().and_then(|recovery| recovery.user_id.as_deref());
+    recovered.or(visit.user_id())
+}
+
+/// The credential id that the provider should forget after a registration that was refused.
+pub(crate) fn orphan(credential: &Credential) -> Option<String> {
+    credential.raw_id().map(|id| secret::text(&id))
+}
+
+/// The passkey to store for a registration.
+pub(crate) fn new_passkey(visit: &Visit, user_id: &str, registration: &Registration) -> Passkey {
+    Passkey {
+        credential_id: registration.credential_id.clone(),
+        id: visit.app.new_id("pky"),
+        user_id: user_id.to_string(),
+        public_key: registration.public_key_cose.clone(),
+        sign_count: registration.sign_count,
+        backup_eligible: registration.backup_eligible,
+        backup_state: registration.backup_state,
+        user_verified: registration.user_verified,
+        aaguid: aaguid_text(&registration.aaguid),
+        transports: registration.transports.clone(),
+        attachment: registration.attachment.clone(),
+        name: None,
+        user_agent: visit.source.user_agent.clone(),
+        created_at: visit.app.now(),
+        last_used_at: None,
+    }
+}
+
+fn aaguid_text(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// `details.webauthn` of the event of a registration.
+pub(crate) fn registration_details(registration: &Registration, asked: &Asked) -> Value {
+    json!({
+        "ceremony": "registration",
+        "failed_step": null,
+        "aaguid": aaguid_text(&registration.aaguid),
+        "be": registration.backup_eligible,
+        "bs": registration.backup_state,
+        "uv": registration.user_verified,
+        "transports": registration.transports,
+        "mediation": if asked.conditional { "conditional" } else { "optional" },
+    })
+}
