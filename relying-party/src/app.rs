@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::sync::Notify;
 
 use crate::config::{Config, Mail};
-use crate::metadata::{Metadata, MetadataError, Providers};
+use crate::metadata::{Metadata, MetadataError, Providers, RevocationLists};
 use crate::policy::Policy;
 use crate::store::{Database, StoreError};
 use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
@@ -53,6 +53,9 @@ impl StartError {
             Self::Database(StoreError::Server { hint, .. }) => (*hint).into(),
             Self::Database(_) => {
                 "is the server running, does the folder exist, may this user write to it?".into()
+            }
+            Self::Metadata(MetadataError::RevocationList(_)) => {
+                "name whole lists with --mds-crl, as their authorities publish them, DER or PEM".into()
             }
             Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
@@ -256,7 +259,14 @@ async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Me
     let Some(files) = &config.metadata else { return Ok(None) };
     let seen = database.setting("metadata_number").await?.and_then(|text| text.parse().ok());
     let now_s = u64::try_from(config.clock.now_ms() / 1000).unwrap_or_default();
-    let metadata = Metadata::read(&files.blob, &files.root, now_s, seen)?;
+    let mut revoked = RevocationLists::default();
+    for list in &files.revocation_lists {
+        revoked.add(list).map_err(MetadataError::RevocationList)?;
+    }
+    for issuer in revoked.overdue(now_s) {
+        eprintln!("warning: the revocation list of {issuer} is overdue: get the newest");
+    }
+    let metadata = Metadata::read(&files.blob, &files.root, revoked, now_s, seen)?;
     database.set_setting("metadata_number", &metadata.number().to_string()).await?;
     Ok(Some(metadata))
 }

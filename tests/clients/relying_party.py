@@ -138,5 +138,17 @@ class Authority:
             builder = builder.add_extension(extension, critical)
         return builder.sign(self.key, hashes.SHA256())
 
+    def revokes(self, *certificates, days=(-1, 30), extensions=()):
+        """The list of the certificates that it has taken back, PEM; the next is due on the second day."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        first, next = (now + datetime.timedelta(days=day) for day in days)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(first).next_update(next)
+        for certificate in certificates:
+            revoked = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(first)
+            builder = builder.add_revoked_certificate(revoked.build())
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
     def pem(self):
         return self.certificate.public_bytes(Encoding.PEM)

@@ -141,15 +141,18 @@ def reported(status):
     return uuid.uuid5(uuid.NAMESPACE_DNS, status)
 
 
-def start(folder, publisher, maker, blob=lambda text: text, root=None):
+def start(folder, publisher, maker, blob=lambda text: text, root=None, lists=b""):
     root_of_maker = [der(maker.root.certificate)]
     entries = [entry(FULL, root_of_maker, ["basic_full"]), entry(SURROGATE, [], ["basic_surrogate"])]
     entries += [entry(reported(status), root_of_maker, ["basic_full"], ["FIDO_CERTIFIED_L1", status]) for status in REPORTS]
     (folder / "blob.jwt").write_text(blob(publisher.sign(entries)))
     (folder / "root.pem").write_bytes((root or publisher.root).pem())
     (folder / "policy.toml").write_text('[passkey]\nattestation = "direct"\nmetadata = "required"\n')
+    (folder / "lists.pem").write_bytes(lists)
+    revoked = ("--mds-crl", folder / "lists.pem") if lists else ()
     return RelyingParty(
-        "--dev", "--mds", folder / "blob.jwt", "--mds-root", folder / "root.pem", "--policy", folder / "policy.toml"
+        "--dev", "--mds", folder / "blob.jwt", "--mds-root", folder / "root.pem", "--policy", folder / "policy.toml",
+        *revoked,
     )
 
 
@@ -211,6 +214,25 @@ def test_metadata_f_3_and_f_4_a_blob_whose_signature_or_chain_does_not_verify_st
     for wrong in ({"blob": flipped}, {"root": Authority("The publisher's root")}):
         with pytest.raises(RuntimeError, match="(?s)error: .*hint: "):
             start(tmp_path, publisher, maker, **wrong)
+
+
+def test_metadata_f_5_and_f_6_a_blob_by_somebody_whose_certificate_was_revoked_stops_the_start(tmp_path, publisher, maker):
+    with pytest.raises(RuntimeError, match="(?s)error: .*revoked.*hint: "):
+        start(tmp_path, publisher, maker, lists=publisher.root.revokes(publisher.certificate))
+
+
+@pytest.mark.parametrize("fmt", ["packed", "tpm", "android-key", "apple"])
+def test_a_chain_with_a_revoked_certificate_in_it_is_refused(revoking, maker, fmt):
+    answer = send(Tool(revoking), maker, fmt)
+    refused(answer)
+    assert "revoked" in answer[1]["errorMessage"]
+
+
+@pytest.fixture(scope="module")
+def revoking(tmp_path_factory, publisher, maker):
+    folder = tmp_path_factory.mktemp("revoking")
+    with start(folder, publisher, maker, lists=maker.root.revokes(maker.line.certificate)) as party:
+        yield party
 
 
 def test_where_the_list_contradicts_webauthn_level_3_we_follow_level_3(party, listed, maker):

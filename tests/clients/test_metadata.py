@@ -170,3 +170,47 @@ def test_an_older_blob_than_the_newest_seen_stops_the_start(world):
         world.start("FIDO_CERTIFIED_L1", more=database, number=8)
     with world.start("FIDO_CERTIFIED_L1", more=database, number=10):
         pass
+
+
+def crl(world, *lists):
+    """The options for these lists, all in one file."""
+    path = world.folder / "lists.pem"
+    path.write_bytes(b"".join(lists))
+    return "--mds-crl", path
+
+
+@pytest.mark.parametrize("days", [(-1, 30), (-30, -1)], ids=["in time", "overdue"])
+def test_a_key_whose_certificate_has_been_revoked_is_refused_with_one_event(world, days):
+    model = world.model
+    with world.start(more=crl(world, world.publisher.root.revokes(), model.maker.revokes(model.batch, days=days))) as party:
+        _, status, answer = sign_up(party, model)
+        assert (status, answer["error"]) == (400, "passkey-enrollment-failure")
+        (event,) = party.events()
+        assert event["type"] == "fs" and "revoked by its issuer" in event["details"]["error"]["message"]
+    assert ("is overdue" in party.complaints) == (days[1] < 0)
+
+
+def test_only_its_issuer_revokes_a_certificate(world):
+    model, namesake = world.model, Authority("The maker's root")
+    others = model.maker.issue(model.key, [(NameOID.COMMON_NAME, "Another batch")])
+    with world.start(more=crl(world, namesake.revokes(model.batch), model.maker.revokes(others))) as party:
+        _, status, _ = sign_up(party, model)
+        assert (status, party.codes()) == (200, ["ss", "s"])
+
+
+def test_a_blob_whose_signers_certificate_has_been_revoked_stops_the_start(world):
+    revoked = crl(world, world.publisher.root.revokes(world.publisher.certificate))
+    with pytest.raises(RuntimeError, match="(?s)error: .*revoked by its issuer.*hint: "):
+        world.start(more=revoked)
+
+
+@pytest.mark.parametrize("extension, what", [
+    (x509.DeltaCRLIndicator(1), "only says what has changed"),
+    (x509.IssuingDistributionPoint(None, None, False, False, None, True, False), "other authorities"),
+    (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\5\0"), "critical extension"),
+    (None, "neither DER nor PEM"),
+])
+def test_a_list_that_cannot_be_used_stops_the_start(world, extension, what):
+    lists = crl(world, b"no list" if extension is None else world.model.maker.revokes(extensions=[(extension, True)]))
+    with pytest.raises(RuntimeError, match=f"(?s)error: .*{what}.*hint: name whole lists"):
+        world.start(more=lists)

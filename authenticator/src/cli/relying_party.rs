@@ -65,6 +65,9 @@ pub(super) struct Arguments {
     /// The root certificate of whoever signed the BLOB, DER or PEM
     #[arg(long, value_name = "FILE", requires = "mds")]
     mds_root: Option<PathBuf>,
+    /// A certificate revocation list of the signer's authority or of a maker's; may be given several times
+    #[arg(long, value_name = "FILE", requires = "mds")]
+    mds_crl: Vec<PathBuf>,
     /// The community's list of passkey providers by AAGUID, JSON
     #[arg(long, value_name = "FILE")]
     aaguids: Option<PathBuf>,
@@ -155,6 +158,7 @@ impl Arguments {
             (Some(blob), Some(root)) => Some(MetadataFiles {
                 blob: String::from_utf8_lossy(&read(blob)?).into_owned(),
                 root: read(root)?,
+                revocation_lists: self.mds_crl.iter().map(read).collect::<Result<_, _>>()?,
             }),
             _ => None,
         };

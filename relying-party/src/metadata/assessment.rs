@@ -1,7 +1,7 @@
 //! Whether to trust a model of authenticator: its attestation against its metadata.
 
 use super::{Entry, Metadata};
-use crate::verify::trust::{Certificate, Hash, chains_to};
+use crate::verify::trust::{Certificate, Hash, RevocationLists, chains_to};
 use crate::verify::{Attestation, AttestationKind, Registration};
 
 /// What to do about a registration.
@@ -22,7 +22,7 @@ pub struct MetadataPolicy {
     pub unproven: Treatment,
     /// The model has no entry.
     pub unknown: Treatment,
-    /// The BLOB is older than its own `nextUpdate` allows.
+    /// The BLOB, or a revocation list, is older than its own `nextUpdate` allows.
     pub overdue: Treatment,
 }
 
@@ -64,13 +64,16 @@ impl Metadata {
             let reason = format!("metadata is overdue: the next was expected on {}", self.next_update());
             assessment.note(policy.overdue, reason);
         }
+        for issuer in self.revoked.overdue(now_s) {
+            assessment.note(policy.overdue, format!("the revocation list of {issuer} is overdue"));
+        }
         let attestation = &registration.attestation;
         let Some(entry) = self.entry_of(registration) else {
             assessment.note(policy.unknown, "the model has no metadata");
             return assessment;
         };
         assessment.description = Some(entry.description.clone());
-        match proof(entry, attestation, now_s) {
+        match proof(entry, attestation, &self.revoked, now_s) {
             Ok(found) => assessment.note(Treatment::Accept, found),
             Err(Unproven::NotTried(why)) => assessment.note(policy.unproven, why),
             Err(Unproven::Wrong(why)) => assessment.note(Treatment::Refuse, why),
@@ -101,7 +104,12 @@ enum Unproven {
     Wrong(String),
 }
 
-fn proof(entry: &Entry, attestation: &Attestation, now_s: u64) -> Result<String, Unproven> {
+fn proof(
+    entry: &Entry,
+    attestation: &Attestation,
+    lists: &RevocationLists,
+    now_s: u64,
+) -> Result<String, Unproven> {
     match attestation.kind {
         AttestationKind::None => Err(Unproven::NotTried("no attestation proves the model")),
         AttestationKind::SelfSigned if entry.attests_itself => {
@@ -109,7 +117,8 @@ fn proof(entry: &Entry, attestation: &Attestation, now_s: u64) -> Result<String,
         }
         AttestationKind::SelfSigned => Err(Unproven::NotTried("self attestation proves no model")),
         AttestationKind::Compound => {
-            let proofs: Vec<_> = attestation.parts.iter().map(|part| proof(entry, part, now_s)).collect();
+            let proofs: Vec<_> =
+                attestation.parts.iter().map(|part| proof(entry, part, lists, now_s)).collect();
             let mut refused = Err(Unproven::NotTried("no part proves the model"));
             for proof in proofs {
                 match proof {
@@ -120,7 +129,7 @@ fn proof(entry: &Entry, attestation: &Attestation, now_s: u64) -> Result<String,
             }
             refused
         }
-        _ => chains_to(&attestation.certificates, &entry.roots, now_s)
+        _ => chains_to(&attestation.certificates, &entry.roots, lists, now_s)
             .map(|anchor| format!("attestation chains to {anchor}"))
             .map_err(|why| Unproven::Wrong(format!("attestation is not the model's: {why}"))),
     }

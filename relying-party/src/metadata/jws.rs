@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::MetadataError;
-use crate::verify::trust::{Certificate, Hash, Scheme, base64url, chains_to};
+use crate::verify::trust::{Certificate, Hash, RevocationLists, Scheme, base64url, chains_to};
 
 #[derive(Deserialize)]
 struct Header {
@@ -16,7 +16,12 @@ struct Header {
 }
 
 /// Gives the payload, once the signature verifies and its certificates chain to `root`.
-pub(super) fn open(text: &str, root: &[u8], now_s: u64) -> Result<Vec<u8>, MetadataError> {
+pub(super) fn open(
+    text: &str,
+    root: &[u8],
+    lists: &RevocationLists,
+    now_s: u64,
+) -> Result<Vec<u8>, MetadataError> {
     let mut parts = text.split('.');
     let (Some(header), Some(payload), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -33,7 +38,7 @@ pub(super) fn open(text: &str, root: &[u8], now_s: u64) -> Result<Vec<u8>, Metad
     let chain = header.x5c.iter().map(|text| STANDARD.decode(text)).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|_| MetadataError::NotSigned("x5c is not base64"))?;
     let leaf = chain.first().ok_or(MetadataError::NotSigned("x5c is empty"))?;
-    chains_to(&chain, &[der(root)?], now_s).map_err(MetadataError::Chain)?;
+    chains_to(&chain, &[der(root)?], lists, now_s).map_err(MetadataError::Chain)?;
     let key = Certificate::read(leaf).and_then(|leaf| leaf.key()).map_err(MetadataError::Chain)?;
     let scheme = scheme(&header.alg).ok_or(MetadataError::NotSigned("its alg is not known"))?;
     if key.verify_jws(scheme, signed.as_bytes(), &decode(signature)?) {

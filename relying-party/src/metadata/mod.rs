@@ -19,11 +19,13 @@ mod tests;
 
 use std::fmt;
 
-use crate::verify::CertificateError;
+use crate::verify::{CertificateError, RevocationListError};
 
 pub use assessment::{Assessment, MetadataPolicy, Treatment};
 pub use providers::Providers;
 pub use statement::{Entry, StatusReport};
+
+pub use crate::verify::RevocationLists;
 
 /// A verified BLOB.
 #[derive(Clone, Debug)]
@@ -32,6 +34,7 @@ pub struct Metadata {
     /// `nextUpdate`, as text and in Unix seconds.
     next_update: (String, u64),
     entries: Vec<Entry>,
+    revoked: RevocationLists,
 }
 
 /// Why a BLOB is not believed.
@@ -44,6 +47,8 @@ pub enum MetadataError {
     NotSigned(&'static str),
     /// The certificates in its header do not chain to the root.
     Chain(CertificateError),
+    /// A certificate revocation list is of no use.
+    RevocationList(RevocationListError),
     /// The signature does not verify.
     SignatureInvalid,
     /// The payload is not that of a BLOB.
@@ -63,6 +68,7 @@ impl fmt::Display for MetadataError {
             Self::TooLarge => write!(f, "the metadata BLOB has more than {} MiB", MAX_BLOB / 1024 / 1024),
             Self::NotSigned(what) => write!(f, "not a signed metadata BLOB: {what}"),
             Self::Chain(why) => write!(f, "the BLOB's signer is not under the root that was named: {why}"),
+            Self::RevocationList(why) => write!(f, "a certificate revocation list cannot be used: {why}"),
             Self::SignatureInvalid => write!(f, "the BLOB's signature does not verify"),
             Self::Payload(why) => write!(f, "the BLOB's payload: {why}"),
             Self::Older { seen, found } => {
@@ -79,20 +85,26 @@ impl Metadata {
     ///
     /// `root` is the trust anchor in DER or PEM. `now_s` is Unix time in seconds: the certificates must be valid
     /// then. `seen` is the number of the newest BLOB seen before, if any; an older one is refused, for it could
-    /// hide a report.
+    /// hide a report. No certificate in `revoked` is believed, the BLOB's signer's or an attestation's.
     ///
     /// # Errors
     ///
     /// [`MetadataError`]: the BLOB's fault, or that of who named the root.
-    pub fn read(blob: &str, root: &[u8], now_s: u64, seen: Option<u64>) -> Result<Self, MetadataError> {
+    pub fn read(
+        blob: &str,
+        root: &[u8],
+        revoked: RevocationLists,
+        now_s: u64,
+        seen: Option<u64>,
+    ) -> Result<Self, MetadataError> {
         if blob.len() > MAX_BLOB {
             return Err(MetadataError::TooLarge);
         }
-        let payload = jws::open(blob.trim(), root, now_s)?;
+        let payload = jws::open(blob.trim(), root, &revoked, now_s)?;
         let (number, next_update, entries) = statement::read_payload(&payload)?;
         match seen {
             Some(seen) if number < seen => Err(MetadataError::Older { seen, found: number }),
-            _ => Ok(Self { number, next_update, entries }),
+            _ => Ok(Self { number, next_update, entries, revoked }),
         }
     }
 

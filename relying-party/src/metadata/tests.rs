@@ -4,7 +4,7 @@ use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 
-use super::{Assessment, Metadata, MetadataError, MetadataPolicy, Providers, Treatment};
+use super::{Assessment, Metadata, MetadataError, MetadataPolicy, Providers, RevocationLists, Treatment};
 use crate::verify::tests::attestation::certified::{self, Certified};
 use crate::verify::tests::der;
 use crate::verify::tests::workshop::{self, CHALLENGE};
@@ -85,7 +85,7 @@ fn u2f_key_identifier() -> String {
 }
 
 fn read(blob: &str) -> Result<Metadata, MetadataError> {
-    Metadata::read(blob, &certified::root(), NOW, None)
+    Metadata::read(blob, &certified::root(), RevocationLists::default(), NOW, None)
 }
 
 fn metadata(reports: Value) -> Metadata {
@@ -131,7 +131,7 @@ fn the_root_may_be_pem() {
     let body = String::from_utf8(lines.join(&b'\n')).unwrap();
     let pem = format!("# a comment\n-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
     let blob = signed(&header(), &payload(json!([])));
-    assert!(Metadata::read(&blob, pem.as_bytes(), NOW, None).is_ok());
+    assert!(Metadata::read(&blob, pem.as_bytes(), RevocationLists::default(), NOW, None).is_ok());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_blob_by_somebody_else_is_refused() {
     let blob = signed(&header(), &payload(json!([])));
     let own = signer_certificate();
     // the signer itself named as root is fine; another root is not
-    assert!(Metadata::read(&blob, &own, NOW, None).is_ok());
+    assert!(Metadata::read(&blob, &own, RevocationLists::default(), NOW, None).is_ok());
     let mut header = header();
     header["x5c"] = json!([STANDARD.encode(certified::root())]);
     assert_eq!(read(&signed(&header, &payload(json!([])))).unwrap_err(), MetadataError::SignatureInvalid);
@@ -167,7 +167,8 @@ fn a_blob_by_somebody_else_is_refused() {
 #[test]
 fn a_blob_is_not_read_with_expired_certificates() {
     let blob = signed(&header(), &payload(json!([])));
-    let error = Metadata::read(&blob, &certified::root(), 40_000_000_000, None).unwrap_err();
+    let error = Metadata::read(&blob, &certified::root(), RevocationLists::default(), 40_000_000_000, None)
+        .unwrap_err();
     assert!(matches!(error, MetadataError::Chain(_)), "{error}");
 }
 
@@ -194,7 +195,7 @@ fn a_header_that_asks_for_something_else_is_refused() {
 #[test]
 fn a_blob_older_than_one_seen_is_refused() {
     let blob = signed(&header(), &payload(json!([])));
-    let with = |seen| Metadata::read(&blob, &certified::root(), NOW, Some(seen));
+    let with = |seen| Metadata::read(&blob, &certified::root(), RevocationLists::default(), NOW, Some(seen));
     assert!(with(7).is_ok());
     assert_eq!(with(8).unwrap_err(), MetadataError::Older { seen: 8, found: 7 });
 }

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use der::asn1::ObjectIdentifier;
+use der::asn1::{BitString, ObjectIdentifier};
 use der::{Decode as _, Header, Reader as _, SliceReader};
+use x509_cert::AlgorithmIdentifier;
 use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 
 use super::cose::KeyError;
+use super::revocation::RevocationLists;
 use super::signature::{Hash, PublicKey, Scheme};
 
 /// Why a certificate, or a chain of them, is of no use.
@@ -38,6 +40,8 @@ pub enum CertificateError {
     Validity,
     /// A certificate has a critical extension that is not understood.
     CriticalExtension,
+    /// A certificate's issuer has taken it back.
+    Revoked,
 }
 
 impl fmt::Display for CertificateError {
@@ -54,6 +58,7 @@ impl fmt::Display for CertificateError {
             Self::NotACa => write!(f, "a certificate above another may not issue it"),
             Self::Validity => write!(f, "a certificate is not valid at this time"),
             Self::CriticalExtension => write!(f, "a critical extension is not understood"),
+            Self::Revoked => write!(f, "a certificate has been revoked by its issuer"),
         }
     }
 }
@@ -190,28 +195,51 @@ impl Certificate {
         if self.parsed.tbs_certificate().issuer() != issuer.parsed.tbs_certificate().subject() {
             return Err(CertificateError::NoAnchor);
         }
-        let algorithm = self.parsed.signature_algorithm();
-        let scheme = signature_scheme(&algorithm.oid.to_string()).ok_or(CertificateError::ChainSignature)?;
-        if algorithm != self.parsed.tbs_certificate().signature() {
-            return Err(CertificateError::ChainSignature);
-        }
-        let signature = self.parsed.signature().as_bytes().ok_or(CertificateError::ChainSignature)?;
-        let signed = signed_part(&self.der).map_err(|_| CertificateError::Malformed)?;
-        if issuer.key()?.verify(scheme, signed, signature) {
-            Ok(())
-        } else {
-            Err(CertificateError::ChainSignature)
-        }
+        let (outer, inner) = (self.parsed.signature_algorithm(), self.parsed.tbs_certificate().signature());
+        is_signed_by(issuer, &self.der, outer, inner, self.parsed.signature())
+    }
+
+    /// The number that its issuer gave it.
+    pub(super) fn serial(&self) -> &[u8] {
+        self.parsed.tbs_certificate().serial_number().as_bytes()
+    }
+
+    /// Its subject.
+    pub(super) fn name(&self) -> &Name {
+        self.parsed.tbs_certificate().subject()
+    }
+}
+
+/// Whether the first part of a DER sequence (a certificate, or a list of revoked ones) is signed by the issuer's key, as
+/// the rest says. The algorithm is named outside of what is signed, and once more within.
+pub(super) fn is_signed_by(
+    issuer: &Certificate,
+    der: &[u8],
+    outer: &AlgorithmIdentifier,
+    inner: &AlgorithmIdentifier,
+    signature: &BitString,
+) -> Result<(), CertificateError> {
+    let scheme = signature_scheme(&outer.oid.to_string()).ok_or(CertificateError::ChainSignature)?;
+    if outer != inner {
+        return Err(CertificateError::ChainSignature);
+    }
+    let signature = signature.as_bytes().ok_or(CertificateError::ChainSignature)?;
+    let signed = signed_part(der).map_err(|_| CertificateError::Malformed)?;
+    if issuer.key()?.verify(scheme, signed, signature) {
+        Ok(())
+    } else {
+        Err(CertificateError::ChainSignature)
     }
 }
 
 /// Whether a chain of DER certificates, leaf first, ends under one of the anchors; gives the anchor's name.
 ///
 /// The order must be that of the chain. A leaf that is itself an anchor is accepted. Every certificate used, the
-/// anchor too, must be valid at `now_s` (Unix time in seconds).
+/// anchor too, must be valid at `now_s` (Unix time in seconds), and none may be in its issuer's list in `lists`.
 pub(crate) fn chains_to(
     chain: &[Vec<u8>],
     anchors: &[Vec<u8>],
+    lists: &RevocationLists,
     now_s: u64,
 ) -> Result<String, CertificateError> {
     let chain = chain.iter().map(|der| Certificate::read(der)).collect::<Result<Vec<_>, _>>()?;
@@ -224,12 +252,18 @@ pub(crate) fn chains_to(
         if let Some(anchor) = anchors.iter().find(|anchor| anchor.der == certificate.der) {
             return Ok(anchor.subject_text());
         }
-        if let Some(anchor) = issuing_anchor(certificate, &anchors, at, now_s) {
+        let anchor = issuing_anchor(certificate, &anchors, at, now_s);
+        let issuer = anchor.or(chain.get(at + 1)).ok_or(CertificateError::NoAnchor)?;
+        if anchor.is_none() {
+            certificate.is_issued_by(issuer)?;
+            issuer.may_issue(at)?;
+        }
+        if lists.revoke(certificate, issuer) {
+            return Err(CertificateError::Revoked);
+        }
+        if let Some(anchor) = anchor {
             return Ok(anchor.subject_text());
         }
-        let above = chain.get(at + 1).ok_or(CertificateError::NoAnchor)?;
-        certificate.is_issued_by(above)?;
-        above.may_issue(at)?;
     }
     Err(CertificateError::NoAnchor)
 }

@@ -47,6 +47,7 @@ pub mod parsers;
 mod registration;
 mod rejection;
 mod response;
+mod revocation;
 mod signature;
 mod transcript;
 
@@ -57,6 +58,7 @@ pub(crate) mod tests;
 pub(crate) mod trust {
     pub(crate) use super::certificate::{Certificate, chains_to};
     pub(crate) use super::response::base64url;
+    pub(crate) use super::revocation::RevocationLists;
     pub(crate) use super::signature::{Hash, Scheme};
 }
 
@@ -75,4 +77,5 @@ pub use options::{
 pub use registration::{Registration, verify_registration};
 pub use rejection::{Fact, Rejection};
 pub use response::Credential;
+pub use revocation::{RevocationListError, RevocationLists};
 pub use transcript::{Ceremony, Line, Step, Transcript, Verdict};

@@ -8,6 +8,7 @@ use super::certificate::{self, Certificate};
 use super::client_data::{self, ClientData};
 use super::cose::CoseKey;
 use super::registration::read_attestation_object;
+use super::revocation::RevocationLists;
 use super::signature::Hash;
 
 /// Authenticator data (§6.1), and the key in it if there is one.
@@ -58,8 +59,9 @@ pub fn certificate(der: &[u8]) -> bool {
     let _ = (read.alternative_directory_names(), read.has_purpose("2.23.133.8.3"));
     let _ = read.extension("1.3.6.1.4.1.45724.1.1.4");
     let chain = [der.to_vec(), der.to_vec()];
-    let _ = certificate::chains_to(&chain, &chain[..1], 1_750_000_000);
-    let _ = certificate::chains_to(&chain, &[], 1_750_000_000);
+    let lists = RevocationLists::default();
+    let _ = certificate::chains_to(&chain, &chain[..1], &lists, 1_750_000_000);
+    let _ = certificate::chains_to(&chain, &[], &lists, 1_750_000_000);
     true
 }
 

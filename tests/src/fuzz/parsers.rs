@@ -2,7 +2,7 @@
 
 use doppelkey::vault::exchange::{cxf, json, private_key_from_pkcs8, private_key_to_pkcs8};
 use doppelkey_core::Credential;
-use doppelkey_relying_party::metadata::{Metadata, Providers};
+use doppelkey_relying_party::metadata::{Metadata, Providers, RevocationLists};
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::verify::parsers;
 use doppelkey_sync::simulator::Scenario;
@@ -95,7 +95,8 @@ pub fn policies(story: &[u8]) {
             let _ = Scenario::parse(&text);
         }
         3 => {
-            let _ = Metadata::read(&text, bytes, 1_750_000_000, None);
+            let _ = RevocationLists::default().add(bytes);
+            let _ = Metadata::read(&text, bytes, RevocationLists::default(), 1_750_000_000, None);
         }
         _ => {
             let _ = Providers::default().extend(bytes);

@@ -19,6 +19,7 @@ use super::cbor::Value;
 use super::certificate::{self, Certificate, CertificateError};
 use super::cose::{CoseKey, KeyError};
 use super::options::AttestationTrust;
+use super::revocation::RevocationLists;
 
 /// What an attestation statement says, after verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,7 +227,7 @@ pub(crate) fn assess(attestation: &Attestation, trust: &AttestationTrust) -> Res
             believed.ok_or_else(|| "no part of it is trusted".into())
         }
         AttestationKind::Certified | AttestationKind::Anonymous => {
-            certificate::chains_to(&attestation.certificates, anchors, *now_s)
+            certificate::chains_to(&attestation.certificates, anchors, &RevocationLists::default(), *now_s)
                 .map(|anchor| format!("chains to {anchor}"))
                 .map_err(|why| why.to_string())
         }
