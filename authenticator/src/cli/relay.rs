@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use doppelkey_sync::Hash;
-use doppelkey_sync::relay::{Database, KEEP_ALIVE, Keeper, Quota, Relay, RelayError};
+use doppelkey_sync::relay::{Database, Keeper, LONGEST_SILENCE, Quota, Relay, RelayError};
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
 use serde_json::json;
@@ -53,9 +53,10 @@ pub(super) struct Arguments {
     /// How long the second guess at a PIN has to wait, in seconds; the third twice as long, and so on
     #[arg(long, value_name = "S", default_value_t = 30)]
     escrow_wait_s: u32,
-    /// How often a device that waits for news is told that the relay is still there, in seconds: less than it takes a
-    /// proxy or a network on the way to end a silent connection; more costs idle devices less
-    #[arg(long, value_name = "S", default_value_t = KEEP_ALIVE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// How long a device that waits for news is told nothing at most, in seconds: devices find out what the way bears,
+    /// from 45 s on, and longer costs an idle one less. Where a proxy before the relay ends silent connections (nginx after
+    /// 60 s: proxy_read_timeout), say less than that, or let it wait longer
+    #[arg(long, value_name = "S", default_value_t = LONGEST_SILENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     keep_alive_s: u64,
     /// Listen on an address that other machines can reach
     #[arg(long)]
@@ -119,7 +120,7 @@ impl Arguments {
         })?;
         let quota = Quota { entries: self.quota_entries, bytes: self.quota_bytes, ..Quota::default() };
         let relay = Relay::keeping(database, quota, self.keeper()?);
-        let relay = relay.keep_alive(Duration::from_secs(self.keep_alive_s));
+        let relay = relay.longest_silence(Duration::from_secs(self.keep_alive_s));
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": format!("http://{address}") })));
         } else {

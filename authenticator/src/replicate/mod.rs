@@ -32,6 +32,7 @@ mod service;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -447,12 +448,6 @@ impl Replication {
     /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.
     fn tick(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         self.tell(now_ms, Event::Tick)
-    }
-
-    /// Whether a mailbox tells of news by itself, and how to hear it.
-    fn watchers(&self) -> Vec<doppelkey_sync::relay::RelayClient> {
-        let circle = self.replica().circle();
-        self.places.iter().filter_map(|place| place.relay(circle)).collect()
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use doppelkey_sync::relay::RelayClient;
 use doppelkey_sync::{RecordId, Report};
 
 use super::reconcile::record_of;
@@ -14,6 +13,7 @@ use super::requests::Asked;
 #[cfg(unix)]
 use super::running::Listener;
 use super::telling::Telling;
+use super::watch::Watch;
 use super::{Change, Place, Refusal, ReplicateError, Replication, Request, WallClock};
 use crate::control::OnAssertion;
 use crate::device::SharedStore;
@@ -22,11 +22,14 @@ use crate::device::SharedStore;
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// How often a key is asked: its light winks each time.
 const KEY_EVERY: Duration = Duration::from_secs(5);
-/// How often a relay is asked although it tells of news: what tells may break unseen.
+/// How often a relay is asked of which nothing is heard.
 const RELAY_EVERY: Duration = Duration::from_secs(15 * 60);
-/// How long a watcher waits before it connects again, at first and at most.
-const AGAIN_FIRST: Duration = Duration::from_millis(500);
-const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// How often one is asked although it tells of news, and gives signs of life: nobody has to believe it.
+const HEARD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The thread sleeps no longer than this: whether the computer slept meanwhile nobody tells it.
+const NAP: Duration = Duration::from_secs(60);
+/// So much later than it should is a nap of a computer that slept.
+const OVERSLEPT_MS: u64 = 30_000;
 /// How soon a round that failed is tried again: a disk may have room by then.
 const AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// How often relays are asked whether somebody guesses at the recovery PIN.
@@ -58,10 +61,6 @@ impl Service {
         (tell, changes): (Sender<Change>, Receiver<Change>),
         clock: WallClock,
     ) -> Self {
-        for relay in replication.watchers() {
-            let tell = tell.clone();
-            thread::spawn(move || watch(&relay, &tell));
-        }
         let (ask, asked) = channel();
         #[cfg(unix)]
         let listener = {
@@ -135,16 +134,8 @@ struct Serving<'a> {
     trouble: Option<String>,
     /// For whoever watches a mailbox.
     tell: Sender<Change>,
-}
-
-/// How often a mailbox is looked into if nothing happens.
-fn every_ms(place: &Place) -> u64 {
-    let every = match place {
-        Place::Folder(_) => FOLDER_EVERY,
-        Place::Key(_) => KEY_EVERY,
-        Place::Relay(_) | Place::Opened(_) => RELAY_EVERY,
-    };
-    every.as_millis() as u64
+    /// Who watches each mailbox that tells of news.
+    watches: Vec<Option<Watch>>,
 }
 
 impl<'a> Serving<'a> {
@@ -166,6 +157,7 @@ impl<'a> Serving<'a> {
             telling: Telling::default(),
             trouble: None,
             tell,
+            watches: Vec::new(),
         }
     }
 
@@ -173,10 +165,17 @@ impl<'a> Serving<'a> {
         if self.replication.was_reset(&mut *self.store.lock())? {
             return self.retire();
         }
+        self.watch();
         self.try_round(true);
         loop {
             self.look_at_escrow();
-            match changes.recv_timeout(self.wait()) {
+            let (begun_ms, wait) = ((self.clock)(), self.wait().min(NAP));
+            let change = changes.recv_timeout(wait);
+            let overslept = (self.clock)().saturating_sub(begun_ms) > wait.as_millis() as u64 + OVERSLEPT_MS;
+            if overslept {
+                self.watch_anew();
+            }
+            match change {
                 Ok(Change::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Change::Reset) => return self.retire(),
                 Ok(first) => match self.rest(first, changes) {
@@ -186,7 +185,9 @@ impl<'a> Serving<'a> {
                     Change::Asked => self.try_round(self.telling.all_is_well()),
                     _ => self.try_round(true),
                 },
-                Err(RecvTimeoutError::Timeout) => self.try_round(false),
+                // Much of the time there is nothing to do after a nap.
+                Err(RecvTimeoutError::Timeout) if wait == NAP && !overslept => {}
+                Err(RecvTimeoutError::Timeout) => self.try_round(overslept),
             }
             for (request, answer) in asked.try_iter() {
                 let answered = self.answer(&request);
@@ -208,16 +209,43 @@ impl<'a> Serving<'a> {
             return AFTER_FAILURE;
         }
         let now_ms = (self.clock)();
-        let looks = self.replication.places().iter().enumerate().map(|(mailbox, place)| {
-            // Not longer, if the clock was set back.
-            self.look_in_ms(mailbox, now_ms).min(every_ms(place))
-        });
+        let looks = (0..self.replication.places().len()).map(|mailbox| self.look_in_ms(mailbox, now_ms));
         let due = self.replication.replica().wake_at().map(|due| due.saturating_sub(now_ms));
         Duration::from_millis(looks.chain(due).min().unwrap_or(ESCROW_EVERY_MS))
     }
 
+    /// In what time a mailbox is to be looked into. At once, too, if it is longer than it may be: the clock was set back,
+    /// or a relay is not heard any more.
     fn look_in_ms(&self, mailbox: usize, now_ms: u64) -> u64 {
-        self.look_at_ms.get(mailbox).map_or(0, |at_ms| at_ms.saturating_sub(now_ms))
+        let wait_ms = self.look_at_ms.get(mailbox).map_or(0, |at_ms| at_ms.saturating_sub(now_ms));
+        if wait_ms > self.every_ms(mailbox) { 0 } else { wait_ms }
+    }
+
+    /// How often a mailbox is looked into if nothing happens.
+    fn every_ms(&self, mailbox: usize) -> u64 {
+        let is_heard = || self.watches.get(mailbox).and_then(Option::as_ref).is_some_and(Watch::hears);
+        let every = match self.replication.places()[mailbox] {
+            Place::Folder(_) => FOLDER_EVERY,
+            Place::Key(_) => KEY_EVERY,
+            Place::Relay(_) | Place::Opened(_) if is_heard() => HEARD_EVERY,
+            Place::Relay(_) | Place::Opened(_) => RELAY_EVERY,
+        };
+        every.as_millis() as u64
+    }
+
+    /// Listens to the relays to which nobody listens yet.
+    fn watch(&mut self) {
+        let circle = self.replication.replica().circle();
+        for place in self.replication.places().iter().skip(self.watches.len()) {
+            let watch = place.relay(circle).map(|relay| Watch::begin(relay, self.tell.clone()));
+            self.watches.push(watch);
+        }
+    }
+
+    /// The computer slept: connections are gone, though nothing says so.
+    fn watch_anew(&mut self) {
+        self.watches.clear();
+        self.watch();
     }
 
     /// One round. One that fails, because a disk is full for example, is told once and tried again: what was to be written
@@ -258,16 +286,14 @@ impl<'a> Serving<'a> {
     }
 
     fn look(&mut self, everywhere: bool, now_ms: u64) -> Result<(), ReplicateError> {
-        let every: Vec<u64> = self.replication.places().iter().map(every_ms).collect();
-        self.look_at_ms.resize(every.len(), 0);
-        for (number, every_ms) in every.into_iter().enumerate() {
-            let wait_ms = self.look_in_ms(number, now_ms);
-            if !everywhere && wait_ms > 0 && wait_ms <= every_ms {
+        self.look_at_ms.resize(self.replication.places().len(), 0);
+        for number in 0..self.look_at_ms.len() {
+            if !everywhere && self.look_in_ms(number, now_ms) > 0 {
                 continue;
             }
             let mailbox = u8::try_from(number).expect("nobody has 256 mailboxes");
             let reports = self.replication.poll(mailbox, now_ms)?;
-            self.look_at_ms[number] = now_ms + every_ms;
+            self.look_at_ms[number] = now_ms + self.every_ms(number);
             self.telling.asked(mailbox, &reports, self.replication.places());
             self.keep_letters(reports);
         }
@@ -298,13 +324,8 @@ impl<'a> Serving<'a> {
         let now_ms = (self.clock)();
         let mut store = self.store.clone();
         let mut answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
-        if matches!((&answer, request), (Ok(_), Request::AddMailbox { .. }))
-            && let Some(relay) = self.replication.watchers().pop()
-            && matches!(self.replication.places().last(), Some(Place::Opened(_)))
-        {
-            let tell = self.tell.clone();
-            thread::spawn(move || watch(&relay, &tell));
-        }
+        // If it was for another mailbox.
+        self.watch();
         if let (Ok(status), Request::Status) = (&mut answer, request) {
             if let Some(trouble) = &self.trouble {
                 status["trouble"] = trouble.as_str().into();
@@ -360,20 +381,5 @@ impl<'a> Serving<'a> {
     }
 }
 
-/// Tells of a relay's news until nobody listens any more.
-fn watch(relay: &RelayClient, tell: &Sender<Change>) {
-    let mut again = AGAIN_FIRST;
-    loop {
-        let mut listened = true;
-        let _ = relay.watch(|_| {
-            again = AGAIN_FIRST;
-            listened = tell.send(Change::News).is_ok();
-            listened
-        });
-        if !listened {
-            return;
-        }
-        thread::sleep(again);
-        again = (2 * again).min(AGAIN_LAST);
-    }
-}
+#[cfg(test)]
+mod tests;

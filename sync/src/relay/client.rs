@@ -12,7 +12,7 @@ use crate::escrow::{Answer, Deposit};
 use crate::id::{CircleId, Name, hash};
 use crate::mailbox::Order;
 
-use super::{PAGE_MAX, decode_page};
+use super::{PAGE_MAX, Silence, decode_page};
 
 /// No answer is awaited longer: a relay that drips is as one that is down.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -59,6 +59,15 @@ impl RelayUrl {
     pub fn to_text(&self) -> String {
         format!("{}/#{}", self.base, self.token)
     }
+}
+
+/// What a relay says to who waits for news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It has so many names now.
+    Head(u64),
+    /// It is still there.
+    Sign,
 }
 
 /// How an escrow stands.
@@ -151,24 +160,45 @@ impl RelayClient {
         done(self.agent.delete(self.at(&path)).header("Authorization", self.bearer()).call()).map(drop)
     }
 
-    /// Calls `news` with the number of names, now and whenever it changes, until the connection ends or `news` says
-    /// `false`. Blocks.
-    pub fn watch(&self, mut news: impl FnMut(u64) -> bool) -> io::Result<()> {
-        let request = self.agent.get(self.at("/watch")).header("Authorization", self.bearer());
-        // No time limit for the whole; the relay sends a comment now and then.
-        let request = request.config().timeout_global(None).timeout_connect(Some(TIMEOUT)).build();
-        let answer = done(request.call())?;
+    /// Calls `heard` with the number of names, now and whenever it changes, and with signs of life, until `heard` says
+    /// `false` or the connection ends: by the relay, by a silence that is too long, or because a longer one is to be tried.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// The connection's and the relay's; [`TimedOut`](io::ErrorKind::TimedOut) if it broke unseen.
+    pub fn watch(&self, silence: &mut Silence, mut heard: impl FnMut(Heard) -> bool) -> io::Result<()> {
+        silence.begin();
+        let watched = self.listen(silence, &mut heard);
+        if watched.as_ref().map_or(true, |end| *end == End::Broke) {
+            silence.broke();
+        }
+        watched.map(drop)
+    }
+
+    fn listen(&self, silence: &mut Silence, heard: &mut dyn FnMut(Heard) -> bool) -> io::Result<End> {
+        let request = self.agent.get(self.at(&format!("/watch?silent_ms={}", silence.longest().as_millis())));
+        let request = request.header("Authorization", self.bearer());
+        // No time limit for the whole, but for each silence in it.
+        let request = request.config().timeout_global(None).timeout_connect(Some(TIMEOUT));
+        let answer = done(request.timeout_per_read(Some(silence.limit())).build().call())?;
         let mut lines = BufReader::new(answer.into_body().into_reader());
         let mut line = Vec::new();
         loop {
             line.clear();
-            if lines.by_ref().take(1024).read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
+            if lines.by_ref().take(1024).read_until(b'\n', &mut line).map_err(timed_out)? == 0 {
+                return Ok(End::Broke);
             }
             let text = String::from_utf8_lossy(&line);
-            let head = text.strip_prefix("data:").and_then(|head| head.trim().parse().ok());
-            if head.is_some_and(|head| !news(head)) {
-                return Ok(());
+            if let Some(head) = text.strip_prefix("data:").and_then(|head| head.trim().parse().ok())
+                && !heard(Heard::Head(head))
+            {
+                return Ok(End::Unheard);
+            }
+            if let Some(next) = text.strip_prefix(':') {
+                let goes_on = silence.sign(next.trim().parse().ok().map(Duration::from_millis));
+                if !heard(Heard::Sign) || !goes_on {
+                    return Ok(End::Unheard);
+                }
             }
         }
     }
@@ -242,11 +272,30 @@ impl Mailbox for RelayClient {
     }
 }
 
+/// Why nothing more is heard.
+#[derive(PartialEq)]
+enum End {
+    /// The relay, or what is between, ended the connection.
+    Broke,
+    /// This end did.
+    Unheard,
+}
+
 type Reply = ureq::http::Response<ureq::Body>;
+
+/// The HTTP library does not say by the kind that nothing came for too long.
+fn timed_out(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(ureq::Error::Timeout(_)) => io::Error::new(io::ErrorKind::TimedOut, error),
+        _ => error,
+    }
+}
 
 fn done(answer: Result<Reply, ureq::Error>) -> io::Result<Reply> {
     let answer = answer.map_err(|error| match error {
         ureq::Error::Io(error) => error,
+        ureq::Error::Timeout(_) => io::Error::new(io::ErrorKind::TimedOut, error),
         other => io::Error::other(other),
     })?;
     let kind = match answer.status().as_u16() {

@@ -6,7 +6,7 @@
 //! | `PUT /c/{circle}/{name}` | keeps the body under its name; 204, also if it is there already |
 //! | `GET /c/{circle}?since=n` | a page (below) of what is there beyond the first n names |
 //! | `GET /c/{circle}/{name}` | the bytes |
-//! | `GET /c/{circle}/watch` | server-sent events: `data:` the number of names, at once and at each change |
+//! | `GET /c/{circle}/watch?silent_ms=n` | server-sent events: `data:` the number of names, at once and at each change; comments are signs of life (`silence.rs`) |
 //! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it |
 //! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
@@ -31,6 +31,7 @@
 mod client;
 mod escrow;
 mod group;
+mod silence;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -54,15 +55,12 @@ use serde::Deserialize;
 use crate::entry::ENTRY_MAX;
 use crate::id::{CircleId, Name, hash};
 
-pub use client::{EscrowError, EscrowStatus, RelayClient, RelayUrl};
+pub use client::{EscrowError, EscrowStatus, Heard, RelayClient, RelayUrl};
 pub use escrow::Keeper;
 use group::Entry;
+pub use silence::{FIRST_SIGN, LONGEST_SILENCE, Silence};
 pub use store::{Database, RelayError};
 use watch::Watchers;
-
-/// How often a stream without news says that it is still there, unless it is told otherwise: proxies and networks end
-/// connections that are silent for a minute or two.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(45);
 
 /// The most bytes of entries in one page.
 const PAGE_MAX: usize = 4 << 20;
@@ -94,7 +92,7 @@ struct Shared {
     quota: Quota,
     keeper: Option<Keeper>,
     watchers: Arc<Watchers>,
-    keep_alive: Duration,
+    longest_silence: Duration,
     puts: AtomicU64,
     put_bytes: AtomicU64,
     lists: AtomicU64,
@@ -116,7 +114,7 @@ impl Relay {
             quota,
             keeper,
             watchers: Arc::default(),
-            keep_alive: KEEP_ALIVE,
+            longest_silence: LONGEST_SILENCE,
             puts: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
             lists: AtomicU64::new(0),
@@ -126,13 +124,14 @@ impl Relay {
         }))
     }
 
-    /// How often its streams say that they are still there, in place of [`KEEP_ALIVE`].
+    /// How long its streams are silent at most, in place of [`LONGEST_SILENCE`]: less than any proxy before the relay bears
+    /// saves devices the trouble to find that out.
     ///
     /// # Panics
     /// If the relay serves already.
     #[must_use]
-    pub fn keep_alive(mut self, every: Duration) -> Self {
-        Arc::get_mut(&mut self.0).expect("nobody else has it before it serves").keep_alive = every;
+    pub fn longest_silence(mut self, longest: Duration) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody else has it before it serves").longest_silence = longest;
         self
     }
 

@@ -12,6 +12,7 @@ use postgres::Postgres;
 
 mod escrow;
 mod group;
+mod silence;
 
 use super::*;
 use crate::{
@@ -27,12 +28,16 @@ fn serve(database: &str, quota: Quota) -> String {
 }
 
 fn serve_keeping(database: &str, quota: Quota, keeper: Option<Keeper>) -> String {
+    serve_as(database, move |database| Relay::keeping(database, quota, keeper))
+}
+
+fn serve_as(database: &str, relay: impl FnOnce(Database) -> Relay + Send + 'static) -> String {
     let (send, receive) = mpsc::channel();
     let database = database.to_string();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let relay = Relay::keeping(Database::open(&database).await.unwrap(), quota, keeper);
+            let relay = relay(Database::open(&database).await.unwrap());
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             send.send(listener.local_addr().unwrap()).unwrap();
             axum::serve(listener, relay.router()).await.unwrap();
@@ -46,6 +51,14 @@ fn client(base: &str) -> RelayClient {
     let client = RelayClient::new(RelayUrl::new(base, TOKEN), CIRCLE);
     client.open().unwrap();
     client
+}
+
+/// Passes on how many names there are, until the connection ends.
+fn hear(relay: &RelayClient, send: &mpsc::Sender<u64>) -> std::io::Result<()> {
+    relay.watch(&mut Silence::default(), |heard| match heard {
+        Heard::Head(head) => send.send(head).is_ok(),
+        Heard::Sign => true,
+    })
 }
 
 #[test]
@@ -73,7 +86,7 @@ fn two_relays_on_one_postgresql_are_one_relay() {
     // Who waits at one hears of what came in through the other.
     let (send, receive) = mpsc::channel();
     let watcher = client(&one);
-    thread::spawn(move || watcher.watch(|head| send.send(head).is_ok()));
+    thread::spawn(move || hear(&watcher, &send));
     assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(5));
     client(&two).put(Name::of(b"sixth"), b"sixth").unwrap();
     assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(6));
@@ -107,7 +120,7 @@ fn a_device_that_is_shut_out_while_it_waits_for_news_hears_nothing_more() {
     member.let_in("ab12", token).unwrap();
     let other = RelayClient::new(RelayUrl::new(&base, token), CIRCLE);
     let (send, receive) = mpsc::channel();
-    let waiting = thread::spawn(move || other.watch(|head| send.send(head).is_ok()));
+    let waiting = thread::spawn(move || hear(&other, &send));
     assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(0));
     member.put(Name::of(b"first"), b"first").unwrap();
     assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(1));
@@ -162,7 +175,7 @@ fn three_devices_converge_through_a_relay_and_news_come_at_once() {
     let (send, receive) = mpsc::channel();
     let watcher = RelayClient::new(RelayUrl::new(&base, TOKEN), circle);
     let head = watcher.clone().list(0).unwrap().head;
-    thread::spawn(move || watcher.watch(|head| send.send(head).is_ok()));
+    thread::spawn(move || hear(&watcher, &send));
     assert_eq!(receive.recv_timeout(Duration::from_secs(20)), Ok(head));
     let record = RecordId([3; 16]);
     devices[0].handle(9, SyncEvent::Local(std::vec![put(record)])).unwrap();

@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use std::vec::Vec;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use futures_util::stream::{self, Stream};
+use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::silence::Signs;
 use super::store::{Database, RelayError};
 use super::{Relay, token_hash};
 use crate::id::CircleId;
@@ -125,36 +127,72 @@ async fn look_on(watchers: Weak<Watchers>, database: Database) {
     }
 }
 
+#[derive(Deserialize)]
+pub(super) struct Wish {
+    silent_ms: Option<u64>,
+}
+
 /// `GET /c/{circle}/watch`.
 pub(super) async fn watch(
     State(relay): State<Relay>,
     Path(circle): Path<String>,
+    Query(Wish { silent_ms }): Query<Wish>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, RelayError> {
     let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     let token = token_hash(&headers).ok_or(RelayError::Unauthorized)?;
-    let database = &relay.0.database;
+    let database = relay.0.database.clone();
     // First to wait, then to ask: what changes in between is not missed.
-    let news = relay.0.watchers.wait(circle, database);
+    let news = relay.0.watchers.wait(circle, &database);
     let head = database.head(circle).await?;
-    let waiting = (news, database.clone(), token, None, Some(head));
-    let stream = stream::unfold(waiting, move |(mut news, database, token, told, mut head)| async move {
-        loop {
-            if let Some(head) = head.filter(|head| told != Some(*head)) {
-                let event = Event::default().data(head.to_string());
-                return Some((Ok(event), (news, database, token, Some(head), None)));
+    let signs = Signs::new(silent_ms.map(Duration::from_millis), relay.0.longest_silence);
+    let waiting = Waiting { circle, token, database, news, told: None, head, signs };
+    Ok(Sse::new(stream::unfold(waiting, Waiting::next)))
+}
+
+/// Whoever waits at the other end of a stream.
+struct Waiting {
+    circle: CircleId,
+    token: String,
+    database: Database,
+    news: watch::Receiver<Standing>,
+    /// What was said last.
+    told: Option<u64>,
+    head: u64,
+    signs: Signs,
+}
+
+impl Waiting {
+    /// The next thing that is said, if there is one.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        let silence = tokio::time::sleep(self.signs.gap());
+        tokio::pin!(silence);
+        while self.told == Some(self.head) {
+            tokio::select! {
+                changed = self.news.changed() => changed.ok()?,
+                () = &mut silence => {
+                    let next = self.signs.give().map_or_else(String::new, in_ms);
+                    return Some((Ok(Event::default().comment(next)), self));
+                }
             }
-            news.changed().await.ok()?;
-            let (now, known) = {
-                let standing = news.borrow_and_update();
-                (standing.head, standing.tokens.contains(&token))
+            let known = {
+                let standing = self.news.borrow_and_update();
+                self.head = standing.head;
+                standing.tokens.contains(&self.token)
             };
             // A token that was ended meanwhile ends the stream. One that is newer than the look does not.
-            if !known && !database.knows(circle, &token).await.ok()? {
+            if !known && !self.database.knows(self.circle, &self.token).await.ok()? {
                 return None;
             }
-            head = Some(now);
         }
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(relay.0.keep_alive)))
+        // The first thing that is said tells when to expect the first sign.
+        let event = Event::default();
+        let event = if self.told.is_none() { event.comment(in_ms(self.signs.gap())) } else { event };
+        self.told = Some(self.head);
+        Some((Ok(event.data(self.head.to_string())), self))
+    }
+}
+
+fn in_ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
 }
