@@ -49,8 +49,6 @@ pub(crate) struct SessionData {
     /// The passkey that a recovery ended with: not among those that may be lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recovered_with: Option<String>,
-    /// The second factor has been set up and proved in this very login.
-    pub(crate) second_factor_set_up: bool,
     /// The page to go to once logged in, if not the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) then: Option<String>,
@@ -92,6 +90,10 @@ pub(crate) struct FirstFactor {
     pub(crate) just_created: bool,
     /// The user cannot log in and recovers the account: what follows is a new passkey or password, not a session.
     pub(crate) recovering: bool,
+    /// This user's second factor has been proved since, and a new recovery code has yet to be recorded. It is a part of
+    /// the first factor, because another user's first factor may take its place in the same session.
+    #[serde(default)]
+    pub(crate) second_passed: bool,
     /// What to write into the passkey's record at the very end.
     pub(crate) used: Option<PasskeyUse>,
 }
@@ -106,6 +108,7 @@ impl FirstFactor {
             offer_local: false,
             just_created: false,
             recovering: false,
+            second_passed: false,
             used: None,
         }
     }

@@ -124,10 +124,7 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
             return Err(refused.failure.into());
         }
     };
-    if accepted.user.blocked {
-        visit.log(Event::of("f").user(&accepted.user).error("the user is blocked")).await;
-        return Err(Failure::UserBlocked.into());
-    }
+    finish::refuse_blocked(visit, &accepted.user).await?;
     let first = FirstFactor {
         user_verified: accepted.authentication.user_verified,
         used: Some(accepted.used),
@@ -136,11 +133,21 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
     Ok((accepted.user, first))
 }
 
+/// The login with a passkey that waits for its second factor. A browser's session may wait for one after a password or
+/// in a recovery: no token may say of those that there was a passkey.
+async fn waiting(visit: &Visit) -> Result<(User, FirstFactor), ApiError> {
+    let first = visit.data.first_factor.clone();
+    let first = first.filter(|first| first.method == Method::Passkey && !first.recovering);
+    let first = first.ok_or(ApiError::UNKNOWN_SESSION)?;
+    let user = visit.app.database.user(&first.user_id).await?.ok_or(ApiError::UNKNOWN_SESSION)?;
+    finish::refuse_blocked(visit, &user).await?;
+    Ok((user, first))
+}
+
 /// The second factor of a login that waits for it.
 async fn second(visit: Visit, request: &Request) -> Result<Json<Value>, ApiError> {
     let mut visit = reopen(visit, request.mfa_token.as_deref(), "mfa_token").await?;
-    let first = visit.data.first_factor.clone().ok_or(ApiError::UNKNOWN_SESSION)?;
-    let user = visit.app.database.user(&first.user_id).await?.ok_or(ApiError::UNKNOWN_SESSION)?;
+    let (user, first) = waiting(&visit).await?;
     let missing = |name: &str| ApiError::invalid_request(format!("{name} is missing."));
     let (is_right, code) = if request.grant_type == OTP {
         let otp = request.otp.as_deref().ok_or_else(|| missing("otp"))?;

@@ -113,7 +113,7 @@ pub(super) async fn recovered(
 }
 
 /// An administrator may have blocked the account.
-async fn refuse_blocked(visit: &Visit, user: &User) -> Result<(), Failure> {
+pub(crate) async fn refuse_blocked(visit: &Visit, user: &User) -> Result<(), Failure> {
     if user.blocked {
         visit.log(Event::of("f").user(user).error("the user is blocked")).await;
         return Err(Failure::UserBlocked);

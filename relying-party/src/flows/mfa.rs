@@ -84,9 +84,14 @@ async fn submit_recovery(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -
     visit.log(Event::of("gd_recovery_succeed").user(&user)).await;
     // It is used up: the next one is shown before going on.
     let code = second_factor::new_recovery_code(&visit, &user).await?;
-    visit.data.second_factor_set_up = true;
-    visit.save().await?;
+    passed(&mut visit).await?;
     Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
+}
+
+/// Notes that the second factor of whoever is waited for has passed: the new recovery code comes before going on.
+async fn passed(visit: &mut Visit) -> Result<(), Failure> {
+    visit.data.first_factor.as_mut().ok_or(Failure::OutOfOrder)?.second_passed = true;
+    visit.save().await
 }
 
 async fn show_setup(visit: Visit) -> Result<Response, Failure> {
@@ -113,8 +118,7 @@ async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> R
     let enrolled = serde_json::json!({ "type": "otp" });
     visit.log(Event::of("gd_enrollment_complete").user(&user).detail("authenticator", enrolled)).await;
     let code = second_factor::new_recovery_code(&visit, &user).await?;
-    visit.data.second_factor_set_up = true;
-    visit.save().await?;
+    passed(&mut visit).await?;
     Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
 }
 
@@ -125,7 +129,7 @@ struct DoneForm {
 
 async fn done(mut visit: Visit, FormBody(form): FormBody<DoneForm>) -> Result<Response, Failure> {
     let user = waiting(&visit).await?;
-    if !visit.data.second_factor_set_up {
+    if !visit.data.first_factor.as_ref().is_some_and(|first| first.second_passed) {
         return Err(Failure::OutOfOrder);
     }
     if form.recorded.is_none() {
@@ -135,7 +139,6 @@ async fn done(mut visit: Visit, FormBody(form): FormBody<DoneForm>) -> Result<Re
         let page = pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", error);
         return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
     }
-    visit.data.second_factor_set_up = false;
     let next = finish::second_factor_passed(&mut visit, "otp").await?;
     Ok(visit.see_other(next))
 }

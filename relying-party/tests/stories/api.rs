@@ -397,3 +397,36 @@ async fn an_app_shows_a_recovery_code_which_is_replaced() {
     let count = |code: &str| codes.iter().filter(|found| *found == code).count();
     assert_eq!((count("sepkrcft"), count("gd_recovery_failed")), (2, 2), "{codes:?}");
 }
+
+#[tokio::test]
+async fn a_password_and_a_code_are_no_passkey_to_the_token_endpoint() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    let (mut browser, mut app) = (world.browser(), second_factor::App::default());
+    browser.sign_up_with_password(email, password).await;
+    app.scan(&browser.get("/mfa/setup").await.text);
+    browser.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    let mut native = Native::of(&world);
+    for way in ["password", "mailbox"] {
+        world.pass_minutes(1);
+        let mut browser = world.browser();
+        if way == "password" {
+            assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/otp");
+        } else {
+            browser.form("/recover", &[("email", email)]).await;
+            let code = world.latest_code().await;
+            assert_eq!(browser.form("/recover/code", &[("code", &code)]).await.location(), "/mfa/otp");
+        }
+        let code = app.code(&world);
+        let body = json!({
+            "grant_type": OTP_GRANT, "client_id": "doppelkey", "mfa_token": browser.cookie("session"),
+            "otp": code, "scope": ALL_SCOPES,
+        });
+        let refused = native.post("/oauth/token", &body).await;
+        assert_eq!((refused.status, refused.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
+        // The code was not looked at: it still works where it belongs.
+        let next = browser.form("/mfa/otp", &[("code", &code)]).await;
+        assert_eq!(next.location(), if way == "password" { "/enroll" } else { "/recover/new" });
+    }
+    assert!(!world.codes().await.contains(&"sepkotpft".to_string()));
+}

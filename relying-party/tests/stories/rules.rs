@@ -1,7 +1,7 @@
 //! What only a server can get right, rule by rule, and the story that shows it.
 
 /// A rule, and the tests that fail where it does not hold.
-const RULES: [(&str, &[&str]); 22] = [
+const RULES: [(&str, &[&str]); 23] = [
     ("a response that was used is refused", &["ceremonies::a_response_works_once"]),
     ("a challenge expires", &["ceremonies::a_challenge_expires"]),
     (
@@ -69,6 +69,13 @@ const RULES: [(&str, &[&str]); 22] = [
     (
         "method, verification and policy decide about a second factor",
         &["second_factor::what_asks_for_a_second_factor_is_a_matter_of_method_and_policy"],
+    ),
+    (
+        "one user's proof is nobody else's, and says of which kind it was",
+        &[
+            "second_factor::a_second_factor_that_one_user_has_set_up_lets_nobody_else_in",
+            "api::a_password_and_a_code_are_no_passkey_to_the_token_endpoint",
+        ],
     ),
     (
         "the record is updated last",

@@ -202,6 +202,40 @@ async fn a_remembered_device_is_not_asked_for_thirty_days() {
     assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
 }
 
+#[tokio::test]
+async fn a_second_factor_that_one_user_has_set_up_lets_nobody_else_in() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let (mut victim, mut victims_app) = (world.browser(), App::default());
+    victim.sign_up_with_password(EMAIL, PASSWORD).await;
+    victims_app.scan(&victim.get("/mfa/setup").await.text);
+    let page = victim.form("/mfa/setup", &[("code", &victims_app.code(&world))]).await;
+    let victims_code = recovery_code(&page.text);
+    victim.form("/mfa/setup/done", &[("recorded", "on")]).await;
+
+    // The thief knows the password only, and sets the second factor of another account up in the same session.
+    let (mut thief, mut app) = (world.browser(), App::default());
+    thief.sign_up_with_password("eve@example.org", "another horse battery").await;
+    app.scan(&thief.get("/mfa/setup").await.text);
+    recovery_code(&thief.form("/mfa/setup", &[("code", &app.code(&world))]).await.text);
+    assert_eq!(thief.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    for form in [&[][..], &[("recorded", "on")]] {
+        let refused = thief.form("/mfa/setup/done", form).await;
+        assert!(!refused.text.contains("class=\"secret\""), "no recovery code of somebody else's");
+        assert_eq!(thief.get("/account").await.location(), "/login");
+    }
+    // The same by way of the mailbox.
+    thief.form("/recover", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    assert_eq!(thief.form("/recover/code", &[("code", &code)]).await.location(), "/mfa/otp");
+    thief.form("/mfa/setup/done", &[("recorded", "on")]).await;
+    assert_eq!(thief.get("/recover/new").await.location(), "/recover");
+
+    let mut again = world.browser();
+    again.log_in_with_password(EMAIL, PASSWORD).await;
+    let page = again.form("/mfa/recovery-code", &[("code", &victims_code)]).await;
+    assert_ne!(recovery_code(&page.text), victims_code, "it still was the victim's");
+}
+
 impl Browser {
     /// Signs up where policy asks everybody for a second factor.
     async fn sign_up_with_passkey_and_app(
