@@ -2,7 +2,9 @@
 //!
 //! An account is blocked for one address of the network after a number of failed logins, for a time that doubles
 //! with each block; its owner gets a mail with a link that lifts it. One address of the network may fail only so
-//! often a day, and sign up only so often a minute.
+//! often a day, and sign up only so often a minute. What counts as one address, [`network_of`] says.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::codes;
 use crate::events::Event;
@@ -17,7 +19,8 @@ const DAY_MS: i64 = 86_400_000;
 /// Counts a sign-up from this address.
 pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
     let (ip, now) = (&visit.source.ip, visit.app.now());
-    let count = visit.app.database.count(&format!("sign-up {ip}"), now, MINUTE_MS).await?;
+    let key = format!("sign-up {}", network_of(ip));
+    let count = visit.app.database.count(&key, now, MINUTE_MS).await?;
     if count > i64::from(policy.limits.signups_per_ip_minute) {
         visit.log(Event::of("limit_sul").detail("ip", ip.as_str())).await;
         return Err(Failure::TooMany { limit: "ip-signup-blocked", retry_after_s: 60 });
@@ -27,7 +30,7 @@ pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failur
 
 /// Counts a report of a browser's refusal from this address: ten a minute are enough for an operator.
 pub(crate) async fn browser_error(visit: &Visit) -> Result<(), Failure> {
-    let key = format!("browser-error {}", visit.source.ip);
+    let key = format!("browser-error {}", network_of(&visit.source.ip));
     if visit.app.database.count(&key, visit.app.now(), MINUTE_MS).await? > 10 {
         return Err(Failure::TooMany { limit: "too-many-reports", retry_after_s: 60 });
     }
@@ -118,13 +121,26 @@ pub(crate) async fn mail(visit: &Visit, policy: &Policy, target: &str) -> Result
 }
 
 fn failures_of_ip(visit: &Visit) -> String {
-    format!("failed {}", visit.source.ip)
+    format!("failed {}", network_of(&visit.source.ip))
 }
 
 fn failures_of(visit: &Visit, identifier: &Identifier) -> String {
-    format!("failed {} {} {}", visit.source.ip, identifier.kind, identifier.value)
+    format!("failed {} {} {}", network_of(&visit.source.ip), identifier.kind, identifier.value)
 }
 
 fn block_of(visit: &Visit, identifier: &Identifier) -> String {
-    format!("block {} {} {}", visit.source.ip, identifier.kind, identifier.value)
+    format!("block {} {} {}", network_of(&visit.source.ip), identifier.kind, identifier.value)
+}
+
+/// Who counts as one: an address of IPv4; the first 64 bits of one of IPv6, since a subscriber has all the rest.
+fn network_of(ip: &str) -> String {
+    match ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V6(ip)) => {
+            let network = u128::from(ip) >> 64 << 64;
+            format!("{}/64", Ipv6Addr::from(network))
+        }
+        Ok(ip) => ip.to_string(),
+        // A Unix socket has none.
+        Err(_) => ip.to_string(),
+    }
 }

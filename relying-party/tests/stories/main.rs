@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod attacks;
 mod bad_input;
 mod ceremonies;
 mod developer;

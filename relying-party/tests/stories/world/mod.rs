@@ -75,6 +75,13 @@ impl World {
         Self::start_as(Config { database: database.into(), webhooks, ..Config::localhost(8080) }).await
     }
 
+    /// Behind a proxy that says where requests come from.
+    pub async fn behind_a_proxy() -> Self {
+        let database = postgres::database_for_tests();
+        let policy = Policy::from_toml("").ok();
+        Self::start_as(Config { database, policy, behind_proxy: true, ..Config::localhost(8080) }).await
+    }
+
     /// At these origins, for the RP ID of the first.
     pub async fn at(origins: &[&str]) -> Self {
         let origins = origins.iter().map(ToString::to_string).collect();
@@ -171,6 +178,7 @@ pub struct Browser {
     routers: Vec<Router>,
     requests: usize,
     cookies: Vec<(String, String)>,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// What came back.
@@ -202,13 +210,19 @@ impl Answer {
 impl Browser {
     /// A browser that has never been at this service.
     pub fn of(router: Router) -> Self {
-        Self { routers: vec![router], requests: 0, cookies: Vec::new() }
+        Self { routers: vec![router], requests: 0, cookies: Vec::new(), headers: Vec::new() }
+    }
+
+    /// The same, with one header more on every request.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// A browser whose every request goes to the next of these processes.
     pub fn behind_a_balancer(worlds: &[World]) -> Self {
         let routers = worlds.iter().map(|world| world.router.clone()).collect();
-        Self { routers, requests: 0, cookies: Vec::new() }
+        Self { routers, requests: 0, cookies: Vec::new(), headers: Vec::new() }
     }
 
     pub async fn send(
@@ -226,6 +240,9 @@ impl Browser {
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let request = request.body(body.map_or_else(Body::empty, Body::from)).expect("a request");
         let router = self.routers[self.requests % self.routers.len()].clone();
