@@ -14,6 +14,10 @@ use crate::pairing;
 use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica, Sealed, Waiting};
 use crate::state::{Record, State};
 
+/// A clock may be wrong: one that begins in 1970 after each reset, or that was never set right. By more than a hundred years
+/// it is wrong on purpose.
+const AHEAD_MAX_MS: u64 = 100 * 365 * 86_400_000;
+
 /// How many letters to recovery members are kept, whoever wrote them.
 const RECOVERY_LETTERS_MAX: usize = 16;
 
@@ -76,6 +80,9 @@ impl<R: CryptoRng> Replica<R> {
         }
         if self.is_a_copy(&signed, &sealed, effects) {
             return;
+        }
+        if self.is_ahead(&signed) {
+            self.alarm(Alarm::Ahead(log), effects);
         }
         let waiting = self.waiting.entry((log, seq)).or_default();
         if !waiting.iter().any(|(other, _)| *other == signed) {
@@ -203,9 +210,19 @@ impl<R: CryptoRng> Replica<R> {
         })
     }
 
+    /// Whether an entry's clock is so far ahead that no honest one can be. What a member says at the end of time nobody
+    /// could take back, not even when that member is revoked; so nobody hears it before.
+    fn is_ahead(&self, signed: &Signed) -> bool {
+        let latest = self.now_ms.saturating_add(AHEAD_MAX_MS).min(u64::MAX >> 16) << 16;
+        signed.body.hlc > latest && signed.body.log != self.me && !self.replaying
+    }
+
     fn may_deliver(&self, signed: &Signed) -> bool {
         let body = &signed.body;
         let (log, seq) = (body.log, body.seq);
+        if self.is_ahead(signed) {
+            return false;
+        }
         let head = self.dag.head(log);
         let forked = self.dag.logs.get(&log).is_some_and(|log| log.fork.is_some());
         if seq <= head || forked {

@@ -169,6 +169,8 @@ pub enum Alarm {
     NotAMember,
     /// What was sealed for this device cannot be opened.
     Unreadable(EpochId),
+    /// A device's clock is a lifetime ahead: what it says waits until then.
+    Ahead(LogId),
 }
 
 impl core::fmt::Display for Alarm {
@@ -186,6 +188,13 @@ impl core::fmt::Display for Alarm {
             }
             Alarm::Unreadable(epoch) => {
                 write!(f, "what was sealed for this device in epoch {epoch} cannot be opened")
+            }
+            Alarm::Ahead(log) => {
+                write!(
+                    f,
+                    "the clock of device {log} is a lifetime ahead, so what it says is not heard: set the clock and let \
+                     it join anew, or revoke it"
+                )
             }
         }
     }
@@ -258,6 +267,8 @@ pub struct Replica<R> {
     /// With how many entries compaction was last thought of in vain.
     pub(crate) looked: Option<usize>,
     pub(crate) hlc: u64,
+    /// When this device was last told something, in milliseconds since 1970.
+    pub(crate) now_ms: u64,
     pub(crate) alarms: BTreeSet<Alarm>,
     /// Whether the journal is being read back: nothing is written, nothing verified twice.
     pub(crate) replaying: bool,
@@ -312,6 +323,7 @@ impl<R: CryptoRng> Replica<R> {
             compact_after: COMPACT_AFTER,
             looked: None,
             hlc: 0,
+            now_ms: 0,
             alarms: BTreeSet::new(),
             replaying: false,
         }
@@ -320,6 +332,7 @@ impl<R: CryptoRng> Replica<R> {
     /// Takes one event; what must be done about it. `now_ms` is wall-clock time in milliseconds since 1970.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.now_ms = now_ms;
         match event {
             Event::Local(mut ops) => {
                 ops.retain(|op| {
@@ -362,7 +375,8 @@ impl<R: CryptoRng> Replica<R> {
             Event::PeerSeen { peer } => self.greet(peer, true, &mut effects),
             Event::Peer { peer, bytes } => self.peer(peer, bytes, &mut effects),
             Event::Post(letter) => self.post(letter, &mut effects),
-            Event::Tick => {}
+            // What was ahead of its time may have come to it.
+            Event::Tick => self.deliver(&mut effects),
         }
         self.settle(now_ms, &mut effects);
         settle_backups(&mut effects);

@@ -202,7 +202,7 @@ impl<R: CryptoRng> Replica<R> {
                 (entries.head() > known).then_some(Dep { log: *log, seq: entries.head(), hash })
             })
             .collect();
-        self.hlc = (self.hlc + 1).max(now_ms << 16);
+        self.hlc = self.hlc.saturating_add(1).max(now_ms.min(u64::MAX >> 16) << 16);
         let body = Body {
             log: self.me,
             seq: last.map_or(0, |last| last.body.seq) + 1,

@@ -126,13 +126,15 @@ impl State {
                 new.then_some(*record)
             }
             Op::Used { record, time_s } => {
+                // Nobody has used it a day after saying so: the largest time wins, and would for ever.
+                let time_s = (*time_s).min((stamp.hlc >> 16) / 1000 + 86_400);
                 let used_s = match self.records.get_mut(record) {
                     Some(known) => &mut known.used_s,
                     None if self.deleted.contains(record) => return None,
                     None => &mut self.early.entry(*record).or_default().used_s,
                 };
-                let later = *time_s > *used_s;
-                *used_s = (*used_s).max(*time_s);
+                let later = time_s > *used_s;
+                *used_s = (*used_s).max(time_s);
                 later.then_some(*record)
             }
             Op::Policy { number, value } => {

@@ -43,11 +43,6 @@ impl World {
         self.tell(device, Event::Local(vec![op]));
         record
     }
-
-    fn reopen(&mut self, device: usize) {
-        let journal = self.devices[device].journal().clone();
-        self.restore(device, journal);
-    }
 }
 
 fn contains(journal: &[Vec<u8>], needle: &[u8]) -> bool {

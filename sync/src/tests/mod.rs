@@ -1,5 +1,6 @@
 //! Stories of a few devices and a mailbox, all in memory, with seeds.
 
+mod attacks;
 mod carriers;
 mod codec;
 mod compaction;
@@ -129,6 +130,17 @@ impl World {
         panic!("the devices do not come to rest");
     }
 
+    /// As [`settle`](Self::settle), of all but one, for some rounds.
+    fn settle_but(&mut self, absent: usize) {
+        for _ in 0..4 {
+            self.now_ms += 2 * crate::ACKNOWLEDGE_AFTER_MS;
+            for device in (0..self.devices.len()).filter(|device| *device != absent) {
+                self.tell(device, Event::Tick);
+                self.sync(device);
+            }
+        }
+    }
+
     fn put(&mut self, device: usize) -> RecordId {
         let record = RecordId(crate::crypto::random(&mut self.rng));
         self.tell(device, Event::Local(vec![put_op(record)]));
@@ -161,6 +173,12 @@ impl World {
         let mailbox = MemoryMailbox::default();
         mailbox.with(|held| *held = self.mailbox.with(|held| held.clone()));
         World { mailbox, devices: Vec::new(), alarms: Vec::new(), rng: Seeded::new(8), now_ms: self.now_ms }
+    }
+
+    /// The device as it is after a restart.
+    fn reopen(&mut self, device: usize) {
+        let journal = self.devices[device].journal().clone();
+        self.restore(device, journal);
     }
 
     /// The device as it comes back from an older journal: a restored backup.
