@@ -78,6 +78,61 @@ fn a_link_to_a_vault_stays_a_link() {
     assert!(link.is_symlink());
 }
 
+/// The lock beside the vault has the vault's name; two processes that name one file otherwise would both write to it.
+#[test]
+fn a_vault_that_is_open_is_in_use_under_all_its_names() {
+    let (folder, path) = folder();
+    drop(Vault::open(&path, Some(key_file(&folder))).expect("a vault is made"));
+    let (linked, symbolic) = (folder.path().join("hard"), folder.path().join("symbolic"));
+    std::fs::hard_link(&path, &linked).expect("a link can be made");
+    std::os::unix::fs::symlink(&path, &symbolic).expect("a link can be made");
+    let mut vault = Vault::open(&path, None).expect("nobody has it open");
+    vault.put(&credential(1), None).expect("there is room");
+    for name in [&path, &linked, &symbolic] {
+        let refused = Vault::open(name, None).expect_err("it is open");
+        assert!(matches!(refused, VaultError::InUse { .. }), "{}: {refused}", name.display());
+    }
+    drop(vault);
+    let mut under_its_other_name = Vault::open(&linked, None).expect("nobody has it open any more");
+    assert_eq!(under_its_other_name.len(), Ok(1));
+    assert!(matches!(Vault::open(&path, None), Err(VaultError::InUse { .. })));
+}
+
+/// An older copy put back, or the file moved away, while the program runs: what is answered from then on would be in a file
+/// without a name.
+#[test]
+fn a_vault_that_is_replaced_or_removed_while_it_is_open_takes_nothing_more_and_loses_nothing() {
+    let (folder, path) = folder();
+    let backup = folder.path().join("backup");
+    let mut vault = Vault::open(&path, Some(key_file(&folder))).expect("a vault is made");
+    std::fs::copy(&path, &backup).expect("it can be copied");
+    vault.put(&credential(1), None).expect("there is room");
+    let aside = folder.path().join("aside");
+    for replaced in [true, false] {
+        std::fs::rename(&path, &aside).expect("it can be moved");
+        if replaced {
+            std::fs::copy(&backup, &path).expect("it can be copied");
+        }
+        assert!(vault.put(&credential(2), None).is_err(), "replaced: {replaced}");
+        assert!(vault.reset().is_err(), "replaced: {replaced}");
+        assert!(vault.get(&1_u32.to_le_bytes()).is_ok_and(|found| found.is_some()), "what is there signs");
+        if replaced {
+            assert_eq!(
+                std::fs::read(&path).ok(),
+                std::fs::read(&backup).ok(),
+                "what was put there is left alone"
+            );
+        }
+        std::fs::rename(&aside, &path).expect("it can be moved back");
+        vault.put(&credential(3), None).expect("it is in its place again");
+    }
+    drop(vault);
+    let mut vault = Vault::open(&path, None).expect("it opens");
+    for (number, is_there) in [(1_u32, true), (2, false), (3, true)] {
+        assert_eq!(vault.get(&number.to_le_bytes()).map(|found| found.is_some()), Ok(is_there), "{number}");
+    }
+}
+
 #[test]
 fn a_key_file_opens_the_vault_also_after_it_was_moved() {
     let (folder, path) = folder();

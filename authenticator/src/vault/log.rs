@@ -8,7 +8,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::custody::CustodyRecord;
 use super::error::VaultError;
-use super::medium::Medium;
+use super::medium::{EXCHANGED, Medium};
 use super::record::{RECORD_MAX, Record};
 use super::seal::{NONCE_LENGTH, Sealer, TAG_LENGTH, VaultKey, random};
 
@@ -32,8 +32,20 @@ pub(super) struct Torn {
 pub(super) enum WriteError {
     /// There is no room.
     Full,
-    /// The medium failed; after some failures nothing more is written until the vault is opened again.
+    /// The medium failed, or would not take away again what it had begun to write.
     Failed,
+}
+
+/// What is known of the file on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    /// It is what was answered.
+    Sound,
+    /// Behind what was answered is a part of a record that was refused. It has to go before anything is added.
+    Torn,
+    /// A sync failed. Nobody knows what of this file is on the medium, and another sync of it can lie: the system may have
+    /// given up on the bytes of the first one. Only a new file, made from what was answered, can be believed again.
+    Unknown,
 }
 
 /// The log of one vault.
@@ -47,8 +59,7 @@ pub(super) struct Log {
     length: u64,
     /// The sequence number of the next record: how many there are.
     sequence: u64,
-    /// What is on the medium is no longer known: a sync or a truncation failed.
-    broken: bool,
+    health: Health,
     frame: Zeroizing<Vec<u8>>,
 }
 
@@ -80,13 +91,13 @@ impl Log {
             sealer,
             length: 0,
             sequence: 0,
-            broken: false,
+            health: Health::Sound,
             frame: frame(),
         };
-        log.rewrite(|fresh| {
-            fresh.append(&Record::State { next_order: 1, revision: 0, records: 1 }).map(drop)
-        })
-        .map_err(|error| VaultError::Io { file: file.to_owned(), doing: "create", error })?;
+        let failed = |error| VaultError::Io { file: file.to_owned(), doing: "create", error };
+        let state = Record::State { next_order: 1, revision: 0, records: 1 };
+        let made = log.rewrite(|fresh| fresh.append(&state)).map_err(failed)?;
+        made.durable.map_err(failed)?;
         Ok(log)
     }
 
@@ -101,8 +112,17 @@ impl Log {
     ) -> Result<(Self, Option<Torn>), VaultError> {
         let sealer = Sealer::new(&key, &header.salt);
         let (file, length) = (file.to_owned(), header.length());
-        let mut log =
-            Log { medium, file, header, key, sealer, length, sequence: 0, broken: false, frame: frame() };
+        let mut log = Log {
+            medium,
+            file,
+            header,
+            key,
+            sealer,
+            length,
+            sequence: 0,
+            health: Health::Sound,
+            frame: frame(),
+        };
         let torn = log.replay(each)?;
         Ok((log, torn))
     }
@@ -116,9 +136,9 @@ impl Log {
         self.sequence
     }
 
-    /// Whether nothing more is written until the vault is opened again.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
+    /// Whether nothing can be added before a [rewrite](Self::rewrite).
+    pub(super) fn is_unknown(&self) -> bool {
+        self.health == Health::Unknown
     }
 
     /// Bytes that can still be written, if that is known.
@@ -127,9 +147,14 @@ impl Log {
     }
 
     /// Adds a record; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`WriteError::Failed`] also for a log that [is unknown](Self::is_unknown).
     pub(super) fn append(&mut self, record: &Record<'_>) -> Result<Location, WriteError> {
-        if self.broken {
-            return Err(WriteError::Failed);
+        match self.health {
+            Health::Sound => {}
+            Health::Torn => self.take_back().inspect_err(|error| tell(&self.file, error))?,
+            Health::Unknown => return Err(WriteError::Failed),
         }
         let nonce = random().map_err(|_| WriteError::Failed)?;
         let location = seal_frame(
@@ -143,19 +168,26 @@ impl Log {
         );
         if let Err(error) = self.medium.append(&self.frame) {
             tell(&self.file, &error);
-            // What got through goes away again; if it does not, what follows would stand behind a torn record.
-            self.broken = self.medium.truncate(self.length).is_err();
+            self.health = Health::Torn;
+            // If it cannot be taken back now, it will be before the next one.
+            let _ = self.take_back();
             return Err(error.into());
         }
         if let Err(error) = self.medium.sync() {
             tell(&self.file, &error);
-            // After a failed sync nobody knows what is on the medium, and a second one can lie.
-            self.broken = true;
+            self.health = Health::Unknown;
             return Err(error.into());
         }
         self.length += self.frame.len() as u64;
         self.sequence += 1;
         Ok(location)
+    }
+
+    /// Cuts off what got through of a record that was refused: what follows would stand behind a torn one.
+    fn take_back(&mut self) -> io::Result<()> {
+        self.medium.truncate(self.length)?;
+        self.health = Health::Sound;
+        Ok(())
     }
 
     /// Shows the record that is there; `None` if it is not what was written, or cannot be read.
@@ -176,13 +208,17 @@ impl Log {
         shown
     }
 
-    /// Puts a new log, with keys of its own, in the place of this one, in one step: all of it or nothing.
+    /// Puts a new log, with keys of its own, in the place of this one, in one step: all of it or nothing. Whatever failed
+    /// before, with [`Rewritten::durable`] the log is sound.
     ///
     /// `fill` writes its records, the State first; the [`Fresh`] gives it this log's records to carry over.
-    pub(super) fn rewrite<T>(&mut self, fill: impl FnOnce(&mut Fresh<'_>) -> io::Result<T>) -> io::Result<T> {
-        if self.broken {
-            return Err(io::Error::other("the medium failed before"));
-        }
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    pub(super) fn rewrite<T>(
+        &mut self,
+        fill: impl FnOnce(&mut Fresh<'_>) -> io::Result<T>,
+    ) -> io::Result<Rewritten<T>> {
         let salt = random().map_err(|_| io::Error::other("no random bytes"))?;
         let header = Header { salt, ..self.header.clone() };
         let sealer = Sealer::new(&self.key, &header.salt);
@@ -200,11 +236,13 @@ impl Log {
         fresh.flush()?;
         let (length, sequence) = (fresh.offset, fresh.sequence);
         self.medium.sync_new()?;
-        self.medium.rename_new()?;
+        // Whether a rename that failed was done is not known, either.
+        self.medium.rename_new().inspect_err(|_| self.health = Health::Unknown)?;
         (self.header, self.sealer, self.length, self.sequence) = (header, sealer, length, sequence);
-        // Should this fail, a crash could bring the old log back: better to write no more.
-        self.medium.sync_directory().inspect_err(|_| self.broken = true)?;
-        Ok(filled)
+        // Should this fail, a crash could bring the old log back: nothing is added to the new one.
+        let durable = self.medium.sync_directory();
+        self.health = if durable.is_ok() { Health::Sound } else { Health::Unknown };
+        Ok(Rewritten { filled, durable })
     }
 
     fn replay(
@@ -275,6 +313,15 @@ impl Log {
     fn unreadable(&self, error: io::Error) -> VaultError {
         VaultError::Io { file: self.file.clone(), doing: "read", error }
     }
+}
+
+/// A new log is in the place of the old one.
+#[must_use]
+pub(super) struct Rewritten<T> {
+    /// What filling it gave.
+    pub(super) filled: T,
+    /// Whether it stays there after a power cut.
+    pub(super) durable: io::Result<()>,
 }
 
 /// A new log that is being filled, and the old one whose place it will take.
@@ -558,13 +605,16 @@ impl From<io::Error> for WriteError {
 /// Says why nothing could be written, and what next: whoever asked for it learns only that it was refused.
 pub(super) fn tell(file: &Path, error: &io::Error) {
     let hint = match error.kind() {
+        _ if error.to_string() == EXCHANGED => {
+            "stop the program, put the file back that you want to keep, and start it again"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             "make room, and try again; what was there is still there"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "let this user write the file and its directory, and try again; what was there is still there"
         }
-        _ => "check the disk, and start the program again",
+        _ => "check the disk, and try again; what was there is still there",
     };
     log::error!("the vault {} cannot be written: {error}\nhint: {hint}", file.display());
 }

@@ -45,6 +45,9 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Takes hold of the log at this path, if there is one. The caller holds the vault's lock.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody holds the file under another name (a hard link), which has a lock of its own.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let new_path = beside(path, ".new");
         let log = match OpenOptions::new().read(true).write(true).open(path) {
@@ -52,9 +55,57 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        if let Some(file) = &log {
+            hold(file)?;
+        }
         Ok(Disk { path: path.to_owned(), new_path, log, new: None })
     }
+
+    /// Whether the file at the path still is the one that is open: what is written to one that was moved away, removed
+    /// or replaced would be gone with this process.
+    #[cfg(unix)]
+    fn is_in_place(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        let Some(log) = &self.log else { return Ok(()) };
+        let which = |found: &std::fs::Metadata| (found.dev(), found.ino());
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(found) if which(&found) == which(&log.metadata()?) => Ok(()),
+            Ok(_) => Err(io::Error::other(EXCHANGED)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::other(EXCHANGED)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Elsewhere a file that is open cannot be replaced.
+    #[cfg(not(unix))]
+    fn is_in_place(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // As in `lock.rs`: a program that is just being started may have the file open for a moment longer.
+        #[cfg(unix)]
+        for file in self.log.iter().chain(&self.new) {
+            let _ = file.unlock();
+        }
+    }
+}
+
+/// Takes the file for this process, under whatever name.
+fn hold(file: &File) -> io::Result<()> {
+    // Elsewhere a lock keeps even its owner from renaming the file.
+    #[cfg(unix)]
+    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let _ = file;
+    Ok(())
+}
+
+/// What is told when a vault is moved, removed or replaced while it is open.
+pub(super) const EXCHANGED: &str = "its file was removed, or another put in its place, while it was open";
 
 impl Medium for Disk {
     fn len(&mut self) -> io::Result<Option<u64>> {
@@ -68,6 +119,7 @@ impl Medium for Disk {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.is_in_place()?;
         let file = opened(&mut self.log)?;
         file.seek(SeekFrom::End(0))?;
         file.write_all(bytes)
@@ -82,12 +134,15 @@ impl Medium for Disk {
     }
 
     fn create_new(&mut self) -> io::Result<()> {
+        self.is_in_place()?;
         // A leftover of a crash may have been made by anyone who could write here: make our own.
         match std::fs::remove_file(&self.new_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.new = Some(private_file::create_new(&self.new_path)?);
+        let new = private_file::create_new(&self.new_path)?;
+        hold(&new)?;
+        self.new = Some(new);
         Ok(())
     }
 

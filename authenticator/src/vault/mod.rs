@@ -5,7 +5,10 @@
 //! * Nothing that was changed on the medium is believed: every byte of the file is authenticated, and its place too.
 //!   Only an incomplete last record, as a crash leaves it, is dropped, and never one that the file had when it was
 //!   last rewritten. Everything else is refused with file and offset, and the file left as it was.
-//! * One process to a vault.
+//! * A write that failed leaves the vault as it was, and the next one works if the medium does again. After a failed sync
+//!   nothing is added to that file any more: the next write makes a new one of what was answered.
+//! * One process to a vault, under whatever names its file has.
+//! * A file that is removed or replaced while it is open takes nothing more, and the user is told.
 //! * Private keys are in memory only while a call uses them. Reading writes nothing.
 //!
 //! What it cannot promise: that the file is the *newest* one. Whoever can write to the disk can put back a whole
@@ -62,7 +65,7 @@ use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
 use self::custody::CustodyRecord;
 use self::index::{Counter, Index};
 use self::lock::Lock;
-use self::log::{Location, Log, WriteError};
+use self::log::{Location, Log, Rewritten, WriteError};
 use self::medium::{Disk, Medium, Memory};
 use self::record::Record;
 use self::seal::VaultKey;
@@ -149,8 +152,10 @@ impl Vault {
             return Err(VaultError::MissingDirectory { directory: directory.to_owned() });
         }
         let lock = Lock::take(&path)?;
-        let disk =
-            Disk::open(&path).map_err(|error| VaultError::Io { file: path.clone(), doing: "open", error })?;
+        let disk = Disk::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => VaultError::InUse { file: path.clone() },
+            _ => VaultError::Io { file: path.clone(), doing: "open", error },
+        })?;
         let mut vault = Self::open_on(Box::new(disk), &path, custody)?;
         vault._lock = Some(lock);
         Ok(vault)
@@ -263,13 +268,17 @@ impl Vault {
         }
         if torn.is_some() || vault.log.records() > vault.index.live_records() {
             let file = file.to_owned();
-            vault.compact().map_err(|error| VaultError::Io { file, doing: "rewrite", error })?;
+            let done = vault.compact().and_then(|durable| durable);
+            done.map_err(|error| VaultError::Io { file, doing: "rewrite", error })?;
         }
         Ok(vault)
     }
 
-    /// Rewrites the log with what still counts.
-    fn compact(&mut self) -> io::Result<()> {
+    /// Rewrites the log with what still counts, and says whether that is durable.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn compact(&mut self) -> io::Result<io::Result<()>> {
         let Vault { log, index, .. } = self;
         let state = Record::State {
             next_order: index.next_order,
@@ -277,7 +286,7 @@ impl Vault {
             revision: index.revision.saturating_sub(index.len() as u64),
             records: index.live_records(),
         };
-        let moved = log.rewrite(|fresh| {
+        let Rewritten { filled: (slots, credentials), durable } = log.rewrite(|fresh| {
             fresh.append(&state)?;
             let mut slots = Vec::new();
             for slot in Slot::ALL {
@@ -296,24 +305,33 @@ impl Vault {
                 }
             }
             Ok((slots, credentials))
-        });
-        // A rewrite that failed after its rename is in force all the same: it reports the places by then.
-        let (slots, credentials) = moved?;
+        })?;
         for (slot, at) in slots {
             index.set_slot(slot, at);
         }
         index.moved(credentials);
         self.look_at = LOOK_MIN + 2 * self.log.records();
-        Ok(())
+        Ok(durable)
     }
 
-    /// Adds a record, after making room if most of what is there no longer counts.
+    /// As [`compact`](Self::compact), told to the user if it fails.
+    fn compact_or_tell(&mut self) -> Result<(), StoreError> {
+        let done = self.compact().and_then(|durable| durable);
+        done.map_err(|error| {
+            log::tell(self.log.file(), &error);
+            WriteError::from(error).into()
+        })
+    }
+
+    /// Adds a record, after making room if most of what is there no longer counts, and a new file if the medium failed.
     fn append(&mut self, record: &Record<'_>) -> Result<Location, StoreError> {
-        if self.log.records() >= self.look_at {
+        if self.log.is_unknown() {
+            self.compact_or_tell()?;
+        } else if self.log.records() >= self.look_at {
             let live = self.index.live_records();
             self.look_at = LOOK_MIN + 2 * live.max(self.log.records() / 2);
             if self.log.records() > 2 * live {
-                self.compact().map_err(|error| StoreError::from(WriteError::from(error)))?;
+                self.compact_or_tell()?;
             }
         }
         Ok(self.log.append(record)?)
@@ -413,9 +431,6 @@ impl CredentialStore for Vault {
     }
 
     fn remaining(&mut self) -> Result<u32, StoreError> {
-        if self.log.is_broken() {
-            return Ok(0);
-        }
         let room = self.log.free().map_or(u64::MAX, |free| free / ROOM_FOR_ONE);
         // Whoever asked for a passkey learns only that it was refused.
         let was_full = std::mem::replace(&mut self.is_full, room == 0);
@@ -461,10 +476,16 @@ impl CredentialStore for Vault {
             emptied.set_slot(Slot::Sync, at);
         }
         let before = std::mem::replace(&mut self.index, emptied);
-        self.compact().map_err(|error| {
+        let done = match self.compact() {
+            Ok(durable) => durable,
+            Err(error) => {
+                self.index = before;
+                Err(error)
+            }
+        };
+        done.map_err(|error| {
             log::tell(self.log.file(), &error);
-            self.index = before;
-            StoreError::from(WriteError::from(error))
+            WriteError::from(error).into()
         })
     }
 }

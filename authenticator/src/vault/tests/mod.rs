@@ -144,15 +144,63 @@ fn a_log_of_the_past_is_rewritten_while_it_is_used() {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_more_is_believed_or_written() {
+fn after_a_failed_sync_that_file_is_not_believed_and_the_next_write_makes_a_new_one() {
     let platter = Platter::default();
     let mut vault = create(&platter).expect("memory takes a vault");
+    vault.put(&credential(1), None).expect("there is room");
     platter.cut(PowerCut { after: 1, survives: 0 });
-    assert_eq!(vault.put(&credential(1), None), Err(StoreError::Fault));
+    assert_eq!(vault.put(&credential(2), None), Err(StoreError::Fault));
+    let before = platter.bytes();
+    assert_eq!(vault.put(&credential(2), None), Err(StoreError::Fault), "it still fails");
+    assert_eq!(platter.bytes(), before, "nothing is added behind what may not be there");
+    assert_eq!(vault.get(&credential(2).id), Ok(None), "what was not answered is not here");
     platter.restart_power_only();
-    assert_eq!(vault.put(&credential(1), None), Err(StoreError::Fault));
-    assert_eq!(vault.remaining(), Ok(0));
-    assert_eq!(vault.get(&credential(1).id), Ok(None), "what was not answered is not here");
+    vault.put(&credential(3), None).expect("the medium works again");
+    assert_ne!(platter.bytes()[..60], before[..60], "another file, with a salt of its own");
+    drop(vault);
+    platter.cut(PowerCut { after: 0, survives: 0 });
+    assert!(platter.clone().sync().is_err(), "the power goes");
+    platter.restart();
+    let mut vault = open(&platter).expect("a cut is no damage");
+    let there = |number| vault.get(&credential(number).id).map(|found| found.is_some());
+    assert_eq!([1, 2, 3].map(there), [Ok(true), Ok(false), Ok(true)]);
+}
+
+#[test]
+fn whatever_step_fails_in_passing_everything_that_was_answered_is_there_and_it_goes_on() {
+    for failing in 0..12 {
+        for survives in [0, 255] {
+            let platter = Platter::default();
+            let mut vault = create(&platter).expect("memory takes a vault");
+            vault.put(&credential(1), None).expect("there is room");
+            let mut answered = vec![1];
+            // The step that fails is one of a put, or of the new file that is made after a failed sync.
+            platter.cut(PowerCut { after: 1, survives });
+            assert_eq!(vault.put(&credential(2), None), Err(StoreError::Fault));
+            platter.restart_power_only();
+            platter.cut(PowerCut { after: failing, survives });
+            for number in 3..6 {
+                if vault.put(&credential(number), None).is_ok() {
+                    answered.push(number);
+                }
+            }
+            platter.restart_power_only();
+            vault.put(&credential(6), None).expect("the medium works again");
+            answered.push(6);
+            let all_there = |vault: &mut Vault, when| {
+                for number in &answered {
+                    let found = vault.get(&credential(*number).id).expect("it can be read");
+                    assert!(found.is_some(), "{number} is not there {when}, step {failing} failed");
+                }
+            };
+            all_there(&mut vault, "at once");
+            drop(vault);
+            platter.cut(PowerCut { after: 0, survives });
+            assert!(platter.clone().sync().is_err(), "the power goes");
+            platter.restart();
+            all_there(&mut open(&platter).expect("a cut is no damage"), "after a power cut");
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ struct State {
     new: Option<Inode>,
     /// The log before a rename that is not yet durable.
     renamed_over: Option<Option<Inode>>,
+    /// The power went in the middle of a rename.
+    half_renamed: bool,
     cut: Option<PowerCut>,
     /// How the power went; no step works any more.
     off: Option<u8>,
@@ -30,6 +32,8 @@ struct State {
 struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// A sync failed, and the system gave up on the bytes: later ones succeed, and make nothing durable.
+    given_up: bool,
 }
 
 impl Platter {
@@ -43,6 +47,9 @@ impl Platter {
         let mut state = self.state();
         state.cut = None;
         let survives = state.off.take().unwrap_or(255);
+        if std::mem::take(&mut state.half_renamed) && survives >= 128 {
+            state.log = state.new.take();
+        }
         if let Some(before) = state.renamed_over.take()
             && survives < 128
         {
@@ -58,7 +65,7 @@ impl Platter {
     /// The device works again, as after a passing failure, and nothing was restarted.
     pub(super) fn restart_power_only(&self) {
         let mut state = self.state();
-        (state.cut, state.off) = (None, None);
+        (state.cut, state.off, state.half_renamed) = (None, None, false);
     }
 
     /// The bytes of the log.
@@ -73,7 +80,7 @@ impl Platter {
 
     /// Puts these bytes in the place of the log's.
     pub(super) fn set(&self, bytes: &[u8]) {
-        self.state().log = Some(Inode { bytes: bytes.to_vec(), durable: bytes.to_vec() });
+        self.state().log = Some(Inode { bytes: bytes.to_vec(), durable: bytes.to_vec(), given_up: false });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,7 +112,8 @@ impl Platter {
 
 impl Inode {
     fn sync(&mut self, done: bool) {
-        if done {
+        self.given_up |= !done;
+        if !self.given_up {
             self.durable.clone_from(&self.bytes);
         }
     }
@@ -124,6 +132,7 @@ impl Inode {
             self.bytes.clone_from(&self.durable);
         }
         self.durable.clone_from(&self.bytes);
+        self.given_up = false;
     }
 }
 
@@ -184,7 +193,11 @@ impl Medium for Platter {
     }
 
     fn rename_new(&mut self) -> io::Result<()> {
-        self.step(|state, _| {
+        self.step(|state, done| {
+            if !done {
+                state.half_renamed = true;
+                return Some(());
+            }
             let new = state.new.take()?;
             let before = state.log.replace(new);
             state.renamed_over.get_or_insert(before);
