@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use axum::Router;
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail};
 use crate::metadata::{Metadata, MetadataError, Providers, RevocationLists};
@@ -104,13 +105,19 @@ impl Deref for App {
     }
 }
 
+/// Tells no secret.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// See [`App`].
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) database: Database,
     /// The same in every process that shares the database; keys decoys.
-    pub(crate) secret: Vec<u8>,
+    pub(crate) secret: Zeroizing<Vec<u8>>,
     /// What FIDO says about models of authenticators, if the operator has loaded it.
     pub(crate) metadata: Option<Metadata>,
     /// What providers are called.
@@ -168,7 +175,7 @@ impl App {
         let app = Self(Arc::new(Shared {
             config,
             database,
-            secret,
+            secret: Zeroizing::new(secret),
             metadata,
             providers,
             new_events: Notify::new(),

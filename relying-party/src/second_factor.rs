@@ -1,5 +1,7 @@
 //! Setting up and using second factors: what login and account have in common.
 
+use zeroize::Zeroizing;
+
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
@@ -10,7 +12,7 @@ use crate::{secret, totp};
 const TRIES: i64 = 5;
 
 /// The shared secret of an authenticator app that is being set up.
-pub(crate) async fn secret_to_set_up(visit: &Visit, user: &User) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn secret_to_set_up(visit: &Visit, user: &User) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let database = &visit.app.database;
     if let Some(known) = database.totp(&user.id).await? {
         return if known.confirmed { Err(Failure::OutOfOrder) } else { Ok(known.secret) };
@@ -18,7 +20,7 @@ pub(crate) async fn secret_to_set_up(visit: &Visit, user: &User) -> Result<Vec<u
     let fresh = visit.app.config.random.bytes::<20>();
     database.put_totp(&user.id, &fresh, visit.app.now()).await?;
     visit.log(Event::of("gd_start_enroll").user(user)).await;
-    Ok(fresh.to_vec())
+    Ok(Zeroizing::new(fresh.to_vec()))
 }
 
 /// Whether a one-time code is right; it works once. Too many wrong ones are told as such.

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::events::{Event, Source};
 use crate::failure::{Failure, Told};
 use crate::secret;
+use crate::secret::Secret;
 use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, StoredSession, User};
 
 /// What a session remembers between two requests.
@@ -165,7 +166,7 @@ pub(crate) struct Visit {
     /// `Set-Cookie` lines for the response.
     cookies: Vec<String>,
     /// The token of the session, if this visit has made it.
-    token: Option<String>,
+    token: Option<Secret>,
     /// When the session ends, in milliseconds, if not by the policy.
     pub(crate) ends_at: Option<i64>,
     /// The digest of the token that remembers this device, if the browser sent one.
@@ -269,7 +270,7 @@ impl Visit {
     async fn set_session_cookie(&mut self, token: &str) -> Result<(), Failure> {
         let days = self.app.policy().await?.session.absolute_days;
         self.set_cookie(session_cookie(&self.app), token, i64::from(days) * 86_400);
-        self.token = Some(token.to_string());
+        self.token = Some(token.to_string().into());
         Ok(())
     }
 

@@ -54,6 +54,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::random;
@@ -103,7 +104,7 @@ impl EscrowPin {
 }
 
 /// What one relay is to keep. Zeroized when dropped.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Deposit {
     /// How many guesses there are before the right one.
     pub guesses: u8,
@@ -118,6 +119,15 @@ pub struct Deposit {
     #[zeroize(skip)]
     sealed: [u8; SEALED],
 }
+
+/// In constant time.
+impl PartialEq for Deposit {
+    fn eq(&self, other: &Self) -> bool {
+        self.encode().ct_eq(&other.encode()).into()
+    }
+}
+
+impl Eq for Deposit {}
 
 impl core::fmt::Debug for Deposit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

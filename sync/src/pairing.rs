@@ -24,6 +24,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use crate::cbor::{Reader, Writer};
@@ -48,7 +49,7 @@ const LETTER_MAX: usize = 1 << 16;
 const PREFIX: &str = "DOPPELKEY:";
 
 /// What a member shows to a newcomer. Whoever sees it can ask to join; only the member's user can agree.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Invitation {
     /// What the circle signs and seals with.
     #[zeroize(skip)]
@@ -67,6 +68,18 @@ pub struct Invitation {
     /// How to reach the mailbox: the host's business.
     pub mailbox: String,
 }
+
+/// Of the secret in constant time.
+impl PartialEq for Invitation {
+    fn eq(&self, other: &Self) -> bool {
+        let Invitation { suite, circle, founder, secret, expires_s, mailbox } = self;
+        (suite, circle, founder, expires_s, mailbox)
+            == (&other.suite, &other.circle, &other.founder, &other.expires_s, &other.mailbox)
+            && bool::from(secret.ct_eq(&other.secret))
+    }
+}
+
+impl Eq for Invitation {}
 
 impl core::fmt::Debug for Invitation {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{DeviceKeys, Suite, random};
@@ -19,8 +20,17 @@ use crate::membership;
 use crate::text;
 
 /// 128 random bits, on paper.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct RecoveryKey([u8; 16]);
+
+/// In constant time.
+impl PartialEq for RecoveryKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for RecoveryKey {}
 
 impl core::fmt::Debug for RecoveryKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -140,13 +150,23 @@ impl RecoveryKey {
 }
 
 /// A part of a recovery key, for a person or a place.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Share {
     set: [u8; 4],
     needed: u8,
     index: u8,
     bytes: [u8; 16],
 }
+
+/// Of the secret part in constant time.
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        let open = |share: &Self| (share.set, share.needed, share.index);
+        open(self) == open(other) && bool::from(self.bytes.ct_eq(&other.bytes))
+    }
+}
+
+impl Eq for Share {}
 
 impl core::fmt::Debug for Share {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -1,4 +1,6 @@
-//! What tests there are, read from the sources.
+//! What is read from the sources: which tests there are, and what they do with secrets.
+
+pub mod secrets;
 
 /// The names of the tests in a file of Rust or Python.
 pub fn tests_of(file: &str, text: &str) -> Vec<String> {

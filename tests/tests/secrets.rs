@@ -265,8 +265,8 @@ fn no_secret_is_in_what_is_printed_for_developers() {
         doppelkey_core::PrivateKey::from_bytes(doppelkey_core::Algorithm::Es256, &[0x5A; 32]).expect("a key"),
     );
     credential.cred_random = Some(doppelkey_core::CredRandom { with_uv: [0x5A; 32], without_uv: [0x5A; 32] });
-    credential.large_blob_key = Some([0x5A; 32]);
-    credential.cred_blob = bytes.try_into().ok();
+    credential.large_blob_key = Some([0x5A; 32].into());
+    credential.cred_blob = bytes.try_into().ok().map(doppelkey_core::CredBlob::new);
     let put = doppelkey_sync::Op::Put {
         record: doppelkey_sync::RecordId([1; 16]),
         account: doppelkey_sync::AccountId([2; 8]),

@@ -1,6 +1,7 @@
 //! A credential, as it is kept.
 
 use heapless::{String, Vec};
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::cbor::{Item, Writer};
@@ -17,8 +18,9 @@ pub const NAME_MAX: usize = 64;
 /// The longest credBlob in bytes.
 pub const CRED_BLOB_MAX: usize = 32;
 
-/// A discoverable credential with everything that is kept of it.
-#[derive(Clone, PartialEq, Eq)]
+/// A discoverable credential with everything that is kept of it. Its secrets are zeroized when dropped, and compared in
+/// constant time.
+#[derive(Clone)]
 pub struct Credential {
     /// The credential id: random, and unique in a store.
     pub id: Vec<u8, CREDENTIAL_ID_MAX>,
@@ -43,9 +45,9 @@ pub struct Credential {
     /// hmac-secret's two CredRandoms, with UV (first) and without.
     pub cred_random: Option<CredRandom>,
     /// largeBlobKey.
-    pub large_blob_key: Option<[u8; 32]>,
+    pub large_blob_key: Option<Zeroizing<[u8; 32]>>,
     /// credBlob.
-    pub cred_blob: Option<Vec<u8, CRED_BLOB_MAX>>,
+    pub cred_blob: Option<CredBlob>,
     /// thirdPartyPayment.
     pub third_party_payment: bool,
     /// Not offered, and found by its id only: one that is not discoverable and yet kept here, or one that the
@@ -135,7 +137,7 @@ impl Credential {
             writer.int(12).bytes(&random.with_uv).int(13).bytes(&random.without_uv);
         }
         if let Some(key) = &self.large_blob_key {
-            writer.int(14).bytes(key);
+            writer.int(14).bytes(&**key);
         }
         if let Some(blob) = &self.cred_blob {
             writer.int(15).bytes(blob);
@@ -182,11 +184,11 @@ impl Credential {
             protection: CredentialProtection::from_number(map.get(11)?.unsigned().ok()?)?,
             cred_random,
             large_blob_key: match bytes(14)? {
-                Some(key) => Some(key.try_into().ok()?),
+                Some(key) => Some(Zeroizing::new(key.try_into().ok()?)),
                 None => None,
             },
             cred_blob: match bytes(15)? {
-                Some(blob) => Some(Vec::from_slice(blob).ok()?),
+                Some(blob) => Some(Zeroizing::new(Vec::from_slice(blob).ok()?)),
                 None => None,
             },
             third_party_payment: flag(16)?,
@@ -194,6 +196,9 @@ impl Credential {
         })
     }
 }
+
+/// credBlob: a few bytes of the relying party's. They may be a secret.
+pub type CredBlob = Zeroizing<Vec<u8, CRED_BLOB_MAX>>;
 
 /// The account a credential belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -237,13 +242,30 @@ impl CredentialProtection {
 }
 
 /// hmac-secret's per-credential secrets; zeroized when dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct CredRandom {
     /// Used when the user was verified.
     pub with_uv: [u8; 32],
     /// Used when not.
     pub without_uv: [u8; 32],
 }
+
+/// Whether both are kept as the same bytes; how long that takes tells nothing of the secrets in them.
+impl PartialEq for Credential {
+    fn eq(&self, other: &Self) -> bool {
+        self.encode().ct_eq(&other.encode()).into()
+    }
+}
+
+impl Eq for Credential {}
+
+impl PartialEq for CredRandom {
+    fn eq(&self, other: &Self) -> bool {
+        (self.with_uv.ct_eq(&other.with_uv) & self.without_uv.ct_eq(&other.without_uv)).into()
+    }
+}
+
+impl Eq for CredRandom {}
 
 /// Tells no secret, and nobody's name.
 impl core::fmt::Debug for Credential {
@@ -298,8 +320,8 @@ mod tests {
             backup_state: true,
             protection: CredentialProtection::Required,
             cred_random: Some(CredRandom { with_uv: [4; 32], without_uv: [5; 32] }),
-            large_blob_key: Some([6; 32]),
-            cred_blob: Some(Vec::from_slice(&[8; CRED_BLOB_MAX]).unwrap()),
+            large_blob_key: Some([6; 32].into()),
+            cred_blob: Some(Zeroizing::new(Vec::from_slice(&[8; CRED_BLOB_MAX]).unwrap())),
             third_party_payment: true,
             hidden: true,
         }

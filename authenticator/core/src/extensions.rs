@@ -11,6 +11,7 @@ mod uvm;
 
 use heapless::Vec;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::authenticator::Authenticator;
 use crate::cbor::{Item, Map, Writer};
@@ -125,8 +126,8 @@ impl Creation {
                 Some(if stored { CredRandom::generate(rng) } else { wrapped::cred_random(&credential.key) });
         }
         if self.large_blob_key {
-            let mut key = [0; 32];
-            rng.fill_bytes(&mut key);
+            let mut key = Zeroizing::new([0; 32]);
+            rng.fill_bytes(&mut *key);
             credential.large_blob_key = Some(key);
         }
         if let Some(cred_blob::Blob::Kept(blob)) = &self.cred_blob {
@@ -177,7 +178,7 @@ impl Creation {
 impl Assertion {
     /// largeBlobKey, which goes into the response and not into the authenticator data.
     pub(crate) fn large_blob_key<'a>(&self, credential: &'a Credential) -> Option<&'a [u8; 32]> {
-        credential.large_blob_key.as_ref().filter(|_| self.large_blob_key)
+        credential.large_blob_key.as_deref().filter(|_| self.large_blob_key)
     }
 
     /// The outputs for an assertion with this credential.
@@ -193,7 +194,7 @@ impl Assertion {
                 uvm::write(verification, configuration, outputs.text(Extension::Uvm.name()));
             }
             if self.cred_blob {
-                let blob = credential.cred_blob.as_deref().unwrap_or_default();
+                let blob = credential.cred_blob.as_ref().map_or(&[][..], |blob| blob);
                 outputs.text(Extension::CredBlob.name()).bytes(blob);
             }
             if let Some((salts, random)) = self.salts.as_ref().zip(credential.cred_random.as_ref()) {

@@ -27,6 +27,7 @@ mod rsa;
 
 use heapless::Vec;
 use rand_core::CryptoRng;
+use subtle::ConstantTimeEq as _;
 use zeroize::ZeroizeOnDrop;
 
 use crate::cbor::Writer;
@@ -163,7 +164,7 @@ impl Algorithm {
 }
 
 /// A private key and its algorithm; zeroized when dropped, and its bytes never shown.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct PrivateKey {
     #[zeroize(skip)]
     algorithm: Algorithm,
@@ -310,6 +311,15 @@ impl KeyPair {
         Some(KeyPair { key, public })
     }
 }
+
+/// How long it takes tells nothing of the keys.
+impl PartialEq for PrivateKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && bool::from(self.bytes.ct_eq(&other.bytes))
+    }
+}
+
+impl Eq for PrivateKey {}
 
 impl core::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -92,7 +92,7 @@ fn section_6_8_3_enumerates_each_relying_party_once() {
 fn section_6_8_4_enumerates_the_credentials_of_a_relying_party() {
     let mut world = world();
     let mut rich = credential("a.example", b"first", 1);
-    rich.large_blob_key = Some([9; 32]);
+    rich.large_blob_key = Some([9; 32].into());
     rich.protection = CredentialProtection::Required;
     rich.third_party_payment = true;
     world.authenticator().store_mut().put(&rich, None).unwrap();

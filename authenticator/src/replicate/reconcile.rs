@@ -145,7 +145,7 @@ impl Replication {
         let state = self.replica().state();
         let mut ops = Vec::new();
         for (id, credential) in held {
-            let key = credential.large_blob_key.as_ref();
+            let key = credential.large_blob_key.as_deref();
             match state.records.get(id) {
                 Some(record) => {
                     ops.extend(self.register_changes(*id, credential, record));
@@ -225,7 +225,7 @@ impl Replication {
         for (id, credential) in held {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
-                array.forget(credential.large_blob_key.as_ref());
+                array.forget(credential.large_blob_key.as_deref());
                 self.mark(store, *id, false)?;
                 self.applied.registers.remove(id);
                 self.applied.blobs.forget(*id);
@@ -254,7 +254,7 @@ impl Replication {
                 store.put(&wanted, None)?;
             }
             self.applied.registers.insert(id, registers);
-            self.applied.blobs.apply((id, record), wanted.large_blob_key.as_ref(), array, now_ms);
+            self.applied.blobs.apply((id, record), wanted.large_blob_key.as_deref(), array, now_ms);
             if !self.applied.records.contains(&id) {
                 self.mark(store, id, true)?;
             }

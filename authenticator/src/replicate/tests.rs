@@ -96,7 +96,7 @@ fn credential(id: u8, account: u8) -> Credential {
             display_name: None,
         },
         backup_eligible: true,
-        large_blob_key: Some([5; 32]),
+        large_blob_key: Some([5; 32].into()),
         ..Credential::new([9; 32], PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap())
     }
 }
@@ -292,7 +292,7 @@ fn read_blobs(device: &mut Device) -> crate::large_blobs::LargeBlobs {
 fn a_large_blob_goes_with_its_passkey_and_one_that_is_too_large_for_a_device_is_not_lost() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();
-    let with_key = |id, key| Credential { large_blob_key: Some([key; 32]), ..credential(id, id) };
+    let with_key = |id, key| Credential { large_blob_key: Some([key; 32].into()), ..credential(id, id) };
     a.vault.put(&with_key(1, 1), None).unwrap();
     write_blob(&mut a, &[1; 32], Some(b"with the passkey"));
     world.settle(&mut [&mut a, &mut b]);
@@ -389,7 +389,7 @@ fn a_snapshot_writes_the_sync_file_anew_and_a_restart_reads_it() {
 fn a_blob_that_unpacks_to_more_than_an_entry_holds_stays_here_until_another_is_written_elsewhere() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();
-    a.vault.put(&Credential { large_blob_key: Some([1; 32]), ..credential(1, 1) }, None).unwrap();
+    a.vault.put(&Credential { large_blob_key: Some([1; 32].into()), ..credential(1, 1) }, None).unwrap();
     write_blob(&mut a, &[1; 32], Some(&[0; 500_000]));
     world.settle(&mut [&mut a, &mut b]);
     let mut a = restart(a);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::edge::AnsweredAlready;
 use crate::failure::{Failure, Told};
+use crate::secret::Secret;
 use crate::store::StoreError;
 
 /// Why a program's request was not carried out.
@@ -20,7 +21,7 @@ pub(super) struct ApiError {
     description: Cow<'static, str>,
     retry_after_s: Option<i64>,
     /// A token with which the second factor can be shown.
-    mfa_token: Option<String>,
+    mfa_token: Option<Secret>,
     /// The failure behind it, if no flow was reached that could have logged it.
     unlogged: Option<Box<Told>>,
 }
@@ -73,7 +74,7 @@ impl ApiError {
             "A second factor is needed, and none is set up: log in with a browser first."
         };
         Self {
-            mfa_token: is_set_up.then_some(mfa_token),
+            mfa_token: is_set_up.then(|| mfa_token.into()),
             ..Self::new(StatusCode::FORBIDDEN, "mfa_required", description)
         }
     }
@@ -126,7 +127,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut body = json!({ "error": self.error, "error_description": self.description });
         if let Some(token) = self.mfa_token {
-            body["mfa_token"] = token.into();
+            body["mfa_token"] = (*token).into();
         }
         let mut response = (self.status, Json(body)).into_response();
         if let Some(told) = self.unlogged {

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::flows::{finish, signup};
 use crate::limits;
 use crate::second_factor;
+use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, SessionData, Visit};
 use crate::store::User;
 use crate::verify::Credential;
@@ -37,7 +38,7 @@ struct Request {
     scope: String,
     auth_session: Option<String>,
     authn_response: Option<Value>,
-    mfa_token: Option<String>,
+    mfa_token: Option<Secret>,
     otp: Option<String>,
     recovery_code: Option<String>,
 }

@@ -14,6 +14,7 @@ use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Visit};
 use crate::store::{Identifier, User};
 use crate::verify::Credential;
@@ -78,7 +79,7 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
 
 #[derive(Debug, Deserialize)]
 struct PasswordForm {
-    password: String,
+    password: Secret,
 }
 
 async fn submit_password(

@@ -13,6 +13,7 @@ use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Recovery, Visit};
 use crate::store::{CodeCheck, Identifier, User};
 use crate::{codes, enrollment, identifiers, pages, passwords};
@@ -132,7 +133,7 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
 
 #[derive(Debug, Deserialize)]
 struct PasswordForm {
-    password: String,
+    password: Secret,
 }
 
 async fn submit_password(

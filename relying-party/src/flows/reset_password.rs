@@ -13,6 +13,7 @@ use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::Policy;
+use crate::secret::Secret;
 use crate::session::Visit;
 use crate::{codes, identifiers, limits, pages, passwords};
 
@@ -73,7 +74,7 @@ async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<R
 
 #[derive(Debug, Deserialize)]
 struct Token {
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 async fn show_new(visit: Visit, Query(query): Query<Token>) -> Result<Response, Failure> {
@@ -92,8 +93,8 @@ async fn show_new(visit: Visit, Query(query): Query<Token>) -> Result<Response, 
 
 #[derive(Debug, Deserialize)]
 struct NewForm {
-    token: String,
-    password: String,
+    token: Secret,
+    password: Secret,
 }
 
 async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Result<Response, Failure> {

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::session::Visit;
 use crate::store::User;
 use crate::{enrollment, pages, passwords, second_factor};
@@ -67,7 +68,7 @@ async fn back(mut visit: Visit, notice: &str) -> Result<Response, Failure> {
 
 #[derive(Debug, Deserialize)]
 struct PasswordForm {
-    password: String,
+    password: Secret,
 }
 
 async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {

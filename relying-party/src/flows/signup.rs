@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::pages;
 use crate::passwords;
 use crate::policy::Policy;
+use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, SignUp, Visit};
 use crate::store::{Changes, CodeCheck, Identifier, Passkey, StoreError, User};
 use crate::{codes, identifiers, limits};
@@ -312,7 +313,7 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
 
 #[derive(Debug, Deserialize)]
 struct PasswordForm {
-    password: String,
+    password: Secret,
 }
 
 async fn submit_password(

@@ -14,6 +14,7 @@ use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::session::Visit;
 use crate::store::Changes;
 use crate::verify::Credential;
@@ -77,7 +78,7 @@ async fn confirmed(visit: &mut Visit, others: Changes) -> Result<bool, Failure> 
 
 #[derive(Debug, Deserialize)]
 struct PasswordForm {
-    password: String,
+    password: Secret,
     then: Option<String>,
 }
 

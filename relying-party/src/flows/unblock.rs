@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::session::Visit;
 use crate::{codes, pages};
 
@@ -22,7 +23,7 @@ pub(super) fn routes() -> Router<App> {
 #[derive(Debug, Deserialize)]
 struct Token {
     #[serde(default)]
-    token: String,
+    token: Secret,
 }
 
 async fn show(visit: Visit, Query(query): Query<Token>) -> Response {

@@ -14,6 +14,7 @@ use crate::edge::FormBody;
 use crate::failure::Failure;
 use crate::pages;
 use crate::secret;
+use crate::secret::Secret;
 use crate::session::Visit;
 
 pub(super) fn routes() -> Router<App> {
@@ -54,7 +55,7 @@ async fn overview(
 
 #[derive(Debug, Deserialize)]
 struct TokenForm {
-    token: String,
+    token: Secret,
 }
 
 async fn sign_in(mut visit: Visit, FormBody(form): FormBody<TokenForm>) -> Result<Response, Failure> {

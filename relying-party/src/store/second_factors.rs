@@ -1,15 +1,26 @@
 //! Second factors: authenticator app, recovery code, remembered devices.
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use super::sql::sql;
 use super::{Database, Result};
 
 /// An authenticator app's shared secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Totp {
-    pub(crate) secret: Vec<u8>,
+    pub(crate) secret: Zeroizing<Vec<u8>>,
     /// Whether a first code has proved that the app has it.
     pub(crate) confirmed: bool,
     pub(crate) created_at: i64,
+}
+
+/// Tells no secret.
+impl fmt::Debug for Totp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Totp").field("confirmed", &self.confirmed).finish_non_exhaustive()
+    }
 }
 
 impl Database {
@@ -18,7 +29,11 @@ impl Database {
         let row: Option<(Vec<u8>, i64, i64)> = self
             .one(sql("SELECT secret, confirmed, created_at FROM totp WHERE user_id = $1").bind(user_id))
             .await?;
-        Ok(row.map(|(secret, confirmed, created_at)| Totp { secret, confirmed: confirmed != 0, created_at }))
+        Ok(row.map(|(secret, confirmed, created_at)| Totp {
+            secret: Zeroizing::new(secret),
+            confirmed: confirmed != 0,
+            created_at,
+        }))
     }
 
     /// Starts to set an authenticator app up; one that is confirmed stays as it is.

@@ -6,6 +6,9 @@ use std::string::{String, ToString as _};
 use std::time::Duration;
 use std::vec::Vec;
 
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
 use crate::carrier::{Listing, Mailbox};
 use crate::entry::ENTRY_MAX;
 use crate::escrow::{Answer, Deposit};
@@ -25,11 +28,20 @@ const ANSWER_MAX: usize = 128;
 
 /// Where a relay is and what opens it there: `https://host/#TOKEN`. Whoever has it can read nothing, but fill up the
 /// quota.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RelayUrl {
     base: String,
-    token: String,
+    token: Zeroizing<String>,
 }
+
+/// Of the token in constant time.
+impl PartialEq for RelayUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.base == other.base && bool::from(self.token.as_bytes().ct_eq(other.token.as_bytes()))
+    }
+}
+
+impl Eq for RelayUrl {}
 
 impl core::fmt::Debug for RelayUrl {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -40,7 +52,7 @@ impl core::fmt::Debug for RelayUrl {
 impl RelayUrl {
     /// A relay and a token for it.
     pub fn new(base: &str, token: &str) -> Self {
-        RelayUrl { base: base.trim_end_matches('/').to_string(), token: token.to_string() }
+        RelayUrl { base: base.trim_end_matches('/').to_string(), token: Zeroizing::new(token.to_string()) }
     }
 
     /// Reads `https://host/#TOKEN`.
@@ -57,7 +69,7 @@ impl RelayUrl {
 
     /// As [`parse`](Self::parse) reads it. Holds the token.
     pub fn to_text(&self) -> String {
-        format!("{}/#{}", self.base, self.token)
+        format!("{}/#{}", self.base, *self.token)
     }
 }
 
@@ -240,7 +252,7 @@ impl RelayClient {
     }
 
     fn bearer(&self) -> String {
-        format!("Bearer {}", self.url.token)
+        format!("Bearer {}", *self.url.token)
     }
 }
 

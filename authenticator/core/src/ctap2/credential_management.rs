@@ -143,7 +143,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
         writer.int(CRED_PROTECT).unsigned(credential.protection as u64);
         if let Some(key) = &credential.large_blob_key {
-            writer.int(LARGE_BLOB_KEY).bytes(key);
+            writer.int(LARGE_BLOB_KEY).bytes(&**key);
         }
         writer.int(THIRD_PARTY_PAYMENT).boolean(credential.third_party_payment);
         self.enumeration = match left {

@@ -320,7 +320,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 members.int(4).boolean(true);
             }
             if let Some(key) = &credential.large_blob_key {
-                members.int(5).bytes(key);
+                members.int(5).bytes(&**key);
             }
             Ok(())
         })?;

@@ -1,6 +1,7 @@
 //! credBlob (CTAP §12.2): a few bytes of the relying party's, kept with a discoverable credential.
 
 use heapless::Vec;
+use zeroize::Zeroizing;
 
 use crate::cbor::Item;
 use crate::configuration::Limits;
@@ -10,7 +11,7 @@ use crate::status::Step;
 /// What becomes of a blob.
 pub(super) enum Blob {
     /// It is kept.
-    Kept(Vec<u8, CRED_BLOB_MAX>),
+    Kept(Zeroizing<Vec<u8, CRED_BLOB_MAX>>),
     /// It is too long, or the credential has no place for it: the output says so, and nothing fails.
     Refused,
 }
@@ -21,5 +22,5 @@ pub(super) fn read(blob: Item<'_>, discoverable: bool, limits: &Limits) -> Step<
     if !discoverable || blob.len() > usize::from(limits.max_cred_blob_length) {
         return Ok(Blob::Refused);
     }
-    Ok(Vec::from_slice(blob).map_or(Blob::Refused, Blob::Kept))
+    Ok(Vec::from_slice(blob).map_or(Blob::Refused, |blob| Blob::Kept(Zeroizing::new(blob))))
 }

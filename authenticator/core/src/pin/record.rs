@@ -22,7 +22,7 @@ const ENCODED_MAX: usize = 96;
 /// | 4 | failed verifications in a row: what uvRetries lacks to its maximum | 0 |
 /// | 5 | verifications by the built-in method since the last PIN entry | 0 |
 /// | 6 | the persistent pinUvAuthToken | none was issued |
-#[derive(Clone, Debug, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Debug, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct PinRecord {
     pin: Option<StoredPin>,
     pub(crate) wrong_pins: u8,
@@ -32,10 +32,17 @@ pub(crate) struct PinRecord {
 }
 
 /// All that is kept of a PIN.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 struct StoredPin {
     hash: [u8; 16],
     code_points: u8,
+}
+
+/// Whether both are kept as the same bytes, in constant time.
+impl PartialEq for PinRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.encode().ct_eq(&other.encode()).into()
+    }
 }
 
 impl core::fmt::Debug for StoredPin {

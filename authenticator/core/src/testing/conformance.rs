@@ -346,8 +346,8 @@ fn longest(number: u8) -> Credential {
     (credential.backup_eligible, credential.backup_state) = (true, true);
     credential.protection = CredentialProtection::Required;
     credential.cred_random = Some(CredRandom { with_uv: [number; 32], without_uv: [!number; 32] });
-    credential.large_blob_key = Some([number; 32]);
-    credential.cred_blob = heapless::Vec::from_slice(&[number; crate::CRED_BLOB_MAX]).ok();
+    credential.large_blob_key = Some([number; 32].into());
+    credential.cred_blob = heapless::Vec::from_slice(&[number; crate::CRED_BLOB_MAX]).ok().map(Into::into);
     (credential.third_party_payment, credential.hidden) = (true, true);
     credential
 }

@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use doppelkey_core::{Credential, StoreError, pin_status, remove_pin};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use zeroize::ZeroizeOnDrop;
 
 use crate::client::{Client, system_clock};
 use crate::control::blocking;
@@ -145,24 +146,20 @@ fn pin(member: &Member) -> Result<Value, Failure> {
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct NewPin {
     pin: String,
 }
 
 /// Sets the PIN, whatever it was, with all its retries.
-async fn set_pin(
-    State(fleet): State<Fleet>,
-    Path(number): Path<u32>,
-    Body(NewPin { pin: new }): Body<NewPin>,
-) -> Answered {
+async fn set_pin(State(fleet): State<Fleet>, Path(number): Path<u32>, Body(new): Body<NewPin>) -> Answered {
     let member = fleet.member(number)?;
     blocking(move || {
         forget_pin(&member)?;
         let rng = rand_core::UnwrapErr(getrandom::SysRng);
         let set = Client::new(member.device().connect(), system_clock(), rng)
-            .and_then(|mut client| client.set_pin(&new));
+            .and_then(|mut client| client.set_pin(&new.pin));
         let hint = "a PIN has 4 characters at least and 63 bytes at most, unless the persona wants more";
         set.map_err(|error| Failure::bad_request(error.to_string(), hint))?;
         pin(&member).map(Json)

@@ -7,6 +7,7 @@ use getrandom::SysRng;
 use rand_core::{Rng as _, UnwrapErr};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
@@ -110,8 +111,8 @@ impl Parameters {
         };
         let large_blob_key = match self.is_resident_credential && authenticator.large_blobs {
             true => {
-                let mut key = [0; 32];
-                UnwrapErr(SysRng).fill_bytes(&mut key);
+                let mut key = Zeroizing::new([0; 32]);
+                UnwrapErr(SysRng).fill_bytes(&mut *key);
                 Some(key)
             }
             false => None,

@@ -5,6 +5,7 @@
 use doppelkey_core::{CredRandom, Credential, User};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::json::sized;
 use super::{
@@ -199,7 +200,8 @@ impl Passkey {
         let cred_blob = match extensions.and_then(|extensions| extensions.cred_blob.as_deref()) {
             Some(blob) => {
                 let member = "fido2Extensions.credBlob";
-                Some(heapless::Vec::from_slice(&bytes(member, blob)?).map_err(|_| wrong(member))?)
+                let blob = heapless::Vec::from_slice(&bytes(member, blob)?).map_err(|_| wrong(member))?;
+                Some(Zeroizing::new(blob))
             }
             None => None,
         };

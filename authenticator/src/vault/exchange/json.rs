@@ -5,7 +5,7 @@
 
 use doppelkey_core::{CredRandom, Credential, CredentialProtection, User};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{
     ExchangeError, base64url, cut, from_base64url, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash,
@@ -86,7 +86,7 @@ impl Record {
             cred_protect: credential.protection as u8,
             cred_random_with_uv: random.map(|random| base64url(&random.with_uv)),
             cred_random_without_uv: random.map(|random| base64url(&random.without_uv)),
-            large_blob_key: credential.large_blob_key.as_ref().map(|key| base64url(key)),
+            large_blob_key: credential.large_blob_key.as_ref().map(|key| base64url(&**key)),
             cred_blob: credential.cred_blob.as_ref().map(|blob| base64url(blob)),
             third_party_payment: credential.third_party_payment,
             hidden: credential.hidden,
@@ -129,11 +129,12 @@ impl Record {
             protection: CredentialProtection::from_number(self.cred_protect.into())
                 .ok_or_else(|| wrong("cred_protect"))?,
             cred_random,
-            large_blob_key: key("large_blob_key", &self.large_blob_key)?,
+            large_blob_key: key("large_blob_key", &self.large_blob_key)?.map(Zeroizing::new),
             cred_blob: match &self.cred_blob {
-                Some(blob) => Some(
-                    heapless::Vec::from_slice(&bytes("cred_blob", blob)?).map_err(|_| wrong("cred_blob"))?,
-                ),
+                Some(blob) => {
+                    let blob = heapless::Vec::from_slice(&bytes("cred_blob", blob)?);
+                    Some(Zeroizing::new(blob.map_err(|_| wrong("cred_blob"))?))
+                }
                 None => None,
             },
             third_party_payment: self.third_party_payment,

@@ -26,7 +26,7 @@ fn full(algorithm: Algorithm) -> Credential {
         protection: CredentialProtection::Optional,
         cred_random: Some(CredRandom { with_uv: [1; 32], without_uv: [2; 32] }),
         large_blob_key: None,
-        cred_blob: heapless::Vec::from_slice(&[3; 5]).ok(),
+        cred_blob: heapless::Vec::from_slice(&[3; 5]).ok().map(Into::into),
         third_party_payment: true,
         hidden: false,
     }
@@ -39,7 +39,7 @@ fn our_own_format_keeps_everything() {
         credential.sign_count = Some(41);
         (credential.backup_eligible, credential.backup_state) = (false, false);
         credential.protection = CredentialProtection::Required;
-        credential.large_blob_key = Some([9; 32]);
+        credential.large_blob_key = Some([9; 32].into());
         credential.hidden = true;
         let text = json::write(std::slice::from_ref(&credential)).unwrap();
         assert_eq!(json::read(&text).unwrap(), [credential], "{algorithm:?}");

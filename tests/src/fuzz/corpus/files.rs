@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value;
 use doppelkey::vault::exchange::{cxf, json, private_key_to_pkcs8};
-use doppelkey_core::{Algorithm, CredRandom, Credential, CredentialProtection, PrivateKey, User};
+use doppelkey_core::{Algorithm, CredBlob, CredRandom, Credential, CredentialProtection, PrivateKey, User};
 use doppelkey_sync::{
     AccountId, Body, Dep, DeviceKeys, EpochId, Hash, Invitation, LogId, Op, RecordId, RecoveryKey, Replica,
     Seeded, Suite,
@@ -99,8 +99,8 @@ fn credentials() -> Vec<Credential> {
         backup_state: false,
         protection: CredentialProtection::Required,
         cred_random: Some(CredRandom { with_uv: [2; 32], without_uv: [3; 32] }),
-        large_blob_key: Some([4; 32]),
-        cred_blob: [5; 8].as_slice().try_into().ok(),
+        large_blob_key: Some([4; 32].into()),
+        cred_blob: [5; 8].as_slice().try_into().ok().map(CredBlob::new),
         third_party_payment: true,
         hidden: true,
     };
