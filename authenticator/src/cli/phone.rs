@@ -199,6 +199,7 @@ fn failure(error: &Error) -> Failure {
     let hint = match error {
         Error::GivenUp => "scan the code while it is shown, and use the same --air on both sides",
         Error::Closed => "the desktop gave up: let it show another code",
+        Error::Room(_) => "name another folder with --air, the same one on both sides",
         Error::NotAuthentic => "let the desktop show another code, and scan that one",
         _ => "let the desktop show another code",
     };

@@ -3,6 +3,9 @@
 //! A listener has a UDP socket on loopback and a file in the folder with its port as the name; a phone sends what it
 //! advertises to each. A datagram is the service data of a BLE advertisement: FIDO's UUID 0xFFF9, little-endian, and the
 //! 20 bytes.
+//!
+//! A user's own room is nobody else's: a folder that another user made, or may write to, is refused. A folder that was
+//! named may be shared; entries are made in it without following any link.
 
 use std::fs;
 use std::io;
@@ -11,23 +14,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::advert::ADVERT_LENGTH;
+use crate::private_file;
 
 /// A place where advertisements are heard.
 #[derive(Clone, Debug)]
 pub struct Room {
     folder: PathBuf,
+    /// Whether it is for one user: its name can be guessed, and another may have been there first.
+    private: bool,
 }
 
 impl Room {
-    /// The room that is this folder. It is made when somebody listens in it.
+    /// The room that is this folder, whosever it is. It is made when somebody listens in it.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Room { folder: folder.into() }
+        Room { folder: folder.into(), private: false }
     }
 
     /// This user's room on this computer: under `XDG_RUNTIME_DIR`, or else among the temporary files.
+    ///
+    /// It is used only while it is a folder, no link, that belongs to this user and that nobody else can enter.
     pub fn of_this_user() -> Self {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
-        Room::new(match runtime {
+        let folder = match runtime {
             Some(folder) => PathBuf::from(folder).join("doppelkey-air"),
             #[cfg(unix)]
             None => {
@@ -35,7 +43,8 @@ impl Room {
             }
             #[cfg(not(unix))]
             None => std::env::temp_dir().join("doppelkey-air"),
-        })
+        };
+        Room { folder, private: true }
     }
 
     /// Its folder.
@@ -50,15 +59,47 @@ impl Room {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut options, 0o700);
         options.create(&self.folder)?;
+        self.check()?;
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let entry = self.folder.join(socket.local_addr()?.port().to_string());
-        fs::write(&entry, [])?;
+        enter(&entry)?;
         Ok(Listener { socket, entry })
+    }
+
+    /// That a private room is its user's, and nobody else's.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none; `PermissionDenied` where it is not so.
+    #[cfg(unix)]
+    fn check(&self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        if !self.private {
+            return Ok(());
+        }
+        let found = self.folder.symlink_metadata()?;
+        let why = if !found.is_dir() {
+            "is no folder"
+        } else if found.uid() != rustix::process::geteuid().as_raw() {
+            "belongs to another user"
+        } else if found.mode() & 0o077 != 0 {
+            "is open to other users"
+        } else {
+            return Ok(());
+        };
+        let why = format!("{} {why}", self.folder.display());
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+
+    /// Elsewhere the folder of temporary files is each user's own.
+    #[cfg(not(unix))]
+    fn check(&self) -> io::Result<()> {
+        let _ = self.private;
+        Ok(())
     }
 
     /// Advertises once, to whoever listens now. Nobody is no error.
     pub(super) fn advertise(&self, advert: &[u8; ADVERT_LENGTH]) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.folder) {
+        let entries = match self.check().and_then(|()| fs::read_dir(&self.folder)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
         };
@@ -73,6 +114,15 @@ impl Room {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes a listener's file. What is there already is of somebody who had the port before, and is removed as it is: no
+/// link is followed.
+fn enter(entry: &Path) -> io::Result<()> {
+    match fs::remove_file(entry) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => private_file::create_new(entry).map(drop),
     }
 }
 
@@ -163,5 +213,48 @@ mod tests {
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().send_to(noise, ("127.0.0.1", port)).unwrap();
             assert_eq!(listener.hear(SOON).unwrap(), None);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_room_that_somebody_else_made_is_refused_and_no_link_in_it_is_followed() {
+        use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let vault = folder.path().join("vault");
+        fs::write(&vault, "keys").unwrap();
+        let room = |name: &str| Room { folder: folder.path().join(name), private: true };
+        let refused = |room: &Room| {
+            let heard = room.listen().err().expect("it is refused");
+            let said = room.advertise(&[1; 20]).expect_err("it is refused");
+            assert_eq!([heard.kind(), said.kind()], [io::ErrorKind::PermissionDenied; 2]);
+        };
+
+        let own = room("own");
+        drop(own.listen().expect("it is made"));
+        own.advertise(&[1; 20]).expect("it is this user's");
+
+        let open = room("open");
+        fs::create_dir(open.folder()).unwrap();
+        fs::set_permissions(open.folder(), fs::Permissions::from_mode(0o770)).unwrap();
+        refused(&open);
+
+        let linked = room("linked");
+        symlink(own.folder(), linked.folder()).unwrap();
+        refused(&linked);
+
+        let stranger = room("stranger");
+        fs::create_dir(stranger.folder()).unwrap();
+        fs::set_permissions(stranger.folder(), fs::Permissions::from_mode(0o700)).unwrap();
+        // Only root can make one, as CI is.
+        if chown(stranger.folder(), Some(65534), None).is_ok() {
+            refused(&stranger);
+        }
+
+        // Into a folder that was named anybody may have put a link, before a listener comes to have its port.
+        let entry = open.folder().join("32768");
+        symlink(&vault, &entry).unwrap();
+        enter(&entry).expect("it is replaced");
+        assert!(entry.symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::read(&vault).unwrap(), b"keys");
     }
 }
