@@ -81,6 +81,11 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
         drop(world.run_for(&b, Duration::from_secs(1)));
         world.ok(&b, &["credentials", "list", "--json"]).contains("later@")
     });
+    world.eventually("and the revoked one says where it stands, and what to do", || {
+        let status = world.ok(&c, &["sync", "status"]);
+        (status.contains("revoked by another device, says http") || status.contains("no member any more"))
+            && status.contains("to come back: `doppelkey sync leave`")
+    });
     drop(run_c);
     let listed = world.ok(&c, &["credentials", "list", "--json"]);
     assert!(listed.contains("mona@") && !listed.contains("later@"), "{listed}");
@@ -229,12 +234,12 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
     let url = world.relay.url.clone();
     let using = ["use", "--mailbox", &url, "--circle", &circle];
     let wrong = world.with_pin(&b, &using, "314159").unwrap_err();
-    assert!(wrong.contains("2 more guesses are left") && wrong.contains("hint: "), "{wrong}");
+    assert!(wrong.contains("guesses left: 2") && wrong.contains("hint: "), "{wrong}");
     world.restart_relay();
     let wrong = world.with_pin(&b, &using, "161803").unwrap_err();
-    assert!(wrong.contains("1 more guesses are left"), "{wrong}");
+    assert!(wrong.contains("guesses left: 1"), "{wrong}");
     let said = world.with_pin(&b, &using, "271828").unwrap();
-    assert!(said.contains("1 passkeys are back"), "{said}");
+    assert!(said.contains("1 passkey is back"), "{said}");
     let again = world.with_pin(&b, &using, "271828").unwrap_err();
     assert!(again.contains("a sync circle already"), "nothing is counted before it can succeed: {again}");
     let run_b = world.run(&b);
@@ -242,7 +247,7 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
 
     // The last guess was right, and was the last.
     world.with_pin(&b, &["set", "--guesses", "2"], "112358").unwrap();
-    for (pin, says) in [("271828", "1 more"), ("112350", "last guess"), ("112358", "is destroyed")] {
+    for (pin, says) in [("271828", "guesses left: 1"), ("112350", "last guess"), ("112358", "is destroyed")] {
         let wrong = world.with_pin(&c, &using, pin).unwrap_err();
         assert!(wrong.contains(says), "{wrong}");
     }
@@ -278,7 +283,7 @@ fn two_of_three_shares_bring_a_post_quantum_circle_back_from_a_folder() {
     let elsewhere = errors(restore(&["--circle", &"0f".repeat(16), shares[0], shares[2]]));
     assert!(elsewhere.contains("not for 0f0f"), "{elsewhere}");
     let said = errors(restore(&[shares[2], shares[1]]));
-    assert!(said.contains("1 passkeys are back"), "{said}");
+    assert!(said.contains("1 passkey is back"), "{said}");
     world.sign_in(&world.run(&b)).expect("the passkey signs in");
 }
 
@@ -305,10 +310,10 @@ fn two_relays_open_together_what_neither_opens_alone() {
     }
     let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
     let alone = world.with_pin(&b, &["use", "--mailbox", two, "--circle", &circle], "correct horse");
-    assert!(alone.unwrap_err().contains("1 relays answered, and 2 are needed"));
+    assert!(alone.unwrap_err().contains("1 relay answered, and 2 are needed"));
     let both = ["use", "--mailbox", one, "--mailbox", two, "--circle", &circle];
     let wrong = world.with_pin(&b, &both, "incorrect horse").unwrap_err();
-    assert!(wrong.contains("8 more guesses are left"), "the fewest of any relay: {wrong}");
+    assert!(wrong.contains("guesses left: 8"), "the fewest of any relay: {wrong}");
     // Every device of the circle hears of it.
     let status = world.ok(&c, &["sync", "status"]);
     assert!(status.contains("somebody guessed wrongly: 8 of 10 guesses are left"), "{status}");

@@ -47,6 +47,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// When it was admitted, in milliseconds since 1970, by the clock of who did. For a recovery member, when whoever admitted
+    /// it was.
+    pub fn admitted_ms(&self) -> u64 {
+        self.rank.admitted_hlc >> 16
+    }
+
     /// Whether it is a member now.
     pub fn is_live(&self) -> bool {
         self.cut.is_none() && !self.forked

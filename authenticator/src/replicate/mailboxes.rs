@@ -162,6 +162,9 @@ impl Mailbox for LaterFolder {
     }
 }
 
+/// What the token that opened a circle is called at a relay.
+const FOUNDING_TOKEN: &str = "founder";
+
 /// Opens a new circle at each relay, and sees that what else is named is there.
 pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result<Vec<Place>, ReplicateError> {
     let open = |place: &Place| {
@@ -172,7 +175,12 @@ pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result
         let url = RelayUrl::new(base, &new_token());
         let relay = RelayClient::new(url.clone(), replica.circle());
         relay.open().map_err(failed)?;
-        settle_in(Place::Opened(url), replica)
+        let settled = settle_in(Place::Opened(url), replica)?;
+        // By its log's name others can shut this device out; by the first token's, nobody thinks of it.
+        if let Some(relay) = settled.relay(replica.circle()) {
+            relay.shut_out(FOUNDING_TOKEN).map_err(failed)?;
+        }
+        Ok(settled)
     };
     places.iter().map(open).collect()
 }

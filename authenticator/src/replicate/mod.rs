@@ -29,12 +29,13 @@ mod requests;
 #[cfg(unix)]
 mod running;
 mod service;
+mod standing;
 mod telling;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -159,6 +160,7 @@ impl ReplicateError {
             _ if place.starts_with("key:") => {
                 "plug the key in; `doppelkey doctor` says what programs here can use"
             }
+            io::ErrorKind::PermissionDenied if standing::is_shut_out(error) => standing::COME_BACK,
             io::ErrorKind::PermissionDenied => {
                 "another device may have revoked this one, or the relay lost its database: look at `doppelkey sync \
                  devices` on another one; to come back, `doppelkey sync leave`, then `doppelkey sync join`"
@@ -193,6 +195,8 @@ pub struct Replication {
     membership: [u8; 16],
     /// Where each mailbox's history stands, as the file has it.
     seen: BTreeMap<u8, (u64, [u8; 8])>,
+    /// The relays that shut this device out when they were asked last.
+    shut_out_at: BTreeSet<u8>,
 }
 
 impl Replication {
@@ -283,8 +287,16 @@ impl Replication {
         applied.remember(replica.state());
         seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        let mut replication =
-            Replication { driver, applied, places, path, neighbours: None, membership, seen };
+        let mut replication = Replication {
+            driver,
+            applied,
+            places,
+            path,
+            neighbours: None,
+            membership,
+            seen,
+            shut_out_at: BTreeSet::new(),
+        };
         replication.mind_a_restored(store)?;
         Ok(replication)
     }
@@ -335,8 +347,16 @@ impl Replication {
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
         let driver = Driver::new(replica, effects, file, mailboxes);
         let (neighbours, seen) = (None, BTreeMap::new());
-        let mut replication =
-            Replication { driver, applied, places, path: path.clone(), neighbours, membership, seen };
+        let mut replication = Replication {
+            driver,
+            applied,
+            places,
+            path: path.clone(),
+            neighbours,
+            membership,
+            seen,
+            shut_out_at: BTreeSet::new(),
+        };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
     }
@@ -383,7 +403,13 @@ impl Replication {
 
     /// Takes an event of the user's: admit, revoke, post.
     pub fn tell(&mut self, now_ms: u64, event: Event) -> Result<Vec<Report>, ReplicateError> {
-        self.driver.handle(now_ms, event).map_err(|error| ReplicateError::File(self.path.clone(), error))
+        if let Event::Poll { mailbox } = event {
+            self.shut_out_at.remove(&mailbox);
+        }
+        let reports = self.driver.handle(now_ms, event);
+        let reports = reports.map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        self.heed(&reports);
+        Ok(reports)
     }
 
     /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
@@ -408,7 +434,10 @@ impl Replication {
     ) -> Result<Vec<Report>, ReplicateError> {
         let mut reports = self.absorb(store, now_ms)?;
         let failed = |error| ReplicateError::File(self.path.clone(), error);
-        reports.extend(self.driver.sync(now_ms).map_err(failed)?);
+        let found = self.driver.sync(now_ms).map_err(failed)?;
+        self.shut_out_at.clear();
+        self.heed(&found);
+        reports.extend(found);
         reports.extend(self.absorb(store, now_ms)?);
         self.note_seen()?;
         Ok(reports)

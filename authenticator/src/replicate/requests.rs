@@ -152,7 +152,7 @@ impl Replication {
         now_ms: u64,
     ) -> Result<Value, Refusal> {
         match request {
-            Request::Status => self.status(store),
+            Request::Status => self.status(store, now_ms),
             Request::Devices => Ok(self.devices()),
             Request::Exposed { device } => self.exposed(store, device),
             Request::Revoke { device } => self.revoke(device, now_ms),
@@ -177,20 +177,23 @@ impl Replication {
         }
     }
 
-    fn status(&self, store: &mut dyn CredentialStore) -> Result<Value, Refusal> {
+    fn status(&self, store: &mut dyn CredentialStore, now_ms: u64) -> Result<Value, Refusal> {
         let replica = self.replica();
         let records = &replica.state().records;
         let mailboxes: Vec<String> = self.places().iter().map(ToString::to_string).collect();
         Ok(json!({
             "circle": replica.circle().to_string(),
             "device": replica.log().to_string(),
-            "member": replica.members().is_live(replica.log()),
+            "standing": self.standing(),
             "devices": replica.members().live().count(),
             "passkeys": records.len(),
             "backed_up": records.keys().filter(|id| replica.is_backed_up(**id)).count(),
             "in_vault": store.len().map_err(ReplicateError::Store)?,
             "mailboxes": mailboxes,
             "recovery": self.recovery(),
+            "never_came": self.never_came(now_ms).into_iter().map(|(log, name)| {
+                json!({ "id": log.to_string(), "name": name })
+            }).collect::<Vec<_>>(),
             "pin": self.guessed().into_iter().map(|(relay, left, allowed)| {
                 json!({ "relay": relay, "left": left, "allowed": allowed })
             }).collect::<Vec<_>>(),
@@ -202,10 +205,12 @@ impl Replication {
         let replica = self.replica();
         let mut members: Vec<_> = replica.members().all.iter().collect();
         members.sort_by_key(|(_, member)| member.rank);
+        let said = replica.frontier();
         let object = |(log, member): (&LogId, &Member)| {
             json!({
                 "id": log.to_string(), "name": shown(&member.name), "live": member.is_live(),
                 "recovery": member.recovery, "this": *log == replica.log(), "forked": member.forked,
+                "spoke": said.get(log).is_some_and(|entries| *entries > 0),
             })
         };
         members.into_iter().map(object).collect()

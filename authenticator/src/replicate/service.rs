@@ -278,6 +278,7 @@ impl<'a> Serving<'a> {
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
         self.look(everywhere, now_ms)?;
+        self.telling.never_came(self.replication.never_came(now_ms));
         let reports = self.replication.meet(now_ms)?;
         self.note(reports);
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use doppelkey_sync::{Alarm, Report};
+use doppelkey_sync::{Alarm, LogId, Report};
 
+use super::standing::{COME_BACK, is_shut_out};
 use super::{Place, ReplicateError};
 
 /// A sentence for the user, if there is anything to say.
@@ -14,7 +15,12 @@ pub fn sentence(report: &Report, places: &[Place]) -> Option<String> {
             "{} {misbehaviour}; your passkeys are not in danger: ask who runs it, or use another mailbox",
             name(*mailbox)
         )),
+        Report::Alarm(alarm @ Alarm::NotAMember) => Some(format!("{alarm}; {COME_BACK}")),
         Report::Alarm(alarm) => Some(alarm.to_string()),
+        Report::Unreachable(mailbox, error) if is_shut_out(error) => Some(format!(
+            "{} says that another device has revoked this one: nothing new is shared; {COME_BACK}",
+            name(*mailbox)
+        )),
         Report::Unreachable(mailbox, error) => {
             let hint = ReplicateError::mailbox_hint(&name(*mailbox), error);
             Some(format!("{} cannot be used now: {error}; it is tried again; {hint}", name(*mailbox)))
@@ -37,6 +43,8 @@ pub(super) struct Telling {
     refused: BTreeSet<u8>,
     /// Alarms, each once, since this process began.
     alarms: BTreeSet<String>,
+    /// Devices that were admitted and never came.
+    never_came: BTreeSet<LogId>,
 }
 
 impl Telling {
@@ -70,6 +78,18 @@ impl Telling {
         if !failed && self.unreachable.remove(&mailbox).is_some() {
             let name = places.get(usize::from(mailbox)).map_or("a mailbox".into(), Place::to_string);
             log::info!("sync: {name} can be used again");
+        }
+    }
+
+    /// These devices were admitted and never came.
+    pub(super) fn never_came(&mut self, devices: Vec<(LogId, String)>) {
+        for (log, name) in devices {
+            if self.never_came.insert(log) {
+                log::warn!(
+                    "sync: {name} was admitted and never came; if you have given it up, end its membership with `doppelkey \
+                     sync revoke {log}`, and invite again"
+                );
+            }
         }
     }
 

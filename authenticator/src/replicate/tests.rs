@@ -162,6 +162,42 @@ fn a_replaced_passkey_stays_elsewhere_hidden() {
 }
 
 #[test]
+fn who_was_admitted_and_never_came_is_named_until_it_is_revoked() {
+    let mut world = World::new();
+    let (mut one, mut other) = world.pair();
+    world.settle(&mut [&mut one, &mut other]);
+    let keys = DeviceKeys::generate(Suite::P256, &mut random());
+    let lost = keys.public().log();
+    let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"lost\x1b".to_vec() };
+    one.replication.tell(world.now_ms, admit).unwrap();
+    assert_eq!(one.replication.never_came(world.now_ms), [], "it may be on its way");
+    world.now_ms += 600_000;
+    assert_eq!(one.replication.never_came(world.now_ms), [(lost, "lost\u{fffd}".to_owned())]);
+    one.replication.tell(world.now_ms, Event::Revoke { log: lost, why: 1 }).unwrap();
+    assert_eq!(one.replication.never_came(world.now_ms), []);
+}
+
+#[test]
+fn a_device_that_was_revoked_says_so_and_what_to_do() {
+    let mut world = World::new();
+    let (mut one, mut other) = world.pair();
+    world.settle(&mut [&mut one, &mut other]);
+    assert_eq!(other.replication.standing()["member"], true);
+    let log = other.replication.replica().log();
+    one.replication.tell(world.now_ms, Event::Revoke { log, why: 1 }).unwrap();
+    let reports = other.replication.round(&mut other.vault, world.now_ms).unwrap();
+    let said: Vec<String> =
+        reports.iter().filter_map(|report| sentence(report, other.replication.places())).collect();
+    assert!(
+        said.iter().any(|said| said.contains("no member") && said.contains("`doppelkey sync join`")),
+        "{said:?}"
+    );
+    let standing = other.replication.standing();
+    assert!(standing["ended"].as_str().unwrap().contains("its membership was ended"));
+    assert!(standing["hint"].as_str().unwrap().contains("`doppelkey sync leave`"));
+}
+
+#[test]
 fn a_reset_deletes_nothing_elsewhere() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();

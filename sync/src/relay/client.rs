@@ -73,6 +73,19 @@ impl RelayUrl {
     }
 }
 
+/// Inside an [`io::Error`]: a relay says that a member of the circle has ended this device's token, as it does of a device that
+/// was revoked.
+#[derive(Debug)]
+pub struct TokenEnded;
+
+impl core::fmt::Display for TokenEnded {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("another device of the circle has shut this one out")
+    }
+}
+
+impl core::error::Error for TokenEnded {}
+
 /// What a relay says to who waits for news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -313,6 +326,7 @@ fn done(answer: Result<Reply, ureq::Error>) -> io::Result<Reply> {
     let kind = match answer.status().as_u16() {
         200..=299 => return Ok(answer),
         401 => io::ErrorKind::PermissionDenied,
+        403 => return Err(io::Error::new(io::ErrorKind::PermissionDenied, TokenEnded)),
         507 => io::ErrorKind::QuotaExceeded,
         _ => io::ErrorKind::Other,
     };

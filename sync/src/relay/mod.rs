@@ -8,7 +8,7 @@
 //! | `GET /c/{circle}/{name}` | the bytes |
 //! | `GET /c/{circle}/watch?silent_ms=n` | server-sent events: `data:` the number of names, at once and at each change; comments are signs of life (`silence.rs`) |
 //! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
-//! | `DELETE /c/{circle}/tokens/{label}` | ends it |
+//! | `DELETE /c/{circle}/tokens/{label}` | ends it: whoever comes with it from then on gets 403, and knows that a member did that |
 //! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
 //! | `GET /c/{circle}/escrow` | how it stands (below); 404 if there is none |
 //! | `DELETE /c/{circle}/escrow` | destroys it; 204 |
@@ -55,7 +55,7 @@ use serde::Deserialize;
 use crate::entry::ENTRY_MAX;
 use crate::id::{CircleId, Name, hash};
 
-pub use client::{EscrowError, EscrowStatus, Heard, RelayClient, RelayUrl};
+pub use client::{EscrowError, EscrowStatus, Heard, RelayClient, RelayUrl, TokenEnded};
 pub use escrow::Keeper;
 use group::Entry;
 pub use silence::{FIRST_SIGN, LONGEST_SILENCE, Silence};
@@ -159,7 +159,7 @@ impl Relay {
         let token = token_hash(headers).ok_or(RelayError::Unauthorized)?;
         match self.0.database.knows(circle, &token).await? {
             true => Ok(circle),
-            false => Err(RelayError::Unauthorized),
+            false => Err(self.0.database.why_not(circle, &token).await),
         }
     }
 
@@ -339,6 +339,7 @@ impl IntoResponse for RelayError {
         }
         let status = match &self {
             RelayError::Unauthorized => StatusCode::UNAUTHORIZED,
+            RelayError::Ended => StatusCode::FORBIDDEN,
             RelayError::NotFound => StatusCode::NOT_FOUND,
             RelayError::NotItsName | RelayError::Malformed => StatusCode::BAD_REQUEST,
             RelayError::Full => StatusCode::INSUFFICIENT_STORAGE,

@@ -25,6 +25,8 @@ use crate::id::{CircleId, Name};
 pub enum RelayError {
     /// There is no token, or it is none of this circle's.
     Unauthorized,
+    /// The token was one of this circle's, and a member ended it.
+    Ended,
     /// There is no such thing.
     NotFound,
     /// The bytes do not have the name they came with.
@@ -49,6 +51,7 @@ impl fmt::Display for RelayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unauthorized => f.write_str("the token is none of this circle's"),
+            Self::Ended => f.write_str("a member of the circle has ended this token"),
             Self::NotFound => f.write_str("there is no such thing"),
             Self::NotItsName => f.write_str("the bytes do not have this name"),
             Self::Malformed => f.write_str("malformed"),
@@ -111,12 +114,16 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
                        PRAGMA secure_delete = ON;";
 
-const TABLES: [&str; 4] = [
+/// So many ended tokens of a circle are remembered: the holders of others hear that they are unknown.
+const ENDED_MAX: i64 = 64;
+
+const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS circles (circle TEXT PRIMARY KEY, head BIGINT NOT NULL, size BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS tokens (circle TEXT NOT NULL, label TEXT NOT NULL, token TEXT NOT NULL, \
      PRIMARY KEY (circle, label))",
     "CREATE TABLE IF NOT EXISTS entries (circle TEXT NOT NULL, name TEXT NOT NULL, number BIGINT NOT NULL, \
      content BYTES NOT NULL, PRIMARY KEY (circle, name))",
+    "CREATE TABLE IF NOT EXISTS ended (circle TEXT NOT NULL, token TEXT NOT NULL, PRIMARY KEY (circle, token))",
     super::escrow::TABLE,
 ];
 
@@ -240,12 +247,39 @@ impl Database {
     }
 
     pub(super) async fn remove_token(&self, circle: CircleId, label: &str) -> Result<(), RelayError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "INSERT INTO ended (circle, token) SELECT circle, token FROM tokens \
+             WHERE circle = $1 AND label = $2 AND (SELECT COUNT(*) FROM ended WHERE circle = $1) < $3 \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(circle.to_string())
+        .bind(label)
+        .bind(ENDED_MAX)
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query("DELETE FROM tokens WHERE circle = $1 AND label = $2")
             .bind(circle.to_string())
             .bind(label)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
+    }
+
+    /// Why a token that the circle does not have opens nothing: so that a device that was revoked can tell its user.
+    pub(super) async fn why_not(&self, circle: CircleId, token: &str) -> RelayError {
+        let ended: Result<Option<(i64,)>, _> =
+            sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM ended WHERE circle = $1 AND token = $2")
+                .bind(circle.to_string())
+                .bind(token)
+                .fetch_optional(&self.pool)
+                .await;
+        match ended {
+            Ok(Some(_)) => RelayError::Ended,
+            Ok(None) => RelayError::Unauthorized,
+            Err(error) => error.into(),
+        }
     }
 
     pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {

@@ -107,7 +107,12 @@ fn a_stranger_and_a_device_that_was_shut_out_get_nothing() {
     member.let_in("ab12", other).unwrap();
     assert!(stranger.list(0).is_ok());
     member.shut_out("ab12").unwrap();
-    assert!(denied(stranger.list(0)));
+    let ended = stranger.list(0).unwrap_err();
+    assert!(
+        ended.get_ref().is_some_and(|why| why.is::<TokenEnded>()),
+        "it hears that a member did that: {ended}"
+    );
+    assert!(denied(Err(ended)));
     let mut elsewhere = RelayClient::new(RelayUrl::new(&base, TOKEN), CircleId([8; 16]));
     assert!(denied(elsewhere.list(0)), "a token opens one circle");
 }

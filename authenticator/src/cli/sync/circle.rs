@@ -4,7 +4,7 @@ use clap::Args;
 use doppelkey_sync::Suite;
 use serde_json::Value;
 
-use super::{Circle, Opened, confirmed, host_name, now_ms, place};
+use super::{Circle, Opened, confirmed, counted, host_name, now_ms, place};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
 use crate::replicate::{Replication, Request};
@@ -59,16 +59,29 @@ impl Status {
             print(&format!("{status}\n"));
             return Ok(());
         }
-        let standing = if status["member"] == true { "a member" } else { "no member any more" };
+        let standing = &status["standing"];
+        let ended =
+            || standing["ended"].as_str().unwrap_or("no member yet: it has still to hear of its admission");
+        let stands = if standing["member"] == true { "a member" } else { ended() };
         print(&format!(
-            "circle {}: this device is {standing}; {} in all, recovery keys counted\n\
+            "circle {}: this device is {stands}; {} in all, recovery keys counted\n\
              passkeys: {} shared, of which {} would survive the loss of a device; {} in this vault\n",
             text(&status["circle"]),
-            counted(&status["devices"], "member"),
+            counted(number(&status["devices"]), "member"),
             status["passkeys"],
             status["backed_up"],
             status["in_vault"]
         ));
+        if let Some(hint) = standing["hint"].as_str() {
+            print(&format!("{hint}\n"));
+        }
+        for device in list(&status["never_came"]) {
+            print(&format!(
+                "never came: {} was admitted and has said nothing since; if you have given it up: `doppelkey sync revoke {}`\n",
+                text(&device["name"]),
+                text(&device["id"])
+            ));
+        }
         for way in list(&status["recovery"]) {
             let counts =
                 if way["backup"] == true { "counts as a backup" } else { "does not count as a backup" };
@@ -115,6 +128,7 @@ impl Devices {
             let standing = match (is("live"), is("recovery")) {
                 _ if is("this") => "this device",
                 (true, true) => "recovery",
+                (true, false) if !is("spoke") => "member, has said nothing yet",
                 (true, false) => "member",
                 (false, _) if is("forked") => "cloned or restored: revoke it",
                 (false, _) => "revoked",
@@ -152,13 +166,13 @@ impl Revoke {
             "{} is out, and learns nothing new; it may have {}: see `doppelkey sync exposed {}`, and replace them if it \
              was stolen",
             self.device,
-            counted(&revoked["exposed"], "passkey"),
+            counted(number(&revoked["exposed"]), "passkey"),
             text(&revoked["id"])
         );
         if revoked["admitted"] != 0 {
             log::warn!(
                 "it had admitted {}: look through `doppelkey sync devices`, and revoke what is not yours",
-                counted(&revoked["admitted"], "other device")
+                counted(number(&revoked["admitted"]), "other device")
             );
         }
         Ok(())
@@ -216,11 +230,6 @@ impl Leave {
     }
 }
 
-/// A number of things.
-fn counted(number: &Value, what: &str) -> String {
-    if *number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
 /// How the guesses at the recovery PIN stand at a relay.
 fn guesses(relay: &Value) -> String {
     let (left, allowed, at) = (&relay["left"], &relay["allowed"], text(&relay["relay"]));
@@ -231,6 +240,10 @@ fn guesses(relay: &Value) -> String {
         ),
         () => format!("nobody guessed, {allowed} of {allowed} guesses are left at {at}"),
     }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
 }
 
 fn text(value: &Value) -> &str {

@@ -10,7 +10,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
 
-use super::{Circle, LOOK_EVERY, Opened, confirmed, host_name, now_ms, passkeys, place, say};
+use super::{Circle, LOOK_EVERY, Opened, confirmed, counted, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
 use crate::replicate::{Place, ReplicateError, Replication, Request};
@@ -47,10 +47,18 @@ impl Invite {
             return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
         }
         let admitted = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;
-        await_arrival(&mut circle, &owned(&admitted))?;
+        let device = owned(&admitted);
+        let has_come = await_arrival(&mut circle, &device)?;
         // The newcomer has a token of its own by now.
         circle.ask(&Request::EndInvitation { label: owned(&invited["label"]) })?;
-        log::info!("{name} has joined");
+        if has_come {
+            log::info!("{name} has joined");
+        } else {
+            log::warn!(
+                "{name} was admitted and has not been heard of within a minute; if it does not come: `doppelkey sync revoke \
+                 {device}`, and invite again"
+            );
+        }
         Ok(())
     }
 
@@ -62,7 +70,7 @@ impl Invite {
                 code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
             eprintln!("{drawn}");
         }
-        eprintln!("On the new device, within {} minutes:", self.wait_s.div_ceil(60));
+        eprintln!("On the new device, within {}:", counted(self.wait_s.div_ceil(60), "minute"));
         eprintln!("  doppelkey sync join {text}");
         // Alone on standard output, for scripts.
         print(&format!("{text}\n"));
@@ -81,17 +89,16 @@ impl Invite {
     }
 }
 
-/// Waits until the newcomer has said something as a member.
-fn await_arrival(circle: &mut Circle, device: &str) -> Result<(), Failure> {
+/// Waits until the newcomer has said something as a member, for a minute; whether it has.
+fn await_arrival(circle: &mut Circle, device: &str) -> Result<bool, Failure> {
     let until_ms = now_ms() + 60_000;
     while now_ms() < until_ms {
         if circle.ask(&Request::HasSpoken { device: device.into() })? == true {
-            return Ok(());
+            return Ok(true);
         }
         sleep(LOOK_EVERY);
     }
-    log::warn!("it was admitted and has not been heard of yet: it may be off the net");
-    Ok(())
+    Ok(false)
 }
 
 fn owned(value: &Value) -> String {
@@ -161,7 +168,7 @@ impl Join {
         say(&reports, &replication, &mut opened.said);
         opened.round(&mut replication)?;
         let count = passkeys(&mut opened.vault)?;
-        log::info!("joined: {count} passkeys in this vault; `doppelkey run` keeps them in step");
+        log::info!("joined: {} in this vault; `doppelkey run` keeps it in step", counted(count, "passkey"));
         Ok(())
     }
 }

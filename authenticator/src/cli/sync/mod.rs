@@ -204,6 +204,11 @@ fn now_ms() -> u64 {
     wall_clock()()
 }
 
+/// A number of things.
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// What this machine is called.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
@@ -225,8 +230,8 @@ fn confirmed(question: &str, yes: bool) -> Result<bool, Failure> {
     Ok(read.is_ok() && line.trim() == "yes")
 }
 
-fn passkeys(vault: &mut Vault) -> Result<u32, Failure> {
-    vault.len().map_err(store_failure)
+fn passkeys(vault: &mut Vault) -> Result<u64, Failure> {
+    vault.len().map(u64::from).map_err(store_failure)
 }
 
 fn place(text: &str) -> Result<Place, Failure> {

@@ -8,7 +8,7 @@ use doppelkey_sync::{CircleId, DeviceKeys, Event, Mailbox, RecoveryKey, Replica,
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
-use super::{Circle, Opened, host_name, now_ms, passkeys, place};
+use super::{Circle, Opened, counted, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
 use crate::replicate::{Place, ReplicateError, Replication, Request, Secret};
@@ -193,7 +193,8 @@ fn bring_back(
     let mut replication = Replication::adopt(&mut opened.vault, &path, replica, effects, places, now_ms())?;
     opened.round(&mut replication)?;
     let count = passkeys(&mut opened.vault)?;
-    log::info!("{count} passkeys are back; the devices that were lost are out of the circle");
+    let are = if count == 1 { "is" } else { "are" };
+    log::info!("{} {are} back; the devices that were lost are out of the circle", counted(count, "passkey"));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use getrandom::rand_core::UnwrapErr;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::super::{Circle, confirmed, place};
+use super::super::{Circle, confirmed, counted, place};
 use super::{admit, bring_back, circle_id, new_member};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
@@ -69,7 +69,7 @@ impl Set {
         let hexadecimal = |deposit: &Deposit| Secret::new(to_hex(&deposit.encode()));
         circle.ask(&Request::Deposit { deposits: deposits.iter().map(hexadecimal).collect() })?;
         found.say();
-        log::info!("the PIN is set: {} wrong guesses in a row destroy what it opens", self.guesses);
+        log::info!("the PIN is set; so many wrong guesses in a row destroy what it opens: {}", self.guesses);
         log::info!(
             "a PIN does not count as a backup, because others can use its guesses up; a recovery key does"
         );
@@ -179,7 +179,7 @@ fn wrong(answers: &[Answer]) -> Failure {
     let needed = answers.iter().map(Answer::needed).max().unwrap_or(1);
     if answers.len() < usize::from(needed) {
         return Failure::new(
-            format_args!("{} relays answered, and {needed} are needed", answers.len()),
+            format_args!("{} answered, and {needed} are needed", counted(answers.len() as u64, "relay")),
             "name all relays of the circle with --mailbox, and see that they run; this guess was counted",
         );
     }
@@ -189,7 +189,7 @@ fn wrong(answers: &[Answer]) -> Failure {
             "use the recovery key on paper, or a device of the circle",
         ),
         Some(left) => Failure::new(
-            format_args!("the PIN is wrong; {left} more guesses are left"),
+            format_args!("the PIN is wrong; guesses left: {left}"),
             "try again in a while, and after the last one nothing brings it back",
         ),
     }
