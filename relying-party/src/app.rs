@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail};
+use crate::failure::Failure;
 use crate::metadata::{Metadata, MetadataError, Providers, RevocationLists};
 use crate::policy::Policy;
-use crate::store::{Database, StoreError};
+use crate::store::{Database, LAST, StoreError};
 use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
@@ -135,6 +136,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct KnownPolicy {
     policy: Arc<Policy>,
+    /// Why the one in the database cannot be read, if so: this one stays in force meanwhile.
+    unreadable: Option<String>,
     /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten.
     spent_until: i64,
     /// When to look again whether another process has changed something.
@@ -171,7 +174,17 @@ impl App {
             providers.extend(names)?;
         }
         let newest = newest_event_time(&database).await?;
-        let known = KnownPolicy { policy: Arc::default(), spent_until: i64::MIN, stale_at: i64::MIN };
+        let policy = read_policy(database.setting("policy").await?).map_err(|why| StartError::Config {
+            what: format!("the policy in the database cannot be read: {why}"),
+            hint: "it was written by a newer doppelkey: run that, or put a policy of your own into force with --policy"
+                .into(),
+        })?;
+        let known = KnownPolicy {
+            policy: Arc::new(policy),
+            unreadable: None,
+            spent_until: i64::MIN,
+            stale_at: i64::MIN,
+        };
         let app = Self(Arc::new(Shared {
             config,
             database,
@@ -202,12 +215,36 @@ impl App {
                 return Ok(Arc::clone(&known.policy));
             }
         }
-        let text = self.database.setting("policy").await?;
-        let policy = Arc::new(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default());
+        let read = read_policy(self.database.setting("policy").await?);
         let spent_until = self.database.spent_until().await?;
-        self.remember_policy(Arc::clone(&policy), now);
-        self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner).spent_until = spent_until;
-        Ok(policy)
+        let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.stale_at = now.saturating_add(1000);
+        known.spent_until = spent_until;
+        match read {
+            Ok(policy) => (known.policy, known.unreadable) = (Arc::new(policy), None),
+            Err(why) if known.unreadable.as_ref() == Some(&why) => {}
+            Err(why) => {
+                // Not the defaults: they would ask for less than what somebody has decided.
+                eprintln!(
+                    "error: the policy in the database cannot be read, and the last one stays in force: {why}\nhint: \
+                     another process is newer than this one; run the same version everywhere"
+                );
+                known.unreadable = Some(why);
+            }
+        }
+        Ok(Arc::clone(&known.policy))
+    }
+
+    /// The policy in force, for whoever changes it.
+    ///
+    /// # Errors
+    /// [`Failure::PolicyUnreadable`] if another is in the database, which would be overwritten unread.
+    pub(crate) async fn policy_to_change(&self) -> Result<Arc<Policy>, Failure> {
+        let policy = self.policy().await?;
+        match read_policy(self.database.setting("policy").await?) {
+            Ok(_) => Ok(policy),
+            Err(why) => Err(Failure::PolicyUnreadable(why)),
+        }
     }
 
     /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten. What
@@ -219,14 +256,10 @@ impl App {
     /// Puts a policy into force, here at once and in other processes within a second. The caller has checked it.
     pub(crate) async fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
         self.database.set_setting("policy", &policy_text(&policy)).await?;
-        self.remember_policy(Arc::new(policy), self.now());
-        Ok(())
-    }
-
-    fn remember_policy(&self, policy: Arc<Policy>, now: i64) {
         let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.policy = policy;
-        known.stale_at = now.saturating_add(1000);
+        (known.policy, known.unreadable) = (Arc::new(policy), None);
+        known.stale_at = self.now().saturating_add(1000);
+        Ok(())
     }
 
     /// A new id with a prefix that says of what.
@@ -252,9 +285,15 @@ impl App {
 /// A moment after the latest event of the log, in milliseconds: with another process's counter, ids of the same one
 /// could sort before it.
 async fn newest_event_time(database: &Database) -> Result<i64, StoreError> {
-    let newest = database.events_before("~", 1).await?.pop();
+    let newest = database.events_before(LAST, 1).await?.pop();
     let time = newest.and_then(|event| event.id.get(..14)?.parse::<i64>().ok());
     Ok(time.map_or(0, |time| time.saturating_add(1)))
+}
+
+/// The policy of a setting's text; the defaults where nobody has decided anything.
+fn read_policy(text: Option<String>) -> Result<Policy, String> {
+    let Some(text) = text else { return Ok(Policy::default()) };
+    serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
 fn policy_text(policy: &Policy) -> String {

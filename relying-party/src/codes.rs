@@ -47,9 +47,11 @@ pub(crate) async fn noted<T>(visit: &Visit, sent: Result<T, Failure>) -> Result<
 pub(crate) async fn send_notice_to_owner(
     visit: &Visit,
     policy: &Policy,
+    purpose: &str,
     target: &Identifier,
 ) -> Result<String, Failure> {
     limits::mail(visit, policy, &target.value).await?;
+    let id = keep_none(visit, policy, purpose, target).await?;
     let name = &visit.app.config.name;
     let body = format!(
         "Somebody tried to use this address at {name}, which has an account already.\n\nIf it was you: \
@@ -59,17 +61,32 @@ pub(crate) async fn send_notice_to_owner(
     );
     visit.app.mail(&target.value, &format!("You have an account at {name} already"), &body).await;
     visit.log(Event::of("svr").detail("kind", target.kind.as_str())).await;
-    Ok(new_id(visit, target))
+    Ok(id)
 }
 
-/// Sends nothing, for an address that is nobody's; counts and answers as if it had.
+/// Sends nothing, for an address that is nobody's and cannot be recovered; counts and answers as if it had.
 pub(crate) async fn send_nothing(
     visit: &Visit,
     policy: &Policy,
     target: &Identifier,
 ) -> Result<String, Failure> {
     limits::mail(visit, policy, &target.value).await?;
-    Ok(new_id(visit, target))
+    keep_none(visit, policy, "recover", target).await
+}
+
+/// Keeps what no code fits, so that everything typed is wrong, void after as many tries and gone after as long as for a
+/// code that went out.
+async fn keep_none(
+    visit: &Visit,
+    policy: &Policy,
+    purpose: &str,
+    target: &Identifier,
+) -> Result<String, Failure> {
+    let id = new_id(visit, target);
+    let expires_at = visit.app.now() + i64::from(policy.code.lifetime_s) * 1000;
+    let none = visit.app.config.random.bytes::<32>();
+    visit.app.database.put_code(&id, purpose, &target.value, &none, expires_at).await?;
+    Ok(id)
 }
 
 fn new_id(visit: &Visit, target: &Identifier) -> String {
@@ -92,18 +109,7 @@ pub(crate) async fn check(
 ) -> Result<CodeCheck, Failure> {
     let digits: String = typed.chars().filter(char::is_ascii_digit).take(7).collect();
     let digest = digest(visit, id, &digits);
-    let checked =
-        visit.app.database.check_code(id, purpose, &digest, policy.code.tries, visit.app.now()).await?;
-    // A code that never went out fails as one that did: wrong at first, void in the end.
-    if checked == CodeCheck::Gone {
-        let count = visit.app.database.count(&format!("code {id}"), visit.app.now(), 3_600_000).await?;
-        return Ok(if count >= i64::from(policy.code.tries) {
-            CodeCheck::TooOften
-        } else {
-            CodeCheck::Wrong
-        });
-    }
-    Ok(checked)
+    Ok(visit.app.database.check_code(id, purpose, &digest, policy.code.tries, visit.app.now()).await?)
 }
 
 /// A million codes are soon tried, so the digest is keyed: the database alone does not give them away.

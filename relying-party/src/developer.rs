@@ -10,6 +10,7 @@ use crate::conformance;
 use crate::failure::Failure;
 use crate::pages;
 use crate::session::Visit;
+use crate::store::LAST;
 
 /// The paths, if the service runs in development mode; none otherwise. The inspector is for operators too.
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -36,7 +37,7 @@ fn may_inspect(visit: &Visit) -> Result<(), Failure> {
 
 async fn inspect_latest(visit: Visit) -> Result<Response, Failure> {
     may_inspect(&visit)?;
-    let events = visit.app.database.events_before("~", 100).await?;
+    let events = visit.app.database.events_before(LAST, 100).await?;
     Ok(visit.page(pages::developer::events(&visit.app, &events)))
 }
 

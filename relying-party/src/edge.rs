@@ -44,6 +44,8 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         Some(Failure::ForeignOrigin)
     } else if is_oversized(request.headers()) {
         Some(Failure::TooLarge)
+    } else if request.uri().path_and_query().is_some_and(|path| path.as_str().contains("%00")) {
+        Some(Failure::BadBody("its address holds a NUL character".into()))
     } else {
         None
     };
@@ -134,8 +136,7 @@ async fn note(app: &App, told: &Told, path: &str) {
         "server-error",
     ];
     if unlogged.contains(&told.key) {
-        let event =
-            Event::of("fapi").detail("path", path).detail("key", told.key).error(told.message.clone());
+        let event = Event::of("fapi").detail("path", path).detail("key", told.key).error(told.for_the_log());
         app.log(&Source::default(), event).await;
     }
 }
@@ -208,7 +209,10 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
             return Err(Failure::WrongContentType);
         }
         let bytes = body(request).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Failure::BadBody(error.to_string()))
+        if holds(&bytes, br"\u0000") {
+            return Err(Failure::BadBody(NUL.into()));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(Failure::BadJson)
     }
 }
 
@@ -223,13 +227,24 @@ impl<T: DeserializeOwned> FromRequest<App> for FormBody<T> {
         if !has_content_type(&request, "application/x-www-form-urlencoded") {
             return Err(Failure::WrongContentType);
         }
-        let form = axum::Form::<T>::from_request(request, app);
-        match tokio::time::timeout(BODY_PATIENCE, form).await.map_err(|_| Failure::TooSlow)? {
+        let (parts, content) = request.into_parts();
+        let bytes = body(Request::from_parts(parts.clone(), content)).await?;
+        if holds(&bytes, b"%00") || bytes.contains(&0) {
+            return Err(Failure::BadBody(NUL.into()));
+        }
+        let form = axum::Form::<T>::from_request(Request::from_parts(parts, bytes.into()), app).await;
+        match form {
             Ok(axum::Form(value)) => Ok(Self(value)),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::TooLarge),
             Err(error) => Err(Failure::BadBody(error.body_text())),
         }
     }
+}
+
+/// A character that no name, address or password has, and that PostgreSQL keeps in no text.
+const NUL: &str = "it holds a NUL character";
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn has_content_type(request: &Request, expected: &str) -> bool {

@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     MethodNotAllowed,
     /// The body is not what its content type says, or lacks a member, or has one too many.
     BadBody(String),
+    /// The body is no JSON, or not the JSON that it should be.
+    BadJson(serde_json::Error),
     /// The body is of another content type.
     WrongContentType,
     /// The body is too long.
@@ -70,6 +72,8 @@ pub(crate) enum Failure {
     },
     /// A field is wrong: the key of the message, and the message.
     Field(&'static str, String),
+    /// The policy in the database is a newer program's: changing it would lose what that one has decided.
+    PolicyUnreadable(String),
     /// The user is blocked by an administrator.
     UserBlocked,
     /// Too many; try again in so many seconds.
@@ -94,12 +98,19 @@ pub(crate) struct Told {
     /// A credential id that the passkey's provider should forget.
     pub(crate) signal: Option<String>,
     pub(crate) retry_after_s: Option<i64>,
+    /// For the log, where the message repeats what was sent: that may be a code or a password in the wrong place.
+    noted: Option<String>,
 }
 
 impl Told {
     /// What, and what next, on a page.
     pub(crate) fn text(&self) -> String {
         format!("{} {}", self.message, self.hint).trim_end().to_string()
+    }
+
+    /// What the log is told.
+    pub(crate) fn for_the_log(&self) -> String {
+        self.noted.as_ref().unwrap_or(&self.message).clone()
     }
 
     /// Says when to try again, where that is known.
@@ -130,7 +141,15 @@ impl Failure {
             Self::TooMany { retry_after_s, .. } => Some(*retry_after_s),
             _ => None,
         };
-        Told { status, key, message, hint, signal, retry_after_s }
+        let noted = match self {
+            Self::BadJson(why) => Some(format!(
+                "The JSON is not what it should be, at line {}, column {}.",
+                why.line(),
+                why.column()
+            )),
+            _ => None,
+        };
+        Told { status, key, message, hint, signal, retry_after_s, noted }
     }
 
     fn words(&self) -> (StatusCode, &'static str, String, &'static str) {
@@ -156,6 +175,9 @@ impl Failure {
                 "Go back to the start.",
             ),
             Self::BadBody(why) => {
+                (S::BAD_REQUEST, "invalid_request", format!("The request is malformed: {why}."), "")
+            }
+            Self::BadJson(why) => {
                 (S::BAD_REQUEST, "invalid_request", format!("The request is malformed: {why}."), "")
             }
             Self::WrongContentType => say(
@@ -246,6 +268,12 @@ impl Failure {
                 "Log in, or use another one.",
             ),
             Self::Field(key, message) => (S::UNPROCESSABLE_ENTITY, key, message.clone(), ""),
+            Self::PolicyUnreadable(why) => (
+                S::CONFLICT,
+                "policy-unreadable",
+                format!("The policy in the database is of another version, and nothing has changed: {why}."),
+                "Change it with the newest doppelkey that uses this database.",
+            ),
             Self::UserBlocked => say(
                 S::FORBIDDEN,
                 "user-blocked",

@@ -13,6 +13,7 @@ mod ceremony;
 mod codes;
 mod config;
 mod conformance;
+mod cursor;
 mod destination;
 mod developer;
 mod edge;

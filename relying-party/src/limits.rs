@@ -62,13 +62,46 @@ pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether this address may try to log in under an identifier.
-pub(crate) async fn login_allowed(
+/// Counts a try to log in under an identifier, as one that fails, before anything is compared: of guesses that are sent at
+/// once no more are looked at than one after the other. The last that policy allows blocks the identifier meanwhile.
+/// [`login_succeeded`] takes all of it back.
+pub(crate) async fn try_login(
     visit: &Visit,
     policy: &Policy,
     identifier: &Identifier,
-) -> Result<(), Failure> {
-    ip_allowed(visit, policy).await?;
+) -> Result<Try, Failure> {
+    let (database, now) = (&visit.app.database, visit.app.now());
+    refuse_while_blocked(visit, identifier).await?;
+    let of_address = database.count(&failures_of_ip(visit), now, DAY_MS).await?;
+    if of_address > i64::from(policy.limits.failed_logins_per_ip_day) {
+        let (_, until) = database.counted(&failures_of_ip(visit), now).await?;
+        return Err(blocked(visit, "ip-blocked", until - now).await);
+    }
+    let count = database.count(&failures_of(visit, identifier), now, DAY_MS).await?;
+    let threshold = i64::from(policy.limits.brute_force_threshold);
+    let lasts_ms = if count == threshold { block(visit, policy, identifier).await? } else { 0 };
+    if count > threshold {
+        // Sent together with the last one that is looked at.
+        return Err(blocked(visit, "user-blocked", i64::from(policy.limits.block_minutes) * MINUTE_MS).await);
+    }
+    if count < threshold {
+        // The block may have begun, and the count with it anew, after the first look.
+        refuse_while_blocked(visit, identifier).await?;
+    }
+    Ok(Try { of_address, lasts_ms })
+}
+
+/// A try to log in that has been counted.
+#[derive(Debug)]
+#[must_use = "it is a failure or a success"]
+pub(crate) struct Try {
+    /// Which of the day it is, of this address.
+    of_address: i64,
+    /// How long the block lasts that it has begun, or 0.
+    lasts_ms: i64,
+}
+
+async fn refuse_while_blocked(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {
     let now = visit.app.now();
     match visit.app.database.marked(&block_of(visit, identifier)).await? {
         Some((_, until)) if until > now => Err(blocked(visit, "user-blocked", until - now).await),
@@ -76,36 +109,43 @@ pub(crate) async fn login_allowed(
     }
 }
 
-/// Counts a failed login under an identifier; at the threshold it is blocked, and its owner told.
+/// Blocks an identifier for this address, longer than the last time; gives for how long, in milliseconds.
+async fn block(visit: &Visit, policy: &Policy, identifier: &Identifier) -> Result<i64, Failure> {
+    let database = &visit.app.database;
+    let block = block_of(visit, identifier);
+    let level = database.marked(&block).await?.map_or(0, |(level, _)| (level + 1).min(10));
+    let lasts_ms = (i64::from(policy.limits.block_minutes) * MINUTE_MS) << level;
+    database.mark(&block, level, visit.app.now() + lasts_ms).await?;
+    database.forget(&failures_of(visit, identifier)).await?;
+    Ok(lasts_ms)
+}
+
+/// A try that has failed: where it has begun a block, its owner is told.
 pub(crate) async fn login_failed(
     visit: &Visit,
     policy: &Policy,
     identifier: &Identifier,
     user: Option<&User>,
+    tried: &Try,
 ) -> Result<(), Failure> {
-    ip_failed(visit, policy).await?;
-    let now = visit.app.now();
-    let database = &visit.app.database;
-    let count = database.count(&failures_of(visit, identifier), now, DAY_MS).await?;
-    if count < i64::from(policy.limits.brute_force_threshold) {
+    if tried.of_address == i64::from(policy.limits.failed_logins_per_ip_day) {
+        visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
+    }
+    if tried.lasts_ms == 0 {
         return Ok(());
     }
-    let block = block_of(visit, identifier);
-    let level = database.marked(&block).await?.map_or(0, |(level, _)| (level + 1).min(10));
-    let lasts = (i64::from(policy.limits.block_minutes) * MINUTE_MS) << level;
-    database.forget(&failures_of(visit, identifier)).await?;
-    database.mark(&block, level, now + lasts).await?;
-    let mut event = Event::of("limit_wc").detail("minutes", lasts / MINUTE_MS);
+    let mut event = Event::of("limit_wc").detail("minutes", tried.lasts_ms / MINUTE_MS);
     if let Some(user) = user {
         event = event.user(user);
-        codes::send_unblock_link(visit, user, &block).await?;
+        codes::send_unblock_link(visit, user, &block_of(visit, identifier)).await?;
     }
     visit.log(event).await;
     Ok(())
 }
 
-/// Forgets the failed logins under an identifier.
+/// Forgets the failed logins under an identifier, and that this one was counted as one of the address.
 pub(crate) async fn login_succeeded(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {
+    visit.app.database.uncount(&failures_of_ip(visit)).await?;
     visit.app.database.forget(&failures_of(visit, identifier)).await?;
     visit.app.database.forget(&block_of(visit, identifier)).await?;
     Ok(())

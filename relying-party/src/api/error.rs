@@ -89,9 +89,10 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         let told = failure.told();
         let (status, error) = match &failure {
-            Failure::BadBody(_) | Failure::Field(..) | Failure::IdentifierTaken { .. } => {
-                (StatusCode::BAD_REQUEST, "invalid_request")
-            }
+            Failure::BadBody(_)
+            | Failure::BadJson(_)
+            | Failure::Field(..)
+            | Failure::IdentifierTaken { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
             Failure::ChallengeUnknown | Failure::EnrollmentRefused { .. } | Failure::OutOfOrder => {
                 (StatusCode::BAD_REQUEST, "invalid_grant")
             }
@@ -104,8 +105,10 @@ impl From<Failure> for ApiError {
             }
             _ => (told.status, told.key),
         };
-        let is_unlogged =
-            matches!(failure, Failure::BadBody(_) | Failure::WrongContentType | Failure::TooLarge);
+        let is_unlogged = matches!(
+            failure,
+            Failure::BadBody(_) | Failure::BadJson(_) | Failure::WrongContentType | Failure::TooLarge
+        );
         Self {
             status,
             error,

@@ -113,7 +113,7 @@ pub(super) async fn check_password(
     password: &str,
 ) -> Result<User, Failure> {
     let policy = visit.app.policy().await?;
-    limits::login_allowed(visit, &policy, identifier).await?;
+    let tried = limits::try_login(visit, &policy, identifier).await?;
     let user = visit.app.database.user_called(&identifier.kind, &identifier.value).await?;
     let hash = match &user {
         Some(user) => visit.app.database.password_hash(&user.id).await?,
@@ -128,7 +128,7 @@ pub(super) async fn check_password(
                 None => Event::of("fu"),
             };
             visit.log(event.detail("key", wrong_credentials(&identifier.kind))).await;
-            limits::login_failed(visit, &policy, identifier, known.as_ref()).await?;
+            limits::login_failed(visit, &policy, identifier, known.as_ref(), &tried).await?;
             let message = format!("Wrong {} or password.", crate::failure::words_for(&identifier.kind));
             Err(Failure::Field(wrong_credentials(&identifier.kind), message))
         }

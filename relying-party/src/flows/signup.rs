@@ -125,7 +125,7 @@ async fn is_taken(visit: &Visit, identifier: &Identifier) -> Result<bool, Failur
 /// nobody a code.
 async fn send_code(visit: &Visit, policy: &Policy, target: &Identifier) -> Result<String, Failure> {
     if is_taken(visit, target).await? {
-        codes::send_notice_to_owner(visit, policy, target).await
+        codes::send_notice_to_owner(visit, policy, "sign-up", target).await
     } else {
         codes::send(visit, policy, "sign-up", target).await
     }

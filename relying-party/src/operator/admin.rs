@@ -16,6 +16,7 @@ use crate::pages;
 use crate::secret;
 use crate::secret::Secret;
 use crate::session::Visit;
+use crate::store::LAST;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -47,7 +48,7 @@ async fn overview(
 ) -> Result<maud::Markup, Failure> {
     let policy = visit.app.policy().await?;
     let value = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
-    let events = visit.app.database.events_before("~", 500).await?;
+    let events = visit.app.database.events_before(LAST, 500).await?;
     let filter = super::logs_api::Filter::of(q);
     let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
     Ok(pages::admin::overview(&visit.app, (&value, &policy.warnings()), &events, q, notice, error))

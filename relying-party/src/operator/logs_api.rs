@@ -1,9 +1,11 @@
 //! `GET /api/v2/logs`, one event, and the stream of them.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, Query};
+use axum::http::header::LINK;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,9 +16,11 @@ use serde_json::Value;
 
 use super::Operator;
 use crate::app::App;
+use crate::cursor::Cursor;
 use crate::events::transcript_of;
 use crate::failure::Failure;
-use crate::store::StoredEvent;
+use crate::pages;
+use crate::store::{Progress, StoredEvent};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -25,7 +29,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v2/logs/{id}", get(one))
 }
 
-/// `from` is a checkpoint: the events after that id. `q` is `type:s`, `user_id:usr_…` or words, all of which must be
+/// `from` is a `log_id`, for the events behind it, or what the last page's `Link` says. `q` is `type:s`, `user_id:usr_…` or words, all of which must be
 /// found.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,16 +66,22 @@ async fn list(
 ) -> Result<Response, Failure> {
     let filter = filter(query)?;
     let take = usize::from(filter.take.unwrap_or(50).clamp(1, 100));
-    let mut found = Vec::new();
-    let mut from = filter.from.clone();
+    let (mut found, mut cursor) = (Vec::new(), cursor_of(&operator.app, &filter.from).await?);
     while found.len() < take {
-        let page = operator.app.database.events_after(&from, 100).await?;
-        let Some(last) = page.last() else { break };
-        from.clone_from(&last.id);
-        found.extend(page.into_iter().filter(|event| filter.fits(event)));
+        let page = cursor.next(&operator.app).await?;
+        if page.is_empty() {
+            break;
+        }
+        for event in page {
+            if found.len() < take {
+                cursor.deliver(BTreeSet::from([event.id.clone()]));
+                found.extend(filter.fits(&event).then(|| json(&event)));
+            }
+        }
     }
-    found.truncate(take);
-    Ok(Json(found.iter().map(json).collect::<Vec<_>>()).into_response())
+    let (from, q) = (token(&cursor), pages::url_encoded(&filter.q));
+    let next = format!("</api/v2/logs?from={from}&take={take}&q={q}>; rel=\"next\"");
+    Ok(([(LINK, next)], Json(found)).into_response())
 }
 
 async fn one(operator: Operator, Path(id): Path<String>) -> Result<Response, Failure> {
@@ -88,7 +98,8 @@ fn json(event: &StoredEvent) -> Value {
     serde_json::from_str(&event.data).unwrap_or_default()
 }
 
-/// Server-sent events, each with its id: a client that reconnects with `Last-Event-ID`, or names `from`, misses none.
+/// Server-sent events. The id of each says how far the stream has got ([`token`]): a client that reconnects with it
+/// (`Last-Event-ID`) misses none, and gets few twice. `from` begins behind the event of that `log_id`.
 async fn follow(
     operator: Operator,
     headers: axum::http::HeaderMap,
@@ -96,37 +107,51 @@ async fn follow(
 ) -> Result<Response, Failure> {
     let filter = filter(query)?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(String::from);
-    let from = match last.or_else(|| Some(filter.from.clone()).filter(|from| !from.is_empty())) {
-        Some(from) => from,
-        None => operator.app.next_event_id(operator.app.now()),
+    let cursor = match last.or_else(|| Some(filter.from.clone()).filter(|from| !from.is_empty())) {
+        Some(from) => cursor_of(&operator.app, &from).await?,
+        None => Cursor::behind(operator.app.next_event_id(operator.app.now())),
     };
-    let stream = events(operator.app, filter, from);
+    let stream = events(operator.app, filter, cursor);
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
-fn events(app: App, filter: Filter, from: String) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let start = (app, filter, from, Vec::<StoredEvent>::new().into_iter());
-    stream::unfold(start, async |(app, filter, mut from, mut waiting)| {
+/// A cursor as the id of a server-sent event: head, checkpoint, and how many were delivered between them.
+fn token(cursor: &Cursor) -> String {
+    let Progress { checkpoint, head, sent, .. } = cursor.progress();
+    format!("{head}.{checkpoint}.{sent}")
+}
+
+/// The cursor of such an id, or one behind an event's.
+async fn cursor_of(app: &App, text: &str) -> Result<Cursor, Failure> {
+    let mut parts = text.splitn(3, '.');
+    let (head, checkpoint) = (parts.next().unwrap_or_default().to_string(), parts.next());
+    let (Some(checkpoint), Some(sent)) = (checkpoint, parts.next().and_then(|sent| sent.parse().ok())) else {
+        return Ok(Cursor::behind(head));
+    };
+    let ids = app.database.event_ids_between(checkpoint, &head).await?;
+    Ok(Cursor::resume(Progress { term: 0, checkpoint: checkpoint.to_string(), head, sent }, ids))
+}
+
+fn events(app: App, filter: Filter, cursor: Cursor) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let start = (app, filter, cursor, Vec::<StoredEvent>::new().into_iter());
+    stream::unfold(start, async |(app, filter, mut cursor, mut waiting)| {
         loop {
             for event in waiting.by_ref() {
+                cursor.deliver(BTreeSet::from([event.id.clone()]));
                 if filter.fits(&event) {
-                    let sent = sse::Event::default().id(&event.id).event(&event.r#type).data(&event.data);
-                    return Some((Ok(sent), (app, filter, from, waiting)));
+                    let sent =
+                        sse::Event::default().id(token(&cursor)).event(&event.r#type).data(&event.data);
+                    return Some((Ok(sent), (app, filter, cursor, waiting)));
                 }
             }
             // Registered before reading: an event written meanwhile is not missed. Events of other processes are
             // seen when this one writes its next, or after a second.
             let written = app.new_events.notified();
-            let page = app.database.events_after(&from, 100).await.unwrap_or_default();
-            match page.last() {
-                Some(last) => {
-                    from.clone_from(&last.id);
-                    waiting = page.into_iter();
-                }
-                None => {
-                    let _ = tokio::time::timeout(Duration::from_secs(1), written).await;
-                }
+            let page = cursor.next(&app).await.unwrap_or_default();
+            if page.is_empty() {
+                let _ = tokio::time::timeout(Duration::from_secs(1), written).await;
             }
+            waiting = page.into_iter();
         }
     })
 }

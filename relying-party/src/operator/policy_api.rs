@@ -32,7 +32,7 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     if !patch.is_object() {
         return Err(Failure::BadBody("a patch is an object".into()));
     }
-    let current = visit.app.policy().await?;
+    let current = visit.app.policy_to_change().await?;
     let mut value =
         serde_json::to_value(current.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
     merge_into(&mut value, patch);

@@ -30,6 +30,10 @@ impl FromRow for StoredEvent {
     }
 }
 
+/// Behind every id of an event, whatever the database's collation: ids are hexadecimal, and in some languages marks such
+/// as `~` come before digits.
+pub(crate) const LAST: &str = "g";
+
 impl Changes {
     /// Writes an event.
     pub(crate) fn put_event(self, event: &StoredEvent) -> Self {

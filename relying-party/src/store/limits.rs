@@ -20,6 +20,13 @@ impl Database {
         Ok(row.map_or(1, |(count,)| count))
     }
 
+    /// Takes one back.
+    pub(crate) async fn uncount(&self, name: &str) -> Result<()> {
+        self.write(sql("UPDATE limits SET count = count - 1 WHERE name = $1 AND count > 0").bind(name))
+            .await?;
+        Ok(())
+    }
+
     /// The count of the window that is open, and when it closes.
     pub(crate) async fn counted(&self, name: &str, now: i64) -> Result<(i64, i64)> {
         let row: Option<(i64, i64)> = self

@@ -29,7 +29,7 @@ use sqlite::Sqlite;
 pub(crate) use challenges::{Challenge, Claim, Question, SPENT_ID_LENGTH};
 pub(crate) use codes::CodeCheck;
 pub(crate) use credentials::{Passkey, PasskeyUse};
-pub(crate) use events::StoredEvent;
+pub(crate) use events::{LAST, StoredEvent};
 pub(crate) use mail::{Mailed, WaitingMail};
 pub(crate) use second_factors::Totp;
 pub(crate) use sessions::StoredSession;
@@ -240,10 +240,12 @@ impl Database {
             "DELETE FROM sessions WHERE expires_at < $1",
             "DELETE FROM codes WHERE expires_at < $1",
             "DELETE FROM remembered_devices WHERE expires_at < $1",
-            "DELETE FROM limits WHERE expires_at < $1",
         ] {
             self.write(sql(statement).bind(now)).await?;
         }
+        // Marks count nothing. They are kept for a day more: the next block is longer than the last.
+        let limits = sql("DELETE FROM limits WHERE (count > 0 AND expires_at < $1) OR expires_at < $2");
+        self.write(limits.bind(now).bind(now - 86_400_000)).await?;
         self.write(sql("DELETE FROM events WHERE date < $1").bind(events_before)).await?;
         self.forget_spent_challenges(now).await
     }

@@ -5,13 +5,8 @@
 //! has got is in the database, and so is which process sends, when several share it: a restart loses nothing, and when a
 //! process dies another goes on once its lease is over.
 //!
-//! An event's id is made before the event is written, so an earlier id may appear after a later one has been sent. Hence
-//! what is kept is not one place in the log but two: up to the checkpoint, which stays [`LATE_MS`] behind, everything has
-//! been delivered; between it and the head, as many events as are counted. If there are more of them than that, those
-//! that are new are sent. Who takes over and counts more than have been delivered cannot tell which, and sends all of
-//! that last minute again.
+//! What keeps an event from being missed that is written behind a later one is the [cursor](crate::cursor).
 
-mod cursor;
 mod receiver;
 mod signature;
 
@@ -24,9 +19,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::app::{App, Shared};
+use crate::cursor::Cursor;
 use crate::secret;
 use crate::store::{StoreError, StoredEvent};
-use cursor::Cursor;
 use receiver::{Receiver, Trouble};
 use signature::Key;
 
@@ -219,17 +214,7 @@ impl Sender {
     /// The next events, if there are any.
     async fn collect(&mut self, app: &App) -> Result<Option<Batch>, StoreError> {
         let Some(cursor) = &mut self.cursor else { return Ok(None) };
-        cursor.settle(app.time_of_ids());
-        let (checkpoint, head) = cursor.window();
-        let mut events = Vec::new();
-        if cursor.misses_some(app.database.count_events_between(checkpoint, head).await?) {
-            let ids = app.database.event_ids_between(checkpoint, head).await?;
-            events = app.database.events_of(&cursor.unsent(ids, BATCH)).await?;
-        }
-        if events.is_empty() {
-            events = app.database.events_after(head, BATCH_ROWS).await?;
-        }
-        Ok(Batch::of(&app.secret, &self.id, events))
+        Ok(Batch::of(&app.secret, &self.id, cursor.next(app).await?))
     }
 
     async fn note_delivery(&mut self, app: &App) -> Result<(), StoreError> {
@@ -239,7 +224,6 @@ impl Sender {
         (self.failures, self.next_try_at) = (0, i64::MIN);
         if let (Some(cursor), Some(batch)) = (&mut self.cursor, self.batch.take()) {
             cursor.deliver(batch.events);
-            cursor.settle(app.time_of_ids());
             if !app.database.advance_webhook(&self.id, &cursor.progress()).await? {
                 self.cursor = None;
             }
@@ -291,9 +275,7 @@ fn pause_ms(failures: u32) -> i64 {
 /// How many webhooks there may be.
 const MOST: usize = 8;
 
-/// How many events a message holds at most, and how many bytes unless one event is longer.
-const BATCH: usize = 100;
-const BATCH_ROWS: i64 = 100;
+/// How many bytes of events a message holds at most, unless one event is longer.
 const LONGEST_BODY: usize = 512 * 1024;
 
 /// How long a process is the one that sends before another may think that it is gone, in milliseconds: longer than the
@@ -301,10 +283,6 @@ const LONGEST_BODY: usize = 512 * 1024;
 const LEASE_MS: i64 = 12_000;
 
 const LONGEST_PAUSE_MS: i64 = 300_000;
-
-/// How long after it has happened an event may still be written without being missed, in milliseconds: longer than
-/// anybody waits for the database, and than clocks of several machines should differ.
-const LATE_MS: i64 = 60_000;
 
 /// How often to look for events that other processes have written, and whether those are gone that send.
 const LOOK: Duration = Duration::from_secs(1);

@@ -226,3 +226,42 @@ async fn no_request_however_mangled_is_our_fault() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_nul_character_is_refused_wherever_it_stands() {
+    let world = World::with_policy("[attributes.username]\nidentifier = true\nsignup = \"optional\"").await;
+    let mut browser = world.browser();
+    let mut phone = Authenticator::platform();
+    let options =
+        browser.json("/signup/passkey/options", &json!({ "email": "ada@example.org" })).await.json();
+    let mut credential = phone.create(&options["publicKey"], crate::world::ORIGIN, crate::world::Twist::None);
+    let honest = credential.clone();
+    credential["authenticatorAttachment"] = json!("\0");
+    let refused = browser.json("/signup/passkey", &credential).await;
+    assert_eq!((refused.status, refused.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    assert_eq!(world.codes().await, ["fapi"]);
+    assert_eq!(
+        browser.json("/signup/passkey", &honest).await.status,
+        StatusCode::OK,
+        "the challenge is not spent"
+    );
+    for path in ["/account/passkeys/%00/rename", "/login"] {
+        let refused = browser.form(path, &[("name", "a key"), ("identifier", "a\0b")]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{path}: {}", refused.text);
+    }
+    let refused = world.admin("GET", "/api/v2/logs?from=%00", None).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_code_sent_as_a_number_is_not_in_the_log() {
+    let world = World::new().await;
+    let otp = "http://auth0.com/oauth/grant-type/mfa-otp";
+    let body = json!({ "grant_type": otp, "client_id": "doppelkey", "mfa_token": "x", "otp": 471_193 });
+    let refused = world.browser().json("/oauth/token", &body).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let events = world.events().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let text = events[0].1.to_string();
+    assert!(!text.contains("471193") && text.contains("column"), "{text}");
+}

@@ -123,3 +123,65 @@ async fn mails_to_one_address_are_limited() {
     }
     assert_eq!(world.codes().await.pop().as_deref(), Some("fcpr"));
 }
+
+#[tokio::test]
+async fn guesses_sent_at_once_are_counted_before_any_is_compared() {
+    let world = World::with_policy("[limits]\nbrute_force_threshold = 4").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    browser.form("/login", &[("identifier", EMAIL)]).await;
+    let guesses = (0..24).map(|_| {
+        let mut browser = browser.clone();
+        tokio::spawn(
+            async move { browser.form("/login/password", &[("password", "wrong horse")]).await.status },
+        )
+    });
+    let mut compared = 0;
+    for guess in guesses.collect::<Vec<_>>() {
+        let status = guess.await.expect("it is answered");
+        compared += usize::from(status == StatusCode::UNPROCESSABLE_ENTITY);
+        assert!([StatusCode::UNPROCESSABLE_ENTITY, StatusCode::TOO_MANY_REQUESTS].contains(&status));
+    }
+    assert!((1..=4).contains(&compared), "{compared} guesses were looked at");
+    let codes = world.codes().await;
+    assert_eq!(codes.iter().filter(|code| *code == "fp").count(), compared);
+    assert!(codes.iter().filter(|code| *code == "limit_wc").count() <= 1);
+}
+
+#[tokio::test]
+async fn logins_that_succeed_are_no_failures_of_their_address() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 2").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    for _ in 0..5 {
+        assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_code_says_the_same_of_every_address() {
+    let verified = "[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true";
+    let world = World::with_policy(verified).await;
+    let mut owner = world.browser();
+    owner.form("/signup", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    owner.form("/signup/code", &[("code", &code)]).await;
+    assert_eq!(owner.form("/signup/password", &[("password", PASSWORD)]).await.location(), "/account");
+    let mut answers = Vec::new();
+    for (page, next) in [("/recover", "/recover/code"), ("/signup", "/signup/code")] {
+        for email in [EMAIL, "nobody@example.org"] {
+            let mut browser = world.browser();
+            assert_eq!(browser.form(page, &[("email", email)]).await.location(), next);
+            let mut said = Vec::new();
+            for minutes in [0, 0, 0, 0, 16, 0] {
+                world.pass_minutes(minutes);
+                let answer = browser.form(next, &[("code", "abc")]).await;
+                let error = answer.text.split("id=\"error\"").nth(1).and_then(|rest| rest.split("</").next());
+                said.push((answer.status, error.map(String::from)));
+            }
+            assert!(said.iter().all(|(_, error)| error.is_some()), "{said:?}");
+            answers.push(said);
+        }
+    }
+    assert_eq!(answers[0], answers[1], "who recovers");
+    assert_eq!(answers[2], answers[3], "who signs up");
+}

@@ -3,7 +3,10 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::world::{ADMIN, Authenticator, ORIGIN, World};
+use doppelkey_relying_party::policy::Policy;
+use doppelkey_relying_party::{Config, app};
+
+use crate::world::{ADMIN, Authenticator, ORIGIN, World, postgres};
 
 #[tokio::test]
 async fn the_api_needs_the_operators_token() {
@@ -162,4 +165,42 @@ async fn who_has_to_log_in_first_comes_to_where_the_password_is_changed() {
     browser.get("/login?then=https://elsewhere.example/account/security").await;
     let done = browser.authenticate("/login/passkey", json!({}), &mut phone).await;
     assert_eq!(done.json(), json!({ "next": "/account" }));
+}
+
+#[tokio::test]
+async fn the_latest_events_are_shown_whatever_the_databases_collation() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password("ada@example.org", "correct horse battery").await;
+    let id = world.events().await[0].1["log_id"].as_str().expect("an id").to_string();
+    assert!(world.browser().get("/inspect").await.text.contains(&id));
+    let mut browser = world.browser();
+    browser.form("/admin/token", &[("token", ADMIN)]).await;
+    assert!(browser.get("/admin").await.text.contains(&id));
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let world = World::start(&database, "[mfa]\npolicy = \"always\"").await;
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    assert_eq!(world.browser().sign_up_with_password(email, password).await, "/mfa/setup");
+    // A newer program has an option that this one has never heard of.
+    let newer = "{\"mfa\":{\"policy\":\"always\"},\"unheard_of\":1}";
+    postgres::run(&database, &format!("UPDATE settings SET value = '{newer}' WHERE name = 'policy'"));
+    world.pass_minutes(1);
+    assert_eq!(world.browser().log_in_with_password(email, password).await, "/mfa/setup", "as before");
+    let patch = world.admin("PATCH", "/api/v2/policy", Some(json!({ "log_retention_days": 7 }))).await;
+    assert_eq!((patch.status, patch.error().as_str()), (StatusCode::CONFLICT, "policy-unreadable"));
+    let mut operator = world.browser();
+    operator.form("/admin/token", &[("token", ADMIN)]).await;
+    let form = operator.form("/admin/policy", &[("log_retention_days", "7")]).await;
+    assert_eq!(form.status, StatusCode::CONFLICT, "{}", form.text);
+    world.pass_minutes(1);
+    assert_eq!(world.browser().log_in_with_password(email, password).await, "/mfa/setup");
+    // Nor does another of this version start on it, unless it is told a policy.
+    let config = |policy| Config { database: database.clone(), policy, ..Config::localhost(8080) };
+    let refused = app(config(None)).await.expect_err("it knows no policy");
+    assert!(refused.to_string().contains("unheard_of") && refused.hint().contains("--policy"), "{refused}");
+    drop(app(config(Some(Policy::default()))).await.expect("the operator has decided"));
 }

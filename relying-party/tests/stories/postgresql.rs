@@ -134,7 +134,9 @@ impl Cluster {
         let data = folder.join("data");
         run(as_postgres("mkdir").arg(&folder));
         run(as_postgres(programs.join("initdb"))
-            .args(["--auth=trust", "--no-sync", "--username=stories", "-D"])
+            .args(["--auth=trust", "--no-sync", "--username=stories", "--encoding=UTF8"])
+            // A collation for people, in which marks come before digits: what many servers have.
+            .args(["--locale-provider=icu", "--icu-locale=en-US", "-D"])
             .arg(&data));
         (folder, data)
     }

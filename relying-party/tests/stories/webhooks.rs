@@ -221,12 +221,68 @@ async fn an_event_that_is_written_behind_a_later_one_arrives_too() {
     receiver.wait_for(count, &[]).await;
     // As another process would that waited for the database.
     let late = format!("{:014}000000010000", (world.now_s() - 10) * 1000);
-    let row = format!(
-        "INSERT INTO events (id, date, type, user_id, data, transcript) \
-         VALUES ('{late}', 0, 's', NULL, '{{\"log_id\":\"{late}\"}}', NULL)"
-    );
-    postgres::run(&database, &row);
+    put_event(&database, &late);
     let taken = receiver.wait_for(count + 1, &[]).await;
     assert_eq!(taken.last(), Some(&late));
     assert_eq!(taken.len(), count + 1, "and nothing else comes again");
+}
+
+#[tokio::test]
+async fn an_event_that_appears_while_the_receiver_is_down_arrives_afterwards() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    receiver.answer(Some(StatusCode::SERVICE_UNAVAILABLE));
+    let world = World::with_webhooks(&database, receiver.webhooks()).await;
+    world.pass_seconds(30);
+    world.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    for _ in 0..100 {
+        if !receiver.heard().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What is on its way is later than this, which another process writes now.
+    let late = format!("{:014}000000010000", (world.now_s() - 10) * 1000);
+    put_event(&database, &late);
+    world.pass_minutes(10);
+    receiver.answer(Some(StatusCode::OK));
+    let log = logged(&world).await;
+    let taken = receiver.wait_for(log.len(), &[&world]).await;
+    assert!(taken.contains(&late), "{taken:?}");
+}
+
+#[tokio::test]
+async fn who_reads_the_log_page_by_page_misses_no_event_that_appears_late() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let world = World::start(&database, "").await;
+    world.pass_seconds(30);
+    world.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    let mut path = "/api/v2/logs?take=1".to_string();
+    let mut read = Vec::new();
+    let late = format!("{:014}000000010000", (world.now_s() - 10) * 1000);
+    for round in 0..8 {
+        let page = world.admin("GET", &path, None).await;
+        read.extend(page.json().as_array().expect("a list").clone());
+        let link = page.headers["link"].to_str().expect("text");
+        path = link.split(['<', '>']).nth(1).expect("<…>; rel=\"next\"").to_string();
+        if round == 2 {
+            put_event(&database, &late);
+        }
+    }
+    // What came late is there, and then nothing more: only its minute was read twice.
+    let ids: Vec<_> = read.iter().map(|event| event["log_id"].as_str().expect("an id").to_string()).collect();
+    assert_eq!(set(&ids), set(&logged(&world).await));
+    assert!(ids.contains(&late) && ids.len() <= 5, "{ids:?}");
+}
+
+/// Writes an event as another process would.
+fn put_event(database: &str, id: &str) {
+    let row = format!(
+        "INSERT INTO events (id, date, type, user_id, data, transcript) \
+         VALUES ('{id}', 0, 's', NULL, '{{\"log_id\":\"{id}\",\"type\":\"s\"}}', NULL)"
+    );
+    postgres::run(database, &row);
 }
