@@ -5,6 +5,7 @@
 
 #[cfg(feature = "boot-rom")]
 pub mod boot_rom;
+pub mod clock;
 pub mod flash_store;
 #[cfg(feature = "mps2")]
 pub mod mps2;

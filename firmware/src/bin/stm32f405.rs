@@ -6,17 +6,20 @@
 //! | 0x080A_0000 to 0x080B_FFFF | the root key, made at the first start. Never moves |
 //! | 0x080C_0000 to 0x080F_FFFF | the store: two banks, the chip's last two sectors of 128 kB. Never moves |
 //!
-//! A sector's erase takes up to two seconds, in which the chip executes nothing: two at the first start, and one whenever
-//! a bank is full.
+//! A sector's erase takes two seconds, and four at most (the HAL programs by single bytes: PSIZE x8), in which the chip
+//! executes nothing: two at the first start, and one whenever a bank is full. The watchdog waits for eight.
+//!
+//! **What wakes the thread**: USB, and SysTick every five milliseconds. Both go on in sleep, and so does TIM2, by which the
+//! time is told; the core's cycle counter does not (RM0090, "Sleep mode").
 #![no_std]
 #![no_main]
 
-use core::cell::Cell;
+use core::cell::RefCell;
 
-use cortex_m::peripheral::DWT;
 use cortex_m_rt::{entry, exception};
 use critical_section::Mutex;
 use doppelkey_core::Time;
+use doppelkey_firmware::clock::Clock;
 use doppelkey_firmware::port::{Port, SharedPort};
 use doppelkey_firmware::rng::EntropySource;
 use doppelkey_firmware::start::{self, Memory, Start};
@@ -29,7 +32,7 @@ use stm32f4xx_hal::hal_02::blocking::rng::Read as _;
 use stm32f4xx_hal::otg_fs::{USB, UsbBus, UsbBusType};
 use stm32f4xx_hal::pac::{self, interrupt};
 use stm32f4xx_hal::prelude::*;
-use stm32f4xx_hal::rcc::Config;
+use stm32f4xx_hal::rcc::{Config, Enable as _};
 use stm32f4xx_hal::watchdog::IndependentWatchdog;
 
 static PORT: SharedPort<UsbBusType> = SharedPort::new();
@@ -37,11 +40,11 @@ static PORT: SharedPort<UsbBusType> = SharedPort::new();
 #[entry]
 fn main() -> ! {
     let peripherals = pac::Peripherals::take().expect("taken once");
-    let mut core = cortex_m::Peripherals::take().expect("taken once");
+    let core = cortex_m::Peripherals::take().expect("taken once");
     let clocks = Config::hse(8.MHz()).sysclk(168.MHz()).require_pll48clk();
     let mut rcc = peripherals.RCC.freeze(clocks);
-    core.DCB.enable_trace();
-    core.DWT.enable_cycle_counter();
+    pac::TIM2::enable(&mut rcc);
+    start_counting(&peripherals.TIM2, rcc.clocks.timclk1().to_MHz());
     let port_a = peripherals.GPIOA.split(&mut rcc);
     let port_c = peripherals.GPIOC.split(&mut rcc);
     let start = Start {
@@ -77,22 +80,23 @@ fn SysTick() {
     PORT.poll(now());
 }
 
-/// The time since power-up, from the cycle counter, which goes round in 25 seconds; SysTick looks at it often enough.
-fn now() -> Time {
-    critical_section::with(|section| {
-        let (last, mut seconds, mut cycles) = CYCLES.borrow(section).get();
-        let count = DWT::cycle_count();
-        cycles += count.wrapping_sub(last);
-        while cycles >= CORE_HZ {
-            (seconds, cycles) = (seconds + 1, cycles - CORE_HZ);
-        }
-        CYCLES.borrow(section).set((count, seconds, cycles));
-        Time::new(seconds, cycles / (CORE_HZ / 1_000_000) * 1000)
-    })
+/// A timer of 32 bits that counts microseconds, also in sleep, for which its clock is on since power-up (RCC_APB1LPENR).
+fn start_counting(timer: &pac::TIM2, clock_mhz: u32) {
+    timer.psc().write(|w| w.psc().set(clock_mhz as u16 - 1));
+    // The prescaler counts from the next update on.
+    timer.egr().write(|w| w.ug().set_bit());
+    timer.cr1().write(|w| w.cen().set_bit());
 }
 
-/// The cycle counter as it was seen last; and the seconds, and the cycles of the next one, until then.
-static CYCLES: Mutex<Cell<(u32, u64, u32)>> = Mutex::new(Cell::new((0, 0, 0)));
+/// The time since power-up.
+fn now() -> Time {
+    #[expect(unsafe_code, reason = "the timer's counter is read by the thread and by interrupts")]
+    // SAFETY: a register that is only read.
+    let timer = unsafe { &*pac::TIM2::ptr() };
+    critical_section::with(|section| CLOCK.borrow_ref_mut(section).at(timer.cnt().read().bits()))
+}
+
+static CLOCK: Mutex<RefCell<Clock>> = Mutex::new(RefCell::new(Clock::new()));
 const CORE_HZ: u32 = 168_000_000;
 
 struct H405 {
