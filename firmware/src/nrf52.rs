@@ -1,15 +1,20 @@
 //! What the boards with Nordic's nRF52833 and nRF52840 share: everything but the pins, and where our part of the flash is.
 //!
 //! The erase of a page takes 85 ms, in which the chip executes nothing.
+//!
+//! **What wakes the thread**: USB's events, and a timer every five milliseconds. Not SysTick: on these chips it stands
+//! still while the core sleeps (nRF52840 Product Specification, "CPU and support module configuration").
 
-use cortex_m::peripheral::SYST;
+use core::cell::RefCell;
+
+use critical_section::Mutex;
 use doppelkey_core::Time;
 use embedded_hal::digital::{InputPin, OutputPin, PinState};
 use hal::clocks::{Clocks, ExternalOscillator, Internal, LfOscStopped};
 use hal::gpio::{Input, Output, Pin, PullUp, PushPull};
 use hal::nvmc::Nvmc;
 use hal::usbd::{UsbPeripheral, Usbd};
-use hal::wdt::{Watchdog, WatchdogHandle, count, handles::HdlN};
+use hal::wdt::{Parts, Watchdog, WatchdogHandle, count, handles::HdlN};
 use hal::{Rng, pac};
 #[cfg(feature = "board-nrf52833-dk")]
 pub use nrf52833_hal as hal;
@@ -17,6 +22,7 @@ pub use nrf52833_hal as hal;
 pub use nrf52840_hal as hal;
 use usb_device::bus::UsbBusAllocator;
 
+use crate::clock::Clock;
 use crate::port::{Port, SharedPort};
 use crate::rng::EntropySource;
 use crate::start::{self, Memory, Start};
@@ -41,7 +47,7 @@ pub struct Chip {
     /// USB.
     pub usb: pac::USBD,
     /// Ticks every five milliseconds.
-    pub systick: SYST,
+    pub ticks: pac::TIMER1,
 }
 
 /// What a board has connected. Both are low when down, and lit.
@@ -59,12 +65,8 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
     let clocks = cortex_m::singleton!(: Clocks<ExternalOscillator, Internal, LfOscStopped> = clocks);
     let clocks = clocks.expect("taken once");
     start_counting(&chip.timer);
-    let watchdog = Watchdog::try_new(chip.watchdog).ok().map(|mut watchdog| {
-        watchdog.set_lfosc_ticks(5 * 32_768);
-        watchdog.activate::<count::One>().handles.0.degrade()
-    });
     let start = Start {
-        board: Nrf { pins, watchdog },
+        board: Nrf { pins, watchdog: start_watchdog(chip.watchdog) },
         entropy: Hardware(Rng::new(chip.rng)),
         flash: Nvmc::new(chip.flash, memory_at(our_flash)),
         chip_secret: None,
@@ -72,19 +74,78 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
     let usb = chip.usb;
     let bus = || UsbBusAllocator::new(Usbd::new(UsbPeripheral::new(usb, clocks)));
     let memory = cortex_m::singleton!(: Memory<Nvmc<pac::NVMC>, Bus> = Memory::new()).expect("taken once");
-    let systick = chip.systick;
+    let ticks = chip.ticks;
     start.run(memory, &PORT, bus, |_| {
-        start::tick(systick, 64_000_000);
+        start_ticking(&ticks);
+        start::unmask(pac::Interrupt::TIMER1);
         start::unmask(pac::Interrupt::USBD);
     })
 }
 
-/// What the interrupts of USB and SysTick do.
-pub fn poll() {
+/// What the interrupt of USB does.
+pub fn usb() {
+    let usb = usb_registers();
+    // Of this event the driver reads only what it stands for, and leaves it standing.
+    usb.events_epdata.reset();
     PORT.poll(now());
+    // An event that still stands would interrupt for ever, and nothing else would run. The next tick listens again.
+    usb.intenclr.write(|w| {
+        w.usbreset().bit(usb.events_usbreset.read().events_usbreset().bit());
+        w.usbevent().bit(usb.events_usbevent.read().events_usbevent().bit());
+        w.ep0setup().bit(usb.events_ep0setup.read().events_ep0setup().bit());
+        w.ep0datadone().bit(usb.events_ep0datadone.read().events_ep0datadone().bit())
+    });
 }
 
-/// A timer of 32 bits that counts microseconds: for 71 minutes, after which only a keepalive may come late once.
+/// What the interrupt of TIMER1 does.
+pub fn tick() {
+    #[expect(unsafe_code, reason = "the interrupt's own register")]
+    // SAFETY: nobody else uses the timer once it runs.
+    let ticks = unsafe { &*pac::TIMER1::ptr() };
+    ticks.events_compare[0].reset();
+    PORT.poll(now());
+    // The driver switches none of its events' interrupts on.
+    usb_registers().intenset.write(|w| {
+        w.usbreset().set_bit().usbevent().set_bit();
+        w.ep0setup().set_bit().ep0datadone().set_bit().epdata().set_bit()
+    });
+}
+
+fn usb_registers() -> &'static pac::usbd::RegisterBlock {
+    #[expect(unsafe_code, reason = "the driver has the registers, and does not do all that is to be done")]
+    // SAFETY: only of events and their interrupts, and only in interrupts of one priority, which the driver's critical
+    // sections hold off.
+    unsafe {
+        &*pac::USBD::ptr()
+    }
+}
+
+/// One that runs already, since before a reset by software, is fed as it is.
+fn start_watchdog(watchdog: pac::WDT) -> Option<WatchdogHandle<HdlN>> {
+    let parts: Parts<(WatchdogHandle<_>,)> = match Watchdog::try_new(watchdog) {
+        Ok(mut watchdog) => {
+            watchdog.set_lfosc_ticks(5 * 32_768);
+            watchdog.activate::<count::One>()
+        }
+        Err(watchdog) => Watchdog::try_recover::<count::One>(watchdog).ok()?,
+    };
+    Some(parts.handles.0.degrade())
+}
+
+/// An interrupt every five milliseconds, also in sleep.
+fn start_ticking(timer: &pac::TIMER1) {
+    #[expect(unsafe_code, reason = "fields without names for their values")]
+    // SAFETY: 2⁴ divides the 16 MHz, and the width of 16 bits, which it has at power-up, holds 5,000.
+    unsafe {
+        timer.prescaler.write(|w| w.prescaler().bits(4));
+        timer.cc[0].write(|w| w.bits(5_000));
+    }
+    timer.shorts.write(|w| w.compare0_clear().set_bit());
+    timer.intenset.write(|w| w.compare0().set_bit());
+    timer.tasks_start.write(|w| w.tasks_start().set_bit());
+}
+
+/// A timer of 32 bits that counts microseconds, also in sleep.
 fn start_counting(timer: &pac::TIMER0) {
     timer.bitmode.write(|w| w.bitmode()._32bit());
     #[expect(unsafe_code, reason = "a field without a name for its values")]
@@ -97,11 +158,13 @@ fn now() -> Time {
     #[expect(unsafe_code, reason = "the timer's counter is read by the thread and by interrupts")]
     // SAFETY: the timer has no other user.
     let timer = unsafe { &*pac::TIMER0::ptr() };
-    critical_section::with(|_| {
+    critical_section::with(|section| {
         timer.tasks_capture[0].write(|w| w.tasks_capture().set_bit());
-        Time::from_micros(timer.cc[0].read().bits().into())
+        CLOCK.borrow_ref_mut(section).at(timer.cc[0].read().bits())
     })
 }
+
+static CLOCK: Mutex<RefCell<Clock>> = Mutex::new(RefCell::new(Clock::new()));
 
 struct Nrf {
     pins: Pins,

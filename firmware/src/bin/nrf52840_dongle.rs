@@ -9,7 +9,7 @@
 #![no_std]
 #![no_main]
 
-use cortex_m_rt::{entry, exception};
+use cortex_m_rt::entry;
 use doppelkey_firmware::nrf52::hal::gpio::{Level, p0, p1};
 use doppelkey_firmware::nrf52::hal::pac::{self, interrupt};
 use doppelkey_firmware::nrf52::{self, Chip, Pins};
@@ -18,7 +18,6 @@ use panic_halt as _;
 #[entry]
 fn main() -> ! {
     let peripherals = pac::Peripherals::take().expect("taken once");
-    let core = pac::CorePeripherals::take().expect("taken once");
     let port_0 = p0::Parts::new(peripherals.P0);
     let port_1 = p1::Parts::new(peripherals.P1);
     let pins = Pins {
@@ -32,17 +31,17 @@ fn main() -> ! {
         rng: peripherals.RNG,
         flash: peripherals.NVMC,
         usb: peripherals.USBD,
-        systick: core.SYST,
+        ticks: peripherals.TIMER1,
     };
     nrf52::run(chip, pins, 0xB_F000)
 }
 
 #[interrupt]
 fn USBD() {
-    nrf52::poll();
+    nrf52::usb();
 }
 
-#[exception]
-fn SysTick() {
-    nrf52::poll();
+#[interrupt]
+fn TIMER1() {
+    nrf52::tick();
 }
