@@ -1,5 +1,6 @@
 """Images for chips that no emulator has, on an emulated Cortex-M4 or M33 (Unicorn) with as much of a chip around it as a
-start needs: clocks, time, random numbers, the flash controller, the LED. It ends where the platform would see the device.
+start needs: clocks, time, random numbers, the flash controller, the LED; up to where the platform would see the device.
+Then, if asked, as much as sleep needs: what wakes the core, what counts meanwhile, the watchdog.
 """
 
 import os
@@ -7,12 +8,15 @@ import struct
 
 from unicorn import UC_ARCH_ARM, UC_HOOK_CODE, UC_HOOK_MEM_WRITE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError
 from unicorn.arm_const import (
-    UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M4,
+    UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_PRIMASK, UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M4,
     UC_CPU_ARM_CORTEX_M33,
 )
 
 # What a flash controller allows.
 READ, WRITE, ERASE = "read", "write", "erase"
+# More instructions than anything here takes.
+LONG = 30_000_000
+WFI, SYSTICK, RETURN = 0xBF30, 15, 0x18000000
 
 
 class Chip:
@@ -20,17 +24,20 @@ class Chip:
 
     # Where the flash begins, its size, and our part of it: a sector for the root key, and two banks of as many each.
     flash_start, flash_size, ours, sector = 0, 0x100000, (0, 0), 4096
-    model = UC_CPU_ARM_CORTEX_M4
+    model, core_mhz, systick_stops_in_sleep = UC_CPU_ARM_CORTEX_M4, 0, False
 
-    def __init__(self, image, flash=None, stuck=False):
-        self.stuck, self.random, self.elapsed_us = stuck, 0x2545F491, 0
+    def __init__(self, image, flash=None, stuck=False, stays=False):
+        self.stuck, self.random, self.stays = stuck, 0x2545F491, stays
+        self.elapsed_us, self.asleep_us, self.a_look_us = 0, 0, 500
         self.mode, self.erased, self.programmed = READ, [], 0
-        self.registers, self.wrong, self.flashes, self.is_seen = {}, [], 0, False
+        self.registers, self.wrong, self.flashes_us, self.is_seen = {}, [], [], False
+        self.is_lit, self.is_asleep, self.unmasked = False, False, set()
+        self.systick, self.watchdog_us, self.fed_us = None, None, 0
         self.core = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self.core.ctl_set_cpu_model(self.model)
         self.core.mem_map(self.flash_start, self.flash_size)
         self.core.mem_write(self.flash_start, b"\xff" * self.flash_size)
-        vectors = self._load(image)
+        self.vectors = self._load(image)
         if flash is not None:
             self.core.mem_write(self.ours[0], flash)
         self.core.mem_map(0x20000000, 0x100000)
@@ -39,17 +46,99 @@ class Chip:
         # What is in the flash changes by its controller's leave only, and bits are only ever cleared.
         end = self.flash_start + self.flash_size - 1
         self.core.hook_add(UC_HOOK_MEM_WRITE, self._program, begin=self.flash_start, end=end)
-        stack, reset = struct.unpack("<II", bytes(self.core.mem_read(vectors, 8)))
+        self.core.mem_map(RETURN, 0x1000)
+        stack, self.reset = struct.unpack("<II", bytes(self.core.mem_read(self.vectors, 8)))
         self.core.reg_write(UC_ARM_REG_SP, stack)
-        self.reset = reset | 1
 
-    def run(self, instructions):
-        """Until the platform would see it, or the LED was lit three times, or for so many instructions. What went wrong
-        is in `wrong`."""
+    def run(self):
+        """Until the platform would see it (or, if it `stays`, until it sleeps for the first time), or the LED was lit
+        three times. What went wrong is in `wrong`."""
+        self._execute(self.reset)
+
+    def live(self, until_us, host=None):
+        """From its first sleep on until this time, with a host on its bus. A look at the time takes a microsecond, and
+        all the rest of the time is spent asleep. It is interrupted only there."""
+        self.a_look_us = 1
+        while self.is_asleep and not self.wrong and self.elapsed_us < until_us:
+            if host:
+                host.turn(self)
+            waiting = self.waiting()
+            if not waiting:
+                self._sleep()
+                continue
+            for _ in range(100):
+                if not waiting:
+                    break
+                self._take(waiting[0])
+                waiting = self.waiting()
+            else:
+                self.wrong.append(f"exceptions {waiting} without end")
+            self.is_asleep = False
+            self._execute(self.core.reg_read(UC_ARM_REG_PC) + 2)
+            if not self.is_asleep:
+                self.wrong.append("it does not sleep again")
+
+    def skip_to(self, time_us):
+        """As if it had lived until then."""
+        passed, self.elapsed_us = time_us - self.elapsed_us, time_us
+        self.fed_us += passed
+        self.passed(passed)
+
+    def passed(self, time_us):
+        """What comes by itself comes so much later."""
+        if self.systick:
+            self.systick[0] += time_us
+
+    def waiting(self):
+        """The exceptions that wait to be taken."""
+        return [SYSTICK] if self.systick and self.systick[0] <= self.elapsed_us else []
+
+    def due_us(self):
+        """When the next exceptions come by themselves, asleep."""
+        return [self.systick[0]] if self.systick and not self.systick_stops_in_sleep else []
+
+    def taken(self, exception):
+        """What the chip does when an exception is taken."""
+        if exception == SYSTICK:
+            due_us, period_us = self.systick
+            self.systick[0] += (self.elapsed_us - due_us) // period_us * period_us + period_us
+
+    def _sleep(self):
+        """Until the next thing comes by itself."""
+        until = min(self.due_us(), default=None)
+        if until is None:
+            self.wrong.append(f"nothing wakes it at {self.elapsed_us} µs")
+            return
+        slept = until - self.elapsed_us
+        if self.systick and self.systick_stops_in_sleep:
+            self.systick[0] += slept
+        self.elapsed_us, self.asleep_us = until, self.asleep_us + slept
+        if self.watchdog_us and self.elapsed_us - self.fed_us > self.watchdog_us:
+            self.wrong.append(f"the watchdog ends it at {self.elapsed_us} µs")
+
+    def _take(self, exception):
+        """Runs its handler, and comes back with every register as it was."""
+        if self.core.reg_read(UC_ARM_REG_PRIMASK):
+            self.wrong.append("it sleeps with interrupts off")
+            return
+        self.taken(exception)
+        before = self.core.context_save()
+        handler, = struct.unpack("<I", bytes(self.core.mem_read(self.vectors + 4 * exception, 4)))
+        self.core.reg_write(UC_ARM_REG_LR, RETURN | 1)
+        self._execute(handler, RETURN)
+        if self.core.reg_read(UC_ARM_REG_PC) != RETURN:
+            self.wrong.append(f"the handler of exception {exception} does not return")
+        self.core.context_restore(before)
+
+    def _execute(self, address, until=0):
         try:
-            self.core.emu_start(self.reset, 0, count=instructions)
+            self.core.emu_start(address | 1, until, count=LONG)
         except UcError as error:
             self.wrong.append(f"{error} at {self.core.reg_read(UC_ARM_REG_PC):#x}")
+
+    def _wait_for_interrupt(self, core, _address, _size, _data):
+        self.is_asleep = True
+        core.emu_stop()
 
     def flash(self):
         """Our part of it."""
@@ -73,17 +162,23 @@ class Chip:
 
     def now_us(self):
         """The time: half a millisecond later each time it is looked at."""
-        self.elapsed_us += 500
+        self.elapsed_us += self.a_look_us
         return self.elapsed_us
 
-    def lit(self):
-        self.flashes += 1
-        if self.flashes == 3:
+    def light(self, lit):
+        if lit and not self.is_lit:
+            self.flashes_us.append(self.elapsed_us)
+        self.is_lit = lit
+        if len(self.flashes_us) == 3 and not self.is_seen:
             self.core.emu_stop()
 
     def seen(self):
         self.is_seen = True
-        self.core.emu_stop()
+        if not self.stays:
+            self.core.emu_stop()
+
+    def feed(self):
+        self.fed_us = self.elapsed_us
 
     def erase(self, address):
         if self.mode != ERASE or address % self.sector or not self.ours[0] <= address < self.ours[1]:
@@ -101,8 +196,12 @@ class Chip:
         for number in range(count):
             kind, offset, _, address, length = struct.unpack_from("<IIIII", elf, table + number * size)
             if kind == 1 and length:
-                self.core.mem_write(address, elf[offset:offset + length])
+                segment = elf[offset:offset + length]
+                self.core.mem_write(address, segment)
                 addresses.append(address)
+                for at, (code,) in zip(range(address, address + length, 2), struct.iter_unpack("<H", segment[:length & ~1])):
+                    if code == WFI:
+                        self.core.hook_add(UC_HOOK_CODE, self._wait_for_interrupt, begin=at, end=at)
         return min(addresses)
 
     def _read(self, _core, offset, _size, start):
@@ -111,8 +210,14 @@ class Chip:
         return self.registers.get(at, 0) if value is None else value & 0xFFFFFFFF
 
     def _write(self, _core, offset, _size, value, start):
-        self.registers[start + offset] = value
-        self.write(start + offset, value)
+        at = start + offset
+        self.registers[at] = value
+        if at == 0xE000E010 and value & 3 == 3:  # SysTick: CSR with ENABLE and TICKINT
+            period_us = (self.registers[0xE000E014] + 1) // self.core_mhz
+            self.systick = [self.elapsed_us + period_us, period_us]
+        elif 0xE000E100 <= at < 0xE000E120:  # NVIC: ISER
+            self.unmasked |= {16 + 8 * (at - 0xE000E100) + bit for bit in range(32) if value >> bit & 1}
+        self.write(at, value)
 
     def _program(self, core, _access, address, size, value, _data):
         old = int.from_bytes(core.mem_read(address, size), "little")
@@ -126,7 +231,32 @@ class Chip:
 class Nrf52840(Chip):
     """On Nordic's dongle."""
 
-    ours, led = (0xBF000, 0xE0000), 6
+    ours, led, core_mhz, systick_stops_in_sleep = (0xBF000, 0xE0000), 6, 64, True
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.timer1, self.enabled = None, dict.fromkeys((0x40009000, 0x40027000), 0)
+
+    def waiting(self):
+        if self.timer1 and self.timer1[0] <= self.elapsed_us:
+            self.timer1[0] += self.timer1[1]
+            self.registers[0x40009140] = 1  # TIMER1.EVENTS_COMPARE[0]
+        waiting = super().waiting()
+        for base, enabled in self.enabled.items():
+            events = (bit for bit in range(32) if enabled >> bit & 1 and self.registers.get(base + 0x100 + 4 * bit))
+            exception = 16 + (base >> 12 & 0xFF)
+            if exception in self.unmasked and any(events):
+                waiting.append(exception)
+        return waiting
+
+    def passed(self, time_us):
+        super().passed(time_us)
+        if self.timer1:
+            self.timer1[0] += time_us
+
+    def due_us(self):
+        ticks = self.timer1 and self.enabled[0x40009000] >> 16 & 1 and 16 + 9 in self.unmasked
+        return super().due_us() + ([self.timer1[0]] if ticks else [])
 
     def read(self, at):
         return {
@@ -136,16 +266,35 @@ class Nrf52840(Chip):
             0x40027400: 1 << 11,  # USBD.EVENTCAUSE: READY
         }.get(at) or {
             0x4000D508: lambda: self.sample() & 0xFF,  # RNG.VALUE
-            0x40008540: self.now_us,  # TIMER0.CC[0]
+            0x40008540: self.timer0,  # TIMER0.CC[0]
         }.get(at, lambda: None)()
+
+    def timer0(self):
+        """Counts in sleep, too, if it was started, and goes round at its width."""
+        if not self.registers.get(0x40008000):
+            return 0
+        bits = [16, 8, 24, 32][self.registers.get(0x40008508, 0)]
+        return (self.now_us() * 16 >> self.registers.get(0x40008510, 4)) & (1 << bits) - 1
 
     def write(self, at, value):
         if at == 0x4001E504:  # NVMC.CONFIG
             self.mode = [READ, WRITE, ERASE][value]
         elif at == 0x4001E508:  # NVMC.ERASEPAGE
             self.erase(value)
-        elif at == 0x5000050C and value == 1 << self.led:  # P0.OUTCLR
-            self.lit()
+        elif at in (0x50000508, 0x5000050C) and value == 1 << self.led:  # P0.OUTSET, P0.OUTCLR
+            self.light(at == 0x5000050C)
+        elif at in (0x40009304, 0x40027304):  # TIMER1, USBD: INTENSET
+            self.enabled[at & ~0xFFF] |= value
+        elif at in (0x40009308, 0x40027308):  # TIMER1, USBD: INTENCLR
+            self.enabled[at & ~0xFFF] &= ~value
+        elif at == 0x40009000 and self.registers[0x40009200] & 1:  # TIMER1.TASKS_START, with COMPARE0_CLEAR in SHORTS
+            period_us = (self.registers[0x40009540] << self.registers[0x40009510]) // 16
+            self.timer1 = [self.elapsed_us + period_us, period_us]
+        elif at == 0x40010000:  # WDT.TASKS_START
+            self.watchdog_us = self.registers[0x40010504] * 1_000_000 // 32_768
+            self.feed()
+        elif at == 0x40010600 and value == 0x6E524635:  # WDT.RR[0]
+            self.feed()
         elif at == 0x40027504 and value & 1:  # USBD.USBPULLUP
             self.seen()
 
@@ -159,7 +308,7 @@ class Nrf52833(Nrf52840):
 class Stm32F405(Chip):
     """On Olimex's STM32-H405."""
 
-    flash_start, ours, sector = 0x08000000, (0x080A0000, 0x08100000), 128 * 1024
+    flash_start, ours, sector, core_mhz = 0x08000000, (0x080A0000, 0x08100000), 128 * 1024, 168
     keys = [0x45670123, 0xCDEF89AB]
 
     def __init__(self, *arguments, **options):
@@ -169,6 +318,7 @@ class Stm32F405(Chip):
         self.core.mmio_map(0x42000000, 0x1000000, self._read_bit, None, self._write_bit, None)
         self.told = []
         self.registers[0x40023C10] = 1 << 31  # FLASH.CR: locked
+        self.registers[0x40023860] = 0x36FEC9FF  # RCC.APB1LPENR: which clocks go on in sleep
 
     def read(self, at):
         kept = self.registers.get(at, 0)
@@ -181,7 +331,8 @@ class Stm32F405(Chip):
             0x5000003C: 0x1200,  # OTG_FS.CID
         }.get(at) or {
             0x50060808: self.sample,  # RNG.DR
-            0xE0001004: lambda: self.now_us() * 168,  # DWT.CYCCNT
+            0x40000024: self.timer2,  # TIM2.CNT
+            0xE0001004: lambda: (self.now_us() - self.asleep_us) * 168,  # DWT.CYCCNT: not in sleep
         }.get(at, lambda: None)()
 
     def write(self, at, value):
@@ -194,11 +345,23 @@ class Stm32F405(Chip):
             if value & 1 << 16:
                 self.registers[at] &= ~(1 << 16)
                 self.erase(0x08020000 + ((value >> 3 & 15) - 5) * self.sector)
-        elif at == 0x40020818 and value == 1 << 28:  # GPIOC.BSRR
-            self.lit()
+        elif at == 0x40020818 and value in (1 << 28, 1 << 12):  # GPIOC.BSRR
+            self.light(value == 1 << 28)
+        elif at == 0x40003000 and value == 0xCCCC:  # IWDG.KR: start
+            ticks = (self.registers[0x40003008] + 1) * 4 << self.registers[0x40003004]
+            self.watchdog_us = ticks * 1000 // 32
+            self.feed()
+        elif at == 0x40003000 and value == 0xAAAA:  # IWDG.KR: feed
+            self.feed()
         elif at == 0x50000804 and not value & 2:  # OTG_FS.DCTL without SDIS
             self.seen()
 
+    def timer2(self):
+        """Counts by its 84 MHz and its prescaler, if it is on, and in sleep, if its clock is on there."""
+        is_on = self.registers.get(0x40000000, 0) & self.registers.get(0x40023840, 0) & 1  # TIM2.CR1, RCC.APB1ENR
+        sleeps = not self.registers[0x40023860] & 1
+        counted = self.now_us() - (self.asleep_us if sleeps else 0)
+        return counted * 84 // (self.registers.get(0x40000028, 0) + 1) if is_on else 0
 
     def _read_bit(self, core, offset, size, _data):
         """Bit-banding: a word for each bit of the peripherals."""
@@ -215,7 +378,7 @@ class Rp2350(Chip):
     """On Raspberry Pi's Pico 2. Its flash is written by the boot ROM's functions, which are here."""
 
     flash_start, flash_size, ours = 0x10000000, 0x200000, (0x101DF000, 0x10200000)
-    model = UC_CPU_ARM_CORTEX_M33
+    model, core_mhz = UC_CPU_ARM_CORTEX_M33, 150
     lookup = 0x200
     functions = [b"IF", b"EX", b"RE", b"RP", b"FC"]
 
@@ -242,6 +405,7 @@ class Rp2350(Chip):
             0x40020008: ~self.registers.get(0x40020000, 0),  # RESETS.RESET_DONE
             0x400F0104: 1,  # TRNG.RNG_ISR: EHR_VALID
         }.get(at) or {
+            0x400B0024: lambda: self.elapsed_us >> 32,  # TIMER0.TIMERAWH
             0x400B0028: self.now_us,  # TIMER0.TIMERAWL
             **dict.fromkeys(range(0x400F0114, 0x400F012C, 4), self.sample),  # TRNG.EHR_DATA
         }.get(at, lambda: self.registers.get(at, 0))()
@@ -253,8 +417,12 @@ class Rp2350(Chip):
             kept, how = self.registers.get(where, 0), at >> 12 & 3
             value = [value, kept ^ value, kept | value, kept & ~value][how]
             self.registers[where] = value
-        if at == 0xD0000018 and value == 1 << 25:  # SIO.GPIO_OUT_SET
-            self.lit()
+        if at in (0xD0000018, 0xD0000020) and value == 1 << 25:  # SIO.GPIO_OUT_SET, SIO.GPIO_OUT_CLR
+            self.light(at == 0xD0000018)
+        elif where == 0x400D8004:  # WATCHDOG.LOAD
+            self.feed()
+        elif where == 0x400D8000 and value >> 30 & 1:  # WATCHDOG.CTRL: ENABLE
+            self.watchdog_us = self.registers[0x400D8004]
         elif where == 0x5011004C and value & 1 << 16:  # USB.SIE_CTRL: PULLUP_EN
             self.seen()
 

@@ -1,18 +1,16 @@
-"""The images that one flashes, up to the moment at which a platform sees them."""
+"""The images that one flashes, up to the moment at which a platform sees them, and asleep after it."""
 
 import pytest
 
 from chips import CHIPS
 
-# More than a start takes: making the root key and the store, or reading them.
-LONG = 30_000_000
 every_chip = pytest.mark.parametrize(("image", "chip"), CHIPS.items())
 
 
 @every_chip
 def test_the_first_start_makes_root_key_and_store_in_their_place_and_then_shows_the_device(image, chip):
     first = chip(image)
-    first.run(LONG)
+    first.run()
     assert (first.is_seen, first.wrong) == (True, [])
     flash = first.flash()
     banks = flash[first.sector:]
@@ -21,7 +19,7 @@ def test_the_first_start_makes_root_key_and_store_in_their_place_and_then_shows_
     assert (other[:8], set(other[8:])) == (b"DPKERASE", {0xFF}), "and one for later, known to be clean"
 
     again = chip(image, flash)
-    again.run(LONG)
+    again.run()
     assert (again.is_seen, again.wrong) == (True, [])
     assert (again.flash(), again.erased, again.programmed) == (flash, [], 0), "a start writes nothing without need"
 
@@ -30,14 +28,49 @@ def test_the_first_start_makes_root_key_and_store_in_their_place_and_then_shows_
 def test_a_flash_with_something_else_in_it_is_not_touched_and_the_device_not_shown(image, chip):
     foreign = bytes(range(256)) * ((chip.ours[1] - chip.ours[0]) // 256)
     start = chip(image, foreign)
-    start.run(LONG)
+    start.run()
     assert (start.is_seen, start.wrong, start.flash() == foreign) == (False, [], True)
-    assert start.flashes == 3, "the LED says that something is broken"
+    assert len(start.flashes_us) == 3, "the LED says that something is broken"
 
 
 @every_chip
 def test_randomness_that_is_stuck_ends_the_start_before_anything_is_written(image, chip):
     start = chip(image, stuck=True)
-    start.run(LONG)
+    start.run()
     assert (start.is_seen, start.wrong, start.programmed) == (False, [], 0)
-    assert start.flashes == 3, "the LED says that something is broken"
+    assert len(start.flashes_us) == 3, "the LED says that something is broken"
+
+
+def asleep(image, chip):
+    """One that was started, and has nothing to do."""
+    board = chip(image, stays=True)
+    board.run()
+    assert (board.is_seen, board.wrong, board.is_asleep) == (True, [], True)
+    assert board.watchdog_us >= 5_000_000
+    board.live(board.elapsed_us)
+    return board
+
+
+def flashes_in_ten_seconds(board):
+    """By the LED, which a board that has nothing to do lights every two seconds, one sees its clock from outside."""
+    board.flashes_us.clear()
+    board.live(board.elapsed_us + 10_000_000)
+    return [time_us % 2_000_000 for time_us in board.flashes_us]
+
+
+@every_chip
+def test_a_sleeping_board_is_woken_feeds_its_watchdog_and_its_time_goes_on(image, chip):
+    board = asleep(image, chip)
+    flashes = flashes_in_ten_seconds(board)
+    assert board.wrong == []
+    assert board.asleep_us > 9_000_000
+    assert len(flashes) == 5 and max(flashes) < 6_000, "each at its time, but for a tick"
+
+
+@every_chip
+def test_time_goes_on_when_the_timer_goes_round(image, chip):
+    board = asleep(image, chip)
+    board.skip_to((1 << 32) - 5_000_000)
+    flashes = flashes_in_ten_seconds(board)
+    assert board.wrong == []
+    assert len(flashes) == 5 and max(flashes) < 6_000, "each at its time, but for a tick"
