@@ -101,7 +101,8 @@ async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
         Some(user) => user,
         None => {
             let (id, created_at) = (visit.app.new_id("usr"), visit.app.now());
-            let user = User { id, handle: asked.handle.clone(), created_at, blocked: false, identifiers };
+            let (handle, blocked, generation) = (asked.handle.clone(), false, 0);
+            let user = User { id, handle, created_at, blocked, generation, identifiers };
             visit.app.database.make(Changes::default().create_user(&user, None, None)).await?;
             user
         }

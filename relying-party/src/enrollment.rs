@@ -35,7 +35,8 @@ async fn too_many(visit: &Visit, user: &User, most: u32) -> Failure {
     Failure::TooManyPasskeys(most)
 }
 
-/// Verifies the answer to a registration and stores the passkey.
+/// Verifies the answer to a registration and stores the passkey. That of a recovery ends everything that was there before
+/// it, unless another has done so since `user` was read.
 pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) -> Result<Passkey, Failure> {
     let credential = Credential::from_json(body);
     let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
@@ -46,17 +47,18 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         }
     };
     let passkey = ceremony::new_passkey(visit, &user.id, &registration);
-    let most = match kind {
-        Kind::Recover => u32::MAX,
-        _ => visit.app.policy().await?.passkey.max_per_user,
+    let (changes, most) = match kind {
+        Kind::Recover => (Changes::default().end_all_before(user, ""), u32::MAX),
+        _ => (Changes::default(), visit.app.policy().await?.passkey.max_per_user),
     };
     let event = Event::of("gd_enrollment_complete")
         .user(user)
         .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
         .detail("webauthn", ceremony::registration_details(&registration, &asked))
         .transcript(&registration.transcript);
-    match visit.make(Changes::default().add_passkey(&passkey, most), event).await {
+    match visit.make(changes.add_passkey(&passkey, most), event).await {
         Ok(true) => {}
+        Ok(false) if kind == Kind::Recover => return Err(Failure::OutOfOrder),
         Ok(false) => return Err(too_many(visit, user, most).await),
         Err(StoreError::Taken) => {
             visit.log(failed(user).error("the credential id is registered already")).await;

@@ -15,7 +15,7 @@ use crate::lock::lock;
 use crate::policy::{self, Policy, Strength};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Identifier, User};
+use crate::store::{Changes, Identifier, User};
 
 /// Hashes a password, on a thread that may be busy for a while.
 pub(crate) async fn hash(random: &Random, password: &str) -> Result<String, Failure> {
@@ -135,12 +135,7 @@ pub(crate) async fn check(
 ///
 /// # Errors
 /// [`Failure::Field`] as of [`check`].
-pub(crate) async fn acceptable(
-    visit: &Visit,
-    policy: &Policy,
-    user: &User,
-    password: &str,
-) -> Result<(), Failure> {
+async fn acceptable(visit: &Visit, policy: &Policy, user: &User, password: &str) -> Result<(), Failure> {
     check(&policy.password, &user.identifiers, password).await?;
     let history = i64::from(policy.password.history);
     for earlier in visit.app.database.password_hashes(&user.id, history).await? {
@@ -152,16 +147,25 @@ pub(crate) async fn acceptable(
     Ok(())
 }
 
-/// Sets a user's password, if it is acceptable; logged.
-pub(crate) async fn set(visit: &Visit, policy: &Policy, user: &User, password: &str) -> Result<(), Failure> {
+/// Sets a user's password, if it is acceptable, together with what ends with the old one; logged.
+///
+/// # Errors
+/// [`Failure::Field`] as of [`check`], [`Failure::OutOfOrder`] if a condition among the changes was not met.
+pub(crate) async fn set(
+    visit: &Visit,
+    policy: &Policy,
+    user: &User,
+    password: &str,
+    ends: Changes,
+) -> Result<(), Failure> {
     if let Err(failure) = acceptable(visit, policy, user, password).await {
         visit.log(Event::of("fcp").user(user).detail("key", failure.told().key)).await;
         return Err(failure);
     }
     let hash = hash(&visit.app.config.random, password).await?;
-    visit.app.database.set_password(&user.id, &hash, visit.app.now()).await?;
-    visit.log(Event::of("scp").user(user)).await;
-    Ok(())
+    let changes = ends.set_password(&user.id, &hash, visit.app.now());
+    let is_set = visit.make(changes, Event::of("scp").user(user)).await?;
+    if is_set { Ok(()) } else { Err(Failure::OutOfOrder) }
 }
 
 /// What an attacker makes of a password.

@@ -82,6 +82,12 @@ pub(crate) enum Method {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FirstFactor {
     pub(crate) user_id: String,
+    /// The user's when it passed.
+    #[serde(default)]
+    pub(crate) generation: i64,
+    /// When it began to wait for the second factor.
+    #[serde(default)]
+    pub(crate) waits_since: i64,
     pub(crate) method: Method,
     /// The passkey verified its user.
     pub(crate) user_verified: bool,
@@ -101,9 +107,11 @@ pub(crate) struct FirstFactor {
 
 impl FirstFactor {
     /// A first factor of a user who exists, without anything special.
-    pub(crate) fn of(user_id: &str, method: Method) -> Self {
+    pub(crate) fn of(user: &User, method: Method) -> Self {
         Self {
-            user_id: user_id.to_string(),
+            user_id: user.id.clone(),
+            generation: user.generation,
+            waits_since: 0,
             method,
             user_verified: false,
             offer_local: false,
@@ -121,9 +129,21 @@ pub(crate) struct Recovery {
     /// The address that the code went to.
     pub(crate) email: String,
     pub(crate) code_id: String,
-    /// The user, once the code has been typed.
-    pub(crate) user_id: Option<String>,
+    /// Once the code has been typed, and the second factor has passed.
+    pub(crate) proved: Option<Proved>,
 }
+
+/// Whose account is being recovered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proved {
+    pub(crate) user_id: String,
+    /// The user's when the address was proved.
+    pub(crate) generation: i64,
+    pub(crate) since: i64,
+}
+
+/// For how long a proof waits for what comes after it, in milliseconds: time enough to install an authenticator app.
+const PROOF_MS: i64 = 30 * 60_000;
 
 /// An address that takes the place of another one of its kind, once the mailed code has been typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,6 +303,18 @@ impl Visit {
     pub(crate) async fn user(&self) -> Result<User, Failure> {
         let id = self.user_id().ok_or(Failure::NotSignedIn)?;
         self.app.database.user(id).await?.filter(|user| !user.blocked).ok_or(Failure::NotSignedIn)
+    }
+
+    /// The user of a proof that waits for what comes after it: none if something has made it void, or it is old.
+    pub(crate) async fn user_of_proof(
+        &self,
+        user_id: &str,
+        generation: i64,
+        since: i64,
+    ) -> Result<Option<User>, Failure> {
+        let user = self.app.database.user(user_id).await?;
+        let is_recent = self.app.now() - since < PROOF_MS;
+        Ok(user.filter(|user| is_recent && user.generation == generation))
     }
 
     /// The user who is signed in and proved it just now, as the policy demands for changes.

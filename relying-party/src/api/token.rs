@@ -97,8 +97,7 @@ async fn passkey(visit: Visit, request: &Request) -> Result<Json<Value>, ApiErro
     }
     visit.log(Event::of("gd_start_auth").user(&user)).await;
     let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
-    visit.data.first_factor = Some(first);
-    visit.save().await?;
+    finish::wait(&mut visit, first).await?;
     Err(ApiError::mfa_required(request.auth_session.clone().unwrap_or_default(), is_set_up))
 }
 
@@ -107,7 +106,7 @@ async fn sign_up(visit: &Visit, credential: &Credential) -> Result<(User, FirstF
     let first = FirstFactor {
         user_verified: verified,
         just_created: true,
-        ..FirstFactor::of(&passkey_user.id, Method::Passkey)
+        ..FirstFactor::of(&passkey_user, Method::Passkey)
     };
     Ok((passkey_user, first))
 }
@@ -129,7 +128,7 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
     let first = FirstFactor {
         user_verified: accepted.authentication.user_verified,
         used: Some(accepted.used),
-        ..FirstFactor::of(&accepted.user.id, Method::Passkey)
+        ..FirstFactor::of(&accepted.user, Method::Passkey)
     };
     Ok((accepted.user, first))
 }
@@ -137,10 +136,10 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
 /// The login with a passkey that waits for its second factor. A browser's session may wait for one after a password or
 /// in a recovery: no token may say of those that there was a passkey.
 async fn waiting(visit: &Visit) -> Result<(User, FirstFactor), ApiError> {
-    let first = visit.data.first_factor.clone();
-    let first = first.filter(|first| first.method == Method::Passkey && !first.recovering);
-    let first = first.ok_or(ApiError::UNKNOWN_SESSION)?;
-    let user = visit.app.database.user(&first.user_id).await?.ok_or(ApiError::UNKNOWN_SESSION)?;
+    let Ok((user, first)) = finish::waiting(visit).await else { return Err(ApiError::UNKNOWN_SESSION) };
+    if first.method != Method::Passkey || first.recovering {
+        return Err(ApiError::UNKNOWN_SESSION);
+    }
     finish::refuse_blocked(visit, &user).await?;
     Ok((user, first))
 }
@@ -185,7 +184,7 @@ async fn tokens(
     let data = SessionData { authenticated_at: now, amr: amr.clone(), ..SessionData::default() };
     visit.ends_at = Some(now + LIFETIME_S * 1000);
     let event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
-    finish::begin_session(visit, user, first.used.as_ref(), None, data, event).await?;
+    finish::begin_session(visit, user, first, None, data, event).await?;
 
     let granted: Vec<_> = scope.split_whitespace().filter(|scope| SCOPES.contains(scope)).collect();
     let granted = granted.join(" ");

@@ -62,8 +62,8 @@ fn unacceptable(visit: &Visit, policy: &Policy, registration: &Registration) -> 
 
 /// The user that a registration of this session can be for.
 fn subject_of(visit: &Visit) -> Option<&str> {
-    let recovered = visit.data.recovery.as_ref().and_then(|recovery| recovery.user_id.as_deref());
-    recovered.or(visit.user_id())
+    let recovered = visit.data.recovery.as_ref().and_then(|recovery| recovery.proved.as_ref());
+    recovered.map(|proved| proved.user_id.as_str()).or(visit.user_id())
 }
 
 /// The credential id that the provider should forget after a registration that was refused.

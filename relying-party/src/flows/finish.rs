@@ -7,8 +7,8 @@ use crate::destination;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::{AfterPasskey, MfaPolicy, Policy};
-use crate::session::{FirstFactor, Method, Prompt, SessionData, Visit};
-use crate::store::{Changes, PasskeyUse, User};
+use crate::session::{FirstFactor, Method, Prompt, Proved, SessionData, Visit};
+use crate::store::{Changes, User};
 use crate::verify::Transcript;
 
 /// What the log should know about how the first factor passed.
@@ -56,18 +56,32 @@ pub(super) async fn first_factor_of(
         outcome.take(visit).await?;
         let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
         visit.log(Event::of("gd_start_auth").user(user)).await;
-        visit.data.first_factor = Some(first);
-        visit.save().await?;
+        wait(visit, first).await?;
         return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });
     }
     go_on(visit, &policy, user, first, None, outcome).await
 }
 
+/// Keeps a first factor until the second one has passed.
+pub(crate) async fn wait(visit: &mut Visit, first: FirstFactor) -> Result<(), Failure> {
+    visit.data.first_factor = Some(FirstFactor { waits_since: visit.app.now(), ..first });
+    visit.save().await
+}
+
+/// The first factor that waits for the second one in this session, and whose it is.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if none does, if it is old, or if something has made it void.
+pub(crate) async fn waiting(visit: &Visit) -> Result<(User, FirstFactor), Failure> {
+    let first = visit.data.first_factor.clone().ok_or(Failure::OutOfOrder)?;
+    let user = visit.user_of_proof(&first.user_id, first.generation, first.waits_since).await?;
+    Ok((user.ok_or(Failure::OutOfOrder)?, first))
+}
+
 /// Goes on after the second factor.
 pub(super) async fn second_factor_passed(visit: &mut Visit, amr: &str) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
-    let first = visit.data.first_factor.take().ok_or(Failure::OutOfOrder)?;
-    let user = visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)?;
+    let (user, first) = waiting(visit).await?;
     refuse_blocked(visit, &user).await?;
     go_on(visit, &policy, &user, first, Some(amr), Outcome::default()).await
 }
@@ -86,13 +100,15 @@ async fn go_on(
     }
     visit.data.first_factor = None;
     if let Some(recovery) = &mut visit.data.recovery {
-        recovery.user_id = Some(user.id.clone());
+        let (user_id, since) = (user.id.clone(), visit.app.now());
+        recovery.proved = Some(Proved { user_id, generation: first.generation, since });
     }
     visit.save().await?;
     Ok("/recover/new")
 }
 
-/// The end of a recovery: logged in here, and nowhere else any more. `new` is the id of the passkey that it ended with.
+/// The end of a recovery, after everything that was there before has ended: logged in here. `new` is the id of the passkey
+/// that it ended with.
 pub(super) async fn recovered(
     visit: &mut Visit,
     user: &User,
@@ -100,10 +116,10 @@ pub(super) async fn recovered(
     new: Option<String>,
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
-    let first = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Code) };
-    let next = complete(visit, &policy, user, first, None, Outcome::default()).await?;
-    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
-    visit.app.database.forget_devices(&user.id).await?;
+    // In the generation that the recovery has begun.
+    let user = visit.app.database.user(&user.id).await?.ok_or(Failure::OutOfOrder)?;
+    let first = FirstFactor { just_created: true, ..FirstFactor::of(&user, Method::Code) };
+    let next = complete(visit, &policy, &user, first, None, Outcome::default()).await?;
     if old_passkeys == 0 {
         return Ok(next);
     }
@@ -172,7 +188,7 @@ async fn complete(
     if let Some(transcript) = &outcome.transcript {
         event = event.transcript(transcript);
     }
-    begin_session(visit, user, first.used.as_ref(), outcome.answered.as_ref(), data, event).await?;
+    begin_session(visit, user, &first, outcome.answered.as_ref(), data, event).await?;
     Ok(match prompt {
         Some(Prompt::Progressive) => "/enroll",
         Some(Prompt::Local) => "/enroll/local",
@@ -182,10 +198,13 @@ async fn complete(
 
 /// In one piece: takes the challenge, if that has yet to be done, notes the passkey's use, ends the old session, begins
 /// the new one, and writes the event.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if the first factor has become void since it passed: nothing has happened then.
 pub(crate) async fn begin_session(
     visit: &mut Visit,
     user: &User,
-    used: Option<&PasskeyUse>,
+    first: &FirstFactor,
     answered: Option<&Answered>,
     data: SessionData,
     event: Event,
@@ -194,8 +213,13 @@ pub(crate) async fn begin_session(
     if let Some(answered) = answered {
         changes = answered.with(changes);
     }
-    if let Some(used) = used {
+    if let Some(used) = &first.used {
         changes = changes.use_passkey(used, visit.app.now());
+    }
+    // A passkey that is answered for right now is in force, or its record would not be there. All else may have been
+    // proved a while ago; a password takes long enough to be compared.
+    if answered.is_none() {
+        changes = changes.if_generation(&user.id, first.generation);
     }
     let changes = changes.put_event(&visit.event(event));
     let is_begun = visit.sign_in(&user.id, data, changes).await?;
@@ -207,8 +231,13 @@ pub(crate) async fn begin_session(
         // If it is still there, it was not for the challenge that nothing happened.
         answered.take(visit).await?;
     }
-    let event = Event::of("f").user(user).error("the signature counter was used by another login meanwhile");
-    visit.log(event).await;
+    let event = Event::of("f").user(user);
+    let known = visit.app.database.user(&user.id).await?;
+    if known.is_none_or(|known| known.generation != first.generation) {
+        visit.log(event.error("the account was changed meanwhile: what was proved before is void")).await;
+        return Err(Failure::OutOfOrder);
+    }
+    visit.log(event.error("the signature counter was used by another login meanwhile")).await;
     Err(Failure::PasskeyRefused { signal: None })
 }
 

@@ -94,7 +94,7 @@ async fn submit_password(
     let failure = match check_password(&visit, &identifier, &form.password).await {
         Ok(user) => {
             limits::login_succeeded(&visit, &identifier).await?;
-            let first_factor = FirstFactor::of(&user.id, Method::Password);
+            let first_factor = FirstFactor::of(&user, Method::Password);
             let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
             return Ok(visit.see_other(next));
         }
@@ -190,7 +190,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
         user_verified: accepted.authentication.user_verified,
         offer_local: is_of_another_device && accepted.asked.platform,
         used: Some(accepted.used),
-        ..FirstFactor::of(&accepted.user.id, Method::Passkey)
+        ..FirstFactor::of(&accepted.user, Method::Passkey)
     };
     let next = finish::first_factor_of(&mut visit, &accepted.user, first_factor, outcome).await?;
     Ok(visit.json(json!({ "next": next })))

@@ -24,8 +24,7 @@ pub(super) fn routes() -> Router<App> {
 
 /// The user whose first factor has passed.
 async fn waiting(visit: &Visit) -> Result<User, Failure> {
-    let first = visit.data.first_factor.as_ref().ok_or(Failure::OutOfOrder)?;
-    visit.app.database.user(&first.user_id).await?.ok_or(Failure::OutOfOrder)
+    Ok(finish::waiting(visit).await?.0)
 }
 
 async fn is_set_up(visit: &Visit, user: &User) -> Result<bool, Failure> {
@@ -59,10 +58,10 @@ async fn submit_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Res
     }
     second_factor::forget_failures(&visit, &user).await?;
     visit.log(Event::of("gd_auth_succeed").user(&user)).await;
+    let next = finish::second_factor_passed(&mut visit, "otp").await?;
     if form.remember.is_some() && days > 0 {
         visit.remember_device(&user.id, days).await?;
     }
-    let next = finish::second_factor_passed(&mut visit, "otp").await?;
     Ok(visit.see_other(next))
 }
 
@@ -128,8 +127,8 @@ struct DoneForm {
 }
 
 async fn done(mut visit: Visit, FormBody(form): FormBody<DoneForm>) -> Result<Response, Failure> {
-    let user = waiting(&visit).await?;
-    if !visit.data.first_factor.as_ref().is_some_and(|first| first.second_passed) {
+    let (user, first) = finish::waiting(&visit).await?;
+    if !first.second_passed {
         return Err(Failure::OutOfOrder);
     }
     if form.recorded.is_none() {

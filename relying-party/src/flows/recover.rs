@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Recovery, Visit};
-use crate::store::{CodeCheck, Identifier, User};
+use crate::store::{Changes, CodeCheck, Identifier, User};
 use crate::{codes, enrollment, identifiers, pages, passwords};
 
 pub(super) fn routes() -> Router<App> {
@@ -61,7 +61,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
         None => codes::send_nothing(&visit, &policy, &target).await,
     };
     let code_id = codes::noted(&visit, sent).await?;
-    visit.data.recovery = Some(Recovery { email: target.value, code_id, user_id: None });
+    visit.data.recovery = Some(Recovery { email: target.value, code_id, proved: None });
     visit.save().await?;
     Ok(visit.see_other("/recover/code"))
 }
@@ -79,8 +79,9 @@ struct CodeForm {
 async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let recovery = visit.data.recovery.clone().ok_or(Failure::OutOfOrder)?;
-    let checked = codes::check(&visit, &policy, "recover", &recovery.code_id, &form.code).await?;
+    // Read before: what makes the code void makes void what it proves.
     let user = visit.app.database.user_called("email", &recovery.email).await?;
+    let checked = codes::check(&visit, &policy, "recover", &recovery.code_id, &form.code).await?;
     let user = user.filter(|_| checked == CodeCheck::Right);
     let Some(user) = user else {
         let told = codes::failure(checked).told();
@@ -90,15 +91,19 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     };
     visit.app.database.set_verified("email", &recovery.email).await?;
     visit.log(Event::of("sv").user(&user).detail("kind", "email")).await;
-    let first = FirstFactor { recovering: true, ..FirstFactor::of(&user.id, Method::Code) };
+    let first = FirstFactor { recovering: true, ..FirstFactor::of(&user, Method::Code) };
     let next = finish::first_factor_passed(&mut visit, first, Outcome::default()).await?;
     Ok(visit.see_other(next))
 }
 
-/// The user who has proved the address.
+/// The user who has proved the address, not long ago and since anything else has changed who gets in.
 async fn proved(visit: &Visit) -> Result<User, Failure> {
-    let id = visit.data.recovery.as_ref().and_then(|recovery| recovery.user_id.clone());
-    visit.app.database.user(&id.ok_or(Failure::OutOfOrder)?).await?.ok_or(Failure::OutOfOrder)
+    let proved = visit.data.recovery.as_ref().and_then(|recovery| recovery.proved.as_ref());
+    let proved = proved.ok_or(Failure::OutOfOrder)?;
+    let user = visit.user_of_proof(&proved.user_id, proved.generation, proved.since).await?;
+    let user = user.ok_or(Failure::OutOfOrder)?;
+    finish::refuse_blocked(visit, &user).await?;
+    Ok(user)
 }
 
 async fn show_new(visit: Visit) -> Result<Response, Failure> {
@@ -145,7 +150,8 @@ async fn submit_password(
     if !policy.password.enabled {
         return Err(Failure::NO_PASSWORDS);
     }
-    if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
+    let ends = Changes::default().end_all_before(&user, "");
+    if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password, ends).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
         let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.text()));

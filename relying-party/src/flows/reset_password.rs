@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::policy::Policy;
 use crate::secret::Secret;
 use crate::session::Visit;
+use crate::store::Changes;
 use crate::{codes, identifiers, limits, pages, passwords};
 
 pub(super) fn routes() -> Router<App> {
@@ -112,19 +113,18 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         return Ok(error(&visit));
     };
     // A password that is refused does not use the link up.
-    if let Err(failure) = passwords::acceptable(&visit, &policy, &user, &form.password).await {
-        let Failure::Field(..) = failure else { return Err(failure) };
-        let told = failure.told();
-        visit.log(Event::of("fcp").user(&user).detail("key", told.key)).await;
-        let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.text()));
-        return Ok(visit.refusal(&told, page));
+    let ends = Changes::default().take_link(&id, "reset", now).end_all_before(&user, "");
+    match passwords::set(&visit, &policy, &user, &form.password, ends).await {
+        Ok(()) => {}
+        Err(Failure::OutOfOrder) => return Ok(error(&visit)),
+        Err(failure @ Failure::Field(..)) => {
+            let told = failure.told();
+            let page =
+                pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.text()));
+            return Ok(visit.refusal(&told, page));
+        }
+        Err(failure) => return Err(failure),
     }
-    if visit.app.database.take_link(&id, "reset", now).await?.is_none() {
-        return Ok(error(&visit));
-    }
-    passwords::set(&visit, &policy, &user, &form.password).await?;
-    visit.app.database.end_other_sessions(&user.id, "").await?;
-    visit.app.database.forget_devices(&user.id).await?;
     let name = &visit.app.config.name;
     let body = "A new password was set for your account through a link in a mail to this address. You have been logged \
                 out everywhere.\n";

@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::session::Visit;
-use crate::store::User;
+use crate::store::{Changes, User};
 use crate::{enrollment, pages, passwords, second_factor};
 
 pub(super) fn routes() -> Router<App> {
@@ -77,13 +77,13 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
     if !policy.password.enabled {
         return Err(Failure::NO_PASSWORDS);
     }
-    if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password).await {
+    let ends = Changes::default().end_all_before(&user, visit.session_id());
+    if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password, ends).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
         let page = security_page(&visit, &user, None, Some(&told.text())).await?;
         return Ok(visit.refusal(&told, page));
     }
-    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
     let subject = format!("Your password at {} was changed", visit.app.config.name);
     notify(&visit, &user, &subject, "Your password was changed, and you were logged out everywhere else.\n")
         .await;
@@ -140,11 +140,10 @@ async fn recorded(visit: Visit) -> Result<Response, Failure> {
 
 async fn remove_otp(visit: Visit) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    if !visit.app.database.remove_totp(&user.id).await? {
+    let event = Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }));
+    if !visit.make(Changes::default().remove_totp(&user.id), event).await? {
         return Err(Failure::NotFound);
     }
-    visit.app.database.forget_devices(&user.id).await?;
-    visit.log(Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }))).await;
     back(visit, "The authenticator app has been removed.").await
 }
 
@@ -161,7 +160,8 @@ async fn end_session(visit: Visit, Path(id): Path<String>) -> Result<Response, F
 
 async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    visit.app.database.end_other_sessions(&user.id, visit.session_id()).await?;
+    let ends = Changes::default().void_proofs(&user.id).end_other_sessions(&user.id, visit.session_id());
+    visit.app.database.make(ends).await?;
     back(visit, "You are logged out everywhere else.").await
 }
 

@@ -231,7 +231,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
     let credential = crate::verify::Credential::from_json(body);
     let (user, user_verified) = finish_with_passkey(&visit, &credential).await?;
     let first_factor =
-        FirstFactor { user_verified, just_created: true, ..FirstFactor::of(&user.id, Method::Passkey) };
+        FirstFactor { user_verified, just_created: true, ..FirstFactor::of(&user, Method::Passkey) };
     let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
     Ok(visit.json(json!({ "next": next })))
 }
@@ -268,6 +268,7 @@ fn new_user(visit: &Visit, handle: Vec<u8>, signup: &SignUp) -> User {
         handle,
         created_at: visit.app.now(),
         blocked: false,
+        generation: 0,
         identifiers: signup.identifiers.clone(),
     }
 }
@@ -335,7 +336,7 @@ async fn submit_password(
     let user = new_user(&visit, visit.app.config.random.bytes::<64>().to_vec(), &signup);
     let event = Event::of("ss").user(&user).detail("authentication_methods", json!(["pwd"]));
     create(&visit, &user, None, Some(&hash), None, event).await?;
-    let first_factor = FirstFactor { just_created: true, ..FirstFactor::of(&user.id, Method::Password) };
+    let first_factor = FirstFactor { just_created: true, ..FirstFactor::of(&user, Method::Password) };
     let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
     Ok(visit.see_other(next))
 }

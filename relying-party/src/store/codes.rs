@@ -1,7 +1,7 @@
 //! Codes and links that were mailed, and the outbox.
 
 use super::sql::sql;
-use super::{Database, Result};
+use super::{Changes, Database, Result};
 
 /// What became of a typed code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,14 @@ pub(crate) enum CodeCheck {
     TooOften,
     /// There is no such code, or it has expired or been used.
     Gone,
+}
+
+impl Changes {
+    /// Uses a link's code up, on condition that it is there and has not expired.
+    pub(crate) fn take_link(self, id: &str, purpose: &str, now: i64) -> Self {
+        let link = sql("DELETE FROM codes WHERE id = $1 AND purpose = $2 AND expires_at > $3");
+        self.and(link.bind(id).bind(purpose).bind(now).or_nothing())
+    }
 }
 
 impl Database {

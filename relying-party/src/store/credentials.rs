@@ -114,12 +114,12 @@ impl Changes {
         self.in_turn(user_id).and(removal.or_nothing())
     }
 
-    /// Removes a user's password, on condition that a passkey remains.
+    /// Removes a user's password, on condition that a passkey remains. What was proved with it before is void.
     pub(crate) fn remove_password(self, user_id: &str, now: i64) -> Self {
         let removal = sql("INSERT INTO passwords (user_id, set_at, hash) SELECT $1, $2, '' \
              WHERE EXISTS (SELECT 1 FROM credentials WHERE user_id = $1) \
              ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
-        self.in_turn(user_id).and(removal.bind(user_id).bind(now).or_nothing())
+        self.in_turn(user_id).and(removal.bind(user_id).bind(now).or_nothing()).void_proofs(user_id)
     }
 
     /// Writing to the user's row first makes changes that count something of one user's take turns on PostgreSQL.

@@ -239,4 +239,10 @@ CREATE TABLE webhooks (
     sent BIGINT NOT NULL
 );
 ",
+    // Proofs of before are void once the generation has been raised. Authenticator apps that were never confirmed are
+    // kept by the session that sets them up.
+    "
+ALTER TABLE users ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
+DELETE FROM totp WHERE confirmed = 0;
+",
 ];

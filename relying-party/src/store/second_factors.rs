@@ -5,7 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::sql::sql;
-use super::{Database, Result};
+use super::{Changes, Database, Result};
 
 /// An authenticator app's shared secret.
 #[derive(Clone)]
@@ -20,6 +20,20 @@ pub(crate) struct Totp {
 impl fmt::Debug for Totp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Totp").field("confirmed", &self.confirmed).finish_non_exhaustive()
+    }
+}
+
+impl Changes {
+    /// Removes the authenticator app, on condition that there is one. Remembered devices have passed it, and logins may
+    /// have: they are forgotten, and void.
+    pub(crate) fn remove_totp(self, user_id: &str) -> Self {
+        let removal = sql("DELETE FROM totp WHERE user_id = $1").bind(user_id);
+        self.and(removal.or_nothing()).forget_devices(user_id).void_proofs(user_id)
+    }
+
+    /// Forgets every remembered device of a user.
+    pub(crate) fn forget_devices(self, user_id: &str) -> Self {
+        self.and(sql("DELETE FROM remembered_devices WHERE user_id = $1").bind(user_id))
     }
 }
 
@@ -59,12 +73,6 @@ impl Database {
                     .bind(step),
             )
             .await?;
-        Ok(done == 1)
-    }
-
-    /// Removes the authenticator app.
-    pub(crate) async fn remove_totp(&self, user_id: &str) -> Result<bool> {
-        let done = self.write(sql("DELETE FROM totp WHERE user_id = $1").bind(user_id)).await?;
         Ok(done == 1)
     }
 
@@ -122,11 +130,5 @@ impl Database {
         .bind(now))
         .await?;
         Ok(row.is_some())
-    }
-
-    /// Forgets every remembered device of a user.
-    pub(crate) async fn forget_devices(&self, user_id: &str) -> Result<()> {
-        self.write(sql("DELETE FROM remembered_devices WHERE user_id = $1").bind(user_id)).await?;
-        Ok(())
     }
 }

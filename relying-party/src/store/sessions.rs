@@ -73,6 +73,11 @@ impl Changes {
     pub(crate) fn end_session(self, digest: &[u8]) -> Self {
         self.and(sql("DELETE FROM sessions WHERE digest = $1").bind(digest))
     }
+
+    /// Ends every session of a user but the one of this id.
+    pub(crate) fn end_other_sessions(self, user_id: &str, kept: &str) -> Self {
+        self.and(sql("DELETE FROM sessions WHERE user_id = $1 AND id <> $2").bind(user_id).bind(kept))
+    }
 }
 
 impl Database {
@@ -100,13 +105,5 @@ impl Database {
             .write(sql("DELETE FROM sessions WHERE user_id = $1 AND id = $2").bind(user_id).bind(id))
             .await?;
         Ok(done == 1)
-    }
-
-    /// Ends every session of a user but one.
-    pub(crate) async fn end_other_sessions(&self, user_id: &str, kept: &str) -> Result<u64> {
-        let done = self
-            .write(sql("DELETE FROM sessions WHERE user_id = $1 AND id <> $2").bind(user_id).bind(kept))
-            .await?;
-        Ok(done)
     }
 }

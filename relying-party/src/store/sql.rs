@@ -39,12 +39,13 @@ impl Statement {
     /// Whether what it does must outlive a power cut: who has an account, and what opens it. The rest (counters, sessions,
     /// challenges, events) may go back by the last moments, and costs no wait for the disk.
     pub(super) fn must_last(&self) -> bool {
-        let words: Vec<_> = self.text.split_whitespace().take(3).collect();
+        let words: Vec<_> = self.text.split_whitespace().take(4).collect();
         match words[..] {
-            ["INSERT" | "DELETE", _, table] => {
+            ["INSERT" | "DELETE", _, table, ..] => {
                 LASTING.contains(&table) || matches!(table, "users" | "credentials" | "settings")
             }
-            ["UPDATE", table, _] => LASTING.contains(&table),
+            ["UPDATE", "users", _, what] => what == "generation",
+            ["UPDATE", table, ..] => LASTING.contains(&table),
             _ => false,
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct User {
     pub(crate) created_at: i64,
     /// Blocked by an administrator.
     pub(crate) blocked: bool,
+    /// How often everything that had been proved or mailed before was made void: a proof counts in its generation.
+    pub(crate) generation: i64,
     /// Everything the user can be called, the best first: e-mail, phone, user name.
     pub(crate) identifiers: Vec<Identifier>,
 }
@@ -43,6 +45,7 @@ impl FromRow for User {
             handle: row.next()?,
             created_at: row.next()?,
             blocked: row.next()?,
+            generation: row.next()?,
             identifiers: Vec::new(),
         })
     }
@@ -51,7 +54,7 @@ impl FromRow for User {
 impl User {
     /// The query for whose a passkey is.
     pub(super) fn of_credential(credential_id: &[u8]) -> Statement {
-        sql("SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
+        sql("SELECT u.id, u.handle, u.created_at, u.blocked, u.generation FROM users u \
              JOIN credentials c ON c.user_id = u.id WHERE c.credential_id = $1")
         .bind(credential_id)
     }
@@ -109,8 +112,42 @@ impl Changes {
         changes
     }
 
-    /// Gives a user an identifier in the place of the one of its kind, if there is one. Links that were mailed to the
-    /// user, and codes to the old address, are void.
+    /// Makes everything void that has been proved or mailed for a user and is no session yet: logins that wait for a
+    /// second factor, recoveries under way, codes and links.
+    pub(crate) fn void_proofs(self, user_id: &str) -> Self {
+        let generation = sql("UPDATE users SET generation = generation + 1 WHERE id = $1");
+        let codes = sql("DELETE FROM codes WHERE target = $1 OR target IN \
+             (SELECT value FROM identifiers WHERE user_id = $1)");
+        self.and(generation.bind(user_id)).and(codes.bind(user_id))
+    }
+
+    /// On condition that nothing was made void since a proof of this generation.
+    pub(crate) fn if_generation(self, user_id: &str, generation: i64) -> Self {
+        // Writing to the row makes it take turns with whoever raises the generation, on PostgreSQL as well.
+        let row = sql("UPDATE users SET blocked = blocked WHERE id = $1 AND generation = $2");
+        self.and(row.bind(user_id).bind(generation).or_nothing())
+    }
+
+    /// Ends all that was there for a user before: sessions but the `kept` one, remembered devices, and what
+    /// [`void_proofs`](Self::void_proofs) does; on condition that nothing was made void since the user was read.
+    pub(crate) fn end_all_before(self, user: &User, kept: &str) -> Self {
+        self.if_generation(&user.id, user.generation)
+            .void_proofs(&user.id)
+            .end_other_sessions(&user.id, kept)
+            .forget_devices(&user.id)
+    }
+
+    /// Sets a password. Earlier ones stay as history, 25 in all.
+    pub(crate) fn set_password(self, user_id: &str, hash: &str, now: i64) -> Self {
+        let set = sql("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
+        let forget = sql("DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
+             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)");
+        self.and(set.bind(user_id).bind(now).bind(hash)).and(forget.bind(user_id))
+    }
+
+    /// Gives a user an identifier in the place of the one of its kind, if there is one. What was proved and mailed
+    /// before is void.
     pub(crate) fn set_identifier(self, user_id: &str, new: &Identifier) -> Self {
         self.remove_identifier(user_id, &new.kind).and(
             sql("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
@@ -121,28 +158,25 @@ impl Changes {
         )
     }
 
-    /// Takes an identifier away, with the links and codes that were mailed.
+    /// Takes an identifier away. What was proved and mailed before is void.
     pub(crate) fn remove_identifier(self, user_id: &str, kind: &str) -> Self {
-        let codes = sql("DELETE FROM codes WHERE target = $1 OR target IN \
-             (SELECT value FROM identifiers WHERE user_id = $1 AND kind = $2)");
         let identifier = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2");
-        self.and(codes.bind(user_id).bind(kind)).and(identifier.bind(user_id).bind(kind))
+        self.void_proofs(user_id).and(identifier.bind(user_id).bind(kind))
     }
 }
 
 impl Database {
     /// The user of an id.
     pub(crate) async fn user(&self, id: &str) -> Result<Option<User>> {
-        let row =
-            self.one(sql("SELECT id, handle, created_at, blocked FROM users WHERE id = $1").bind(id)).await?;
+        let query = sql("SELECT id, handle, created_at, blocked, generation FROM users WHERE id = $1");
+        let row = self.one(query.bind(id)).await?;
         self.with_identifiers(row).await
     }
 
     /// The user of a WebAuthn user handle.
     pub(crate) async fn user_of_handle(&self, handle: &[u8]) -> Result<Option<User>> {
-        let row = self
-            .one(sql("SELECT id, handle, created_at, blocked FROM users WHERE handle = $1").bind(handle))
-            .await?;
+        let query = sql("SELECT id, handle, created_at, blocked, generation FROM users WHERE handle = $1");
+        let row = self.one(query.bind(handle)).await?;
         self.with_identifiers(row).await
     }
 
@@ -150,7 +184,7 @@ impl Database {
     pub(crate) async fn user_called(&self, kind: &str, value: &str) -> Result<Option<User>> {
         let row = self
             .one(
-                sql("SELECT u.id, u.handle, u.created_at, u.blocked FROM users u \
+                sql("SELECT u.id, u.handle, u.created_at, u.blocked, u.generation FROM users u \
              JOIN identifiers i ON i.user_id = u.id WHERE i.kind = $1 AND i.value = $2")
                 .bind(kind)
                 .bind(value),
@@ -197,18 +231,6 @@ impl Database {
     /// The password hash in force.
     pub(crate) async fn password_hash(&self, user_id: &str) -> Result<Option<String>> {
         Ok(self.password_hashes(user_id, 1).await?.into_iter().next().filter(|hash| !hash.is_empty()))
-    }
-
-    /// Sets a password; an empty hash removes it. Earlier ones stay as history, 25 in all.
-    pub(crate) async fn set_password(&self, user_id: &str, hash: &str, now: i64) -> Result<()> {
-        let set = sql("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
-        let forget = sql("DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
-             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)");
-        let changes =
-            Changes::default().and(set.bind(user_id).bind(now).bind(hash)).and(forget.bind(user_id));
-        self.make(changes).await?;
-        Ok(())
     }
 
     /// Until when a prompt is put off for a user.

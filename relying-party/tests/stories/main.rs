@@ -16,6 +16,7 @@ mod names;
 mod operator;
 mod postgresql;
 mod processes;
+mod proofs;
 mod recovery;
 mod routes;
 mod rules;

@@ -1,7 +1,7 @@
 //! What only a server can get right, rule by rule, and the story that shows it.
 
 /// A rule, and the tests that fail where it does not hold.
-const RULES: [(&str, &[&str]); 23] = [
+const RULES: [(&str, &[&str]); 24] = [
     ("a response that was used is refused", &["ceremonies::a_response_works_once"]),
     ("a challenge expires", &["ceremonies::a_challenge_expires"]),
     (
@@ -84,6 +84,18 @@ const RULES: [(&str, &[&str]); 23] = [
     (
         "recovery: code, new passkey, old sessions end, old passkeys are listed",
         &["recovery::a_code_leads_to_a_new_passkey_and_the_old_ones_are_listed_for_removal"],
+    ),
+    (
+        "what was proved or mailed is void once something has changed who gets in",
+        &[
+            "proofs::a_recovery_that_was_proved_before_another_one_is_void",
+            "proofs::a_recovery_that_was_proved_before_the_address_or_the_password_changed_is_void",
+            "proofs::a_login_that_waits_for_its_second_factor_is_void_once_the_password_is_another",
+            "proofs::a_login_that_is_under_way_while_the_password_is_removed_is_void",
+            "proofs::a_new_password_makes_every_link_void_that_was_mailed_for_one",
+            "proofs::a_proof_that_nobody_goes_on_with_is_void_after_half_an_hour",
+            "identifiers::what_was_mailed_to_the_old_address_is_void",
+        ],
     ),
     (
         "each flow writes exactly its events",

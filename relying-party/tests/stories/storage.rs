@@ -40,6 +40,14 @@ async fn a_database_of_version_1_is_upgraded_in_place() {
     // What has come since works on it.
     let changed = browser.form("/account/identifiers/email", &[("value", "countess@example.org")]).await;
     assert_eq!(changed.location(), "/account/identifiers/code");
+    // What was proved on it before can be void.
+    let mut recovering = world.browser();
+    recovering.form("/recover", &[("email", "ada@example.org")]).await;
+    let code = world.latest_code().await;
+    assert_eq!(recovering.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+    let ended = browser.form("/account/sessions/end-others", &[]).await;
+    assert_eq!(ended.location(), "/account/security");
+    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
     // A second start finds nothing to do.
     let again = World::start_with(&database, None).await;
     assert_eq!(again.adopt(&browser).get("/account").await.status, StatusCode::OK);

@@ -1,0 +1,266 @@
+//! What was proved before the account changed hands, or only its locks, and was not gone on with until afterwards.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::second_factor::App;
+use crate::world::{Authenticator, Browser, ORIGIN, Twist, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+const OTHER_PASSWORD: &str = "another horse battery";
+
+/// Asks for a code, and types it; gives the next screen.
+async fn prove(world: &World, browser: &mut Browser) -> String {
+    assert_eq!(browser.form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    let code = world.latest_code().await;
+    browser.form("/recover/code", &[("code", &code)]).await.location().to_string()
+}
+
+/// The token of the latest link that sets a new password.
+async fn new_link(world: &World) -> String {
+    world.browser().form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let rest = outbox.split("/reset-password/new?token=").nth(1).expect("a mail with a link");
+    rest.split('"').next().expect("the end of the link").to_string()
+}
+
+/// Whoever has proved the address cannot go on.
+async fn is_void(thief: &mut Browser) {
+    assert_eq!(thief.get("/recover/new").await.location(), "/recover");
+    let options = thief.json("/recover/passkey/options", &json!({})).await;
+    assert_eq!(
+        (options.status, options.error().as_str()),
+        (StatusCode::BAD_REQUEST, "transaction-not-found")
+    );
+    let password = thief.form("/recover/password", &[("password", OTHER_PASSWORD)]).await;
+    assert_eq!(password.status, StatusCode::BAD_REQUEST);
+    assert_eq!(thief.get("/account").await.location(), "/login");
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_proved_before_another_one_is_void() {
+    for with_password in [false, true] {
+        let world = World::new().await;
+        world.browser().sign_up(EMAIL, &mut Authenticator::platform()).await;
+        // Whoever reads the mailbox once goes as far as anybody can without being noticed, in one browser with the
+        // options of the ceremony in hand, and keeps a code for another.
+        let (mut thief, mut later) = (world.browser(), world.browser());
+        assert_eq!(prove(&world, &mut thief).await, "/recover/new");
+        let options = thief.json("/recover/passkey/options", &json!({})).await.json();
+        later.form("/recover", &[("email", EMAIL)]).await;
+        let stolen = world.latest_code().await;
+        world.pass_minutes(1);
+
+        let mut owner = world.browser();
+        assert_eq!(prove(&world, &mut owner).await, "/recover/new");
+        if with_password {
+            owner.form("/recover/password", &[("password", PASSWORD)]).await;
+        } else {
+            owner.register("/recover/passkey", json!({}), &mut Authenticator::platform()).await;
+        }
+        assert_eq!(owner.get("/account").await.status, StatusCode::OK);
+
+        let mut planted = Authenticator::platform();
+        let credential = planted.create(&options["publicKey"], ORIGIN, Twist::None);
+        assert_eq!(thief.json("/recover/passkey", &credential).await.status, StatusCode::BAD_REQUEST);
+        is_void(&mut thief).await;
+        let refused = later.form("/recover/code", &[("code", &stolen)]).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "codes of before are void, too");
+        assert_eq!(owner.get("/account").await.status, StatusCode::OK, "nobody has thrown the owner out");
+    }
+}
+
+#[tokio::test]
+async fn of_two_recoveries_that_end_at_once_one_does() {
+    let world = World::new().await;
+    world.browser().sign_up(EMAIL, &mut Authenticator::platform()).await;
+    let mut browsers = [world.browser(), world.browser()];
+    let mut answers = Vec::new();
+    for browser in &mut browsers {
+        prove(&world, browser).await;
+        let options = browser.json("/recover/passkey/options", &json!({})).await.json();
+        answers.push(Authenticator::platform().create(&options["publicKey"], ORIGIN, Twist::None));
+    }
+    let [first, second] = &mut browsers;
+    let (one, other) = tokio::join!(
+        first.json("/recover/passkey", &answers[0]),
+        second.json("/recover/passkey", &answers[1])
+    );
+    let succeeded = [&one, &other].into_iter().filter(|answer| answer.status == StatusCode::OK).count();
+    assert_eq!(succeeded, 1, "{} {}", one.text, other.text);
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_proved_before_the_address_or_the_password_changed_is_void() {
+    for change in ["address", "password", "reset"] {
+        let world = World::new().await;
+        let mut owner = world.browser();
+        owner.sign_up_with_password(EMAIL, PASSWORD).await;
+        let mut thief = world.browser();
+        assert_eq!(prove(&world, &mut thief).await, "/recover/new");
+        world.pass_minutes(1);
+        match change {
+            "address" => {
+                owner.form("/account/identifiers/email", &[("value", "countess@example.org")]).await;
+                let code = world.latest_code().await;
+                let done = owner.form("/account/identifiers/code", &[("code", &code)]).await;
+                assert_eq!(done.location(), "/account");
+            }
+            "password" => {
+                let done = owner.form("/account/security/password", &[("password", OTHER_PASSWORD)]).await;
+                assert_eq!(done.location(), "/account/security");
+            }
+            _ => {
+                let token = new_link(&world).await;
+                let form = [("token", token.as_str()), ("password", OTHER_PASSWORD)];
+                assert_eq!(owner.form("/reset-password/new", &form).await.location(), "/login");
+            }
+        }
+        is_void(&mut thief).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_nobody_goes_on_with_is_void_after_half_an_hour() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut recovering = world.browser();
+    prove(&world, &mut recovering).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    let mut waiting = world.browser();
+    assert_eq!(waiting.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    world.pass_minutes(29);
+    assert_eq!(recovering.get("/recover/new").await.status, StatusCode::OK);
+    assert_eq!(waiting.get("/mfa/setup").await.status, StatusCode::OK);
+    world.pass_minutes(1);
+    is_void(&mut recovering).await;
+    assert_eq!(waiting.get("/mfa/setup").await.location(), "/login");
+}
+
+#[tokio::test]
+async fn a_login_that_waits_for_its_second_factor_is_void_once_the_password_is_another() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+    for way in ["reset", "account"] {
+        let email = format!("{way}@example.org");
+        let mut phone = Authenticator::platform();
+        let mut owner = world.browser();
+        owner.sign_up(&email, &mut phone).await;
+        owner.form("/account/security/password", &[("password", PASSWORD)]).await;
+        // The account has no second factor yet, and whoever knows the password is about to set one up.
+        let mut thief = world.browser();
+        assert_eq!(thief.log_in_with_password(&email, PASSWORD).await, "/mfa/setup");
+        let mut app = App::default();
+        app.scan(&thief.get("/mfa/setup").await.text);
+        world.pass_minutes(1);
+        if way == "account" {
+            owner.form("/account/security/password", &[("password", OTHER_PASSWORD)]).await;
+        } else {
+            owner.form("/reset-password", &[("email", &email)]).await;
+            let outbox = world.outbox().await;
+            let token =
+                outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+            let form = [("token", token.expect("a link")), ("password", OTHER_PASSWORD)];
+            assert_eq!(owner.form("/reset-password/new", &form).await.location(), "/login");
+        }
+        assert_eq!(thief.get("/mfa/setup").await.location(), "/login");
+        let refused = thief.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            thief.form("/mfa/setup/done", &[("recorded", "on")]).await.status,
+            StatusCode::BAD_REQUEST
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_login_that_is_under_way_while_the_password_is_removed_is_void() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.sign_up(EMAIL, &mut Authenticator::platform()).await;
+    owner.form("/account/security/password", &[("password", PASSWORD)]).await;
+    // More passwords than are compared at a time: most of them wait for that while the password goes away.
+    let mut logins = Vec::new();
+    for _ in 0..12 {
+        let mut browser = world.browser();
+        browser.form("/login", &[("identifier", EMAIL)]).await;
+        logins.push(tokio::spawn(async move {
+            browser.form("/login/password", &[("password", PASSWORD)]).await;
+            browser
+        }));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(owner.form("/account/security/password/remove", &[]).await.location(), "/account/security");
+    assert_eq!(owner.form("/account/sessions/end-others", &[]).await.location(), "/account/security");
+    for login in logins {
+        let mut browser = login.await.expect("it ends");
+        assert_eq!(browser.get("/account").await.location(), "/login");
+    }
+    assert_eq!(owner.get("/account").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_new_password_makes_every_link_void_that_was_mailed_for_one() {
+    for change in ["reset", "password", "recovery"] {
+        let world = World::new().await;
+        let mut owner = world.browser();
+        owner.sign_up_with_password(EMAIL, PASSWORD).await;
+        let stolen = new_link(&world).await;
+        world.pass_minutes(1);
+        let used = new_link(&world).await;
+        match change {
+            "reset" => {
+                let form = [("token", used.as_str()), ("password", OTHER_PASSWORD)];
+                assert_eq!(owner.form("/reset-password/new", &form).await.location(), "/login");
+            }
+            "password" => {
+                let done = owner.form("/account/security/password", &[("password", OTHER_PASSWORD)]).await;
+                assert_eq!(done.location(), "/account/security");
+            }
+            _ => {
+                prove(&world, &mut owner).await;
+                owner.form("/recover/password", &[("password", OTHER_PASSWORD)]).await;
+            }
+        }
+        let path = format!("/reset-password/new?token={stolen}");
+        assert_eq!(world.browser().get(&path).await.status, StatusCode::BAD_REQUEST, "{change}");
+        let form = [("token", stolen.as_str()), ("password", "the horse of a thief")];
+        assert_eq!(world.browser().form("/reset-password/new", &form).await.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_forgets_the_devices_that_were_remembered() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = App::default();
+    app.set_up_in_account(&world, &mut owner).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    world.pass_minutes(1);
+    let mut known = world.browser();
+    known.log_in_with_password(EMAIL, PASSWORD).await;
+    known.form("/mfa/otp", &[("code", &app.code(&world)), ("remember", "on")]).await;
+    known.form("/logout", &[]).await;
+    assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/enroll", "remembered");
+    owner.form("/account/security/password", &[("password", OTHER_PASSWORD)]).await;
+    assert_eq!(known.log_in_with_password(EMAIL, OTHER_PASSWORD).await, "/mfa/otp");
+}
+
+#[tokio::test]
+async fn who_logs_out_everywhere_else_ends_logins_that_wait_as_well() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = App::default();
+    app.set_up_in_account(&world, &mut owner).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    for path in ["/account/sessions/end-others", "/account/security/otp/remove"] {
+        let mut other = world.browser();
+        assert_eq!(other.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+        assert_eq!(other.get("/mfa/otp").await.status, StatusCode::OK);
+        assert_eq!(owner.form(path, &[]).await.location(), "/account/security");
+        assert_eq!(other.get("/mfa/otp").await.location(), "/login");
+        assert_eq!(other.form("/mfa/otp", &[("code", "000000")]).await.status, StatusCode::BAD_REQUEST);
+    }
+}
