@@ -41,7 +41,8 @@ pub(super) enum WriteError {
 enum Health {
     /// It is what was answered.
     Sound,
-    /// Behind what was answered is a part of a record that was refused. It has to go before anything is added.
+    /// Behind what was answered is a part of a record that was refused, or that a crash left. It has to go before anything
+    /// is added.
     Torn,
     /// A sync failed. Nobody knows what of this file is on the medium, and another sync of it can lie: the system may have
     /// given up on the bytes of the first one. Only a new file, made from what was answered, can be believed again.
@@ -124,6 +125,9 @@ impl Log {
             frame: frame(),
         };
         let torn = log.replay(each)?;
+        if torn.is_some() {
+            log.health = Health::Torn;
+        }
         Ok((log, torn))
     }
 
@@ -222,20 +226,9 @@ impl Log {
         let salt = random().map_err(|_| io::Error::other("no random bytes"))?;
         let header = Header { salt, ..self.header.clone() };
         let sealer = Sealer::new(&self.key, &header.salt);
-        self.medium.create_new()?;
-        let mut fresh = Fresh {
-            vault_id: header.vault_id,
-            pending: header.encode(&sealer),
-            offset: header.length(),
-            sequence: 0,
-            sealer: &sealer,
-            frame: frame(),
-            old: self,
-        };
-        let filled = fill(&mut fresh)?;
-        fresh.flush()?;
-        let (length, sequence) = (fresh.offset, fresh.sequence);
-        self.medium.sync_new()?;
+        let filled = self.fill_new(&header, &sealer, fill);
+        // On a full disk, half a new file would take the room that is missing.
+        let (filled, length, sequence) = filled.inspect_err(|_| self.medium.discard_new())?;
         // Whether a rename that failed was done is not known, either.
         self.medium.rename_new().inspect_err(|_| self.health = Health::Unknown)?;
         (self.header, self.sealer, self.length, self.sequence) = (header, sealer, length, sequence);
@@ -243,6 +236,30 @@ impl Log {
         let durable = self.medium.sync_directory();
         self.health = if durable.is_ok() { Health::Sound } else { Health::Unknown };
         Ok(Rewritten { filled, durable })
+    }
+
+    /// Writes and syncs the new log; with what filling it gave, its length and how many records it has.
+    fn fill_new<T>(
+        &mut self,
+        header: &Header,
+        sealer: &Sealer,
+        fill: impl FnOnce(&mut Fresh<'_>) -> io::Result<T>,
+    ) -> io::Result<(T, u64, u64)> {
+        self.medium.create_new()?;
+        let mut fresh = Fresh {
+            vault_id: header.vault_id,
+            pending: header.encode(sealer),
+            offset: header.length(),
+            sequence: 0,
+            sealer,
+            frame: frame(),
+            old: self,
+        };
+        let filled = fill(&mut fresh)?;
+        fresh.flush()?;
+        let (length, sequence) = (fresh.offset, fresh.sequence);
+        self.medium.sync_new()?;
+        Ok((filled, length, sequence))
     }
 
     fn replay(

@@ -27,6 +27,8 @@ pub(super) trait Medium: Send {
     fn append_new(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Makes the new log's bytes and length durable.
     fn sync_new(&mut self) -> io::Result<()>;
+    /// Removes the new log, if that can be done.
+    fn discard_new(&mut self);
     /// Puts the new log in the log's place, in one step.
     fn rename_new(&mut self) -> io::Result<()>;
     /// Makes the rename durable.
@@ -154,6 +156,13 @@ impl Medium for Disk {
         opened(&mut self.new)?.sync_all()
     }
 
+    fn discard_new(&mut self) {
+        // None was made by this process if there is none open: what is there may be somebody else's.
+        if self.new.take().is_some() {
+            let _ = std::fs::remove_file(&self.new_path);
+        }
+    }
+
     fn rename_new(&mut self) -> io::Result<()> {
         std::fs::rename(&self.new_path, &self.path)?;
         self.log = self.new.take();
@@ -222,6 +231,10 @@ impl Medium for Memory {
 
     fn sync_new(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn discard_new(&mut self) {
+        self.new.clear();
     }
 
     fn rename_new(&mut self) -> io::Result<()> {

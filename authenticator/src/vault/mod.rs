@@ -41,7 +41,8 @@
 //!
 //! Both keys come from the vault's key by HKDF-SHA256 with the file's salt. A file is rewritten (a new one is
 //! written, synced, renamed over the old, the directory synced) when it is opened and holds anything that no longer
-//! counts, when more than half of it does not, and at a reset, so that what was forgotten leaves the file.
+//! counts (if there is room), when more than half of it does not, and at a reset, so that what was forgotten leaves the
+//! file.
 
 mod custody;
 mod error;
@@ -93,6 +94,12 @@ pub enum Notice {
         /// How many bytes of it there were.
         length: u64,
     },
+    /// The file could not be rewritten without what no longer counts: an earlier state of what was changed, what was
+    /// deleted, an incomplete last record. That is left for the next write or the next opening.
+    NotRewritten {
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -103,6 +110,11 @@ impl fmt::Display for Notice {
                 "the vault's key is in kernel memory: after a reboot this vault cannot be opened any more",
             ),
             Self::KeyringUnavailable { reason } => write!(f, "the keyring could not be used: {reason}"),
+            Self::NotRewritten { reason } => write!(
+                f,
+                "what no longer counts could not be removed from the vault's file: {reason}; make room on its disk, and \
+                 start the program again"
+            ),
             Self::TornTail { offset, length } => write!(
                 f,
                 "dropped {length} bytes at byte {offset} that a crash left unfinished; nothing acknowledged was lost"
@@ -267,9 +279,10 @@ impl Vault {
             vault.notices.push(Notice::TornTail { offset: torn.offset, length: torn.length });
         }
         if torn.is_some() || vault.log.records() > vault.index.live_records() {
-            let file = file.to_owned();
-            let done = vault.compact().and_then(|durable| durable);
-            done.map_err(|error| VaultError::Io { file, doing: "rewrite", error })?;
+            // What is there can be read without: on a full disk nobody should be kept from signing in.
+            if let Err(error) = vault.compact().and_then(|durable| durable) {
+                vault.notices.push(Notice::NotRewritten { reason: error.to_string() });
+            }
         }
         Ok(vault)
     }

@@ -204,6 +204,37 @@ fn whatever_step_fails_in_passing_everything_that_was_answered_is_there_and_it_g
 }
 
 #[test]
+fn a_vault_whose_medium_takes_nothing_opens_reads_and_goes_on_when_it_does_again() {
+    for torn in [false, true] {
+        let platter = Platter::default();
+        let mut vault = create(&platter).expect("memory takes a vault");
+        // The second one of an account leaves the first behind in the file.
+        vault.put(&credential(1), None).expect("there is room");
+        vault.put(&credential(1), None).expect("there is room");
+        let whole = platter.bytes();
+        vault.put(&credential(2), None).expect("there is room");
+        drop(vault);
+        let mut before = platter.bytes();
+        before.truncate(whole.len() + if torn { 40 } else { 0 });
+        for step in 0..6 {
+            platter.set(&before);
+            platter.cut(PowerCut { after: step, survives: 255 });
+            let mut vault = open(&platter).expect("what is there can be read");
+            assert!(vault.get(&credential(1).id).expect("it reads").is_some());
+            let failed = vault.notices().iter().any(|notice| matches!(notice, Notice::NotRewritten { .. }));
+            assert_eq!(failed, step < 5, "step {step}: {:?}", vault.notices());
+            platter.restart_power_only();
+            vault.put(&credential(3), None).expect("the medium works again");
+            drop(vault);
+            platter.restart();
+            let mut vault = open(&platter).expect("it opens again");
+            assert_eq!(vault.len(), Ok(2), "step {step}");
+            assert!(vault.get(&credential(3).id).expect("it reads").is_some());
+        }
+    }
+}
+
+#[test]
 fn a_record_too_long_for_its_slot_is_refused_and_changes_nothing() {
     let platter = Platter::default();
     let mut vault = create(&platter).expect("memory takes a vault");

@@ -192,6 +192,14 @@ impl Medium for Platter {
         })
     }
 
+    fn discard_new(&mut self) {
+        let mut state = self.state();
+        // Without power nothing is removed.
+        if state.off.is_none() {
+            state.new = None;
+        }
+    }
+
     fn rename_new(&mut self) -> io::Result<()> {
         self.step(|state, done| {
             if !done {
