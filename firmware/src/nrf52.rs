@@ -77,6 +77,7 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
     let ticks = chip.ticks;
     start.run(memory, &PORT, bus, |_| {
         start_ticking(&ticks);
+        listen(usb_registers());
         start::unmask(pac::Interrupt::TIMER1);
         start::unmask(pac::Interrupt::USBD);
     })
@@ -85,15 +86,16 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
 /// What the interrupt of USB does.
 pub fn usb() {
     let usb = usb_registers();
+    let before = standing(usb);
     // Of this event the driver reads only what it stands for, and leaves it standing.
     usb.events_epdata.reset();
     PORT.poll(now());
-    // An event that still stands would interrupt for ever, and nothing else would run. The next tick listens again.
+    // Another that the driver leaves standing would interrupt for ever, and nothing else would run. The next tick listens
+    // again. One that came meanwhile interrupts once more.
+    let after = standing(usb);
     usb.intenclr.write(|w| {
-        w.usbreset().bit(usb.events_usbreset.read().events_usbreset().bit());
-        w.usbevent().bit(usb.events_usbevent.read().events_usbevent().bit());
-        w.ep0setup().bit(usb.events_ep0setup.read().events_ep0setup().bit());
-        w.ep0datadone().bit(usb.events_ep0datadone.read().events_ep0datadone().bit())
+        w.usbreset().bit(before[0] && after[0]).usbevent().bit(before[1] && after[1]);
+        w.ep0setup().bit(before[2] && after[2]).ep0datadone().bit(before[3] && after[3])
     });
 }
 
@@ -104,8 +106,22 @@ pub fn tick() {
     let ticks = unsafe { &*pac::TIMER1::ptr() };
     ticks.events_compare[0].reset();
     PORT.poll(now());
-    // The driver switches none of its events' interrupts on.
-    usb_registers().intenset.write(|w| {
+    listen(usb_registers());
+}
+
+/// Which events stand: USBRESET, USBEVENT, EP0SETUP, EP0DATADONE.
+fn standing(usb: &pac::usbd::RegisterBlock) -> [bool; 4] {
+    [
+        usb.events_usbreset.read().events_usbreset().bit(),
+        usb.events_usbevent.read().events_usbevent().bit(),
+        usb.events_ep0setup.read().events_ep0setup().bit(),
+        usb.events_ep0datadone.read().events_ep0datadone().bit(),
+    ]
+}
+
+/// Lets USB's events interrupt: the driver switches none on.
+fn listen(usb: &pac::usbd::RegisterBlock) {
+    usb.intenset.write(|w| {
         w.usbreset().set_bit().usbevent().set_bit();
         w.ep0setup().set_bit().ep0datadone().set_bit().epdata().set_bit()
     });
