@@ -1,11 +1,13 @@
 """Images for chips that no emulator has, on an emulated Cortex-M4 or M33 (Unicorn) with as much of a chip around it as a
 start needs: clocks, time, random numbers, the flash controller, the LED; up to where the platform would see the device.
-Then, if asked, as much as sleep needs: what wakes the core, what counts meanwhile, the watchdog.
+Then, if asked, as much as work and sleep need: what interrupts and wakes the core, what counts meanwhile, the watchdog,
+the button, and the USB controller where `chip_usb.py` has it.
 """
 
 import os
 import struct
 
+from chip_usb import NordicUsb
 from unicorn import UC_ARCH_ARM, UC_HOOK_CODE, UC_HOOK_MEM_WRITE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError
 from unicorn.arm_const import (
     UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_PRIMASK, UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M4,
@@ -32,7 +34,7 @@ class Chip:
         self.mode, self.erased, self.programmed = READ, [], 0
         self.registers, self.wrong, self.flashes_us, self.is_seen = {}, [], [], False
         self.is_lit, self.is_asleep, self.unmasked = False, False, set()
-        self.systick, self.watchdog_us, self.fed_us = None, None, 0
+        self.systick, self.watchdog_us, self.fed_us, self.press_us = None, None, 0, (0, 0)
         self.core = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self.core.ctl_set_cpu_model(self.model)
         self.core.mem_map(self.flash_start, self.flash_size)
@@ -55,28 +57,32 @@ class Chip:
         three times. What went wrong is in `wrong`."""
         self._execute(self.reset)
 
-    def live(self, until_us, host=None):
-        """From its first sleep on until this time, with a host on its bus. A look at the time takes a microsecond, and
-        all the rest of the time is spent asleep. It is interrupted only there."""
+    def live(self, until_us):
+        """From its first sleep on until this time."""
+        while not self.wrong and self.elapsed_us < until_us:
+            self.turn()
+
+    def turn(self):
+        """Asleep: until the next thing comes by itself. Awake: for a millisecond, or until it sleeps. A look at the time
+        takes a microsecond, an instruction one of the core's clock, an interrupt nothing."""
         self.a_look_us = 1
-        while self.is_asleep and not self.wrong and self.elapsed_us < until_us:
-            if host:
-                host.turn(self)
+        if self.is_asleep and not self.waiting():
+            self._sleep()
+            return
+        for _ in range(100):
             waiting = self.waiting()
-            if not waiting:
-                self._sleep()
-                continue
-            for _ in range(100):
-                if not waiting:
-                    break
-                self._take(waiting[0])
-                waiting = self.waiting()
-            else:
-                self.wrong.append(f"exceptions {waiting} without end")
-            self.is_asleep = False
-            self._execute(self.core.reg_read(UC_ARM_REG_PC) + 2)
-            if not self.is_asleep:
-                self.wrong.append("it does not sleep again")
+            # Interrupts that are off wake the core, too; they are taken later.
+            if not waiting or self.core.reg_read(UC_ARM_REG_PRIMASK):
+                break
+            self._take(waiting[0])
+        else:
+            self.wrong.append(f"exceptions {waiting} without end")
+        awake_at = self.core.reg_read(UC_ARM_REG_PC) + (2 if self.is_asleep else 0)
+        self.is_asleep = False
+        self._execute(awake_at, instructions=1000 * self.core_mhz)
+        if not self.is_asleep:
+            self.elapsed_us += 1000
+            self._watch()
 
     def skip_to(self, time_us):
         """As if it had lived until then."""
@@ -113,14 +119,14 @@ class Chip:
         if self.systick and self.systick_stops_in_sleep:
             self.systick[0] += slept
         self.elapsed_us, self.asleep_us = until, self.asleep_us + slept
+        self._watch()
+
+    def _watch(self):
         if self.watchdog_us and self.elapsed_us - self.fed_us > self.watchdog_us:
             self.wrong.append(f"the watchdog ends it at {self.elapsed_us} µs")
 
     def _take(self, exception):
         """Runs its handler, and comes back with every register as it was."""
-        if self.core.reg_read(UC_ARM_REG_PRIMASK):
-            self.wrong.append("it sleeps with interrupts off")
-            return
         self.taken(exception)
         before = self.core.context_save()
         handler, = struct.unpack("<I", bytes(self.core.mem_read(self.vectors + 4 * exception, 4)))
@@ -130,9 +136,9 @@ class Chip:
             self.wrong.append(f"the handler of exception {exception} does not return")
         self.core.context_restore(before)
 
-    def _execute(self, address, until=0):
+    def _execute(self, address, until=0, instructions=LONG):
         try:
-            self.core.emu_start(address | 1, until, count=LONG)
+            self.core.emu_start(address | 1, until, count=instructions)
         except UcError as error:
             self.wrong.append(f"{error} at {self.core.reg_read(UC_ARM_REG_PC):#x}")
 
@@ -176,6 +182,14 @@ class Chip:
         self.is_seen = True
         if not self.stays:
             self.core.emu_stop()
+
+    def press(self, after_us, for_us):
+        """The button goes down after so long, and up again."""
+        self.press_us = (self.elapsed_us + after_us, self.elapsed_us + after_us + for_us)
+
+    def is_pressed(self):
+        down, up = self.press_us
+        return down <= self.elapsed_us < up
 
     def feed(self):
         self.fed_us = self.elapsed_us
@@ -232,18 +246,21 @@ class Nrf52840(Chip):
     """On Nordic's dongle."""
 
     ours, led, core_mhz, systick_stops_in_sleep = (0xBF000, 0xE0000), 6, 64, True
+    button = (0x50000810, 6)  # P1.IN
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.timer1, self.enabled = None, dict.fromkeys((0x40009000, 0x40027000), 0)
+        self.usb = NordicUsb(self)
 
     def waiting(self):
         if self.timer1 and self.timer1[0] <= self.elapsed_us:
             self.timer1[0] += self.timer1[1]
             self.registers[0x40009140] = 1  # TIMER1.EVENTS_COMPARE[0]
+        self.usb.start_of_frame()
         waiting = super().waiting()
         for base, enabled in self.enabled.items():
-            events = (bit for bit in range(32) if enabled >> bit & 1 and self.registers.get(base + 0x100 + 4 * bit))
+            events = (self.registers.get(base + 0x100 + 4 * bit) for bit in range(32) if enabled >> bit & 1)
             exception = 16 + (base >> 12 & 0xFF)
             if exception in self.unmasked and any(events):
                 waiting.append(exception)
@@ -259,14 +276,16 @@ class Nrf52840(Chip):
         return super().due_us() + ([self.timer1[0]] if ticks else [])
 
     def read(self, at):
+        if at >> 12 == 0x40027:  # USBD
+            return self.usb.read(at & 0xFFF)
         return {
             0x40000100: 1,  # CLOCK.EVENTS_HFCLKSTARTED
             0x4000D100: 1,  # RNG.EVENTS_VALRDY
             0x4001E400: 1,  # NVMC.READY
-            0x40027400: 1 << 11,  # USBD.EVENTCAUSE: READY
         }.get(at) or {
             0x4000D508: lambda: self.sample() & 0xFF,  # RNG.VALUE
             0x40008540: self.timer0,  # TIMER0.CC[0]
+            self.button[0]: lambda: ~(self.is_pressed() << self.button[1]),
         }.get(at, lambda: None)()
 
     def timer0(self):
@@ -295,14 +314,14 @@ class Nrf52840(Chip):
             self.feed()
         elif at == 0x40010600 and value == 0x6E524635:  # WDT.RR[0]
             self.feed()
-        elif at == 0x40027504 and value & 1:  # USBD.USBPULLUP
-            self.seen()
+        elif at >> 12 == 0x40027:  # USBD
+            self.usb.write(at & 0xFFF, value)
 
 
 class Nrf52833(Nrf52840):
     """On Nordic's development kit."""
 
-    ours, led = (0x5F000, 0x80000), 13
+    ours, led, button = (0x5F000, 0x80000), 13, (0x50000510, 11)
 
 
 class Stm32F405(Chip):

@@ -1,9 +1,16 @@
 """The images that one flashes, up to the moment at which a platform sees them, and asleep after it."""
 
-import pytest
+import hashlib
+import struct
 
+import pytest
+from fido2.attestation import PackedAttestation
+from fido2.ctap2 import Ctap2
+
+from chip_usb import Host
 from chips import CHIPS
 
+HASH = hashlib.sha256(b"client data").digest()
 every_chip = pytest.mark.parametrize(("image", "chip"), CHIPS.items())
 
 
@@ -74,3 +81,60 @@ def test_time_goes_on_when_the_timer_goes_round(image, chip):
     flashes = flashes_in_ten_seconds(board)
     assert board.wrong == []
     assert len(flashes) == 5 and max(flashes) < 6_000, "each at its time, but for a tick"
+
+
+every_chip_with_usb = pytest.mark.parametrize(
+    ("image", "chip"), [(image, chip) for image, chip in CHIPS.items() if image.startswith("nrf")]
+)
+
+
+@every_chip_with_usb
+def test_the_chip_s_own_usb_controller_enumerates_and_no_event_waits_for_a_tick(image, chip):
+    host = Host(asleep(image, chip))
+    device, configuration, report = host.enumerate()
+    assert (device[8:12], configuration[5]) == (bytes.fromhex("0912d0f1"), 1)
+    assert report[:5] == bytes.fromhex("06d0f10901"), "the FIDO usage page"
+    assert max(host.waits_us) < 500, "a tick comes every 5,000"
+    with pytest.raises(BrokenPipeError):
+        host.control(0x80, 6, 0x4200, 0, 8)
+    host.usb.suspend(True)
+    host.chip.live(host.chip.elapsed_us + 1_000_000)
+    host.usb.suspend(False)
+    assert host.control(0x80, 6, 0x0100, 0, 18) == device, "after a second of suspension, in which it lived"
+    assert host.chip.wrong == []
+
+
+@every_chip_with_usb
+def test_python_fido2_registers_over_the_chip_s_own_usb_controller_and_keepalives_come_in_time(image, chip):
+    board = asleep(image, chip)
+    host = Host(board)
+    host.enumerate()
+    fido = Ctap2(host.fido())
+    assert "FIDO_2_1" in fido.info.versions
+
+    def touch(status):
+        if status == 2:
+            board.press(after_us=1_000_000, for_us=200_000)
+
+    user, algorithm = {"id": b"user", "name": "user"}, {"type": "public-key", "alg": -7}
+    made = fido.make_credential(HASH, {"id": "example.com", "name": "it"}, user, [algorithm], on_keepalive=touch)
+    PackedAttestation().verify(made.att_stmt, made.auth_data, HASH)
+    credential = made.auth_data.credential_data
+    allowed = [{"type": "public-key", "id": credential.credential_id}]
+    fido.get_assertion("example.com", HASH, allowed, on_keepalive=touch).verify(HASH, credential.public_key)
+    assert host.keepalives > 20
+    assert max(host.waits_us) < 100_000, "CTAPHID's 100 ms, also while it signs"
+    assert board.wrong == []
+
+
+@every_chip_with_usb
+def test_data_that_nobody_asked_for_interrupts_but_not_for_ever(image, chip):
+    host = Host(asleep(image, chip))
+    device, _, _ = host.enumerate()
+    # A report of 4 kB, which is more than it has room for.
+    host.usb.setup(struct.pack("<BBHHH", 0x21, 9, 0x0200, 0, 0x1000))
+    host.chip.live(host.chip.elapsed_us + 100)
+    host.usb.data_stage(bytes(64))
+    host.chip.live(host.chip.elapsed_us + 100_000)
+    assert host.chip.wrong == []
+    assert host.control(0x80, 6, 0x0100, 0, 18) == device
