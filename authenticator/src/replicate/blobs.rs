@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use doppelkey_core::{CredentialStore, LARGE_BLOBS_MAX, Slot, StoreError};
 use doppelkey_sync::{Op, Record, RecordId};
 
+use super::marks::{Digest, digest_of};
 use super::random;
 use crate::large_blobs::LargeBlobs;
 
 /// The register of a record.
-const LARGE_BLOB: u8 = 4;
+pub(super) const LARGE_BLOB: u8 = 4;
 
 /// What of a blob goes to other devices, at most.
 const SHARED_MAX: usize = 64 << 10;
@@ -71,18 +72,28 @@ impl Array {
 }
 
 /// What of the registers this device's array was given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Given {
-    values: BTreeMap<RecordId, (Vec<u8>, u64)>,
+    values: BTreeMap<RecordId, (Digest, Option<u64>)>,
     unfit: BTreeSet<RecordId>,
     /// Blobs that are too large to be shared, and what the record said when they came.
     oversize: BTreeMap<RecordId, Vec<u8>>,
 }
 
 impl Given {
+    /// What an earlier run of the program gave it: nobody knows when.
+    pub(super) fn before(given: impl Iterator<Item = (RecordId, Digest)>) -> Self {
+        Given { values: given.map(|(id, digest)| (id, (digest, None))).collect(), ..Self::default() }
+    }
+
+    /// What the array was given of a record.
+    pub(super) fn digest(&self, id: RecordId) -> Digest {
+        self.values.get(&id).map_or(digest_of(&[]), |(given, _)| *given)
+    }
+
     /// That the array has this is no news.
-    pub(super) fn remember(&mut self, id: RecordId, value: Vec<u8>) {
-        self.values.insert(id, (value, 0));
+    pub(super) fn remember(&mut self, id: RecordId, value: &[u8]) {
+        self.values.insert(id, (digest_of(value), None));
     }
 
     /// What the array says that the record does not know.
@@ -101,9 +112,9 @@ impl Given {
             return None;
         }
         let is_news = match self.values.get(&id) {
-            Some((given, _)) if *given == here => false,
-            Some((_, at_ms)) => !here.is_empty() || now_ms >= at_ms + WRITTEN_BACK_MS,
-            None => !here.is_empty(),
+            Some((given, _)) if *given == digest_of(&here) => false,
+            Some((_, Some(at_ms))) => !here.is_empty() || now_ms >= at_ms + WRITTEN_BACK_MS,
+            Some((_, None)) | None => !here.is_empty(),
         };
         is_news.then_some(Op::Set { record: id, number: LARGE_BLOB, value: here, by_user: false })
     }
@@ -136,15 +147,16 @@ impl Given {
         self.oversize.remove(&id);
         if here == wanted {
             self.unfit.remove(&id);
-            self.values.entry(id).or_insert_with(|| (here, 0)).0 = wanted.to_vec();
+            let at_ms = self.values.get(&id).and_then(|(_, at_ms)| *at_ms).unwrap_or(0);
+            self.values.insert(id, (digest_of(wanted), Some(at_ms)));
         } else if array.set(key, wanted) {
             self.unfit.remove(&id);
-            self.values.insert(id, (wanted.to_vec(), now_ms));
+            self.values.insert(id, (digest_of(wanted), Some(now_ms)));
         } else {
             if self.unfit.insert(id) {
                 log::warn!("sync: there is no room here for a large blob of another device");
             }
-            self.values.insert(id, (here, now_ms));
+            self.values.insert(id, (digest_of(&here), Some(now_ms)));
         }
     }
 

@@ -7,9 +7,8 @@
 //! | 16 | 4 | start of the SHA-256 of what precedes and the record's number: tells damage from an unfinished record |
 //! | 20 | *n* | AES-256-GCM of kind ‖ content, and tag; associated data is the record's number (8 bytes, little-endian) |
 //!
-//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 a passkey that the vault was given (1) or lost (0), and
-//! the vault's revision then (8, little-endian), 3 where a mailbox's history stands: its number (1 byte), how many names (8,
-//! big-endian), their hash (8).
+//! Kinds: 0 a record of the replica's journal, 1 the mailboxes, 2 what the vault was given of a record (`marks.rs`), 3 where
+//! a mailbox's history stands: its number (1 byte), how many names (8, big-endian), their hash (8).
 //! A record that a crash left unfinished at the end is dropped: nobody was told of it. Anything else that is not as
 //! it was written is refused.
 //!
@@ -17,18 +16,19 @@
 //! the place of this one: what was deleted is in it no more. A file that is new is written under that name, too, until
 //! all is in it that a replica needs: whoever is killed while a circle is founded or joined may begin again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use doppelkey_sync::Journal;
+use doppelkey_sync::{Journal, RecordId};
 use getrandom::rand_core::Rng as _;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::marks::{Here, Mark};
 use super::{ReplicateError, random};
 use crate::private_file;
 
@@ -42,8 +42,8 @@ pub(super) enum Line {
     Journal(Vec<u8>),
     /// Where the mailboxes are, one a line.
     Places(String),
-    /// A record id, whether the vault has it, and the vault's revision.
-    Applied([u8; 25]),
+    /// What the vault was given of a record, and at which of its revisions.
+    Applied(RecordId, Mark, u64),
     /// A mailbox's number, and where its history stands.
     Seen([u8; 17]),
 }
@@ -59,8 +59,8 @@ pub(super) struct File {
     unnamed_for: usize,
     /// What is to be in the file beside the journal when that is written anew.
     places: Option<String>,
-    applied: BTreeSet<[u8; 16]>,
-    revision: [u8; 8],
+    applied: BTreeMap<RecordId, Mark>,
+    revision: u64,
     seen: BTreeMap<u8, [u8; 17]>,
 }
 
@@ -77,9 +77,9 @@ impl File {
     }
 
     fn at(path: &Path, file: fs::File, cipher: Aes256Gcm) -> Self {
-        let (places, applied, seen) = (None, BTreeSet::new(), BTreeMap::new());
+        let (places, applied, seen) = (None, BTreeMap::new(), BTreeMap::new());
         let (path, unnamed_for) = (path.to_owned(), 0);
-        let revision = [0; 8];
+        let revision = 0;
         File { file, cipher, records: 0, length: 0, path, unnamed_for, places, applied, revision, seen }
     }
 
@@ -171,13 +171,11 @@ impl File {
             Line::Seen(record) => {
                 self.seen.insert(record[0], *record);
             }
-            Line::Applied(record) => {
-                let (id, [here, revision @ ..]) = split(record);
-                self.revision = revision;
-                if here == 1 {
-                    self.applied.insert(id)
-                } else {
-                    self.applied.remove(&id)
+            Line::Applied(id, mark, revision) => {
+                self.revision = *revision;
+                match mark.here {
+                    Here::No => self.applied.remove(id),
+                    Here::Yes | Here::Replaced => self.applied.insert(*id, *mark),
                 };
             }
         }
@@ -186,12 +184,7 @@ impl File {
     /// The same lines with another journal, as a file beside this one that then takes its place.
     fn rewrite(&mut self, journal: &[Vec<u8>]) -> io::Result<()> {
         let mut new = File::at(&self.path, File::create_beside(&self.path)?, self.cipher.clone());
-        let applied = self.applied.iter().map(|id| {
-            let mut line = [1; 25];
-            line[..16].copy_from_slice(id);
-            line[17..].copy_from_slice(&self.revision);
-            Line::Applied(line)
-        });
+        let applied = self.applied.iter().map(|(id, mark)| Line::Applied(*id, *mark, self.revision));
         let journal = journal.iter().map(|record| Line::Journal(record.clone()));
         let places = self.places.clone().map(Line::Places);
         let seen = self.seen.values().map(|record| Line::Seen(*record));
@@ -205,12 +198,6 @@ impl File {
         *self = new;
         Ok(())
     }
-}
-
-/// A record id; whether the vault has it, and its revision.
-pub(super) fn split(applied: &[u8; 25]) -> ([u8; 16], [u8; 9]) {
-    let (id, rest) = applied.split_first_chunk().expect("25 bytes are more than 16");
-    (*id, rest.try_into().expect("25 bytes less 16"))
 }
 
 /// The name of a file that is not finished.
@@ -244,10 +231,14 @@ impl Journal for File {
 
 impl Line {
     fn write(&self) -> Zeroizing<Vec<u8>> {
+        let applied;
         let (kind, content) = match self {
             Line::Journal(record) => (0, record.as_slice()),
             Line::Places(text) => (1, text.as_bytes()),
-            Line::Applied(record) => (2, record.as_slice()),
+            Line::Applied(id, mark, revision) => {
+                applied = mark.line(*id, *revision);
+                (2, applied.as_slice())
+            }
             Line::Seen(record) => (3, record.as_slice()),
         };
         Zeroizing::new([&[kind], content].concat())
@@ -258,7 +249,10 @@ impl Line {
         Some(match kind {
             0 => Line::Journal(content.to_vec()),
             1 => Line::Places(String::from_utf8(content.to_vec()).ok()?),
-            2 => Line::Applied(content.try_into().ok()?),
+            2 => {
+                let (id, mark, revision) = Mark::read(content.try_into().ok()?)?;
+                Line::Applied(id, mark, revision)
+            }
             3 => Line::Seen(content.try_into().ok()?),
             _ => return None,
         })

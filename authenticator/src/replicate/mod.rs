@@ -21,6 +21,7 @@ mod blobs;
 mod file;
 mod key;
 mod mailboxes;
+mod marks;
 mod neighbours;
 mod observed;
 mod reconcile;
@@ -52,8 +53,8 @@ use zeroize::Zeroizing;
 
 pub use key::{KeyPlace, clear as clear_key};
 pub use mailboxes::{Place, label as label_of};
+pub use marks::Applied;
 pub use observed::{Change, Teller};
-pub use reconcile::Applied;
 pub use recovery::{PIN_MEMBER, Secret, refused};
 pub(crate) use requests::to_hex;
 pub use requests::{Refusal, Request, shown};
@@ -191,6 +192,9 @@ pub struct Replication {
     places: Vec<Place>,
     path: PathBuf,
     neighbours: Option<Neighbours>,
+    /// Whether a mailbox, or a device on this network, was heard since the start. A sync file that was put back from a backup
+    /// must hear what it said before, or it says something else under the same numbers, and is out.
+    has_heard: bool,
     /// What the vault has in [`Slot::Membership`] as long as it was not reset.
     membership: [u8; 16],
     /// Where each mailbox's history stands, as the file has it.
@@ -275,7 +279,7 @@ impl Replication {
             match line {
                 Line::Journal(record) => journal.push(record),
                 Line::Places(text) => places = Place::parse_list(&text)?,
-                Line::Applied(record) => applied.note(&record),
+                Line::Applied(id, mark, revision) => applied.note(id, mark, revision),
                 Line::Seen([mailbox, stands @ ..]) => {
                     seen.insert(mailbox, stood(&stands));
                 }
@@ -284,15 +288,17 @@ impl Replication {
         let mut replica =
             Replica::open(journal.iter().map(Vec::as_slice), random()).map_err(ReplicateError::Journal)?;
         let mailboxes = mailboxes::connect(&places, replica.circle())?;
-        applied.remember(replica.state());
+        applied.begin();
         seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
+        let has_heard = places.is_empty();
         let mut replication = Replication {
             driver,
             applied,
             places,
             path,
             neighbours: None,
+            has_heard,
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
@@ -353,6 +359,7 @@ impl Replication {
             places,
             path: path.clone(),
             neighbours,
+            has_heard: true,
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
@@ -433,11 +440,10 @@ impl Replication {
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
         let mut reports = self.absorb(store, now_ms)?;
-        let failed = |error| ReplicateError::File(self.path.clone(), error);
-        let found = self.driver.sync(now_ms).map_err(failed)?;
-        self.shut_out_at.clear();
-        self.heed(&found);
-        reports.extend(found);
+        for mailbox in 0..self.places.len() {
+            let mailbox = u8::try_from(mailbox).expect("nobody has 256 mailboxes");
+            reports.extend(self.poll(mailbox, now_ms)?);
+        }
         reports.extend(self.absorb(store, now_ms)?);
         self.note_seen()?;
         Ok(reports)
@@ -471,7 +477,15 @@ impl Replication {
 
     /// A look into one mailbox, by its number.
     fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
-        self.tell(now_ms, Event::Poll { mailbox })
+        let reports = self.tell(now_ms, Event::Poll { mailbox })?;
+        let is_away = |report: &Report| matches!(report, Report::Unreachable(of, _) if *of == mailbox);
+        self.has_heard |= !reports.iter().any(is_away);
+        Ok(reports)
+    }
+
+    /// Whether this device may say something.
+    fn has_heard(&self) -> bool {
+        self.has_heard
     }
 
     /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.

@@ -69,7 +69,10 @@ impl Replication {
         for event in lan.events() {
             reports.extend(match event {
                 LanEvent::Met(peer) => self.tell(now_ms, Event::PeerSeen { peer })?,
-                LanEvent::Said(peer, bytes) => self.tell(now_ms, Event::Peer { peer, bytes })?,
+                LanEvent::Said(peer, bytes) => {
+                    self.has_heard = true;
+                    self.tell(now_ms, Event::Peer { peer, bytes })?
+                }
                 LanEvent::Left(_) => Vec::new(),
             });
         }

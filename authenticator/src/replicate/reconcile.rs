@@ -1,24 +1,27 @@
 //! The store and the replica's state, made to agree.
 //!
-//! Of a passkey that one side has and the other has not, what is right depends on what was before: [`Applied`] is the
+//! Of a passkey that one side has and the other has not, what is right depends on what was before: `marks.rs` is the
 //! memory of that. It is written after the store changed, so a crash in between makes a change come twice, never not
 //! at all, and never as its opposite.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
-use doppelkey_sync::{AccountId, Event, Op, Record, RecordId, Report, State};
+use doppelkey_sync::{AccountId, Event, Op, Record, RecordId, Report};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::blobs::{self, Array, Given};
-use super::file::{Line, split};
+use super::blobs::{self, Array};
+use super::file::Line;
+use super::marks::{Here, Mark, digest_of};
 use super::{Place, ReplicateError, Replication};
 
 /// Registers of a record.
 const USER_NAME: u8 = 1;
 const DISPLAY_NAME: u8 = 2;
 const HIDDEN: u8 = 3;
+/// How many there are, with the large blob.
+pub(super) const REGISTERS: usize = blobs::LARGE_BLOB as usize;
 
 /// How long after a use the next one is told: of an account's only passkey, and of one of several.
 const ONE_DAY_S: u64 = 24 * 60 * 60;
@@ -29,35 +32,7 @@ const BATCH: usize = 64 << 10;
 /// The same where a key is among the mailboxes, which takes 4,096 with everything around them.
 const KEY_BATCH: usize = 3 << 10;
 
-/// What of the replica's state the store has been given.
-#[derive(Default)]
-pub struct Applied {
-    records: BTreeSet<RecordId>,
-    /// The registers as the store and the replica last agreed on them.
-    registers: BTreeMap<RecordId, Registers>,
-    blobs: Given,
-    /// The store's revision when that was last written down.
-    revision: u64,
-}
-
 type Registers = BTreeMap<u8, Vec<u8>>;
-
-impl Applied {
-    pub(super) fn note(&mut self, line: &[u8; 25]) {
-        let (id, [here, revision @ ..]) = split(line);
-        self.revision = u64::from_le_bytes(revision);
-        if here == 1 {
-            self.records.insert(RecordId(id));
-        } else {
-            self.records.remove(&RecordId(id));
-        }
-    }
-
-    /// After a start: the registers were as the journal says.
-    pub(super) fn remember(&mut self, state: &State) {
-        self.registers = state.records.iter().map(|(id, record)| (*id, registers_of(record))).collect();
-    }
-}
 
 impl Replication {
     /// Whether everything was forgotten behind our back: while this did not run, or waited for a mailbox. What is in the
@@ -76,25 +51,31 @@ impl Replication {
         }
         log::warn!("the vault is older than {}: what it lacks comes from there", self.path.display());
         let (held, array) = (eligible(store)?, Array::read(store)?);
-        for id in self.applied.records.clone() {
-            self.mark(store, id, held.contains_key(&id))?;
-        }
-        for (id, credential) in &held {
-            self.applied.registers.insert(*id, registers_in(credential));
-            if let Some(key) = &credential.large_blob_key {
-                self.applied.blobs.remember(*id, array.value(key));
+        let now = (store.revision()?, self.applied.revision);
+        let mut last = None;
+        for id in self.applied.all() {
+            let credential = held.get(&id);
+            if let Some(key) = credential.and_then(|credential| credential.large_blob_key.as_deref()) {
+                self.applied.blobs.remember(id, &array.value(key));
             }
+            let mark = match credential {
+                Some(credential) => self.mark_of(id, credential),
+                None => Mark { here: Here::No, given: Default::default() },
+            };
+            // As if it were not minded, until all of it is: whoever is killed in the middle begins again.
+            self.mark(id, mark, now.1)?;
+            last = Some((id, mark));
         }
-        Ok(())
+        last.map_or(Ok(()), |(id, mark)| self.mark(id, mark, now.0))
     }
 
-    /// Makes replica and store agree; changes neither if the store was reset.
+    /// Makes replica and store agree; changes neither if the store was reset, or before anybody was heard.
     pub(super) fn absorb(
         &mut self,
         store: &mut dyn CredentialStore,
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
-        if self.was_reset(store)? {
+        if !self.has_heard || self.was_reset(store)? {
             return Ok(Vec::new());
         }
         let held = eligible(store)?;
@@ -102,19 +83,45 @@ impl Replication {
         let ops = self.local_changes(&held, &array, now_ms);
         let mut reports = Vec::new();
         if !ops.is_empty() {
-            for op in &ops {
-                if let Op::Put { record, .. } = op {
-                    self.mark(store, *record, true)?;
-                }
-            }
+            self.mark_before(&ops, &held, store.revision()?)?;
             let most = if self.has_key() { KEY_BATCH } else { BATCH };
             for ops in batches(ops, most) {
                 reports.extend(self.tell(now_ms, Event::Local(ops))?);
             }
         }
-        self.apply(store, &held, &mut array, now_ms)?;
-        array.write(store)?;
+        let blobs = self.applied.blobs.clone();
+        let applied = self.apply(store, &held, &mut array, now_ms).and_then(|marks| {
+            array.write(store)?;
+            Ok(marks)
+        });
+        let marks = applied.inspect_err(|_| self.applied.blobs = blobs)?;
+        let revision = store.revision()?;
+        for (id, mark) in marks {
+            self.mark(id, mark, revision)?;
+        }
         Ok(reports)
+    }
+
+    /// Notes what is about to be told: a crash in between makes it be told twice, and not undone.
+    fn mark_before(
+        &mut self,
+        ops: &[Op],
+        held: &BTreeMap<RecordId, Credential>,
+        revision: u64,
+    ) -> Result<(), ReplicateError> {
+        for op in ops {
+            let Op::Put { record, shadows, .. } = op else { continue };
+            if let Some(credential) = held.get(record) {
+                let mark = self.mark_of(*record, credential);
+                self.mark(*record, mark, revision)?;
+            }
+            for id in shadows {
+                if let Some(mark) = self.applied.get(*id).copied() {
+                    self.mark(*id, Mark { here: Here::Replaced, ..mark }, revision)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether a key is among the mailboxes: it takes short entries only.
@@ -157,7 +164,7 @@ impl Replication {
                     let replaced = state.records.iter().filter(|(other, record)| {
                         record.account == account
                             && !held.contains_key(other)
-                            && self.applied.records.contains(other)
+                            && self.applied.here(**other) != Here::No
                     });
                     ops.push(Op::Put {
                         record: *id,
@@ -172,18 +179,17 @@ impl Replication {
                 }
             }
         }
-        let shadowed: BTreeSet<RecordId> = ops
+        let replaced: BTreeSet<RecordId> = ops
             .iter()
             .filter_map(|op| match op {
                 Op::Put { shadows, .. } => Some(shadows),
                 _ => None,
             })
-            .chain(state.records.values().map(|record| &record.shadows))
             .flatten()
             .copied()
             .collect();
         for id in state.records.keys() {
-            if self.applied.records.contains(id) && !held.contains_key(id) && !shadowed.contains(id) {
+            if self.applied.here(*id) == Here::Yes && !held.contains_key(id) && !replaced.contains(id) {
                 ops.push(Op::Del { record: *id });
             }
         }
@@ -191,13 +197,12 @@ impl Replication {
     }
 
     fn register_changes(&self, id: RecordId, credential: &Credential, record: &Record) -> Vec<Op> {
-        let known = self.applied.registers.get(&id);
-        let shadow = self.is_shadow(id, record);
+        let given = self.applied.get(id).map(|mark| mark.given);
         registers_in(credential)
             .into_iter()
-            // That a replaced passkey is hidden here is no wish of anybody's.
-            .filter(|(number, _)| !(shadow && *number == HIDDEN))
-            .filter(|(number, value)| known.is_some_and(|known| known.get(number) != Some(value)))
+            .filter(|(number, value)| {
+                given.is_some_and(|given| given[usize::from(*number) - 1] != digest_of(value))
+            })
             .filter(|(number, value)| {
                 record.registers.get(number).is_none_or(|register| register.value != *value)
             })
@@ -208,27 +213,34 @@ impl Replication {
 
     /// Whether another live record of the account was meant to replace this one, and has been confirmed no less.
     fn is_shadow(&self, id: RecordId, record: &Record) -> bool {
-        let of_account =
-            self.replica().state().records.values().filter(|other| other.account == record.account);
-        let mut shadows = of_account.filter(|other| other.shadows.contains(&id));
-        shadows.any(|other| other.used_s >= record.used_s)
+        self.replacements(id, record).any(|other| other.used_s >= record.used_s)
     }
 
-    /// Gives the store what the replica says that it does not have.
+    /// Whether another live record of the account was meant to replace this one.
+    fn is_replaced(&self, id: RecordId, record: &Record) -> bool {
+        self.replacements(id, record).next().is_some()
+    }
+
+    fn replacements(&self, id: RecordId, record: &Record) -> impl Iterator<Item = &Record> {
+        let (records, account) = (&self.replica().state().records, record.account);
+        records.values().filter(move |other| other.account == account && other.shadows.contains(&id))
+    }
+
+    /// Gives the store what the replica says that it does not have. What is to be noted when the array is written, too.
     fn apply(
         &mut self,
         store: &mut dyn CredentialStore,
         held: &BTreeMap<RecordId, Credential>,
         array: &mut Array,
         now_ms: u64,
-    ) -> Result<(), ReplicateError> {
+    ) -> Result<Vec<(RecordId, Mark)>, ReplicateError> {
+        let mut marks = Vec::new();
         for (id, credential) in held {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
                 array.forget(credential.large_blob_key.as_deref());
-                self.mark(store, *id, false)?;
-                self.applied.registers.remove(id);
                 self.applied.blobs.forget(*id);
+                marks.push((*id, Mark { here: Here::No, given: Default::default() }));
             }
         }
         let ids: Vec<RecordId> = self.replica().state().records.keys().copied().collect();
@@ -236,47 +248,53 @@ impl Replication {
             let Some(record) = self.replica().record(id).cloned() else { continue };
             let record = &record;
             let known = held.get(&id);
-            if known.is_none() && self.applied.records.contains(&id) {
-                // Replaced here by a newer passkey of its account.
-                continue;
+            let is_shadow = self.is_shadow(id, record);
+            match self.applied.here(id) {
+                // A delete that is not told yet.
+                Here::Yes if known.is_none() => continue,
+                // It comes back when nothing that took its place is left.
+                Here::Replaced if self.is_replaced(id, record) => continue,
+                _ => {}
             }
             let Some(mut wanted) = credential_of(record) else {
                 log::warn!("a passkey from another device is of a kind that this version does not know");
                 continue;
             };
-            wanted.hidden |= self.is_shadow(id, record);
+            wanted.hidden |= is_shadow;
             wanted.backup_state = self.replica().is_backed_up(id);
-            let registers = registers_of(record);
             if let Some(known) = known {
                 wanted.order = known.order;
             }
             if known != Some(&wanted) {
                 store.put(&wanted, None)?;
             }
-            self.applied.registers.insert(id, registers);
             self.applied.blobs.apply((id, record), wanted.large_blob_key.as_deref(), array, now_ms);
-            if !self.applied.records.contains(&id) {
-                self.mark(store, id, true)?;
+            let mark = self.mark_of(id, &wanted);
+            if self.applied.get(id) != Some(&mark) {
+                marks.push((id, mark));
             }
         }
-        Ok(())
+        Ok(marks)
     }
 
-    /// Remembers, durably, whether the store has a record.
-    fn mark(
-        &mut self,
-        store: &mut dyn CredentialStore,
-        id: RecordId,
-        here: bool,
-    ) -> Result<(), ReplicateError> {
-        let mut line = [0; 25];
-        line[..16].copy_from_slice(&id.0);
-        line[16] = here.into();
-        line[17..].copy_from_slice(&store.revision()?.to_le_bytes());
+    /// That the store has this.
+    fn mark_of(&self, id: RecordId, credential: &Credential) -> Mark {
+        let mut given = [self.applied.blobs.digest(id); REGISTERS];
+        for (number, value) in registers_in(credential) {
+            given[usize::from(number) - 1] = digest_of(&value);
+        }
+        Mark { here: Here::Yes, given }
+    }
+
+    /// Remembers, durably, what the store has of a record.
+    fn mark(&mut self, id: RecordId, mark: Mark, revision: u64) -> Result<(), ReplicateError> {
+        if mark.here != Here::No && self.applied.get(id) == Some(&mark) && self.applied.revision == revision {
+            return Ok(());
+        }
         let path = self.path.clone();
-        let written = self.driver.journal_mut().append(&Line::Applied(line));
+        let written = self.driver.journal_mut().append(&Line::Applied(id, mark, revision));
         written.map_err(|error| ReplicateError::File(path, error))?;
-        self.applied.note(&line);
+        self.applied.note(id, mark, revision);
         Ok(())
     }
 }
@@ -361,10 +379,6 @@ fn registers_in(credential: &Credential) -> Registers {
         (DISPLAY_NAME, text(&credential.user.display_name)),
         (HIDDEN, vec![credential.hidden.into()]),
     ])
-}
-
-fn registers_of(record: &Record) -> Registers {
-    record.registers.iter().map(|(number, register)| (*number, register.value.clone())).collect()
 }
 
 /// The credential of a record, not hidden by more than its register.

@@ -271,12 +271,14 @@ impl<'a> Serving<'a> {
     /// mailbox is waited for.
     fn round(&mut self, everywhere: bool) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
-        let reports = self.replication.tick(now_ms)?;
-        self.note(reports);
-        let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;
-        self.note(reports);
-        let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
-        self.note(reports);
+        if self.replication.has_heard() {
+            let reports = self.replication.tick(now_ms)?;
+            self.note(reports);
+            let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;
+            self.note(reports);
+            let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
+            self.note(reports);
+        }
         self.look(everywhere, now_ms)?;
         self.telling.never_came(self.replication.never_came(now_ms));
         let reports = self.replication.meet(now_ms)?;

@@ -253,6 +253,134 @@ fn a_vault_that_is_put_back_without_its_sync_file_deletes_nothing_and_gets_all_b
 }
 
 #[test]
+fn a_start_that_is_killed_while_it_minds_a_restored_vault_deletes_nothing() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    let backup = std::fs::read(&a.path).unwrap();
+    for id in 1..=4 {
+        a.vault.put(&credential(id, id), None).unwrap();
+    }
+    world.settle(&mut [&mut a, &mut b]);
+    std::fs::write(&a.path, &backup).unwrap();
+    let file = Replication::path_of(&a.path);
+    let before = std::fs::read(&file).unwrap().len();
+    let Device { path, .. } = restart(a);
+    let minded = std::fs::read(&file).unwrap();
+    let first = 20 + usize::from(minded[before]);
+    assert!(minded.len() > before + 4 * first, "one line for each passkey, and one more");
+    for lines in 1..=4 {
+        std::fs::write(&file, &minded[..before + lines * first]).unwrap();
+        std::fs::write(&path, &backup).unwrap();
+        let mut vault = open(&path);
+        let mut replication = Replication::load(&mut vault, &path).unwrap();
+        replication.has_heard = true;
+        replication.absorb(&mut vault, world.now_ms).unwrap();
+        assert_eq!(replication.replica().state().records.len(), 4, "after {lines} lines");
+        assert_eq!(vault.len(), Ok(4));
+    }
+}
+
+#[test]
+fn what_arrived_before_a_crash_and_was_not_yet_in_the_vault_is_not_taken_back() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    write_blob(&mut a, &[5; 32], Some(b"old"));
+    world.settle(&mut [&mut a, &mut b]);
+    let mut renamed = get(&mut b, 1).unwrap();
+    renamed.user.name = Some(heapless::String::try_from("lisa").unwrap());
+    b.vault.put(&renamed, None).unwrap();
+    write_blob(&mut b, &[5; 32], Some(b"new"));
+    world.settle(&mut [&mut b]);
+    // The journal has it, and the vault does not.
+    a.replication.poll(0, world.now_ms).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert_eq!(get(device, 1).unwrap().user.name.as_deref(), Some("lisa"));
+        assert_eq!(read_blobs(device).get(&[5; 32]).as_deref(), Some(&b"new"[..]));
+    }
+}
+
+#[test]
+fn deleting_a_replacement_gives_the_replaced_passkey_back_and_deletes_it_nowhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 1).is_none() && get(&mut b, 1).unwrap().hidden);
+    b.vault.remove(&[3; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(!get(device, 1).unwrap().hidden && get(device, 3).is_none());
+    }
+}
+
+#[test]
+fn a_replaced_passkey_that_signs_in_again_is_offered_again_everywhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 1).unwrap().hidden);
+    let mut b = restart(b);
+    world.settle(&mut [&mut a, &mut b]);
+    let used = [(reconcile::record_of(&[1; 32]), world.now_ms / 1000)];
+    b.replication.used(&used.into(), world.now_ms).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(!get(&mut b, 1).unwrap().hidden);
+    assert_eq!(
+        b.replication.replica().record(reconcile::record_of(&[1; 32])).unwrap().registers[&3].value,
+        [0]
+    );
+}
+
+#[test]
+fn a_sync_file_that_is_put_back_looks_before_it_speaks_and_stays_a_member() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let file = Replication::path_of(&a.path);
+    let backup = std::fs::read(&file).unwrap();
+    a.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.put(&credential(3, 3), None).unwrap();
+    std::fs::write(&file, backup).unwrap();
+    let mut a = restart(a);
+    // Nothing is said as long as nobody was heard.
+    a.replication.absorb(&mut a.vault, world.now_ms).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 2).is_some() && get(&mut b, 3).is_some());
+    assert_eq!(b.replication.replica().members().live().count(), 2);
+}
+
+#[test]
+fn a_revoked_devices_sync_file_does_not_grow_at_rest() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    let log = b.replication.replica().log();
+    a.replication.tell(world.now_ms, Event::Revoke { log, why: 0 }).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    b.vault.put(&credential(9, 9), None).unwrap();
+    world.settle(&mut [&mut b]);
+    let length = || std::fs::metadata(Replication::path_of(&b.path)).unwrap().len();
+    let before = length();
+    for _ in 0..5 {
+        b.replication.round(&mut b.vault, world.now_ms).unwrap();
+    }
+    assert_eq!(length(), before);
+}
+
+#[test]
 fn the_sync_file_is_refused_when_a_byte_changed_and_mended_when_its_end_is_missing() {
     let mut world = World::new();
     let (mut a, b) = world.pair();
