@@ -121,7 +121,7 @@ impl Room {
 /// link is followed.
 fn enter(entry: &Path) -> io::Result<()> {
     match fs::remove_file(entry) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => private_file::create_new(entry).map(drop),
     }
 }
