@@ -506,14 +506,16 @@ fn when_a_passkey_was_last_used_is_told_once_a_day_or_once_an_hour_where_an_acco
         a.vault.put(&credential(id, account), None).unwrap();
     }
     world.settle(&mut [&mut a, &mut b]);
+    let start_s = world.now_ms / 1000 + 60;
     let mut use_both = |after_s: u64, world: &mut World| {
-        let time_s = 1_800_000_000 + after_s;
+        let time_s = start_s + after_s;
+        world.now_ms = 1000 * time_s;
         let used = [1, 2].map(|id| (reconcile::record_of(&[id; 32]), time_s));
         a.replication.used(&used.into(), world.now_ms).unwrap();
         world.settle(&mut [&mut a, &mut b]);
         [1, 2].map(|id| {
             let record = reconcile::record_of(&[id; 32]);
-            b.replication.replica().record(record).unwrap().used_s.saturating_sub(1_800_000_000)
+            b.replication.replica().record(record).unwrap().used_s.saturating_sub(start_s)
         })
     };
     assert_eq!(use_both(0, &mut world), [0, 0]);
