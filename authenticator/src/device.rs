@@ -40,6 +40,8 @@ pub trait Engine: Send {
     }
     /// [`Authenticator::prepare`]: called when nothing has happened for a while.
     fn prepare(&mut self) {}
+    /// [`Authenticator::end_stateful_commands`]: the next request comes by another channel than the last one.
+    fn end_stateful_commands(&mut self);
     /// Whether it speaks U2F (CTAPHID_MSG).
     fn speaks_u2f(&self) -> bool {
         true
@@ -69,6 +71,10 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
         Authenticator::prepare(self);
     }
 
+    fn end_stateful_commands(&mut self) {
+        Authenticator::end_stateful_commands(self);
+    }
+
     fn speaks_u2f(&self) -> bool {
         self.configuration().versions.contains(&Version::U2fV2)
     }
@@ -77,7 +83,8 @@ impl<S: CredentialStore + Send, R: CryptoRng + Send> Engine for Authenticator<S,
 /// One virtual authenticator: what a user would hold in the hand. Cheap to clone; all clones are the same device.
 ///
 /// Any number of doors (USB/IP, packets, uhid, in-process) lead to it at once; its channels keep them apart: a door
-/// can use only the channels that it was given.
+/// can use only the channels that it was given. What one channel began (assertions, an enumeration), no other goes on
+/// with: a request by another channel ends it.
 ///
 /// A request is worked on by the thread that brought its last packet, an answer by the thread that gave it, so that
 /// no thread is woken on the way of a ceremony. One thread a device sends keepalives and ends what is out of time; it

@@ -41,6 +41,8 @@ pub struct Worker<S, R> {
     request: &'static mut Message,
     response: &'static mut Message,
     waiting: Option<Waiting>,
+    /// By which the last request came; 0 before the first.
+    channel: u32,
 }
 
 /// A request that waits for the user.
@@ -61,7 +63,7 @@ impl<S: CredentialStore + Shelf, R: CryptoRng> Worker<S, R> {
         request: &'static mut Message,
         response: &'static mut Message,
     ) -> Self {
-        Worker { authenticator, request, response, waiting: None }
+        Worker { authenticator, request, response, waiting: None, channel: 0 }
     }
 
     /// Works until power goes.
@@ -78,6 +80,10 @@ impl<S: CredentialStore + Shelf, R: CryptoRng> Worker<S, R> {
         let request = &mut *self.request;
         if let Some((transaction, kind)) = board.with_port(|port| port.take(request)) {
             self.waiting = None;
+            if self.channel != transaction.channel() {
+                self.channel = transaction.channel();
+                self.authenticator.end_stateful_commands();
+            }
             self.begin(board);
             let output = match kind {
                 Kind::Cbor if shelf::is_for_shelf(self.request) => self.shelf(board.now(), Consent::Unasked),

@@ -136,6 +136,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             Input::Msg(apdu) => {
                 self.waiting = None;
+                self.end_stateful_commands();
                 self.message(apdu, response)
             }
             Input::Answer(answer) => match self.waiting.take() {
@@ -156,6 +157,19 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             },
         };
         self.conclude(now, outcome, response)
+    }
+
+    /// Forgets what getNextAssertion and the enumerations of credential management would go on with (§6, stateful
+    /// commands): the next of them answers [`Status::NotAllowed`].
+    ///
+    /// A caller that serves several platforms calls it before a request that comes by another channel than the request
+    /// before it: what one platform began by PIN or touch is not for another one.
+    pub fn end_stateful_commands(&mut self) {
+        self.assertions = None;
+        #[cfg(feature = "credential-management")]
+        {
+            self.enumeration = None;
+        }
     }
 
     /// Does in idle time what the next makeCredential would have to do else: makes an ES256 key pair, unless one is

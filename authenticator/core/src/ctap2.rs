@@ -26,6 +26,8 @@ pub(crate) use credential_management::Enumeration;
 #[cfg(feature = "large-blobs")]
 pub(crate) use large_blobs::LargeBlobWrite;
 
+use core::time::Duration;
+
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
@@ -33,6 +35,9 @@ use crate::cbor::Map;
 use crate::status::Step;
 use crate::store::CredentialStore;
 use crate::time::Time;
+
+/// How long after one command of a stateful sequence the next one can come (§6: 30 seconds are enough).
+pub(crate) const STATE_LASTS: Duration = Duration::from_secs(30);
 
 /// The commands, by their byte (CTAP §8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 mod kept;
 mod wire;
 
+use std::time::Duration;
+
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::testing::platform::{BOTH, CM, LBW, PCMR, Platform, Token};
@@ -128,6 +130,26 @@ fn section_6_8_4_another_command_ends_an_enumeration() {
     assert!(manage(&mut world, &token, 4, rp("a.example")).is_ok());
     assert_eq!(next(&mut world, 3), status(Status::NotAllowed), "of the other kind");
     assert_eq!(next(&mut world, 5), status(Status::NotAllowed), "and it has ended the first");
+}
+
+#[test]
+fn section_6_8_4_an_enumeration_ends_after_thirty_seconds_with_its_channel_and_by_a_u2f_message() {
+    let mut world = world();
+    let token = token(&mut world, CM, None);
+    let begin = |world: &mut World| manage(world, &token, 4, rp("a.example")).unwrap();
+    begin(&mut world);
+    world.now += Duration::from_secs(30);
+    assert!(next(&mut world, 5).is_ok());
+    let ends: [fn(&mut World); 3] = [
+        |world| world.now += Duration::from_secs(31),
+        |world| world.authenticator().end_stateful_commands(),
+        |world| assert_eq!(world.msg(&[0, 3, 0, 0, 0]), (b"U2F_V2".to_vec(), 0x9000)),
+    ];
+    for end in ends {
+        begin(&mut world);
+        end(&mut world);
+        assert_eq!(next(&mut world, 5), status(Status::NotAllowed));
+    }
 }
 
 #[test]

@@ -270,6 +270,12 @@ fn section_6_3_2_the_next_assertion_must_be_asked_for_in_time_and_at_once() {
     Get::new().send(&mut world).unwrap();
     raw(&mut world, &[0x04]).unwrap();
     assert_eq!(next(&mut world), status(Status::NotAllowed));
+    Get::new().send(&mut world).unwrap();
+    world.msg(&[0, 3, 0, 0, 0]);
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
+    Get::new().send(&mut world).unwrap();
+    world.authenticator().end_stateful_commands();
+    assert_eq!(next(&mut world), status(Status::NotAllowed));
 }
 
 #[test]

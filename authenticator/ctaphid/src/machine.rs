@@ -50,7 +50,17 @@ impl BitOr for Capabilities {
 
 /// One request and its response. A number never comes twice, so what is too late finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transaction(u32);
+pub struct Transaction {
+    number: u32,
+    channel: u32,
+}
+
+impl Transaction {
+    /// The channel that the request came by. None is given out twice between two power-ups.
+    pub fn channel(self) -> u32 {
+        self.channel
+    }
+}
 
 /// What the caller is to do about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,7 +420,7 @@ impl Ctaphid {
     /// Hands the message to whoever knows what it means.
     fn process(&mut self, now: Time, channel: u32, command: u8, length: usize) -> Event {
         self.transactions = self.transactions.wrapping_add(1);
-        let transaction = Transaction(self.transactions);
+        let transaction = Transaction { number: self.transactions, channel };
         self.state = State::Processing(Request {
             transaction,
             channel,

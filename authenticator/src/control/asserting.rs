@@ -54,6 +54,10 @@ impl Engine for Asserting {
         self.engine.prepare();
     }
 
+    fn end_stateful_commands(&mut self) {
+        self.engine.end_stateful_commands();
+    }
+
     fn speaks_u2f(&self) -> bool {
         self.engine.speaks_u2f()
     }

@@ -1,9 +1,11 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use doppelkey_core::{Action, Answer};
+use doppelkey_core::testing::SeededRng;
+use doppelkey_core::{Action, Algorithm, Answer, Configuration, Credential, MemoryStore, PrivateKey};
 use doppelkey_ctaphid::command;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::user_interface::{Auto, External};
@@ -62,6 +64,8 @@ impl Engine for Parrot {
         };
         self.asking.then_some(prompt)
     }
+
+    fn end_stateful_commands(&mut self) {}
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests compose a device as a program does")]
@@ -150,6 +154,61 @@ fn a_door_cannot_use_the_channel_of_another() {
     assert_eq!(second.answer(), (command::ERROR, 0x0b));
     let mut first = first;
     assert_eq!(first.connection.receive(Some(Duration::ZERO)).expect("it is there"), None);
+}
+
+/// An authenticator with three accounts of the relying party "a", and its clock in seconds.
+fn accounts() -> (Device, Arc<AtomicU64>) {
+    let seconds = Arc::new(AtomicU64::new(1));
+    let told = seconds.clone();
+    let device = Device::new(
+        Arc::new(move || Duration::from_secs(told.load(Ordering::Relaxed))),
+        Box::new(Auto),
+        || {
+            let mut store = MemoryStore::new();
+            for number in 1..=3 {
+                let key = PrivateKey::from_bytes(Algorithm::Es256, &[number; 32]).expect("a key");
+                let mut credential = Credential::new(Sha256::digest("a").into(), key);
+                credential.id.extend_from_slice(&[number; 16]).expect("it fits");
+                credential.rp_id.push('a').expect("it fits");
+                credential.user.id.push(number).expect("it fits");
+                store.put(&credential, None).expect("there is room");
+            }
+            Box::new(Authenticator::new(store, SeededRng::new(1), Configuration::default()))
+        },
+    );
+    (device, seconds)
+}
+
+/// A CTAP2 command's status, once the whole response has been taken.
+fn status(channel: &mut Channel, request: &[u8]) -> u8 {
+    channel.send(command::CBOR, request);
+    let first = channel.packet();
+    assert_eq!(first[4], command::CBOR | 0x80);
+    let length = usize::from(u16::from_be_bytes([first[5], first[6]]));
+    for _ in 0..length.saturating_sub(57).div_ceil(59) {
+        channel.packet();
+    }
+    first[7]
+}
+
+#[test]
+fn what_one_channel_began_no_other_goes_on_with_nor_anybody_after_thirty_seconds() {
+    const NEXT: [u8; 1] = [0x08];
+    const NOT_ALLOWED: u8 = 0x30;
+    let get_assertion = [&[0x02, 0xa2, 0x01, 0x61, b'a', 0x02, 0x58, 0x20][..], &[7; 32]].concat();
+    let (device, seconds) = accounts();
+    let (mut first, mut second) = (Channel::open(&device), Channel::open(&device));
+    assert_eq!(status(&mut first, &get_assertion), 0);
+    assert_eq!(status(&mut first, &NEXT), 0);
+    assert_eq!(status(&mut second, &NEXT), NOT_ALLOWED);
+    assert_eq!(status(&mut first, &NEXT), NOT_ALLOWED, "a stranger's request ends it");
+    // One who went away leaves nothing, either.
+    assert_eq!(status(&mut first, &get_assertion), 0);
+    drop(first);
+    assert_eq!(status(&mut Channel::open(&device), &NEXT), NOT_ALLOWED);
+    assert_eq!(status(&mut second, &get_assertion), 0);
+    seconds.fetch_add(31, Ordering::Relaxed);
+    assert_eq!(status(&mut second, &NEXT), NOT_ALLOWED);
 }
 
 #[test]
@@ -247,6 +306,8 @@ impl Engine for Preparing {
     fn prepare(&mut self) {
         let _ = self.prepared.send(());
     }
+
+    fn end_stateful_commands(&mut self) {}
 
     fn prompt(&self) -> Option<Prompt<'_>> {
         self.parrot.prompt()

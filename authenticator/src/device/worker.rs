@@ -83,6 +83,8 @@ struct Brain {
     engine: Box<dyn Engine>,
     user: Box<dyn UserInterface>,
     power_up: PowerUp,
+    /// By which the last request came.
+    channel: u32,
     request: Vec<u8>,
     response: Box<Message>,
 }
@@ -137,7 +139,8 @@ impl Shared {
         let engine = power_up();
         let response = Box::new(Message::new());
         let hid = Ctaphid::new(capabilities(&*engine), DEVICE_VERSION);
-        let brain = Box::new(Brain { engine, user, power_up, request: Vec::new(), response });
+        let brain =
+            Box::new(Brain { engine, user, power_up, channel: BROADCAST, request: Vec::new(), response });
         let packet_faults = PacketFaults::default();
         let state = State {
             hid,
@@ -341,6 +344,9 @@ impl Shared {
                 let Some(request) = state.hid.request(transaction) else { return state };
                 brain.request.clear();
                 brain.request.extend_from_slice(request);
+                if std::mem::replace(&mut brain.channel, transaction.channel()) != transaction.channel() {
+                    brain.engine.end_stateful_commands();
+                }
                 let command = is_cbor.then(|| brain.request.first().copied().unwrap_or_default());
                 let state = self.tell(state, Observation::Request { command });
                 let asking = Asking { transaction, is_cbor, prompt: 0, until: Duration::MAX };

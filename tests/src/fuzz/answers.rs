@@ -28,6 +28,8 @@ impl Engine for Stranger {
         Output::Respond
     }
 
+    fn end_stateful_commands(&mut self) {}
+
     fn prompt(&self) -> Option<Prompt<'_>> {
         None
     }
@@ -62,6 +64,10 @@ impl Engine for Overheard {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).push(response.to_vec());
         }
         output
+    }
+
+    fn end_stateful_commands(&mut self) {
+        self.authenticator.end_stateful_commands();
     }
 
     fn prompt(&self) -> Option<Prompt<'_>> {

@@ -6,19 +6,26 @@ use crate::authenticator::{Authenticator, Message, Reply};
 use crate::cbor::{Item, Map, Writer};
 use crate::configuration::OptionId;
 use crate::credential::{Credential, truncated};
-use crate::ctap2::Command;
+use crate::ctap2::{Command, STATE_LASTS};
 use crate::pin::Permissions;
 use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 use crate::time::Time;
 
-/// An enumeration that goes on with the next command; any other command ends it.
+/// An enumeration that goes on with the next command; any other command ends it, and so do 30 seconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Enumeration {
+pub(crate) struct Enumeration {
+    next: Next,
+    since: Time,
+}
+
+/// Where an enumeration goes on.
+#[derive(Clone, Copy, Debug)]
+enum Next {
     /// enumerateRPsGetNextRP is to follow: `left` RPs, behind this one.
-    Rps { after: [u8; 32], left: u32 },
+    Rp { after: [u8; 32], left: u32 },
     /// enumerateCredentialsGetNextCredential is to follow: `left` credentials, older than this one.
-    Credentials { rp_id_hash: [u8; 32], before: u64, left: u32 },
+    Credential { rp_id_hash: [u8; 32], before: u64, left: u32 },
 }
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
@@ -40,17 +47,21 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
         // What the command before this one left to go on with.
         let enumeration = self.enumeration.take();
+        let next = enumeration.filter(|it| now.saturating_sub(it.since) <= STATE_LASTS).map(|it| it.next);
         let subcommand = parameters.required(SUBCOMMAND)?.byte()?;
         let mut writer = Writer::new(response);
-        match (subcommand, enumeration) {
+        let mut left_over = None;
+        match (subcommand, next) {
             (GET_CREDS_METADATA, _) => self.get_creds_metadata(now, parameters, &mut writer)?,
-            (ENUMERATE_RPS_BEGIN, _) => self.enumerate_rps(now, parameters, &mut writer)?,
-            (ENUMERATE_RPS_NEXT, Some(Enumeration::Rps { after, left })) => {
-                self.write_rp(Some(&after), left, false, &mut writer)?;
+            (ENUMERATE_RPS_BEGIN, _) => left_over = self.enumerate_rps(now, parameters, &mut writer)?,
+            (ENUMERATE_RPS_NEXT, Some(Next::Rp { after, left })) => {
+                left_over = self.write_rp(Some(&after), left, false, &mut writer)?;
             }
-            (ENUMERATE_CREDENTIALS_BEGIN, _) => self.enumerate_credentials(now, parameters, &mut writer)?,
-            (ENUMERATE_CREDENTIALS_NEXT, Some(Enumeration::Credentials { rp_id_hash, before, left })) => {
-                self.write_credential(&rp_id_hash, before, left, false, &mut writer)?
+            (ENUMERATE_CREDENTIALS_BEGIN, _) => {
+                left_over = self.enumerate_credentials(now, parameters, &mut writer)?;
+            }
+            (ENUMERATE_CREDENTIALS_NEXT, Some(Next::Credential { rp_id_hash, before, left })) => {
+                left_over = self.write_credential(&rp_id_hash, before, left, false, &mut writer)?;
             }
             (ENUMERATE_RPS_NEXT | ENUMERATE_CREDENTIALS_NEXT, _) => return Err(Status::NotAllowed),
             (DELETE_CREDENTIAL, _) => self.delete_credential(now, parameters)?,
@@ -58,6 +69,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             _ => return Err(Status::InvalidSubcommand),
         }
         writer.finish()?;
+        self.enumeration = left_over.map(|next| Enumeration { next, since: now });
         Ok(Reply::Done)
     }
 
@@ -77,7 +89,12 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// enumerateRPsBegin (§6.8.3).
-    fn enumerate_rps(&mut self, now: Time, parameters: Map<'_>, writer: &mut Writer<'_>) -> Step {
+    fn enumerate_rps(
+        &mut self,
+        now: Time,
+        parameters: Map<'_>,
+        writer: &mut Writer<'_>,
+    ) -> Step<Option<Next>> {
         self.may_read(now, parameters, ENUMERATE_RPS_BEGIN, None)?;
         let mut total = 0;
         let mut after = None;
@@ -95,7 +112,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         left: u32,
         first: bool,
         writer: &mut Writer<'_>,
-    ) -> Step {
+    ) -> Step<Option<Next>> {
         let Credential { rp_id, rp_id_hash, .. } =
             &self.next_managed_rp(after)?.ok_or(Status::NoCredentials)?;
         writer.map(if first { 3 } else { 2 }).int(RP).map(1).text("id").text(rp_id);
@@ -103,15 +120,19 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if first {
             writer.int(TOTAL_RPS).unsigned(left.into());
         }
-        self.enumeration = match left {
+        Ok(match left {
             0 | 1 => None,
-            _ => Some(Enumeration::Rps { after: *rp_id_hash, left: left - 1 }),
-        };
-        Ok(())
+            _ => Some(Next::Rp { after: *rp_id_hash, left: left - 1 }),
+        })
     }
 
     /// enumerateCredentialsBegin (§6.8.4).
-    fn enumerate_credentials(&mut self, now: Time, parameters: Map<'_>, writer: &mut Writer<'_>) -> Step {
+    fn enumerate_credentials(
+        &mut self,
+        now: Time,
+        parameters: Map<'_>,
+        writer: &mut Writer<'_>,
+    ) -> Step<Option<Next>> {
         let rp_id_hash: [u8; 32] = subparameters(parameters)?
             .required(SUB_RP_ID_HASH)?
             .bytes()?
@@ -130,7 +151,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         left: u32,
         first: bool,
         writer: &mut Writer<'_>,
-    ) -> Step {
+    ) -> Step<Option<Next>> {
         let credential = &self.newest_managed(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
         let members = 5 + usize::from(first) + usize::from(credential.large_blob_key.is_some());
         writer.map(members).int(USER);
@@ -146,15 +167,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             writer.int(LARGE_BLOB_KEY).bytes(&**key);
         }
         writer.int(THIRD_PARTY_PAYMENT).boolean(credential.third_party_payment);
-        self.enumeration = match left {
+        Ok(match left {
             0 | 1 => None,
-            _ => Some(Enumeration::Credentials {
-                rp_id_hash: *rp_id_hash,
-                before: credential.order,
-                left: left - 1,
-            }),
-        };
-        Ok(())
+            _ => Some(Next::Credential { rp_id_hash: *rp_id_hash, before: credential.order, left: left - 1 }),
+        })
     }
 
     /// deleteCredential (§6.8.5).

@@ -1,10 +1,9 @@
 //! authenticatorGetNextAssertion (CTAP §6.3).
 
-use core::time::Duration;
-
 use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
+use crate::ctap2::STATE_LASTS;
 use crate::ctap2::ceremony::Found;
 use crate::ctap2::get_assertion::{Ceremony, Choice};
 use crate::status::{Status, Step};
@@ -31,7 +30,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     #[inline(never)]
     pub(crate) fn get_next_assertion(&mut self, now: Time, response: &mut Message) -> Step<Reply> {
         let mut remaining = self.assertions.take().ok_or(Status::NotAllowed)?; // step 1
-        if remaining.left == 0 || now.saturating_sub(remaining.since) > WITHIN {
+        if remaining.left == 0 || now.saturating_sub(remaining.since) > STATE_LASTS {
             return Err(Status::NotAllowed); // steps 2 and 3
         }
         let RemainingAssertions { ceremony, before, .. } = &remaining;
@@ -45,6 +44,3 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         Ok(Reply::Done)
     }
 }
-
-/// How long after the last assertion the next one can be had.
-const WITHIN: Duration = Duration::from_secs(30);
