@@ -14,6 +14,7 @@ pub mod vhci;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,12 +69,15 @@ struct Places {
     taken: Mutex<BTreeMap<u8, Place>>,
     /// A device was let go.
     released: Condvar,
+    /// How many devices were ever plugged in.
+    plugged: AtomicU64,
 }
 
 struct Place {
     device: Device,
     identity: Identity,
-    /// Counts what was ever plugged in, so that a place is not mistaken for the one that was there before.
+    /// No other device that was ever plugged in has it, so that a place is not mistaken for the one that was there
+    /// before: whoever had that one attached may let go of it late.
     number: u64,
     /// The connection of whoever has it attached.
     attached: Option<Stream>,
@@ -116,7 +120,7 @@ impl Server {
     pub fn plug_as(&self, device: Device, identity: Identity) -> String {
         let mut places = self.places.lock();
         let place = (1..=u8::MAX).find(|place| !places.contains_key(place)).expect("a place is free");
-        let number = places.values().map(|place| place.number).max().unwrap_or(0) + 1;
+        let number = self.places.plugged.fetch_add(1, Ordering::Relaxed);
         places.insert(place, Place { device, identity, number, attached: None });
         protocol::busid(place)
     }

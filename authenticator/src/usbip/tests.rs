@@ -319,6 +319,28 @@ fn whoever_does_not_speak_usbip_is_let_go_and_nobody_else() {
 }
 
 #[test]
+fn a_late_goodbye_does_not_free_the_next_device() {
+    let server = serve();
+    let claim = || {
+        let stream = TcpStream::connect(server.address()).and_then(Stream::tcp).expect("it listens");
+        let mut busid = [0; BUSID_LENGTH];
+        busid[..3].copy_from_slice(b"1-1");
+        server.places.claim(&stream, &busid).expect("a socket")
+    };
+    let first = claim();
+    assert!(first.is_ok());
+    // Power off and on, while the engine still works for the first.
+    assert!(server.unplug("1-1"));
+    assert_eq!(server.plug(device(Auto)), "1-1");
+    let second = claim();
+    assert!(second.is_ok());
+    drop(first);
+    assert_eq!(claim().err(), Some(OpStatus::Busy), "the second still has it");
+    drop(second);
+    assert!(claim().is_ok());
+}
+
+#[test]
 fn a_thousand_attachments_leave_nothing_behind() {
     let server = serve();
     let threads = || std::fs::read_dir("/proc/self/task").map(Iterator::count);
