@@ -53,6 +53,11 @@ pub struct Credential {
     /// Not offered, and found by its id only: one that is not discoverable and yet kept here, or one that the
     /// relying party hid through the Signal API.
     pub hidden: bool,
+    /// Made as one that is not discoverable, and yet kept here. Such a one is [`hidden`](Self::hidden), and stays so.
+    ///
+    /// Never changes. Credentials that were kept before there was this member lack it: there `hidden` stands for
+    /// both.
+    pub non_discoverable: bool,
 }
 
 /// The most bytes [`Credential::encode`] gives.
@@ -78,6 +83,7 @@ impl Credential {
             cred_blob: None,
             third_party_payment: false,
             hidden: false,
+            non_discoverable: false,
         }
     }
 
@@ -95,7 +101,7 @@ impl Credential {
     /// | 7 | order | 15 | credBlob |
     /// | 8 | signature counter | 16 | thirdPartyPayment |
     /// | 9 | backup eligible | 17 | hidden |
-    /// | 18, 19 | COSE algorithm, private key | | |
+    /// | 18, 19 | COSE algorithm, private key | 20 | not discoverable |
     pub fn encode(&self) -> Zeroizing<Vec<u8, CREDENTIAL_ENCODED_MAX>> {
         self.encode_with_order(self.order)
     }
@@ -116,7 +122,8 @@ impl Credential {
             + 2 * usize::from(self.cred_random.is_some())
             + usize::from(self.large_blob_key.is_some())
             + usize::from(self.cred_blob.is_some())
-            + flags.iter().filter(|(_, set)| *set).count();
+            + flags.iter().filter(|(_, set)| *set).count()
+            + usize::from(self.non_discoverable);
         let mut writer = Writer::new(&mut *out);
         writer.map(members).int(1).bytes(&self.id).int(2).bytes(&self.rp_id_hash).int(3).text(&self.rp_id);
         writer.int(4).bytes(&self.user.id);
@@ -146,6 +153,9 @@ impl Credential {
             writer.int(*key).boolean(true);
         }
         writer.int(18).int(self.key.algorithm().cose()).int(19).bytes(self.key.as_bytes());
+        if self.non_discoverable {
+            writer.int(20).boolean(true);
+        }
         writer.finish().expect("a credential of the longest members fits: a test makes one");
         out
     }
@@ -192,7 +202,8 @@ impl Credential {
                 None => None,
             },
             third_party_payment: flag(16)?,
-            hidden: flag(17)?,
+            hidden: flag(17)? || flag(20)?,
+            non_discoverable: flag(20)?,
         })
     }
 }
@@ -280,6 +291,7 @@ impl core::fmt::Debug for Credential {
             .field("backup_state", &self.backup_state)
             .field("protection", &self.protection)
             .field("hidden", &self.hidden)
+            .field("non_discoverable", &self.non_discoverable)
             .finish_non_exhaustive()
     }
 }
@@ -324,6 +336,7 @@ mod tests {
             cred_blob: Some(Zeroizing::new(Vec::from_slice(&[8; CRED_BLOB_MAX]).unwrap())),
             third_party_payment: true,
             hidden: true,
+            non_discoverable: true,
         }
     }
 
@@ -341,7 +354,16 @@ mod tests {
         (credential.large_blob_key, credential.cred_blob) = (None, None);
         (credential.backup_eligible, credential.backup_state) = (false, false);
         (credential.third_party_payment, credential.hidden) = (false, false);
+        credential.non_discoverable = false;
         assert_eq!(Credential::decode(&credential.encode()), Some(credential));
+    }
+
+    #[test]
+    fn one_that_is_not_discoverable_is_hidden_whatever_is_stored() {
+        let mut credential = longest();
+        credential.hidden = false;
+        let read = Credential::decode(&credential.encode()).unwrap();
+        assert!(read.hidden && read.non_discoverable);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) fn unwrap(wrapping_key: &[u8; 32], rp_id_hash: &[u8; 32], id: &[u8]) 
         protection: CredentialProtection::from_number(u64::from(flags & PROTECTION))?,
         third_party_payment: flags & THIRD_PARTY_PAYMENT != 0,
         hidden: true,
+        non_discoverable: true,
         ..Credential::new(*rp_id_hash, key)
     })
 }

@@ -1,7 +1,8 @@
 //! The Signal API (WebAuthn Level 3 §5.1.10): a relying party tells what it knows, and the vault follows.
 //!
 //! Nothing is destroyed on a page's word: what the relying party no longer knows is hidden, and shown again when it is
-//! named again.
+//! named again. A second factor, which was never discoverable, does not become it by being named: the account's next
+//! passkey would take its place.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -33,7 +34,9 @@ pub(super) fn follow(store: &SharedStore, rp_id: &str, kind: &str, details: &Val
             let ids: Vec<_> =
                 ids.collect::<Option<_>>().ok_or(Refusal::Malformed("allAcceptedCredentialIds"))?;
             let user = bytes(details, "userId")?;
-            each(store, rp_id, &user, |credential| credential.hidden = !ids.contains(&credential.id.to_vec()))
+            each(store, rp_id, &user, |credential| {
+                credential.hidden = credential.non_discoverable || !ids.contains(&credential.id.to_vec());
+            })
         }
         "CurrentUserDetails" => {
             let text = |name| details[name].as_str().ok_or(Refusal::Malformed("name or displayName"));
@@ -97,4 +100,53 @@ fn cut<const N: usize>(name: &str) -> heapless::String<N> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use doppelkey_core::testing::SeededRng;
+    use doppelkey_core::{Authenticator, Configuration, CredentialStore as _, MemoryStore};
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::{Client, system_clock};
+    use crate::device::Device;
+    use crate::user_interface::Auto;
+
+    const ORIGIN: &str = "https://login.example.com";
+
+    #[test]
+    fn a_second_factor_stays_one_when_its_relying_party_names_it() {
+        let store = SharedStore::new(MemoryStore::new());
+        let engines = store.clone();
+        let device = Device::new(system_clock(), Box::new(Auto), move || {
+            // As WebDriver's authenticators do: a key that needs no id of its own is kept, too.
+            let configuration = Configuration { keep_all_credentials: true, ..Configuration::default() };
+            Box::new(Authenticator::new(engines.clone(), SeededRng::new(1), configuration))
+        });
+        let mut client = Client::new(device.connect(), system_clock(), SeededRng::new(2)).unwrap();
+        let mut create = |resident_key: &str| {
+            let options = json!({
+                "rp": {"id": "example.com", "name": "Example"},
+                "user": {"id": "AQ", "name": "mona", "displayName": "Mona"},
+                "challenge": "Y2hhbGxlbmdl",
+                "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+                "authenticatorSelection": {"residentKey": resident_key},
+            });
+            client.create(ORIGIN, &options).unwrap()["id"].clone()
+        };
+        let kept = |id: &Value| store.clone().get(&decode(id).unwrap()).unwrap();
+        let second_factor = create("discouraged");
+        for accepted in [json!([second_factor]), json!([]), json!([second_factor])] {
+            let details = json!({"userId": "AQ", "allAcceptedCredentialIds": accepted});
+            assert!(follow(&store, "example.com", "AllAcceptedCredentials", &details).is_ok());
+            assert!(kept(&second_factor).unwrap().hidden);
+        }
+        let passkey = create("required");
+        assert!(!kept(&passkey).unwrap().hidden);
+        assert!(kept(&second_factor).is_some(), "the passkey did not take its place");
+        let request = json!({"rpId": "example.com", "challenge": "Y2hhbGxlbmdl",
+            "allowCredentials": [{"type": "public-key", "id": second_factor}]});
+        assert_eq!(client.get(ORIGIN, &request).unwrap()["id"], second_factor);
+    }
 }

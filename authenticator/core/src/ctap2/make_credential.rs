@@ -251,6 +251,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             backup_state: backup_eligible && self.configuration.backup_state,
             protection: self.configuration.default_protection,
             hidden: !ready.discoverable,
+            non_discoverable: !ready.discoverable,
             ..Credential::new(ready.rp_id_hash, key)
         };
         ready.extensions.apply(&mut credential, stored, &mut self.rng);

@@ -349,6 +349,7 @@ fn longest(number: u8) -> Credential {
     credential.large_blob_key = Some([number; 32].into());
     credential.cred_blob = heapless::Vec::from_slice(&[number; crate::CRED_BLOB_MAX]).ok().map(Into::into);
     (credential.third_party_payment, credential.hidden) = (true, true);
+    credential.non_discoverable = true;
     credential
 }
 

@@ -134,6 +134,7 @@ impl Parameters {
             cred_random: authenticator.hmac_secret.then(random).flatten(),
             large_blob_key,
             hidden: !self.is_resident_credential,
+            non_discoverable: !self.is_resident_credential,
             ..Credential::new(
                 rp_id_hash(&self.rp_id),
                 private_key_from_pkcs8(&bytes("privateKey", &self.private_key)?)

@@ -49,6 +49,8 @@ struct Record {
     third_party_payment: bool,
     #[serde(default)]
     hidden: bool,
+    #[serde(default)]
+    non_discoverable: bool,
 }
 
 /// These credentials, keys and all, as text. Fails for a key that cannot be carried.
@@ -90,6 +92,7 @@ impl Record {
             cred_blob: credential.cred_blob.as_ref().map(|blob| base64url(blob)),
             third_party_payment: credential.third_party_payment,
             hidden: credential.hidden,
+            non_discoverable: credential.non_discoverable,
         })
     }
 
@@ -138,7 +141,8 @@ impl Record {
                 None => None,
             },
             third_party_payment: self.third_party_payment,
-            hidden: self.hidden,
+            hidden: self.hidden || self.non_discoverable,
+            non_discoverable: self.non_discoverable,
         })
     }
 }

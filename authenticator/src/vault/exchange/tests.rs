@@ -29,6 +29,7 @@ fn full(algorithm: Algorithm) -> Credential {
         cred_blob: heapless::Vec::from_slice(&[3; 5]).ok().map(Into::into),
         third_party_payment: true,
         hidden: false,
+        non_discoverable: false,
     }
 }
 
@@ -40,7 +41,7 @@ fn our_own_format_keeps_everything() {
         (credential.backup_eligible, credential.backup_state) = (false, false);
         credential.protection = CredentialProtection::Required;
         credential.large_blob_key = Some([9; 32].into());
-        credential.hidden = true;
+        (credential.hidden, credential.non_discoverable) = (true, true);
         let text = json::write(std::slice::from_ref(&credential)).unwrap();
         assert_eq!(json::read(&text).unwrap(), [credential], "{algorithm:?}");
     }

@@ -103,6 +103,7 @@ fn credentials() -> Vec<Credential> {
         cred_blob: [5; 8].as_slice().try_into().ok().map(CredBlob::new),
         third_party_payment: true,
         hidden: true,
+        non_discoverable: true,
     };
     vec![one(Algorithm::Es256), one(Algorithm::EdDsa)]
 }
