@@ -1,13 +1,15 @@
 //! The control port over real HTTP, leading real devices.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use doppelkey_core::{Configuration, MemoryStore};
+use doppelkey_core::{Configuration, MemoryStore, Slot};
 use serde_json::{Value, json};
 
-use super::{ControlledUser, Fleet, Habits, Server, Setup};
+use super::{BrowserDriver, ControlledUser, Fleet, Habits, Server, Setup};
 use crate::device::{Connection, SharedStore};
 
 /// A fleet of one device, and its control port.
@@ -140,6 +142,86 @@ fn the_user_is_led_through_v1() {
     assert_eq!(deed("dance", json!({})).0, 404);
     assert_eq!(deed("pick", json!({ "account": "first" })).0, 400);
     assert_eq!(call(&server, "PATCH", "/v1/devices/1/user", Some(json!({ "mood": 1 }))).0, 400);
+}
+
+#[test]
+fn a_pin_that_is_refused_leaves_the_old_one() {
+    let (fleet, server) = port();
+    let member = fleet.members().remove(0);
+    let put = |pin: &str| call(&server, "PUT", "/v1/devices/1/pin", Some(json!({ "pin": pin })));
+    let kept = || {
+        let mut bytes = [0; 256];
+        let length = member.store().lock().read(Slot::Pin, &mut bytes).unwrap();
+        length.map(|length| bytes[..length].to_vec())
+    };
+    assert_eq!(put("12").0, 400);
+    assert_eq!(call(&server, "GET", "/v1/devices/1/pin", None).1["set"], json!(false));
+    assert_eq!(put("first PIN").0, 200);
+    let first = kept();
+    let (status, told) = put("12");
+    assert!(status == 400 && told["error"].is_string() && told["hint"].is_string(), "{told}");
+    assert_eq!(kept(), first);
+    assert_eq!(call(&server, "GET", "/v1/devices/1/pin", None).1["set"], json!(true));
+    assert_eq!(put("second PIN").0, 200);
+    assert_ne!(kept(), first);
+}
+
+/// A browser's driver that sends what it is asked, bytes and all, and answers null.
+fn overheard_driver() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut heard = Vec::new();
+            let (mut head, mut length) = (None, 0);
+            while head.is_none_or(|head| heard.len() < head + length) {
+                let mut bytes = [0; 65536];
+                match stream.read(&mut bytes) {
+                    Ok(read) if read > 0 => heard.extend_from_slice(&bytes[..read]),
+                    _ => return,
+                }
+                if head.is_none()
+                    && let Some(end) = heard.windows(4).position(|end| end == b"\r\n\r\n")
+                {
+                    let text = String::from_utf8_lossy(&heard[..end]).to_lowercase();
+                    let said = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+                    length = said.map_or(0, |said| said.parse().unwrap());
+                    head = Some(end + 4);
+                }
+            }
+            let line = String::from_utf8_lossy(&heard).lines().next().unwrap().to_owned();
+            let answer = r#"{"value":null}"#;
+            let length = answer.len();
+            let status = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            write!(stream, "{status}\r\nContent-Length: {length}\r\n\r\n{answer}").unwrap();
+            let body = heard.split_off(head.expect("the head was read"));
+            if tell.send((line, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (url, told)
+}
+
+#[test]
+fn escaped_paths_and_large_bodies_reach_the_driver_unchanged() {
+    let (url, told) = overheard_driver();
+    let fleet = Fleet::new(std::sync::Arc::new(|| Duration::from_secs(1)), None);
+    let driver = BrowserDriver { url, extension: PathBuf::from("/extension") };
+    let server = Server::before_browser("127.0.0.1:0".parse().unwrap(), fleet, Some(driver)).unwrap();
+    let cookie = "/session/5%2f1/cookie/a%20b%3Fc%2F?d=%20e";
+    for path in [cookie.to_owned(), format!("/t/{}{cookie}", server.token().as_str())] {
+        assert_eq!(call(&server, "GET", &path, None), (200, json!({ "value": null })));
+        assert_eq!(told.recv().unwrap().0, format!("GET {cookie} HTTP/1.1"));
+    }
+    assert_eq!(call(&server, "DELETE", "/session/5%2f1", None).0, 200);
+    assert_eq!(told.recv().unwrap().0, "DELETE /session/5%2f1 HTTP/1.1");
+    let file = json!({ "file": "A".repeat(3 << 20) });
+    assert_eq!(call(&server, "POST", "/session/5/se/file", Some(file.clone())).0, 200);
+    let (line, body) = told.recv().unwrap();
+    assert_eq!(line, "POST /session/5/se/file HTTP/1.1");
+    assert!(body == file.to_string().as_bytes(), "{} bytes", body.len());
 }
 
 #[test]

@@ -6,10 +6,10 @@
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use doppelkey_core::{Credential, StoreError, pin_status, remove_pin};
+use doppelkey_core::{Credential, Slot, StoreError, pin_status, remove_pin};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use zeroize::ZeroizeOnDrop;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::client::{Client, system_clock};
 use crate::control::blocking;
@@ -152,16 +152,22 @@ struct NewPin {
     pin: String,
 }
 
-/// Sets the PIN, whatever it was, with all its retries.
+/// Sets the PIN, whatever it was, with all its retries. One that is refused leaves the one before, as it was.
 async fn set_pin(State(fleet): State<Fleet>, Path(number): Path<u32>, Body(new): Body<NewPin>) -> Answered {
     let member = fleet.member(number)?;
     blocking(move || {
+        let before = kept_pin(&member)?;
         forget_pin(&member)?;
         let rng = rand_core::UnwrapErr(getrandom::SysRng);
         let set = Client::new(member.device().connect(), system_clock(), rng)
             .and_then(|mut client| client.set_pin(&new.pin));
         let hint = "a PIN has 4 characters at least and 63 bytes at most, unless the persona wants more";
-        set.map_err(|error| Failure::bad_request(error.to_string(), hint))?;
+        if let Err(error) = set {
+            if let Some(before) = before {
+                member.store().lock().write(Slot::Pin, &before)?;
+            }
+            return Err(Failure::bad_request(error.to_string(), hint));
+        }
         pin(&member).map(Json)
     })
     .await
@@ -174,6 +180,17 @@ async fn delete_pin(State(fleet): State<Fleet>, Path(number): Path<u32>) -> Answ
         pin(&member).map(Json)
     })
     .await
+}
+
+/// What is kept of the PIN, its retries and the persistent token.
+fn kept_pin(member: &Member) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    // More than the slot takes.
+    let mut bytes = Zeroizing::new(vec![0; 256]);
+    let length = member.store().lock().read(Slot::Pin, &mut bytes)?;
+    Ok(length.map(|length| {
+        bytes.truncate(length);
+        bytes
+    }))
 }
 
 fn forget_pin(member: &Member) -> Result<(), StoreError> {

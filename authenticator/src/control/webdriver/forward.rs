@@ -22,6 +22,8 @@ use super::response::{Error, ErrorCode};
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest answer: a picture of a long page.
 const ANSWER_MAX: u64 = 256 << 20;
+/// The longest request: a file that a script gives the browser to upload, or an extension in its capabilities.
+pub(super) const REQUEST_MAX: usize = 256 << 20;
 /// Chromium's own options in a session's capabilities.
 const CHROME_OPTIONS: &str = "goog:chromeOptions";
 
@@ -46,19 +48,18 @@ pub(super) async fn begin(State(driver): State<WebDriver>, body: Bytes) -> Respo
 }
 
 /// `DELETE /session/SID`.
-pub(super) async fn end(State(driver): State<WebDriver>, Path(session): Path<String>) -> Response {
+pub(super) async fn end(State(driver): State<WebDriver>, Path(session): Path<String>, uri: Uri) -> Response {
     let browser = driver.browser.clone();
-    let gone = delete_session(State(driver), Path(session.clone())).await.into_response();
+    let gone = delete_session(State(driver), Path(session)).await.into_response();
     match browser {
         None => gone,
-        Some(browser) => pass(browser, Method::DELETE, format!("/session/{session}"), Bytes::new()).await,
+        Some(browser) => pass(browser, Method::DELETE, as_sent(&uri), Bytes::new()).await,
     }
 }
 
 /// Whatever else a session is asked.
 pub(super) async fn other(
     State(driver): State<WebDriver>,
-    Path((session, rest)): Path<(String, String)>,
     method: Method,
     uri: Uri,
     body: Bytes,
@@ -67,8 +68,12 @@ pub(super) async fn other(
         let message = "no pages here: say where the browser's driver is with `run --webdriver URL`";
         return Error::new(ErrorCode::UnsupportedOperation, message).into_response();
     };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    pass(browser, method, format!("/session/{session}/{rest}{query}"), body).await
+    pass(browser, method, as_sent(&uri), body).await
+}
+
+/// Path and query with every escape as the script sent it: the driver decodes them, and once.
+fn as_sent(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
 }
 
 /// Has every Chromium that these capabilities allow load the extension. `None` if they are not what WebDriver says.

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post};
 
 use super::fleet::{Fleet, Member};
@@ -58,11 +59,12 @@ struct Virtual {
 pub(super) fn routes(fleet: Fleet, browser: Option<BrowserDriver>) -> Router {
     let base = "/session/{session}/webauthn/authenticator";
     let at = |suffix: &str| format!("{base}{suffix}");
+    let large = DefaultBodyLimit::max(forward::REQUEST_MAX);
     Router::new()
         .route("/status", get(authenticators::status))
-        .route("/session", post(forward::begin))
+        .route("/session", post(forward::begin).layer(large))
         .route("/session/{session}", delete(forward::end))
-        .route("/session/{session}/{*rest}", any(forward::other))
+        .route("/session/{session}/{*rest}", any(forward::other).layer(large))
         .route("/session/{session}/webauthn/events", get(events::listen))
         .route(base, post(authenticators::add))
         .route(&at("/{id}"), delete(authenticators::remove))
