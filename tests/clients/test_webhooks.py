@@ -109,6 +109,9 @@ def test_events_arrive_signed_over_tls_and_a_refusal_is_told_without_the_path(se
         receiver.wait_for(logged(party))
         assert {path for _, path in receiver.messages} == {"/hooks/a-secret-path?tenant=1"}
         assert [event["data"]["type"] for event in receiver.events if event["data"]["user_name"]] == ["ss", "s"]
+        # What comes next is sent once the program has noted that the former arrived.
+        sign_up(party, "bob@example.org")
+        receiver.wait_for(logged(party))
     assert "answered 500" in party.complaints and "takes events again" in party.complaints
     assert "a-secret-path" not in party.complaints and PASSWORD not in json.dumps(receiver.events)
 
