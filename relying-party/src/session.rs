@@ -97,6 +97,10 @@ pub(crate) struct FirstFactor {
     pub(crate) just_created: bool,
     /// The user cannot log in and recovers the account: what follows is a new passkey or password, not a session.
     pub(crate) recovering: bool,
+    /// The user is signed in, and confirms to be there before changing the account: where to go then, instead of into a
+    /// session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confirming: Option<String>,
     /// This user's second factor has been proved since, and a new recovery code has yet to be recorded. It is a part of
     /// the first factor, because another user's first factor may take its place in the same session.
     #[serde(default)]
@@ -117,6 +121,7 @@ impl FirstFactor {
             offer_local: false,
             just_created: false,
             recovering: false,
+            confirming: None,
             second_passed: false,
             used: None,
         }

@@ -86,7 +86,8 @@ pub(super) async fn second_factor_passed(visit: &mut Visit, amr: &str) -> Result
     go_on(visit, &policy, &user, first, Some(amr), Outcome::default()).await
 }
 
-/// Whoever recovers may set a new passkey or password now; everybody else is logged in.
+/// Whoever recovers may set a new passkey or password now, and whoever confirms may change the account; everybody else is
+/// logged in.
 async fn go_on(
     visit: &mut Visit,
     policy: &Policy,
@@ -95,6 +96,9 @@ async fn go_on(
     second: Option<&str>,
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
+    if first.confirming.is_some() {
+        return confirmed(visit, user, first).await;
+    }
     if !first.recovering {
         return complete(visit, policy, user, first, second, outcome).await;
     }
@@ -105,6 +109,23 @@ async fn go_on(
     }
     visit.save().await?;
     Ok("/recover/new")
+}
+
+/// Notes in the session that its user is there, with the use of the passkey that said so.
+async fn confirmed(visit: &mut Visit, user: &User, first: FirstFactor) -> Result<&'static str, Failure> {
+    if visit.user_id() != Some(user.id.as_str()) {
+        return Err(Failure::OutOfOrder);
+    }
+    visit.data.first_factor = None;
+    visit.data.authenticated_at = visit.app.now();
+    let mut changes = Changes::default().if_generation(&user.id, first.generation);
+    if let Some(used) = &first.used {
+        changes = changes.use_passkey(used, visit.app.now());
+    }
+    if !visit.save_with(changes).await? {
+        return Err(why_nothing_happened(visit, user, &first).await?);
+    }
+    Ok(destination::of(first.confirming.as_deref()))
 }
 
 /// The end of a recovery, after everything that was there before has ended: logged in here. `new` is the id of the passkey
@@ -231,14 +252,19 @@ pub(crate) async fn begin_session(
         // If it is still there, it was not for the challenge that nothing happened.
         answered.take(visit).await?;
     }
+    Err(why_nothing_happened(visit, user, first).await?)
+}
+
+/// Which condition was not met where a first factor should have had its effect; logged.
+async fn why_nothing_happened(visit: &Visit, user: &User, first: &FirstFactor) -> Result<Failure, Failure> {
     let event = Event::of("f").user(user);
     let known = visit.app.database.user(&user.id).await?;
     if known.is_none_or(|known| known.generation != first.generation) {
         visit.log(event.error("the account was changed meanwhile: what was proved before is void")).await;
-        return Err(Failure::OutOfOrder);
+        return Ok(Failure::OutOfOrder);
     }
     visit.log(event.error("the signature counter was used by another login meanwhile")).await;
-    Err(Failure::PasskeyRefused { signal: None })
+    Ok(Failure::PasskeyRefused { signal: None })
 }
 
 /// RFC 8176 for the common ones; `phr` (phishing-resistant) as Auth0 logs it for passkeys.

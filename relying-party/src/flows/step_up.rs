@@ -1,4 +1,5 @@
-//! Confirming that it is still the user, before the account changes.
+//! Confirming that it is still the user, before the account changes: with what logs in by policy, and with the second factor
+//! where a log-in would ask for one. Otherwise half of that and a stolen session would be enough to change the other half.
 
 use axum::Router;
 use axum::extract::Query;
@@ -7,6 +8,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::finish::{self, Outcome};
 use super::login;
 use crate::app::App;
 use crate::ceremony::{self, Kind, Wish};
@@ -15,8 +17,8 @@ use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::secret::Secret;
-use crate::session::Visit;
-use crate::store::Changes;
+use crate::session::{FirstFactor, Method, Visit};
+use crate::store::User;
 use crate::verify::Credential;
 use crate::{limits, pages};
 
@@ -35,13 +37,26 @@ struct Then {
 async fn show(visit: Visit, Query(query): Query<Then>) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let then = destination::of(query.then.as_deref());
-    let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
-    let has_password = visit.app.database.password_hash(&user.id).await?.is_some();
-    Ok(visit.page(pages::step_up(&visit.app, user.name(), then, has_passkey, has_password, None)))
+    let ways = ways(&visit, &user).await?;
+    Ok(visit.page(pages::step_up(&visit.app, user.name(), then, &ways, None)))
+}
+
+/// What the user has, and policy lets log in with.
+async fn ways(visit: &Visit, user: &User) -> Result<pages::Ways, Failure> {
+    let policy = visit.app.policy().await?;
+    let database = &visit.app.database;
+    Ok(pages::Ways {
+        passkey: policy.passkey.enabled && !database.passkeys(&user.id).await?.is_empty(),
+        password: policy.password.enabled && database.password_hash(&user.id).await?.is_some(),
+        code: policy.code.enabled && user.email().is_some(),
+    })
 }
 
 async fn options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
     let user = visit.user().await?;
+    if !visit.app.policy().await?.passkey.enabled {
+        return Err(Failure::NO_PASSKEYS);
+    }
     let named = Some((user.name(), Some(&user)));
     let options = ceremony::begin_authentication(&mut visit, Kind::StepUp, named, &wish).await?;
     Ok(visit.json(options))
@@ -64,16 +79,14 @@ async fn finish_passkey(
             return Err(refused.failure);
         }
     };
-    let used = Changes::default().use_passkey(&accepted.used, visit.app.now());
-    if !confirmed(&mut visit, used).await? {
-        return Err(Failure::PasskeyRefused { signal: None });
-    }
-    Ok(visit.json(json!({ "next": destination::of(query.then.as_deref()) })))
-}
-
-async fn confirmed(visit: &mut Visit, others: Changes) -> Result<bool, Failure> {
-    visit.data.authenticated_at = visit.app.now();
-    visit.save_with(others).await
+    let first = FirstFactor {
+        user_verified: accepted.authentication.user_verified,
+        confirming: Some(destination::of(query.then.as_deref()).into()),
+        used: Some(accepted.used),
+        ..FirstFactor::of(&accepted.user, Method::Passkey)
+    };
+    let next = finish::first_factor_of(&mut visit, &user, first, Outcome::default()).await?;
+    Ok(visit.json(json!({ "next": next })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,20 +101,26 @@ async fn submit_password(
 ) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let then = destination::of(form.then.as_deref());
+    if !visit.app.policy().await?.password.enabled {
+        return Err(Failure::NO_PASSWORDS);
+    }
     let identifier = user.identifiers.first().cloned().ok_or(Failure::OutOfOrder)?;
     match login::check_password(&visit, &identifier, &form.password).await {
-        Ok(_) => {
+        Ok(known) if known.id == user.id => {
             limits::login_succeeded(&visit, &identifier).await?;
-            confirmed(&mut visit, Changes::default()).await?;
-            Ok(visit.see_other(then))
+            let first =
+                FirstFactor { confirming: Some(then.into()), ..FirstFactor::of(&known, Method::Password) };
+            let next = finish::first_factor_of(&mut visit, &known, first, Outcome::default()).await?;
+            Ok(visit.see_other(next))
         }
+        Ok(_) => Err(Failure::OutOfOrder),
         Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => Err(failure),
         Err(failure) => {
             let told = failure.told();
             let is_wrong = matches!(failure, Failure::Field(..));
             let message = if is_wrong { "This is not your password.".into() } else { told.text() };
-            let has_passkey = !visit.app.database.passkeys(&user.id).await?.is_empty();
-            let page = pages::step_up(&visit.app, user.name(), then, has_passkey, true, Some(&message));
+            let ways = ways(&visit, &user).await?;
+            let page = pages::step_up(&visit.app, user.name(), then, &ways, Some(&message));
             Ok(visit.refusal(&told, page))
         }
     }

@@ -71,27 +71,29 @@ pub(crate) fn status(app: &App, told: &Told) -> Markup {
     card(app, "Sorry", &content)
 }
 
+/// What a user can confirm with.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub(crate) passkey: bool,
+    pub(crate) password: bool,
+    /// None of these, but a code by mail, with which the account is recovered.
+    pub(crate) code: bool,
+}
+
 /// Confirming that it is still the user.
-pub(crate) fn step_up(
-    app: &App,
-    name: &str,
-    then: &str,
-    has_passkey: bool,
-    has_password: bool,
-    error: Option<&str>,
-) -> Markup {
+pub(crate) fn step_up(app: &App, name: &str, then: &str, ways: &Ways, error: Option<&str>) -> Markup {
     let content = html! {
         (parts::brand(app))
         div.hero { (icons::shield()) }
         h1 { "Is it you?" }
         p.lead { "Confirm before changing the account of " strong { (name) } "." }
         (parts::error(error))
-        @if has_passkey {
+        @if ways.passkey {
             (parts::ceremony("get", "/step-up/options", &format!("/step-up?then={}", url_encoded(then)),
                 &html! { (icons::passkey()) span { "Confirm with a passkey" } }))
         }
-        @if has_passkey && has_password { (parts::or()) }
-        @if has_password {
+        @if ways.passkey && ways.password { (parts::or()) }
+        @if ways.password {
             form method="post" action="/step-up/password" {
                 input type="hidden" name="then" value=(then);
                 input type="hidden" name="username" value=(name) autocomplete="username";
@@ -102,6 +104,10 @@ pub(crate) fn step_up(
                 }
                 button.secondary type="submit" { "Confirm with the password" }
             }
+        }
+        @if !ways.passkey && !ways.password {
+            p.lead { "You have nothing to confirm with that is in use here at present." }
+            @if ways.code { p.actions { a.button.primary href="/recover" { "Get a code by mail" } } }
         }
         p.switch { a href=(then) { "Go back" } }
     };

@@ -54,6 +54,105 @@ async fn a_password_confirms_too_and_leads_nowhere_else() {
 }
 
 #[tokio::test]
+async fn what_policy_has_turned_off_confirms_nobody() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    browser.form("/account/security/password", &[("password", PASSWORD)]).await;
+    world.pass_minutes(6);
+    // Whoever has an old password and a stolen session.
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "password": { "enabled": false } }))).await;
+    let page = browser.get("/step-up?then=/account").await.text;
+    assert!(page.contains("Confirm with a passkey") && !page.contains("password"), "{page}");
+    let refused = browser.form("/step-up/password", &[("password", PASSWORD), ("then", "/account")]).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let still = browser.json("/account/passkeys/options", &json!({})).await;
+    assert_eq!(still.error(), "step-up-required");
+
+    let other = json!({ "password": { "enabled": true }, "passkey": { "enabled": false } });
+    world.admin("PATCH", "/api/v2/policy", Some(other)).await;
+    let page = browser.get("/step-up?then=/account").await.text;
+    assert!(page.contains("Confirm with the password") && !page.contains("Confirm with a passkey"), "{page}");
+    assert_eq!(browser.json("/step-up/options", &json!({})).await.status, StatusCode::NOT_FOUND);
+
+    let neither = json!({ "password": { "enabled": false } });
+    world.admin("PATCH", "/api/v2/policy", Some(neither)).await;
+    let page = browser.get("/step-up?then=/account").await.text;
+    assert!(page.contains("Get a code by mail"), "{page}");
+}
+
+#[tokio::test]
+async fn who_confirms_is_asked_for_a_second_factor_where_a_log_in_would_be() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut phone).await;
+    browser.form("/account/security/password", &[("password", PASSWORD)]).await;
+    let mut app = crate::second_factor::App::default();
+    app.set_up_in_account(&world, &mut browser).await;
+    let mfa = json!({ "mfa": { "policy": "always", "after_passkey": "skip" } });
+    world.admin("PATCH", "/api/v2/policy", Some(mfa)).await;
+    world.pass_minutes(6);
+    let session = browser.cookie("session");
+
+    // The password alone, with a stolen session, plants no passkey that would skip the code from then on.
+    let form = [("password", PASSWORD), ("then", "/account/security")];
+    assert_eq!(browser.form("/step-up/password", &form).await.location(), "/mfa/otp");
+    let refused = browser.json("/account/passkeys/options", &json!({})).await;
+    assert_eq!(refused.error(), "step-up-required");
+    let wrong = browser.form("/mfa/otp", &[("code", "000000")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let right = browser.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(right.location(), "/account/security");
+    assert_eq!(browser.json("/account/passkeys/options", &json!({})).await.status, StatusCode::OK);
+    assert_eq!(browser.cookie("session"), session, "it is the same session");
+    assert_eq!(browser.form("/mfa/otp", &[("code", "000000")]).await.status, StatusCode::BAD_REQUEST);
+
+    // A passkey is enough where it is enough to log in, and not where it is not: it would remove the other factor.
+    world.pass_minutes(6);
+    let path = "/step-up?then=/account/security";
+    let done = browser.authenticate_at("/step-up", path, &mut phone).await;
+    assert_eq!(done.json()["next"], "/account/security");
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "after_passkey": "require" } }))).await;
+    world.pass_minutes(6);
+    let done = browser.authenticate_at("/step-up", path, &mut phone).await;
+    assert_eq!(done.json()["next"], "/mfa/otp");
+    let removal = browser.form("/account/security/otp/remove", &[]).await;
+    assert!(removal.location().starts_with("/step-up"), "{}", removal.location());
+    let right = browser.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(right.location(), "/account/security");
+    assert_eq!(browser.form("/account/security/otp/remove", &[]).await.location(), "/account/security");
+}
+
+#[tokio::test]
+async fn who_waits_to_confirm_is_nobody_else_and_gets_no_token() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = crate::second_factor::App::default();
+    app.set_up_in_account(&world, &mut browser).await;
+    world.browser().sign_up_with_password("eve@example.org", "another horse battery").await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    world.pass_minutes(6);
+    assert_eq!(browser.form("/step-up/password", &[("password", PASSWORD)]).await.location(), "/mfa/otp");
+    let body = json!({
+        "grant_type": "http://auth0.com/oauth/grant-type/mfa-otp", "client_id": "doppelkey",
+        "mfa_token": browser.cookie("session"), "otp": app.code(&world),
+    });
+    assert_eq!(world.browser().json("/oauth/token", &body).await.status, StatusCode::BAD_REQUEST);
+    // Another log-in in the same session takes its place: its second factor confirms nothing.
+    let mut other = browser.clone();
+    assert_eq!(other.log_in_with_password("eve@example.org", "another horse battery").await, "/mfa/setup");
+    let mut new = crate::second_factor::App::default();
+    new.scan(&other.get("/mfa/setup").await.text);
+    other.form("/mfa/setup", &[("code", &new.code(&world))]).await;
+    assert_eq!(other.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/enroll");
+    assert!(other.get("/account").await.text.contains("eve@example.org"));
+    assert_eq!(browser.get("/account").await.location(), "/login", "the session has ended with the log-in");
+}
+
+#[tokio::test]
 async fn the_twenty_first_passkey_is_refused_and_logged() {
     let world = World::new().await;
     let mut phone = Authenticator::platform();

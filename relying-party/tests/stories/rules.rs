@@ -1,7 +1,7 @@
 //! What only a server can get right, rule by rule, and the story that shows it.
 
 /// A rule, and the tests that fail where it does not hold.
-const RULES: [(&str, &[&str]); 24] = [
+const RULES: [(&str, &[&str]); 25] = [
     ("a response that was used is refused", &["ceremonies::a_response_works_once"]),
     ("a challenge expires", &["ceremonies::a_challenge_expires"]),
     (
@@ -55,6 +55,13 @@ const RULES: [(&str, &[&str]); 24] = [
     (
         "changes ask for a recent proof",
         &["account::changes_need_a_user_who_proved_it_just_now", "api::a_change_needs_a_login_of_just_now"],
+    ),
+    (
+        "a recent proof is what a log-in would ask for",
+        &[
+            "account::what_policy_has_turned_off_confirms_nobody",
+            "account::who_confirms_is_asked_for_a_second_factor_where_a_log_in_would_be",
+        ],
     ),
     ("a foreign origin gets 403", &["bad_input::a_post_from_another_site_is_refused"]),
     (
