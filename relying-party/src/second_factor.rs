@@ -1,26 +1,88 @@
 //! Setting up and using second factors: what login and account have in common.
 
-use zeroize::Zeroizing;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq as _;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
-use crate::store::User;
+use crate::store::{Changes, User};
 use crate::{secret, totp};
 
 /// Wrong codes for one user in five minutes before it takes a break.
 const TRIES: i64 = 5;
 
-/// The shared secret of an authenticator app that is being set up.
-pub(crate) async fn secret_to_set_up(visit: &Visit, user: &User) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let database = &visit.app.database;
-    if let Some(known) = database.totp(&user.id).await? {
-        return if known.confirmed { Err(Failure::OutOfOrder) } else { Ok(known.secret) };
+/// An authenticator app that is being set up: until its first code has come, its secret is this session's alone. A secret
+/// that is shown to a second session could be known to somebody who has only half of what a log-in takes.
+#[derive(Clone, Serialize, Deserialize, ZeroizeOnDrop)]
+pub(crate) struct NewApp {
+    user_id: String,
+    secret: Vec<u8>,
+}
+
+/// Tells no secret.
+impl fmt::Debug for NewApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewApp").field("user_id", &self.user_id).finish_non_exhaustive()
     }
-    let fresh = visit.app.config.random.bytes::<20>();
-    database.put_totp(&user.id, &fresh, visit.app.now()).await?;
+}
+
+impl PartialEq for NewApp {
+    fn eq(&self, other: &Self) -> bool {
+        self.user_id == other.user_id && bool::from(self.secret.ct_eq(&other.secret))
+    }
+}
+
+impl Eq for NewApp {}
+
+/// The shared secret of the authenticator app that this session sets up: the same until that is done.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if the user has an app already.
+pub(crate) async fn secret_to_set_up(visit: &mut Visit, user: &User) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if visit.app.database.totp(&user.id).await?.is_some() {
+        return Err(Failure::OutOfOrder);
+    }
+    if let Some(known) = visit.data.new_app.as_ref().filter(|known| known.user_id == user.id) {
+        return Ok(Zeroizing::new(known.secret.clone()));
+    }
+    let fresh = Zeroizing::new(visit.app.config.random.bytes::<20>().to_vec());
+    visit.data.new_app = Some(NewApp { user_id: user.id.clone(), secret: fresh.to_vec() });
+    visit.save().await?;
     visit.log(Event::of("gd_start_enroll").user(user)).await;
-    Ok(Zeroizing::new(fresh.to_vec()))
+    Ok(fresh)
+}
+
+/// Sets the authenticator app up whose secret this session was shown, if the code is its; logged.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if another one has been set up meanwhile, or the account was changed.
+pub(crate) async fn set_up(
+    visit: &mut Visit,
+    user: &User,
+    shared: &[u8],
+    code: &str,
+) -> Result<bool, Failure> {
+    within_limit(visit, user).await?;
+    let now = visit.app.now();
+    let Some(step) = totp::step_of(shared, code, now) else {
+        visit.log(Event::of("gd_auth_failed").user(user)).await;
+        return Ok(false);
+    };
+    let event =
+        Event::of("gd_enrollment_complete").user(user).detail("authenticator", json!({ "type": "otp" }));
+    let changes = Changes::default().if_generation(&user.id, user.generation);
+    if !visit.make(changes.add_totp(&user.id, shared, step, now), event).await? {
+        return Err(Failure::OutOfOrder);
+    }
+    forget_failures(visit, user).await?;
+    visit.data.new_app = None;
+    visit.save().await?;
+    Ok(true)
 }
 
 /// Whether a one-time code is right; it works once. Too many wrong ones are told as such.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::events::{Event, Source};
 use crate::failure::{Failure, Told};
+use crate::second_factor::NewApp;
 use crate::secret;
 use crate::secret::Secret;
 use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, StoredSession, User};
@@ -40,6 +41,9 @@ pub(crate) struct SessionData {
     /// A new address of a signed-in user that has yet to be proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) new_identifier: Option<NewIdentifier>,
+    /// An authenticator app that is being set up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) new_app: Option<NewApp>,
     /// When the user last proved to be the user, in milliseconds.
     pub(crate) authenticated_at: i64,
     /// How: `pwd`, `phr`, `otp`, …

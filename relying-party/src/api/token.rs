@@ -96,7 +96,7 @@ async fn passkey(visit: Visit, request: &Request) -> Result<Json<Value>, ApiErro
         return tokens(&mut visit, &user, &first, &["phr"], &request.scope).await;
     }
     visit.log(Event::of("gd_start_auth").user(&user)).await;
-    let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
+    let is_set_up = visit.app.database.totp(&user.id).await?.is_some();
     finish::wait(&mut visit, first).await?;
     Err(ApiError::mfa_required(request.auth_session.clone().unwrap_or_default(), is_set_up))
 }

@@ -54,7 +54,7 @@ pub(super) async fn first_factor_of(
     refuse_blocked(visit, user).await?;
     if needs_second_factor(visit, &policy, &first).await? {
         outcome.take(visit).await?;
-        let is_set_up = visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed);
+        let is_set_up = visit.app.database.totp(&user.id).await?.is_some();
         visit.log(Event::of("gd_start_auth").user(user)).await;
         wait(visit, first).await?;
         return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });

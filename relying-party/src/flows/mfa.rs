@@ -28,7 +28,7 @@ async fn waiting(visit: &Visit) -> Result<User, Failure> {
 }
 
 async fn is_set_up(visit: &Visit, user: &User) -> Result<bool, Failure> {
-    Ok(visit.app.database.totp(&user.id).await?.is_some_and(|totp| totp.confirmed))
+    Ok(visit.app.database.totp(&user.id).await?.is_some())
 }
 
 async fn show_otp(visit: Visit) -> Result<Response, Failure> {
@@ -93,29 +93,22 @@ async fn passed(visit: &mut Visit) -> Result<(), Failure> {
     visit.save().await
 }
 
-async fn show_setup(visit: Visit) -> Result<Response, Failure> {
+async fn show_setup(mut visit: Visit) -> Result<Response, Failure> {
     let Ok(user) = waiting(&visit).await else { return Ok(visit.see_other("/login")) };
     if is_set_up(&visit, &user).await? {
         return Ok(visit.see_other("/mfa/otp"));
     }
-    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
     Ok(visit.page(pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", None)))
 }
 
 async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
     let user = waiting(&visit).await?;
-    if is_set_up(&visit, &user).await? {
-        return Err(Failure::OutOfOrder);
-    }
-    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
-    if !second_factor::check_code(&visit, &user, &form.code).await? {
-        visit.log(Event::of("gd_auth_failed").user(&user)).await;
+    let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
+    if !second_factor::set_up(&mut visit, &user, &shared, &form.code).await? {
         let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(WRONG_CODE));
         return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
     }
-    second_factor::forget_failures(&visit, &user).await?;
-    let enrolled = serde_json::json!({ "type": "otp" });
-    visit.log(Event::of("gd_enrollment_complete").user(&user).detail("authenticator", enrolled)).await;
     let code = second_factor::new_recovery_code(&visit, &user).await?;
     passed(&mut visit).await?;
     Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))

@@ -51,7 +51,7 @@ async fn security_page(
     let facts = pages::security::Facts {
         policy: visit.app.policy().await?,
         has_password: database.password_hash(&user.id).await?.is_some(),
-        totp: database.totp(&user.id).await?.filter(|totp| totp.confirmed),
+        totp: database.totp(&user.id).await?,
         recovery_code_made_at: database.recovery_code_made_at(&user.id).await?,
         sessions: database.sessions(&user.id, visit.app.now()).await?,
         this_session: visit.session_id().to_string(),
@@ -96,9 +96,9 @@ async fn remove_password(visit: Visit) -> Result<Response, Failure> {
     back(visit, "Your password has been removed.").await
 }
 
-async fn show_otp(visit: Visit) -> Result<Response, Failure> {
+async fn show_otp(mut visit: Visit) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
+    let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
     Ok(visit.page(pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", None)))
 }
 
@@ -107,19 +107,14 @@ struct CodeForm {
     code: String,
 }
 
-async fn confirm_otp(visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
+async fn confirm_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    let shared = second_factor::secret_to_set_up(&visit, &user).await?;
-    if !second_factor::check_code(&visit, &user, &form.code).await? {
-        visit.log(Event::of("gd_auth_failed").user(&user)).await;
+    let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
+    if !second_factor::set_up(&mut visit, &user, &shared, &form.code).await? {
         let error = Some("This code is not right. Enter the one that your app shows now.");
         let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", error);
         return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
     }
-    second_factor::forget_failures(&visit, &user).await?;
-    let event =
-        Event::of("gd_enrollment_complete").user(&user).detail("authenticator", json!({ "type": "otp" }));
-    visit.log(event).await;
     show_recovery_code(&visit, &user).await
 }
 

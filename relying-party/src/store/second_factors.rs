@@ -11,19 +11,26 @@ use super::{Changes, Database, Result};
 #[derive(Clone)]
 pub(crate) struct Totp {
     pub(crate) secret: Zeroizing<Vec<u8>>,
-    /// Whether a first code has proved that the app has it.
-    pub(crate) confirmed: bool,
     pub(crate) created_at: i64,
 }
 
 /// Tells no secret.
 impl fmt::Debug for Totp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Totp").field("confirmed", &self.confirmed).finish_non_exhaustive()
+        f.debug_struct("Totp").field("created_at", &self.created_at).finish_non_exhaustive()
     }
 }
 
 impl Changes {
+    /// Gives a user an authenticator app, whose first code was of this time step, on condition that there is none.
+    pub(crate) fn add_totp(self, user_id: &str, secret: &[u8], step: i64, now: i64) -> Self {
+        // One that is not confirmed is what an older program began.
+        let app = sql("INSERT INTO totp (user_id, secret, confirmed, last_step, created_at) \
+             VALUES ($1, $2, 1, $3, $4) ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, confirmed = 1, \
+             last_step = excluded.last_step, created_at = excluded.created_at WHERE totp.confirmed = 0");
+        self.and(app.bind(user_id).bind(secret).bind(step).bind(now).or_nothing())
+    }
+
     /// Removes the authenticator app, on condition that there is one. Remembered devices have passed it, and logins may
     /// have: they are forgotten, and void.
     pub(crate) fn remove_totp(self, user_id: &str) -> Self {
@@ -38,37 +45,18 @@ impl Changes {
 }
 
 impl Database {
-    /// The user's authenticator app, confirmed or not.
+    /// The user's authenticator app.
     pub(crate) async fn totp(&self, user_id: &str) -> Result<Option<Totp>> {
-        let row: Option<(Vec<u8>, i64, i64)> = self
-            .one(sql("SELECT secret, confirmed, created_at FROM totp WHERE user_id = $1").bind(user_id))
-            .await?;
-        Ok(row.map(|(secret, confirmed, created_at)| Totp {
-            secret: Zeroizing::new(secret),
-            confirmed: confirmed != 0,
-            created_at,
-        }))
-    }
-
-    /// Starts to set an authenticator app up; one that is confirmed stays as it is.
-    pub(crate) async fn put_totp(&self, user_id: &str, secret: &[u8], now: i64) -> Result<()> {
-        self.write(sql(
-            "INSERT INTO totp (user_id, secret, confirmed, last_step, created_at) VALUES ($1, $2, 0, 0, $3) \
-             ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, created_at = excluded.created_at \
-             WHERE totp.confirmed = 0",
-        )
-        .bind(user_id)
-        .bind(secret)
-        .bind(now))
-        .await?;
-        Ok(())
+        let query = sql("SELECT secret, created_at FROM totp WHERE user_id = $1 AND confirmed = 1");
+        let row: Option<(Vec<u8>, i64)> = self.one(query.bind(user_id)).await?;
+        Ok(row.map(|(secret, created_at)| Totp { secret: Zeroizing::new(secret), created_at }))
     }
 
     /// Uses a time step up: false if this one or a later one has been used.
     pub(crate) async fn use_totp_step(&self, user_id: &str, step: i64) -> Result<bool> {
         let done = self
             .write(
-                sql("UPDATE totp SET last_step = $2, confirmed = 1 WHERE user_id = $1 AND last_step < $2")
+                sql("UPDATE totp SET last_step = $2 WHERE user_id = $1 AND confirmed = 1 AND last_step < $2")
                     .bind(user_id)
                     .bind(step),
             )

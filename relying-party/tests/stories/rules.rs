@@ -81,6 +81,7 @@ const RULES: [(&str, &[&str]); 25] = [
         "one user's proof is nobody else's, and says of which kind it was",
         &[
             "second_factor::a_second_factor_that_one_user_has_set_up_lets_nobody_else_in",
+            "second_factor::a_secret_that_another_session_has_seen_is_not_set_up",
             "api::a_password_and_a_code_are_no_passkey_to_the_token_endpoint",
         ],
     ),

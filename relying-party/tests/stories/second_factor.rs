@@ -236,6 +236,69 @@ async fn a_second_factor_that_one_user_has_set_up_lets_nobody_else_in() {
     assert_ne!(recovery_code(&page.text), victims_code, "it still was the victim's");
 }
 
+#[tokio::test]
+async fn a_secret_that_another_session_has_seen_is_not_set_up() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    // Whoever knows the password looks at the secret, and leaves.
+    let (mut thief, mut seen) = (world.browser(), App::default());
+    assert_eq!(thief.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    seen.scan(&thief.get("/mfa/setup").await.text);
+    let (mut owner, mut app) = (world.browser(), App::default());
+    owner.log_in_with_password(EMAIL, PASSWORD).await;
+    app.scan(&owner.get("/mfa/setup").await.text);
+    assert_ne!(app.secret, seen.secret);
+    // One session is shown the same secret again, also after a wrong code.
+    let wrong = owner.form("/mfa/setup", &[("code", &seen.code(&world))]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for page in [wrong.text, owner.get("/mfa/setup").await.text] {
+        let mut again = App::default();
+        again.scan(&page);
+        assert_eq!(again.secret, app.secret);
+    }
+    owner.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    assert_eq!(owner.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/enroll");
+    // What the thief has seen is worth nothing, there or anywhere.
+    let late = thief.form("/mfa/setup", &[("code", &seen.code(&world))]).await;
+    assert_eq!(late.status, StatusCode::BAD_REQUEST);
+    assert_eq!(thief.get("/mfa/setup").await.location(), "/mfa/otp");
+    let refused = thief.form("/mfa/otp", &[("code", &seen.code(&world))]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_secret_belongs_to_one_user_in_one_session_and_is_used_once() {
+    let world = World::new().await;
+    let path = "/account/security/otp";
+    let (mut here, mut there) = (world.browser(), world.browser());
+    here.sign_up_with_password(EMAIL, PASSWORD).await;
+    there.log_in_with_password(EMAIL, PASSWORD).await;
+    let (mut first, mut second) = (App::default(), App::default());
+    first.scan(&here.get(path).await.text);
+    second.scan(&there.get(path).await.text);
+    assert_ne!(first.secret, second.secret);
+    let done = here.form(path, &[("code", &first.code(&world))]).await;
+    assert_eq!(done.status, StatusCode::OK);
+    let late = there.form(path, &[("code", &second.code(&world))]).await;
+    assert_eq!(late.status, StatusCode::BAD_REQUEST, "of two that are set up at once, one is");
+    // Who removes the app, since the phone was stolen, does not get the secret that is on it.
+    assert_eq!(here.form("/account/security/otp/remove", &[]).await.location(), "/account/security");
+    let mut new = App::default();
+    new.scan(&here.get(path).await.text);
+    assert_ne!(new.secret, first.secret);
+
+    // One session may wait for two users, one after the other.
+    world.browser().sign_up_with_password("eve@example.org", "another horse battery").await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    let mut both = world.browser();
+    let (mut eves, mut adas) = (App::default(), App::default());
+    assert_eq!(both.log_in_with_password("eve@example.org", "another horse battery").await, "/mfa/setup");
+    eves.scan(&both.get("/mfa/setup").await.text);
+    assert_eq!(both.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    adas.scan(&both.get("/mfa/setup").await.text);
+    assert_ne!(eves.secret, adas.secret);
+}
+
 impl Browser {
     /// Signs up where policy asks everybody for a second factor.
     async fn sign_up_with_passkey_and_app(
