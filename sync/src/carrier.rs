@@ -15,6 +15,11 @@ pub trait Mailbox: Send {
     /// Whether all devices see the names in one order.
     fn order(&self) -> Order;
 
+    /// Whether what it holds may be lost together with this device, as a folder on the same disk is. Then it is no backup.
+    fn is_near(&self) -> bool {
+        false
+    }
+
     /// Keeps the bytes under the name, durably, unless the name is taken: then nothing changes, and that is fine.
     fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()>;
 

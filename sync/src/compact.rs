@@ -191,8 +191,18 @@ impl<R: CryptoRng> Replica<R> {
 
     /// Whether some mailbox lists all parts of a snapshot.
     pub(crate) fn parts_are_listed(&self, digest: Hash) -> bool {
+        self.are_listed_by(digest, |_| true)
+    }
+
+    /// The same of those that are not lost together with this device.
+    pub(crate) fn parts_are_elsewhere(&self, digest: Hash) -> bool {
+        self.are_listed_by(digest, |view| !view.near)
+    }
+
+    fn are_listed_by(&self, digest: Hash, counts: impl Fn(&View) -> bool) -> bool {
         let Some(parts) = self.parts.get(&digest).filter(|parts| parts.are_complete()) else { return false };
-        self.mailboxes.values().any(|view| parts.sealed.values().all(|(name, _)| view.seen.contains(name)))
+        let lists_all = |view: &View| parts.sealed.values().all(|(name, _)| view.seen.contains(name));
+        self.mailboxes.values().any(|view| counts(view) && lists_all(view))
     }
 
     fn publish(&mut self, at: (LogId, u32), generation: u32, digest: Hash, effects: &mut Vec<Effect>) {

@@ -438,13 +438,14 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member, and so is
-    /// everything its author had seen. An entry whose past is not there is never delivered.
+    /// everything its author had seen. An entry whose past is not there is never delivered. Mailboxes that may be lost together
+    /// with this device do not count.
     fn recoverable(&self, record: &Record) -> bool {
         if self.confirmed_recovery().next().is_none() {
             return false;
         }
         if self.dag.covers(record.stamp.log, record.stamp.seq) {
-            return self.base.is_some_and(|digest| self.parts_are_listed(digest));
+            return self.base.is_some_and(|digest| self.parts_are_elsewhere(digest));
         }
         let entry = self.dag.get(record.stamp.log, record.stamp.seq);
         let listed =
@@ -452,12 +453,13 @@ impl<R: CryptoRng> Replica<R> {
         entry.is_some_and(|entry| entry.seen.iter().all(listed))
     }
 
-    /// Takes note of how much of each log mailboxes list without a gap. Each entry is looked for until it is found, once.
+    /// Takes note of how much of each log mailboxes elsewhere list without a gap. Each entry is looked for until it is found, once.
     fn note_listed(&mut self) {
-        if self.base.is_some_and(|digest| !self.parts_are_listed(digest)) {
+        if self.base.is_some_and(|digest| !self.parts_are_elsewhere(digest)) {
             return self.listed_until.clear();
         }
-        let is_listed = |name: &Name| self.mailboxes.values().any(|view| view.seen.contains(name));
+        let elsewhere = || self.mailboxes.values().filter(|view| !view.near);
+        let is_listed = |name: &Name| elsewhere().any(|view| view.seen.contains(name));
         for (log, entries) in &self.dag.logs {
             let until = self.listed_until.entry(*log).or_default();
             *until = (*until).max(entries.covered());

@@ -14,6 +14,10 @@ use crate::replica::{Alarm, Effect, Event, Replica};
 /// More lists of one mailbox in one call are more than any honest one is long.
 const LISTS_MAX: u32 = 4096;
 
+/// More names than this a mailbox may not list: an honest relay keeps 200,000 entries of a circle, and each name takes memory
+/// for as long as the program runs.
+pub const NAMES_MAX: u64 = 1 << 19;
+
 /// Where a replica's records are kept: in order, encrypted, durable when `append` returns.
 pub trait Journal {
     /// Adds a record at the end.
@@ -83,6 +87,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     ) -> Self {
         for (number, mailbox) in (0..).zip(&mailboxes) {
             replica.add_mailbox(number, mailbox.order());
+            replica.mailbox_is_near(number, mailbox.is_near());
         }
         Driver { replica, journal, mailboxes, peers: None, pending: first.into() }
     }
@@ -94,6 +99,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     pub fn add_mailbox(&mut self, mailbox: Box<dyn Mailbox>) {
         let number = u8::try_from(self.mailboxes.len()).expect("nobody has 257 mailboxes");
         self.replica.add_mailbox(number, mailbox.order());
+        self.replica.mailbox_is_near(number, mailbox.is_near());
         self.mailboxes.push(mailbox);
     }
 
@@ -185,9 +191,13 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
                 (mailbox, { self.reach(mailbox, down)?.get(name).map(|bytes| bytes.map(Event::Received)) })
             }
             Effect::List { mailbox, since, request } => (mailbox, {
-                self.reach(mailbox, down)?.list(since).map(|listing| {
+                self.reach(mailbox, down)?.list(since).and_then(|listing| {
                     let (items, head) = (listing.items, listing.head);
-                    Some(Event::Listed { mailbox, request, items, head })
+                    if since.saturating_add(items.len() as u64) > NAMES_MAX {
+                        let why = "it lists more names than any circle has entries";
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                    }
+                    Ok(Some(Event::Listed { mailbox, request, items, head }))
                 })
             }),
             Effect::Changed(records) => return Self::report(Report::Changed(records), reports),

@@ -57,7 +57,7 @@ pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};
 pub use compact::COMPACT_AFTER;
 pub use crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, padme};
 #[cfg(any(test, feature = "std"))]
-pub use driver::{Driver, Journal, Peers, Report};
+pub use driver::{Driver, Journal, NAMES_MAX, Peers, Report};
 pub use entry::{Body, Dep, ENTRY_MAX, Op};
 #[cfg(any(test, feature = "std"))]
 pub use folder::Folder;

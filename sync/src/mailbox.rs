@@ -55,6 +55,8 @@ pub enum Order {
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) order: Order,
+    /// Whether it may be lost together with this device.
+    pub(crate) near: bool,
     /// Every name that was listed.
     pub(crate) seen: BTreeSet<Name>,
     /// The start of the hash over the first `n + 1` names, at index `n`.
@@ -136,7 +138,7 @@ impl View {
     /// Takes a list that begins at the cursor and of which the mailbox says that it holds `head` names in all.
     pub(crate) fn listed(&mut self, names: impl Iterator<Item = Name>, head: u64) -> Option<Misbehaviour> {
         if head < self.cursor() {
-            *self = View { order: self.order, requests: self.requests, ..View::default() };
+            *self = View { order: self.order, near: self.near, requests: self.requests, ..View::default() };
             return Some(Misbehaviour::RolledBack);
         }
         for name in names {

@@ -388,6 +388,11 @@ impl<R: CryptoRng> Replica<R> {
         self.mailboxes.entry(mailbox).or_default().order = order;
     }
 
+    /// Tells the replica whether a mailbox may be lost together with this device ([`Mailbox::is_near`](crate::Mailbox::is_near)).
+    pub fn mailbox_is_near(&mut self, mailbox: u8, near: bool) {
+        self.mailboxes.entry(mailbox).or_default().near = near;
+    }
+
     /// Where a mailbox's history stands, once all of it was seen: how many names, and their hash. For the host to keep.
     pub fn seen(&self, mailbox: u8) -> Option<(u64, [u8; 8])> {
         self.mailboxes.get(&mailbox).filter(|view| view.caught_up).map(View::checkpoint)

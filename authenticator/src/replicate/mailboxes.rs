@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use doppelkey_sync::relay::{RelayClient, RelayUrl};
 use doppelkey_sync::{CircleId, Folder, Listing, LogId, Mailbox, Name, Order, Replica};
@@ -112,10 +113,17 @@ impl Place {
     }
 
     /// What a newcomer is to be told: for a relay, with a token of its own, that `label` names there.
-    pub fn for_newcomer(&self, circle: CircleId, label: &str) -> Result<Place, ReplicateError> {
+    /// It ends by itself.
+    pub fn for_newcomer(
+        &self,
+        circle: CircleId,
+        label: &str,
+        stay: Duration,
+    ) -> Result<Place, ReplicateError> {
         let (Some(relay), Place::Opened(url)) = (self.relay(circle), self) else { return Ok(self.clone()) };
         let token = new_token();
-        relay.let_in(label, &token).map_err(|error| ReplicateError::Mailbox(self.to_string(), error))?;
+        let let_in = relay.let_in_for(label, &token, stay);
+        let_in.map_err(|error| ReplicateError::Mailbox(self.to_string(), error))?;
         Ok(Place::Opened(RelayUrl::new(url.base(), &token)))
     }
 }
@@ -147,6 +155,11 @@ impl LaterFolder {
 impl Mailbox for LaterFolder {
     fn order(&self) -> Order {
         Order::Private
+    }
+
+    /// Also on a stick: it may be in the computer when that is lost.
+    fn is_near(&self) -> bool {
+        true
     }
 
     fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {

@@ -35,14 +35,9 @@ impl fmt::Debug for Secret {
 }
 
 impl Replication {
-    /// Admits the member of a recovery key, and writes to it. `backup`: the user keeps it, so it counts as one.
-    pub(super) fn admit_recovery(
-        &mut self,
-        key: &Secret,
-        name: &str,
-        backup: bool,
-        now_ms: u64,
-    ) -> Result<Value, Refusal> {
+    /// Admits the member of a recovery key, and writes to it. It counts as a backup once the user has shown that the key is
+    /// kept ([`confirm_recovery`](Self::confirm_recovery)): nobody may have seen it yet.
+    pub(super) fn admit_recovery(&mut self, key: &Secret, name: &str, now_ms: u64) -> Result<Value, Refusal> {
         let key = RecoveryKey::parse(&key.0);
         let key = key.ok_or_else(|| Refusal::new("this is no recovery key", "make one anew"))?;
         let keys = key.keys(self.replica().suite()).public().clone();
@@ -60,10 +55,6 @@ impl Replication {
         self.tell(now_ms, Event::Admit { keys, recovery: true, name: name.as_bytes().to_vec() })?;
         let letter = self.driver.replica_mut().recovery_letter(&key).ok_or_else(Refusal::not_a_member)?;
         self.tell(now_ms, Event::Post(letter))?;
-        if backup {
-            let confirmed = self.replica().confirm_recovery(log);
-            self.tell(now_ms, Event::Local(vec![confirmed]))?;
-        }
         if name == PIN_MEMBER {
             self.retire_pin_members(Some(log), now_ms)?;
             // From now on nobody has the key: this ends its member when the next PIN is set.
@@ -73,7 +64,31 @@ impl Replication {
             self.tell(now_ms, Event::Local(vec![policy]))?;
         }
         let mailboxes: Vec<String> = self.places().iter().map(ToString::to_string).collect();
-        Ok(json!({ "circle": self.replica().circle().to_string(), "mailboxes": mailboxes }))
+        Ok(json!({
+            "circle": self.replica().circle().to_string(), "mailboxes": mailboxes, "device": log.to_string(),
+            "outranked_by": self.seniors_of(log),
+        }))
+    }
+
+    /// The user keeps a recovery key: it counts as a backup.
+    pub(super) fn confirm_recovery(&mut self, device: &str, now_ms: u64) -> Result<Value, Refusal> {
+        let members = &self.replica().members().all;
+        let is_one = |log: &LogId| members.get(log).is_some_and(|member| member.is_live() && member.recovery);
+        let log = LogId::parse(device).filter(is_one);
+        let log =
+            log.ok_or_else(|| Refusal::new("this is no recovery key of this circle", "make one anew"))?;
+        let confirmed = self.replica().confirm_recovery(log);
+        self.tell(now_ms, Event::Local(vec![confirmed]))?;
+        Ok(Value::Null)
+    }
+
+    /// The names of the devices whose membership a recovery key cannot end, because they are senior to it.
+    fn seniors_of(&self, key: LogId) -> Vec<String> {
+        let members = &self.replica().members().all;
+        let Some(rank) = members.get(&key).map(|member| member.rank) else { return Vec::new() };
+        let seniors =
+            members.values().filter(|member| member.is_live() && !member.recovery && member.rank < rank);
+        seniors.map(|member| shown(&member.name)).collect()
     }
 
     /// Ends the members behind PINs, but the newest. Nobody has their keys; the one before left its consent, and others this

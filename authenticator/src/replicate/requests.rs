@@ -2,6 +2,7 @@
 //! itself or a running `doppelkey run` has it (`running.rs`).
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use doppelkey_core::CredentialStore;
 use doppelkey_sync::{Event, Invitation, LogId, Member, Name, Replica};
@@ -11,6 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Place, ReplicateError, Replication, Secret, label_of, random};
 use crate::user_interface::visible;
+
+/// How long a newcomer that comes at the last moment may take to exchange the invitation's token for its own.
+const SETTLES_WITHIN: Duration = Duration::from_secs(120);
 
 /// One question, or one thing to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,8 +62,11 @@ pub enum Request {
         key: Secret,
         /// What the member is called.
         name: String,
-        /// Whether the user keeps the key, so that it counts as a backup.
-        backup: bool,
+    },
+    /// The user has shown that a recovery key is kept: from now on it counts as a backup.
+    ConfirmRecovery {
+        /// The id of its member.
+        device: String,
     },
     /// Leaves deposits in escrow, one with each relay.
     Deposit {
@@ -164,7 +171,8 @@ impl Replication {
                 let said = log.and_then(|log| self.replica().frontier().get(&log).copied());
                 Ok(json!(said.is_some_and(|entries| entries > 0)))
             }
-            Request::AdmitRecovery { key, name, backup } => self.admit_recovery(key, name, *backup, now_ms),
+            Request::AdmitRecovery { key, name } => self.admit_recovery(key, name, now_ms),
+            Request::ConfirmRecovery { device } => self.confirm_recovery(device, now_ms),
             Request::Deposit { deposits } => self.deposit(deposits),
             Request::Escrow => Ok(self.escrow()),
             Request::EndEscrow => self.end_escrow(now_ms),
@@ -270,7 +278,8 @@ impl Replication {
         let label = Name::of(&secret).to_string();
         let (mut told, mut left_out, mut failure) = (Vec::new(), Vec::new(), None);
         for place in self.places() {
-            match place.for_newcomer(replica.circle(), &label) {
+            let stay = Duration::from_secs(wait_s) + SETTLES_WITHIN;
+            match place.for_newcomer(replica.circle(), &label, stay) {
                 Ok(place) => told.push(place),
                 Err(error) => {
                     left_out.push(place.to_string());

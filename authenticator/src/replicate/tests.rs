@@ -178,6 +178,20 @@ fn who_was_admitted_and_never_came_is_named_until_it_is_revoked() {
 }
 
 #[test]
+fn a_recovery_key_that_was_never_shown_is_no_backup() {
+    let mut world = World::new();
+    let (mut one, _) = world.pair();
+    let key = doppelkey_sync::RecoveryKey::generate(&mut random());
+    let mut answer =
+        |request: Request| one.replication.answer(&request, &mut one.vault, &[], world.now_ms).unwrap();
+    let admitted = answer(Request::AdmitRecovery { key: Secret::new(key.to_text()), name: "paper".into() });
+    // Here the command may be ended.
+    assert_eq!(answer(Request::Status)["recovery"][0]["backup"], false);
+    answer(Request::ConfirmRecovery { device: admitted["device"].as_str().unwrap().into() });
+    assert_eq!(answer(Request::Status)["recovery"][0]["backup"], true);
+}
+
+#[test]
 fn a_device_that_was_revoked_says_so_and_what_to_do() {
     let mut world = World::new();
     let (mut one, mut other) = world.pair();

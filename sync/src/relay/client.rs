@@ -174,9 +174,17 @@ impl RelayClient {
 
     /// Lets the holder of another token in, under a label (hexadecimal) by which it can be shut out again.
     pub fn let_in(&self, label: &str, token: &str) -> io::Result<()> {
+        self.let_in_at(&format!("/tokens/{label}"), token)
+    }
+
+    /// The same for so long only.
+    pub fn let_in_for(&self, label: &str, token: &str, stay: Duration) -> io::Result<()> {
+        self.let_in_at(&format!("/tokens/{label}?for_s={}", stay.as_secs()), token)
+    }
+
+    fn let_in_at(&self, path: &str, token: &str) -> io::Result<()> {
         let digest = hash(&[token.as_bytes()]).to_string();
-        let path = format!("/tokens/{label}");
-        done(self.agent.put(self.at(&path)).header("Authorization", self.bearer()).send(digest)).map(drop)
+        done(self.agent.put(self.at(path)).header("Authorization", self.bearer()).send(digest)).map(drop)
     }
 
     /// Shuts it out.

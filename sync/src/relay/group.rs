@@ -15,8 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
 use std::string::{String, ToString as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::vec::Vec;
 
 use axum::body::Bytes;
@@ -70,6 +70,11 @@ impl Writer {
             tokio::spawn(write(database, waiting.clone()));
         }
         Writer { queue, commits }
+    }
+
+    /// Alive as long as there is a `Writer`.
+    pub(super) fn is_in_use(&self) -> Weak<AtomicU64> {
+        Arc::downgrade(&self.commits)
     }
 
     /// Keeps an entry, durably, unless its name is taken; whether it is new.

@@ -7,7 +7,7 @@
 //! | `GET /c/{circle}?since=n` | a page (below) of what is there beyond the first n names |
 //! | `GET /c/{circle}/{name}` | the bytes |
 //! | `GET /c/{circle}/watch?silent_ms=n` | server-sent events: `data:` the number of names, at once and at each change; comments are signs of life (`silence.rs`) |
-//! | `PUT /c/{circle}/tokens/{label}` | lets the holder of another token in; the body is its SHA-256 in hexadecimal |
+//! | `PUT /c/{circle}/tokens/{label}?for_s=n` | lets the holder of another token in, for n seconds or for good; the body is its SHA-256 in hexadecimal |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it: whoever comes with it from then on gets 403, and knows that a member did that |
 //! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
 //! | `GET /c/{circle}/escrow` | how it stands (below); 404 if there is none |
@@ -35,6 +35,7 @@ mod silence;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod watch;
 
 use std::format;
@@ -64,6 +65,9 @@ use watch::Watchers;
 
 /// The most bytes of entries in one page.
 const PAGE_MAX: usize = 4 << 20;
+
+/// No honest page has more names: the shortest thing that a device puts is longer than 64 bytes.
+const PAGE_NAMES_MAX: usize = PAGE_MAX / 64;
 
 /// What one circle may use of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -243,9 +247,15 @@ async fn fetch(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
+#[derive(Deserialize)]
+struct Stay {
+    for_s: Option<u32>,
+}
+
 async fn let_in(
     State(relay): State<Relay>,
     Path((circle, label)): Path<(String, String)>,
+    Query(Stay { for_s }): Query<Stay>,
     headers: HeaderMap,
     body: String,
 ) -> Result<StatusCode, RelayError> {
@@ -254,7 +264,7 @@ async fn let_in(
     if body.len() != 64 || !hex(&body) || label.len() > 32 || !hex(&label) {
         return Err(relay.refuse(RelayError::Malformed));
     }
-    relay.0.database.add_token(circle, &label, &body, relay.0.quota).await?;
+    relay.0.database.add_token(circle, &label, &body, for_s, relay.0.quota).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -318,6 +328,9 @@ pub(crate) fn decode_page(page: &[u8]) -> Option<crate::Listing> {
     let (head, mut rest) = page.split_first_chunk::<8>()?;
     let mut items = Vec::new();
     while !rest.is_empty() {
+        if items.len() == PAGE_NAMES_MAX {
+            return None;
+        }
         let (name, after) = rest.split_first_chunk::<16>()?;
         let (len, after) = after.split_first_chunk::<4>()?;
         let (bytes, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;

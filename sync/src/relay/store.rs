@@ -114,16 +114,14 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
                        PRAGMA secure_delete = ON;";
 
-/// So many ended tokens of a circle are remembered: the holders of others hear that they are unknown.
-const ENDED_MAX: i64 = 64;
-
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS circles (circle TEXT PRIMARY KEY, head BIGINT NOT NULL, size BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS tokens (circle TEXT NOT NULL, label TEXT NOT NULL, token TEXT NOT NULL, \
      PRIMARY KEY (circle, label))",
     "CREATE TABLE IF NOT EXISTS entries (circle TEXT NOT NULL, name TEXT NOT NULL, number BIGINT NOT NULL, \
      content BYTES NOT NULL, PRIMARY KEY (circle, name))",
-    "CREATE TABLE IF NOT EXISTS ended (circle TEXT NOT NULL, token TEXT NOT NULL, PRIMARY KEY (circle, token))",
+    super::tokens::ENDED_TABLE,
+    super::tokens::GUESTS_TABLE,
     super::escrow::TABLE,
 ];
 
@@ -186,23 +184,13 @@ impl Database {
             }
         }
         let writer = Writer::start(pool.clone(), sqlite);
+        super::tokens::end_guests_in_time(pool.clone(), writer.is_in_use());
         Ok(Database { pool, writer })
     }
 
     pub(super) async fn is_there(&self) -> Result<(), RelayError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(())
-    }
-
-    /// Whether the token is one of the circle's.
-    pub(super) async fn knows(&self, circle: CircleId, token: &str) -> Result<bool, RelayError> {
-        let row: Option<(i64,)> =
-            sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM tokens WHERE circle = $1 AND token = $2")
-                .bind(circle.to_string())
-                .bind(token)
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(row.is_some())
     }
 
     /// Opens a circle with its first token. `false` if it is open and the token is one of its.
@@ -214,72 +202,10 @@ impl Database {
         .execute(&self.pool)
         .await?;
         if made.rows_affected() == 1 {
-            self.add_token(circle, "founder", token, Quota::default()).await?;
+            self.add_token(circle, "founder", token, None, Quota::default()).await?;
             return Ok(true);
         }
         if self.knows(circle, token).await? { Ok(false) } else { Err(RelayError::Unauthorized) }
-    }
-
-    pub(super) async fn add_token(
-        &self,
-        circle: CircleId,
-        label: &str,
-        token: &str,
-        quota: Quota,
-    ) -> Result<(), RelayError> {
-        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM tokens WHERE circle = $1")
-            .bind(circle.to_string())
-            .fetch_one(&self.pool)
-            .await?;
-        if count.unsigned_abs() >= quota.tokens {
-            return Err(RelayError::Full);
-        }
-        sqlx::query(
-            "INSERT INTO tokens (circle, label, token) VALUES ($1, $2, $3) \
-             ON CONFLICT (circle, label) DO UPDATE SET token = excluded.token",
-        )
-        .bind(circle.to_string())
-        .bind(label)
-        .bind(token)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    pub(super) async fn remove_token(&self, circle: CircleId, label: &str) -> Result<(), RelayError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query(
-            "INSERT INTO ended (circle, token) SELECT circle, token FROM tokens \
-             WHERE circle = $1 AND label = $2 AND (SELECT COUNT(*) FROM ended WHERE circle = $1) < $3 \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(circle.to_string())
-        .bind(label)
-        .bind(ENDED_MAX)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM tokens WHERE circle = $1 AND label = $2")
-            .bind(circle.to_string())
-            .bind(label)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    /// Why a token that the circle does not have opens nothing: so that a device that was revoked can tell its user.
-    pub(super) async fn why_not(&self, circle: CircleId, token: &str) -> RelayError {
-        let ended: Result<Option<(i64,)>, _> =
-            sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM ended WHERE circle = $1 AND token = $2")
-                .bind(circle.to_string())
-                .bind(token)
-                .fetch_optional(&self.pool)
-                .await;
-        match ended {
-            Ok(Some(_)) => RelayError::Ended,
-            Ok(None) => RelayError::Unauthorized,
-            Err(error) => error.into(),
-        }
     }
 
     pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {

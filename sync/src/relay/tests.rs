@@ -118,6 +118,35 @@ fn a_stranger_and_a_device_that_was_shut_out_get_nothing() {
 }
 
 #[test]
+fn a_guest_is_let_in_for_a_while_and_is_not_remembered() {
+    let mut urls = std::vec!["memory".to_string()];
+    let postgres = Postgres::start(false);
+    urls.extend(postgres.as_ref().map(|postgres| postgres.url.clone()));
+    for url in urls {
+        let base = serve(&url, Quota { tokens: 2, ..Quota::default() });
+        let member = client(&base);
+        let other = "fedcba9876543210fedcba9876543210";
+        member.let_in_for("ab12", other, Duration::from_secs(1)).unwrap();
+        let mut guest = RelayClient::new(RelayUrl::new(&base, other), CIRCLE);
+        guest.list(0).unwrap();
+        let end = loop {
+            match guest.list(0) {
+                Ok(_) => thread::sleep(Duration::from_millis(50)),
+                Err(end) => break end,
+            }
+        };
+        assert_eq!(end.kind(), std::io::ErrorKind::PermissionDenied);
+        assert!(end.get_ref().is_none_or(|why| !why.is::<TokenEnded>()), "nobody shut it out: {end}");
+        // It takes no room any more, and a device that is let in under the label is there to stay.
+        member.let_in_for("ab12", other, Duration::from_secs(1)).unwrap();
+        member.shut_out("ab12").unwrap();
+        member.let_in("ab12", other).unwrap();
+        thread::sleep(Duration::from_millis(2500));
+        guest.list(0).unwrap();
+    }
+}
+
+#[test]
 fn a_device_that_is_shut_out_while_it_waits_for_news_hears_nothing_more() {
     let base = serve("memory", Quota::default());
     let mut member = client(&base);
@@ -245,6 +274,13 @@ fn whatever_a_relay_answers_a_device_reports_it_and_goes_on() {
         device.handle(2, SyncEvent::Local(std::vec![put(record)])).unwrap();
         assert!(device.replica().record(record).is_some());
     }
+}
+
+#[test]
+fn a_page_of_more_names_than_any_honest_one_has_is_nonsense() {
+    let item = |number: usize| (Name::of(&number.to_be_bytes()), &b""[..]);
+    assert!(decode_page(&encode_page(0, (0..PAGE_NAMES_MAX).map(item))).is_some());
+    assert!(decode_page(&encode_page(0, (0..=PAGE_NAMES_MAX).map(item))).is_none());
 }
 
 #[test]

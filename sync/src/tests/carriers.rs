@@ -293,3 +293,40 @@ fn a_full_disk_is_reported_and_nothing_leaves_the_device_before_it_is_kept() {
     let again = Replica::open(device.journal().0.iter().map(Vec::as_slice), Seeded::new(2)).unwrap();
     assert!(again.record(record).is_some());
 }
+
+/// A relay that answers every question with names that nobody has heard of.
+struct Namesake;
+
+impl Mailbox for Namesake {
+    fn order(&self) -> Order {
+        Order::Shared
+    }
+
+    fn put(&mut self, _: Name, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&mut self, since: u64) -> std::io::Result<Listing> {
+        let names = since..since + 50_000;
+        let items = names.map(|number| (Name::of(&number.to_be_bytes()), None)).collect();
+        Ok(Listing { items, head: u64::MAX })
+    }
+
+    fn get(&mut self, _: Name) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_relay_that_lists_names_without_end_fills_no_memory() {
+    let (replica, effects) = Replica::found(Suite::P256, b"one", 1, Seeded::new(1));
+    let mut device = Driver::new(replica, effects, Vec::new(), vec![Box::new(Namesake)]);
+    for _ in 0..2 {
+        let reports = device.sync(1).unwrap();
+        assert!(
+            reports.iter().any(|report| matches!(report, Report::Unreachable(0, why) if format!("{why}").contains("more names"))),
+            "{reports:?}"
+        );
+        assert!(device.replica().listed_names(0) as u64 <= crate::NAMES_MAX);
+    }
+}

@@ -250,6 +250,36 @@ fn a_passkey_is_backed_up_by_paper_only_with_everything_that_its_author_had_seen
 }
 
 #[test]
+fn paper_and_a_folder_on_the_same_disk_are_no_backup() {
+    let mut world = World::of(31, 1);
+    let key = RecoveryKey::generate(&mut world.rng);
+    let log = admit_paper(&mut world, &key);
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
+    world.tell(0, Event::Local(vec![confirmed]));
+    let folder = tempfile::tempdir().unwrap();
+    let folder = || -> Box<dyn Mailbox> { Box::new(crate::Folder::open(folder.path()).unwrap()) };
+    let journal = world.devices[0].journal().clone();
+    let replica = || Replica::open(journal.iter().map(Vec::as_slice), Seeded::new(5)).unwrap();
+    let backed_up = |mailboxes: Vec<Box<dyn Mailbox>>| {
+        let mut device = Driver::new(replica(), Vec::new(), Vec::new(), mailboxes);
+        let record = crate::RecordId([9; 16]);
+        let put = Op::Put {
+            record,
+            account: crate::AccountId([1; 8]),
+            core: vec![1; 100],
+            registers: Vec::new(),
+            shadows: Vec::new(),
+        };
+        device.handle(world.now_ms, Event::Local(vec![put])).unwrap();
+        device.sync(world.now_ms).unwrap();
+        device.sync(world.now_ms).unwrap();
+        device.replica().is_backed_up(record)
+    };
+    assert!(!backed_up(vec![folder()]), "one disk has both");
+    assert!(backed_up(vec![folder(), Box::new(MemoryMailbox::default())]), "the other one is elsewhere");
+}
+
+#[test]
 fn a_revocation_costs_130_bytes_for_each_device_that_stays() {
     let bytes = |devices: usize| -> usize {
         let mut world = World::of(29, devices);

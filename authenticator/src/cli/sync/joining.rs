@@ -40,7 +40,15 @@ impl Invite {
             log::warn!("{} cannot be reached now: the new device will not use it", owned(place));
         }
         self.show(&invitation);
-        let request = self.await_request(&mut circle, &invitation)?;
+        let joined = self.admit(&mut circle, invitation);
+        // The newcomer has a token of its own by now; whoever only saw the invitation gets in no more. Should this not be
+        // reached, the relay ends it by itself.
+        let ended = circle.ask(&Request::EndInvitation { label: owned(&invited["label"]) });
+        joined.and(ended.map(drop))
+    }
+
+    fn admit(&self, circle: &mut Circle, invitation: String) -> Result<(), Failure> {
+        let request = self.await_request(circle, &invitation)?;
         let name = owned(&request["name"]);
         eprintln!("{name} asks to join, and shows:  {}", owned(&request["emoji"]));
         if !confirmed("Does it show the same?", self.yes)? {
@@ -48,10 +56,7 @@ impl Invite {
         }
         let admitted = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;
         let device = owned(&admitted);
-        let has_come = await_arrival(&mut circle, &device)?;
-        // The newcomer has a token of its own by now.
-        circle.ask(&Request::EndInvitation { label: owned(&invited["label"]) })?;
-        if has_come {
+        if await_arrival(circle, &device)? {
             log::info!("{name} has joined");
         } else {
             log::warn!(

@@ -2,16 +2,19 @@
 
 mod pin;
 
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+
 use clap::{Args, Subcommand};
 use doppelkey_sync::relay::RelayUrl;
-use doppelkey_sync::{CircleId, DeviceKeys, Event, Mailbox, RecoveryKey, Replica, Share, Suite};
+use doppelkey_sync::{CircleId, DeviceKeys, Event, LogId, Mailbox, RecoveryKey, Replica, Share, Suite};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
 use super::{Circle, Opened, counted, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::VaultOptions;
 use crate::cli::{Failure, print};
-use crate::replicate::{Place, ReplicateError, Replication, Request, Secret};
+use crate::replicate::{Place, ReplicateError, Replication, Request, Secret, label_of, shown};
 
 /// A key on paper, or a PIN, that brings everything back when every device is lost
 #[derive(Subcommand)]
@@ -60,22 +63,69 @@ impl Create {
                 shares.iter().map(Share::to_text).collect()
             }
         };
-        let found = admit(&mut circle, &key, "recovery key", true)?;
+        let found = admit(&mut circle, &key, "recovery key")?;
         for paper in &papers {
             print(&format!("{paper}\n"));
         }
         found.say();
+        // Only now: a key that nobody has seen, because a relay was slow and the user went away, is no backup.
+        if !is_written_down(&papers)? {
+            return Err(Failure::new(
+                "the recovery key does not count as a backup: it was not shown to be written down",
+                "make another one: `doppelkey sync recovery create`",
+            ));
+        }
+        circle.ask(&Request::ConfirmRecovery { device: found.device() })?;
         log::info!("from now on the recovery key counts as a backup");
         Ok(())
     }
+}
+
+/// Whether the user can give the last group of the key, or of each share, back. A program that reads them is trusted to keep
+/// them.
+fn is_written_down(papers: &[String]) -> Result<bool, Failure> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Ok(true);
+    }
+    for (number, paper) in (1..).zip(papers) {
+        let which = if papers.len() == 1 { "it".to_owned() } else { format!("share {number}") };
+        let given = (0..3).any(|_| {
+            eprint!("Write {which} down, and type its last group: ");
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).is_ok() && is_last_group(paper, &line)
+        });
+        if !given {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_last_group(paper: &str, typed: &str) -> bool {
+    paper
+        .rsplit('-')
+        .next()
+        .is_some_and(|group| !group.is_empty() && group.eq_ignore_ascii_case(typed.trim()))
 }
 
 /// Where a circle is found again.
 struct Found(serde_json::Value);
 
 impl Found {
+    /// The id of the key's member.
+    fn device(&self) -> String {
+        self.0["device"].as_str().unwrap_or_default().to_owned()
+    }
+
     fn say(&self) {
         let circle = self.0["circle"].as_str().unwrap_or_default();
+        for senior in self.0["outranked_by"].as_array().into_iter().flatten() {
+            let senior = senior.as_str().unwrap_or_default();
+            log::warn!(
+                "this key cannot end the membership of {senior}, which is senior to this device: should {senior} be stolen, a \
+                 key helps that was made there"
+            );
+        }
         for mailbox in self.0["mailboxes"].as_array().into_iter().flatten() {
             let mailbox = mailbox.as_str().unwrap_or_default();
             log::info!("write down, too, where its mailbox is: {mailbox}, circle {circle}");
@@ -84,9 +134,9 @@ impl Found {
 }
 
 /// Admits a recovery key's member.
-fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str, backup: bool) -> Result<Found, Failure> {
+fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str) -> Result<Found, Failure> {
     let key = Secret::new(key.to_text());
-    circle.ask(&Request::AdmitRecovery { key, name: name.into(), backup }).map(Found)
+    circle.ask(&Request::AdmitRecovery { key, name: name.into() }).map(Found)
 }
 
 /// Bring everything back on this device with the recovery key, or enough of its shares
@@ -173,17 +223,20 @@ fn bring_back(
             "compare with what was printed when the key was made or the PIN was set",
         ));
     }
-    let lost: Vec<_> = devices_but(&paper);
+    let lost = devices_of(&paper);
     let mut random = UnwrapErr(SysRng);
     let keys = DeviceKeys::generate(paper.suite(), &mut random);
     let name = name.unwrap_or_else(host_name).into_bytes();
     paper.add_mailbox(0, mailbox.order());
     let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name };
     put_all(&mut paper, admit, &mut *mailbox).map_err(failed)?;
-    for log in lost {
+    for log in lost.keys().copied() {
         // Whatever is lost may have been found by somebody.
         put_all(&mut paper, Event::Revoke { log, why: 1 }, &mut *mailbox).map_err(failed)?;
     }
+    let (stay, out): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        lost.into_iter().partition(|(log, _)| paper.members().is_live(*log));
+    shut_out(&places, paper.circle(), out.keys().copied());
     let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
         Failure::new("the recovery key was revoked", "use a device of the circle, or the newest recovery key")
     })?;
@@ -194,8 +247,31 @@ fn bring_back(
     opened.round(&mut replication)?;
     let count = passkeys(&mut opened.vault)?;
     let are = if count == 1 { "is" } else { "are" };
-    log::info!("{} {are} back; the devices that were lost are out of the circle", counted(count, "passkey"));
+    let back = format!("{} {are} back", counted(count, "passkey"));
+    if stay.is_empty() {
+        log::info!("{back}; the devices that were lost are out of the circle");
+        return Ok(());
+    }
+    log::info!("{back}");
+    for (log, name) in stay {
+        log::warn!(
+            "{name} is still a member, because it is senior to this key: whoever has it reads what is made from now on. To be \
+             rid of it, begin a circle of your own, `doppelkey sync leave` and `doppelkey sync init`, and make the \
+             passkeys anew that `doppelkey sync exposed {log}` lists"
+        );
+    }
     Ok(())
+}
+
+/// Ends the tokens of devices that are out. What a relay refuses is only quota that is not saved.
+fn shut_out(places: &[Place], circle: CircleId, devices: impl Iterator<Item = LogId> + Clone) {
+    for relay in places.iter().filter_map(|place| place.relay(circle)) {
+        for log in devices.clone() {
+            if let Err(error) = relay.shut_out(&label_of(log)) {
+                log::debug!("the relay could not be told: {error}");
+            }
+        }
+    }
 }
 
 /// The recovery member, with everything that the mailbox holds.
@@ -211,10 +287,11 @@ fn recovery_member(key: &RecoveryKey, held: &[Vec<u8>]) -> Result<Replica<Unwrap
     Ok(paper)
 }
 
-/// The devices that are members; other recovery members are kept by somebody, and stay.
-fn devices_but(paper: &Replica<UnwrapErr<SysRng>>) -> Vec<doppelkey_sync::LogId> {
+/// The devices that are members, with their names; other recovery members are kept by somebody, and stay.
+fn devices_of(paper: &Replica<UnwrapErr<SysRng>>) -> BTreeMap<LogId, String> {
     let members = paper.members().all.iter();
-    members.filter(|(_, member)| member.is_live() && !member.recovery).map(|(log, _)| *log).collect()
+    let devices = members.filter(|(_, member)| member.is_live() && !member.recovery);
+    devices.map(|(log, member)| (*log, shown(&member.name))).collect()
 }
 
 fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
@@ -245,4 +322,19 @@ fn put_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_written_down_if_its_last_group_is_known() {
+        for right in ["TUVW\n", " tuvw "] {
+            assert!(is_last_group("ABCD-EFGH-TUVW", right));
+        }
+        for wrong in ["", "\n", "ABCD", "EFGH-TUVW-", "TUV"] {
+            assert!(!is_last_group("ABCD-EFGH-TUVW", wrong));
+        }
+    }
 }

@@ -65,7 +65,7 @@ impl Set {
         let stretched = EscrowPin::new(id, pin.as_bytes());
         let deposits = Deposit::lock(&key, id, &stretched, shares, self.guesses, &mut random)
             .expect("the numbers were checked");
-        let found = admit(&mut circle, &key, PIN_MEMBER, false)?;
+        let found = admit(&mut circle, &key, PIN_MEMBER)?;
         let hexadecimal = |deposit: &Deposit| Secret::new(to_hex(&deposit.encode()));
         circle.ask(&Request::Deposit { deposits: deposits.iter().map(hexadecimal).collect() })?;
         found.say();
