@@ -69,7 +69,7 @@ impl NorFlash for BootFlash {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
         self.within(from, to.saturating_sub(from) as usize)?;
-        if from % SECTOR != 0 || to % SECTOR != 0 {
+        if !from.is_multiple_of(SECTOR) || !to.is_multiple_of(SECTOR) {
             return Err(NorFlashErrorKind::NotAligned);
         }
         // One sector at a time, with interrupts between: the platform must not wait long.

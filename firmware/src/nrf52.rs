@@ -85,18 +85,9 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
 
 /// What the interrupt of USB does.
 pub fn usb() {
-    let usb = usb_registers();
-    let before = standing(usb);
     // Of this event the driver reads only what it stands for, and leaves it standing.
-    usb.events_epdata.reset();
-    PORT.poll(now());
-    // Another that the driver leaves standing would interrupt for ever, and nothing else would run. The next tick listens
-    // again. One that came meanwhile interrupts once more.
-    let after = standing(usb);
-    usb.intenclr.write(|w| {
-        w.usbreset().bit(before[0] && after[0]).usbevent().bit(before[1] && after[1]);
-        w.ep0setup().bit(before[2] && after[2]).ep0datadone().bit(before[3] && after[3])
-    });
+    usb_registers().events_epdata.reset();
+    start::on_usb(&PORT, now(), pac::Interrupt::USBD);
 }
 
 /// What the interrupt of TIMER1 does.
@@ -105,18 +96,7 @@ pub fn tick() {
     // SAFETY: nobody else uses the timer once it runs.
     let ticks = unsafe { &*pac::TIMER1::ptr() };
     ticks.events_compare[0].reset();
-    PORT.poll(now());
-    listen(usb_registers());
-}
-
-/// Which events stand: USBRESET, USBEVENT, EP0SETUP, EP0DATADONE.
-fn standing(usb: &pac::usbd::RegisterBlock) -> [bool; 4] {
-    [
-        usb.events_usbreset.read().events_usbreset().bit(),
-        usb.events_usbevent.read().events_usbevent().bit(),
-        usb.events_ep0setup.read().events_ep0setup().bit(),
-        usb.events_ep0datadone.read().events_ep0datadone().bit(),
-    ]
+    start::on_tick(&PORT, now(), pac::Interrupt::USBD);
 }
 
 /// Lets USB's events interrupt: the driver switches none on.

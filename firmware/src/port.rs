@@ -105,6 +105,8 @@ pub struct UsbPort<'a, B: UsbBus> {
     usb: UsbDevice<'a, B>,
     class: HidClass<'a, B>,
     unsent: Option<Packet>,
+    /// How often the bus has interrupted since the last tick.
+    interrupts: u8,
     /// The port itself: after a call that makes packets, [`pump`](Self::pump).
     pub port: Port,
 }
@@ -121,7 +123,7 @@ impl<'a, B: UsbBus> UsbPort<'a, B> {
             .max_packet_size_0(64)
             .expect("64 is a size of USB 2")
             .build();
-        UsbPort { usb, class, unsent: None, port: Port::new() }
+        UsbPort { usb, class, unsent: None, interrupts: 0, port: Port::new() }
     }
 
     /// What the USB interrupt does, and a timer's every few milliseconds.
@@ -162,14 +164,31 @@ impl<B: UsbBus> SharedPort<B> {
         critical_section::with(|section| self.0.borrow_ref_mut(section).replace(port));
     }
 
-    /// What the USB interrupt and a timer's do. Not inlined: two interrupts call it.
+    /// What the USB interrupt does. Returns whether it may come again before the next tick.
+    ///
+    /// A controller interrupts for as long as something waits to be taken, and what waits is not always taken: a packet for
+    /// which there is no room until the platform has read an answer, or one that belongs to no request. A platform that
+    /// leaves it at that would keep the thread from running, and the watchdog would end the board.
+    #[must_use]
+    pub fn interrupt(&self, now: Time) -> bool {
+        self.poll(now, |interrupts| interrupts.saturating_add(1)) < INTERRUPTS_A_TICK
+    }
+
+    /// What a timer's interrupt does, every few milliseconds.
+    pub fn tick(&self, now: Time) {
+        self.poll(now, |_| 0);
+    }
+
+    /// Not inlined: two interrupts call it.
     #[inline(never)]
-    pub fn poll(&self, now: Time) {
+    fn poll(&self, now: Time, count: fn(u8) -> u8) -> u8 {
         critical_section::with(|section| {
-            if let Some(port) = self.0.borrow_ref_mut(section).as_mut() {
-                port.poll(now);
-            }
-        });
+            let mut port = self.0.borrow_ref_mut(section);
+            let Some(port) = port.as_mut() else { return 0 };
+            port.poll(now);
+            port.interrupts = count(port.interrupts);
+            port.interrupts
+        })
     }
 
     /// Lends the port to the thread, and sends what that made.
@@ -197,5 +216,8 @@ impl<B: UsbBus> Default for SharedPort<B> {
 const IDS: UsbVidPid = UsbVidPid(0x1209, 0xF1D0);
 /// The device version of CTAPHID_INIT.
 const VERSION: [u8; 3] = [0, 1, 0];
+/// The most interrupts of the bus between two ticks. In five milliseconds full speed makes ten for the reports, and some for
+/// a request to the control endpoint; a platform that makes more waits for the tick.
+const INTERRUPTS_A_TICK: u8 = 64;
 /// How long a wink lasts.
 const WINK: Time = Time::from_secs(3);

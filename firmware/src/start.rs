@@ -67,7 +67,7 @@ impl<B: Board, E: EntropySource, F: NorFlash + 'static> Start<B, E, F> {
     /// Starts, and works until power goes.
     ///
     /// Everything that can fail, and whatever a power cut left, comes before `bus`, which shows the device to the
-    /// platform. `interrupts` is last: it switches on what calls [`SharedPort::poll`], and the watchdog.
+    /// platform. `interrupts` is last: it switches on what calls [`on_usb`] and [`on_tick`], and the watchdog.
     pub fn run<U: UsbBus>(
         mut self,
         memory: &'static mut Memory<F, U>,
@@ -162,6 +162,29 @@ pub fn tick(mut syst: cortex_m::peripheral::SYST, core_hz: u32) {
     syst.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
     syst.enable_interrupt();
     syst.enable_counter();
+}
+
+/// What the handler of the USB controller's interrupt does.
+#[cfg(feature = "cortex-m")]
+pub fn on_usb<U: UsbBus>(
+    port: &SharedPort<U>,
+    now: Time,
+    interrupt: impl cortex_m::interrupt::InterruptNumber,
+) {
+    if !port.interrupt(now) {
+        cortex_m::peripheral::NVIC::mask(interrupt);
+    }
+}
+
+/// What the handler of the tick does, every five milliseconds. It is given the USB controller's interrupt.
+#[cfg(feature = "cortex-m")]
+pub fn on_tick<U: UsbBus>(
+    port: &SharedPort<U>,
+    now: Time,
+    interrupt: impl cortex_m::interrupt::InterruptNumber,
+) {
+    port.tick(now);
+    unmask(interrupt);
 }
 
 /// Switches an interrupt on whose handler only polls the port.

@@ -75,12 +75,12 @@ fn main() -> ! {
 
 #[interrupt]
 fn USBCTRL_IRQ() {
-    PORT.poll(now());
+    start::on_usb(&PORT, now(), pac::Interrupt::USBCTRL_IRQ);
 }
 
 #[exception]
 fn SysTick() {
-    PORT.poll(now());
+    start::on_tick(&PORT, now(), pac::Interrupt::USBCTRL_IRQ);
 }
 
 /// The time since power-up. The timer counts microseconds, whoever holds it.

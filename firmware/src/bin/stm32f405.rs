@@ -72,12 +72,12 @@ fn main() -> ! {
 
 #[interrupt]
 fn OTG_FS() {
-    PORT.poll(now());
+    start::on_usb(&PORT, now(), pac::Interrupt::OTG_FS);
 }
 
 #[exception]
 fn SysTick() {
-    PORT.poll(now());
+    start::on_tick(&PORT, now(), pac::Interrupt::OTG_FS);
 }
 
 /// A timer of 32 bits that counts microseconds, also in sleep, for which its clock is on since power-up (RCC_APB1LPENR).
