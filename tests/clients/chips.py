@@ -7,7 +7,7 @@ the button, and the USB controller where `chip_usb.py` has it.
 import os
 import struct
 
-from chip_usb import NordicUsb
+from chip_usb import NordicUsb, RaspberryUsb, SynopsysUsb
 from unicorn import UC_ARCH_ARM, UC_HOOK_CODE, UC_HOOK_MEM_WRITE, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError
 from unicorn.arm_const import (
     UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_PRIMASK, UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M4,
@@ -27,6 +27,7 @@ class Chip:
     # Where the flash begins, its size, and our part of it: a sector for the root key, and two banks of as many each.
     flash_start, flash_size, ours, sector = 0, 0x100000, (0, 0), 4096
     model, core_mhz, systick_stops_in_sleep = UC_CPU_ARM_CORTEX_M4, 0, False
+    devices = [(start, 0x200000) for start in (0x40000000, 0x50000000, 0xE0000000)]
 
     def __init__(self, image, flash=None, stuck=False, stays=False):
         self.stuck, self.random, self.stays = stuck, 0x2545F491, stays
@@ -43,8 +44,8 @@ class Chip:
         if flash is not None:
             self.core.mem_write(self.ours[0], flash)
         self.core.mem_map(0x20000000, 0x100000)
-        for start in (0x40000000, 0x50000000, 0xD0000000, 0xE0000000):
-            self.core.mmio_map(start, 0x200000, self._read, start, self._write, start)
+        for start, size in self.devices:
+            self.core.mmio_map(start, size, self._read, start, self._write, start)
         # What is in the flash changes by its controller's leave only, and bits are only ever cleared.
         end = self.flash_start + self.flash_size - 1
         self.core.hook_add(UC_HOOK_MEM_WRITE, self._program, begin=self.flash_start, end=end)
@@ -229,8 +230,9 @@ class Chip:
         if at == 0xE000E010 and value & 3 == 3:  # SysTick: CSR with ENABLE and TICKINT
             period_us = (self.registers[0xE000E014] + 1) // self.core_mhz
             self.systick = [self.elapsed_us + period_us, period_us]
-        elif 0xE000E100 <= at < 0xE000E120:  # NVIC: ISER
-            self.unmasked |= {16 + 8 * (at - 0xE000E100) + bit for bit in range(32) if value >> bit & 1}
+        elif 0xE000E100 <= at < 0xE000E120 or 0xE000E180 <= at < 0xE000E1A0:  # NVIC: ISER, ICER
+            exceptions = {16 + 8 * (at & 0x1F) + bit for bit in range(32) if value >> bit & 1}
+            self.unmasked = self.unmasked - exceptions if at & 0x80 else self.unmasked | exceptions
         self.write(at, value)
 
     def _program(self, core, _access, address, size, value, _data):
@@ -332,6 +334,7 @@ class Stm32F405(Chip):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
+        self.usb = SynopsysUsb(self)
         self.core.mem_map(0x1FFF7000, 0x1000)
         self.core.mem_write(0x1FFF7A22, struct.pack("<H", 1024))  # the flash's size in kB
         self.core.mmio_map(0x42000000, 0x1000000, self._read_bit, None, self._write_bit, None)
@@ -341,13 +344,14 @@ class Stm32F405(Chip):
 
     def read(self, at):
         kept = self.registers.get(at, 0)
+        if 0 <= at - self.usb.base < self.usb.size:
+            return self.usb.read(at - self.usb.base)
         return {
             0x40023800: kept | (kept & 0x01010001) << 1,  # RCC.CR: what is on is ready
             0x40023808: kept & ~0xC | (kept & 3) << 2,  # RCC.CFGR: the clock that was chosen
             0x40007004: 1 << 14,  # PWR.CSR: VOSRDY
             0x50060804: 1,  # RNG.SR: DRDY
-            0x50000010: 1 << 31,  # OTG_FS.GRSTCTL: AHBIDL
-            0x5000003C: 0x1200,  # OTG_FS.CID
+            0x40020010: int(self.is_pressed()),  # GPIOA.IDR
         }.get(at) or {
             0x50060808: self.sample,  # RNG.DR
             0x40000024: self.timer2,  # TIM2.CNT
@@ -372,8 +376,13 @@ class Stm32F405(Chip):
             self.feed()
         elif at == 0x40003000 and value == 0xAAAA:  # IWDG.KR: feed
             self.feed()
-        elif at == 0x50000804 and not value & 2:  # OTG_FS.DCTL without SDIS
-            self.seen()
+        elif 0 <= at - self.usb.base < self.usb.size:
+            self.usb.write(at - self.usb.base, value)
+
+    def waiting(self):
+        exception = 16 + self.usb.interrupt
+        usb = exception in self.unmasked and self.usb.waits()
+        return super().waiting() + ([exception] if usb else [])
 
     def timer2(self):
         """Counts by its 84 MHz and its prescaler, if it is on, and in sleep, if its clock is on there."""
@@ -398,11 +407,15 @@ class Rp2350(Chip):
 
     flash_start, flash_size, ours = 0x10000000, 0x200000, (0x101DF000, 0x10200000)
     model, core_mhz = UC_CPU_ARM_CORTEX_M33, 150
+    # Without the USB controller's memory.
+    devices = [(0x40000000, 0x200000), (0x50000000, 0x100000), (0x50101000, 0xFF000), (0xD0000000, 0x1000), (0xE0000000, 0x200000)]
     lookup = 0x200
     functions = [b"IF", b"EX", b"RE", b"RP", b"FC"]
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
+        self.usb = RaspberryUsb(self)
+        self.core.mem_map(self.usb.memory, 0x1000)
         self.core.mem_map(0, 0x8000)
         self.core.mem_write(0x13, b"\x02")  # the ROM's version
         self.core.mem_write(0x16, struct.pack("<H", self.lookup | 1))
@@ -411,6 +424,8 @@ class Rp2350(Chip):
     def read(self, at):
         at = self.plain(at)
         kept = self.registers.get(at, 0)
+        if at >> 12 == 0x50110:  # USB
+            return self.usb.read(at & 0xFFF)
         if 0x400E0000 <= at < 0x400E0100:
             return 0x47704770  # the boot RAM: code that returns
         if 0xD0000100 <= at < 0xD0000180:
@@ -426,6 +441,7 @@ class Rp2350(Chip):
         }.get(at) or {
             0x400B0024: lambda: self.elapsed_us >> 32,  # TIMER0.TIMERAWH
             0x400B0028: self.now_us,  # TIMER0.TIMERAWL
+            0xD0000008: lambda: ~(self.is_pressed() << 27),  # SIO.GPIO_HI_IN: QSPI_CSN, which BOOTSEL pulls down
             **dict.fromkeys(range(0x400F0114, 0x400F012C, 4), self.sample),  # TRNG.EHR_DATA
         }.get(at, lambda: self.registers.get(at, 0))()
 
@@ -442,8 +458,13 @@ class Rp2350(Chip):
             self.feed()
         elif where == 0x400D8000 and value >> 30 & 1:  # WATCHDOG.CTRL: ENABLE
             self.watchdog_us = self.registers[0x400D8004]
-        elif where == 0x5011004C and value & 1 << 16:  # USB.SIE_CTRL: PULLUP_EN
-            self.seen()
+        elif where >> 12 == 0x50110:  # USB
+            self.usb.write(where & 0xFFF, value)
+
+    def waiting(self):
+        exception = 16 + self.usb.interrupt
+        usb = exception in self.unmasked and self.usb.read(self.usb.masked)
+        return super().waiting() + ([exception] if usb else [])
 
     def plain(self, at):
         return at if at >> 28 == 0xE or 0x40130000 <= at < 0x40140000 else at & ~0x3000

@@ -83,12 +83,7 @@ def test_time_goes_on_when_the_timer_goes_round(image, chip):
     assert len(flashes) == 5 and max(flashes) < 6_000, "each at its time, but for a tick"
 
 
-every_chip_with_usb = pytest.mark.parametrize(
-    ("image", "chip"), [(image, chip) for image, chip in CHIPS.items() if image.startswith("nrf")]
-)
-
-
-@every_chip_with_usb
+@every_chip
 def test_the_chip_s_own_usb_controller_enumerates_and_no_event_waits_for_a_tick(image, chip):
     host = Host(asleep(image, chip))
     device, configuration, report = host.enumerate()
@@ -104,7 +99,7 @@ def test_the_chip_s_own_usb_controller_enumerates_and_no_event_waits_for_a_tick(
     assert host.chip.wrong == []
 
 
-@every_chip_with_usb
+@every_chip
 def test_python_fido2_registers_over_the_chip_s_own_usb_controller_and_keepalives_come_in_time(image, chip):
     board = asleep(image, chip)
     host = Host(board)
@@ -127,7 +122,7 @@ def test_python_fido2_registers_over_the_chip_s_own_usb_controller_and_keepalive
     assert board.wrong == []
 
 
-@every_chip_with_usb
+@every_chip
 def test_data_that_nobody_asked_for_interrupts_but_not_for_ever(image, chip):
     host = Host(asleep(image, chip))
     device, _, _ = host.enumerate()
@@ -138,3 +133,20 @@ def test_data_that_nobody_asked_for_interrupts_but_not_for_ever(image, chip):
     host.chip.live(host.chip.elapsed_us + 100_000)
     assert host.chip.wrong == []
     assert host.control(0x80, 6, 0x0100, 0, 18) == device
+
+
+@every_chip
+def test_a_platform_that_writes_and_does_not_read_is_held_back_and_the_board_lives(image, chip):
+    board = asleep(image, chip)
+    host = Host(board)
+    host.enumerate()
+    init = (b"\xff" * 4 + b"\x86\x00\x08" + b"a nonce.").ljust(64, b"\0")
+    written = 0
+    while host.usb.give(1, init):
+        written += 1
+        assert written < 100
+        board.live(board.elapsed_us + 20_000)
+    board.live(board.elapsed_us + 200_000)
+    assert board.wrong == []
+    answers = [host.read_packet()[:15] for _ in range(written)]
+    assert answers == [init[:6] + b"\x11" + b"a nonce."] * written, "and nothing was lost"
