@@ -158,7 +158,10 @@ impl Database {
     /// # Errors
     /// [`StoreError::Taken`] if something unique exists already; nothing has changed then, either.
     pub(crate) async fn make(&self, changes: Changes) -> Result<bool> {
-        Ok(self.write_all(changes.0).await?.is_some())
+        match &self.0 {
+            Engine::Sqlite(sqlite) => Ok(sqlite.write(changes.0).await?.is_some()),
+            Engine::Postgres(postgres) => postgres.make(changes.0).await,
+        }
     }
 
     /// Every row of a query.

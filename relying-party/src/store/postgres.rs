@@ -3,11 +3,14 @@
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Column as _, Connection as _, Either, Executor, Postgres as Driver, Row as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Either, Executor, Postgres as Driver, Row as _,
+    TypeInfo as _,
+};
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use super::sql::{Row, Statement, Value, Written};
+use super::sql::{Row, Statement, Value, Written, joined};
 use super::{Result, StoreError, migrations};
 
 /// A server's database.
@@ -46,6 +49,21 @@ impl Postgres {
     pub(super) async fn rows(&self, query: Statement) -> Result<Vec<Row>> {
         let rows = bound(&query).fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()
+    }
+
+    /// Does all statements or none: false if one of them is a condition that was not met.
+    pub(super) async fn make(&self, batch: Vec<Statement>) -> Result<bool> {
+        let Some((text, values)) = joined(&batch).filter(|_| batch.len() > 1) else {
+            return Ok(self.write(batch).await?.is_some());
+        };
+        // One journey there and back instead of one for each, and two more for the transaction. The text is made of this
+        // program's own.
+        let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind);
+        match query.execute(&self.pool).await {
+            Ok(_) => Ok(true),
+            Err(sqlx::Error::Database(told)) if told.code().as_deref() == Some(DIVISION_BY_ZERO) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Does all statements or none: `None` if one of them is a condition that was not met.
@@ -116,12 +134,19 @@ async fn execute<'c>(
 }
 
 fn bound(statement: &Statement) -> Query<'static, Driver, PgArguments> {
-    statement.values.iter().fold(sqlx::query(statement.text), |query, value| match value.clone() {
+    statement.values.iter().cloned().fold(sqlx::query(statement.text), bind)
+}
+
+fn bind<'q>(query: Query<'q, Driver, PgArguments>, value: Value) -> Query<'q, Driver, PgArguments> {
+    match value {
         Value::Text(text) => query.bind(text),
         Value::Number(number) => query.bind(number),
         Value::Bytes(bytes) => query.bind(bytes),
-    })
+    }
 }
+
+/// What a joined statement fails with whose condition is not met (SQLSTATE).
+const DIVISION_BY_ZERO: &str = "22012";
 
 fn read(row: &PgRow) -> Result<Row> {
     let columns = row.columns().iter().enumerate();

@@ -36,6 +36,22 @@ impl Statement {
         self.text.starts_with("SELECT")
     }
 
+    /// The table that it changes.
+    pub(super) fn table(&self) -> &'static str {
+        let words: Vec<_> = self.text.split_whitespace().take(3).collect();
+        match words[..] {
+            ["INSERT" | "DELETE", _, table] | ["UPDATE", table, _] => table,
+            _ => "",
+        }
+    }
+
+    /// Whether it reads a table.
+    fn reads(&self, table: &str) -> bool {
+        let words: Vec<_> =
+            self.text.split_whitespace().map(|word| word.trim_matches(['(', ')', ','])).collect();
+        words.windows(2).any(|pair| matches!(pair[0], "FROM" | "JOIN") && pair[1] == table)
+    }
+
     /// Whether what it does must outlive a power cut: who has an account, and what opens it. The rest (counters, sessions,
     /// challenges, events) may go back by the last moments, and costs no wait for the disk.
     pub(super) fn must_last(&self) -> bool {
@@ -54,6 +70,48 @@ impl Statement {
     pub(super) fn is_met(&self, written: &Written) -> bool {
         !self.is_condition || written.changed == 1
     }
+}
+
+/// Several statements as one, if that does the same: each changes a table of its own, and none reads what another may
+/// change. It does all of it or, where a condition is not met, divides by zero and does nothing.
+///
+/// `WITH a0 AS (… RETURNING 1), a1 AS (…) SELECT 1 / CASE WHEN (SELECT COUNT(*) FROM a0) = 1 … THEN 1 ELSE 0 END`
+pub(super) fn joined(batch: &[Statement]) -> Option<(String, Vec<Value>)> {
+    let (mut parts, mut conditions) = (Vec::new(), vec!["TRUE".to_string()]);
+    let mut values = Vec::new();
+    for (index, statement) in batch.iter().enumerate() {
+        let table = statement.table();
+        let mut others = batch.iter().enumerate().filter(|(other, _)| *other != index);
+        let is_apart = |(_, other): (usize, &Statement)| other.table() != table && !other.reads(table);
+        if table.is_empty() || !others.all(is_apart) {
+            return None;
+        }
+        let text = renumbered(statement.text, values.len());
+        let returning = if text.contains("RETURNING") { "" } else { " RETURNING 1" };
+        parts.push(format!("a{index} AS ({text}{returning})"));
+        values.extend(statement.values.iter().cloned());
+        if statement.is_condition {
+            conditions.push(format!("(SELECT COUNT(*) FROM a{index}) = 1"));
+        }
+    }
+    let text = format!(
+        "WITH {} SELECT 1 / CASE WHEN {} THEN 1 ELSE 0 END",
+        parts.join(", "),
+        conditions.join(" AND ")
+    );
+    Some((text, values))
+}
+
+/// A statement's text with `$1` as the number after `before`, and so on.
+fn renumbered(text: &str, before: usize) -> String {
+    let mut parts = text.split('$');
+    let mut renumbered = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let end = part.find(|character: char| !character.is_ascii_digit()).unwrap_or(part.len());
+        let number = part[..end].parse::<usize>().unwrap_or_default() + before;
+        renumbered.push_str(&format!("${number}{}", &part[end..]));
+    }
+    renumbered
 }
 
 /// Tables of which every change must last.
@@ -207,6 +265,38 @@ impl<T: Column> Column for Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements_about_tables_of_their_own_become_one() {
+        let batch = [
+            sql("UPDATE credentials SET sign_count = $2 WHERE id = $1 AND sign_count < $2")
+                .bind("a")
+                .bind(3)
+                .or_nothing(),
+            sql("INSERT INTO events (id, date) VALUES ($1, $2)").bind("e").bind(4),
+        ];
+        let (text, values) = joined(&batch).unwrap();
+        assert_eq!(
+            text,
+            "WITH a0 AS (UPDATE credentials SET sign_count = $2 WHERE id = $1 AND sign_count < $2 RETURNING 1), \
+             a1 AS (INSERT INTO events (id, date) VALUES ($3, $4) RETURNING 1) \
+             SELECT 1 / CASE WHEN TRUE AND (SELECT COUNT(*) FROM a0) = 1 THEN 1 ELSE 0 END"
+        );
+        assert_eq!(values, ["a".into(), 3.into(), "e".into(), 4.into()]);
+    }
+
+    #[test]
+    fn statements_that_may_see_each_other_stay_apart() {
+        let delete = || sql("DELETE FROM identifiers WHERE user_id = $1");
+        assert!(joined(&[delete(), sql("INSERT INTO identifiers (kind) VALUES ($1)")]).is_none());
+        assert!(
+            joined(&[delete(), sql("DELETE FROM users WHERE (SELECT COUNT(*) FROM identifiers) = 0")])
+                .is_none()
+        );
+        assert!(joined(&[delete(), sql("SELECT 1")]).is_none());
+        let other = sql("DELETE FROM users WHERE NOT EXISTS (SELECT 1 FROM settings)");
+        assert!(joined(&[delete(), other]).is_some(), "what it reads, nobody changes");
+    }
 
     #[test]
     fn a_row_is_read_from_the_left_and_by_type() {
