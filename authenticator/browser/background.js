@@ -14,8 +14,8 @@ async function ask(path, body) {
 }
 
 api.runtime.onMessage.addListener(({ path, id, crossOrigin, body }, sender, respond) => {
-  // Who asks is the browser's word, not the page's.
+  // Who asks is the browser's word, not the page's; and here nobody tells whether a policy lets a frame call.
   const origin = sender.origin ?? new URL(sender.url).origin;
-  ask(path, { ...body, id: `${sender.tab?.id}.${sender.frameId}.${id}`, origin, crossOrigin }).then(respond);
+  ask(path, { ...body, id: `${sender.tab?.id}.${sender.frameId}.${id}`, origin, crossOrigin, allowed: false }).then(respond);
   return true;
 });

@@ -1,7 +1,10 @@
 """Chromium and Firefox, with the extension of `doppelkey bridge` and without USB, at the relying party's own pages."""
 
+import contextlib
+import http.server
 import json
 import signal
+import threading
 import urllib.error
 import urllib.request
 
@@ -217,6 +220,66 @@ def test_a_relying_partys_signals_are_followed_and_destroy_nothing(open_browser,
         assert foreign["name"] == "SecurityError"
         assert run(browser, tell, "UnknownCredential", {})["name"] == "TypeError"
         assert run(browser, GET, {})["id"] == made
+
+
+# A page that speaks to the extension itself: it takes the port from under page.js, says what it likes, and tells what it heard.
+FRAME = b"""<!doctype html><script>
+const { postMessage } = MessagePort.prototype;
+let port, last = 1000;
+MessagePort.prototype.postMessage = function (...given) { port = this; return postMessage.apply(this, given); };
+const say = (path, body) => new Promise((resolve) => {
+  const id = ++last;
+  port.addEventListener("message", ({ data }) => { if (data.id === id) resolve([path, data.error?.name ?? "served"]); });
+  postMessage.call(port, { path, id, crossOrigin: false, body: { allowed: true, crossOrigin: false, cross_origin: false, ...body } });
+});
+const challenge = "AAAAAAAAAAAAAAAAAAAAAA";
+const request = { rpId: "localhost", challenge };
+const creation = { rp: { id: "localhost", name: "Example" }, user: { id: "Ag", name: "eve", displayName: "Eve" }, challenge,
+                   pubKeyCredParams: [{ type: "public-key", alg: -7 }] };
+const details = { rpId: "localhost", credentialId: "AAAA" };
+PublicKeyCredential.signalUnknownCredential(details).catch(() => {}).then(async () => {
+  const heard = [await say("accounts", { publicKey: request }), await say("signal", { kind: "UnknownCredential", details }),
+                 await say("get", { publicKey: request }), await say("create", { publicKey: creation })];
+  top.postMessage(heard, "*");
+});
+</script>"""
+AROUND = b"""<!doctype html><script>onmessage = ({ data }) => { if (Array.isArray(data)) window.heard = data; };</script>"""
+
+
+def test_a_foreign_frame_gets_neither_a_ceremony_nor_names_whatever_it_says(open_browser, relying_party):
+    open_it, name = open_browser
+    with page_server() as port, bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"{relying_party}/login")
+        run(browser, CREATE, {})
+        said = ["accounts", "signal", "get", "create"]
+        # The frame of a page of its own origin, and of one elsewhere.
+        for host, outcome in [("localhost", "served"), ("127.0.0.1", "NotAllowedError")]:
+            browser.get(f"http://{host}:{port}/around")
+            heard = bridge.wait_until(lambda: browser.execute_script("return window.heard"), "what the frame heard")
+            assert heard == [[path, outcome] for path in said]
+
+
+@contextlib.contextmanager
+def page_server():
+    """Serves /frame, and /around with that frame of localhost in it; gives the port."""
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            frame = b'<iframe src="http://localhost:%d/frame" allow="publickey-credentials-get *"></iframe>' % port
+            page = {"/frame": FRAME, "/around": AROUND + frame}.get(self.path)
+            self.send_response(200 if page else 404)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page or b"")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield port
+        server.shutdown()
 
 
 def test_only_the_extension_with_the_token_is_served():

@@ -78,7 +78,7 @@ struct Asked {
     origin: String,
     #[serde(default)]
     cross_origin: bool,
-    /// Whether a permissions policy lets the frame call.
+    /// Whether a permissions policy lets the frame hold ceremonies.
     #[serde(default)]
     allowed: bool,
     mediation: Option<String>,
@@ -101,7 +101,12 @@ impl Asked {
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
     }
 
-    fn rp_id(&self, value: &Value) -> Result<String, Error> {
+    /// The RP ID of what is no ceremony: nobody is asked, so no frame of another origin is told or believed anything,
+    /// whatever a policy says. It could tell one visitor from another by the names here.
+    fn own_rp_id(&self, value: &Value) -> Result<String, Error> {
+        if self.cross_origin {
+            return Err(Error::CrossOriginFrame);
+        }
         client::allowed_rp_id(&self.origin, value.as_str())
     }
 }
@@ -177,7 +182,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> 
 
 /// What autofill can offer. From another process' authenticator: one entry without a name, if anything is there.
 async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    let rp_id = match asked.rp_id(&asked.public_key["rpId"]) {
+    let rp_id = match asked.own_rp_id(&asked.public_key["rpId"]) {
         Ok(rp_id) => rp_id,
         Err(error) => return answer(Err(error)),
     };
@@ -197,7 +202,7 @@ async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -
 }
 
 async fn signal(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    let rp_id = match asked.rp_id(&asked.details["rpId"]) {
+    let rp_id = match asked.own_rp_id(&asked.details["rpId"]) {
         Ok(rp_id) => rp_id,
         Err(error) => return answer(Err(error)),
     };
