@@ -34,6 +34,8 @@ static PORT: SharedPort<Bus> = SharedPort::new();
 
 /// Of the chip, what a board does not use itself.
 pub struct Chip {
+    /// Says whether the bus gives power.
+    pub power: pac::POWER,
     /// Switched to the crystal, which USB needs.
     pub clock: pac::CLOCK,
     /// Counts microseconds.
@@ -61,6 +63,7 @@ pub struct Pins {
 /// Starts, and works until power goes. `our_flash` is the address of our part of the flash: a page for the root key, and
 /// two banks of 64 kB. No section of the program may lie there.
 pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
+    wait_for_bus(&chip.power);
     let clocks = Clocks::new(chip.clock).enable_ext_hfosc();
     let clocks = cortex_m::singleton!(: Clocks<ExternalOscillator, Internal, LfOscStopped> = clocks);
     let clocks = clocks.expect("taken once");
@@ -81,6 +84,13 @@ pub fn run(chip: Chip, pins: Pins, our_flash: usize) -> ! {
         start::unmask(pac::Interrupt::TIMER1);
         start::unmask(pac::Interrupt::USBD);
     })
+}
+
+/// Until the bus gives power, and the regulator has made of it what the transceiver needs. Before that the controller would
+/// never be ready, for which the driver waits with interrupts off, and the watchdog would end a board that is powered by
+/// something else, again and again.
+fn wait_for_bus(power: &pac::POWER) {
+    while power.usbregstatus.read().outputrdy().is_not_ready() {}
 }
 
 /// What the interrupt of USB does.

@@ -11,7 +11,7 @@ use crate::shelf::{self, Consent, Shelf};
 
 /// What a board gives the worker. Everything else of a board is in interrupts.
 pub trait Board {
-    /// The time since power-up.
+    /// The time since power-up: all of it, also what the core slept through in [`wait`](Self::wait). It never goes back.
     fn now(&self) -> Time;
 
     /// Lends the port, with interrupts held off, and sends what that made.
@@ -31,7 +31,7 @@ pub trait Board {
     /// Tells the watchdog that the worker lives. Nothing else may feed it.
     fn feed_watchdog(&mut self);
 
-    /// Waits for the next interrupt; for ten milliseconds at most.
+    /// Waits for the next interrupt; for ten milliseconds at most, so something that interrupts so often must run in sleep.
     fn wait(&mut self);
 }
 

@@ -50,13 +50,14 @@ class Chip:
         end = self.flash_start + self.flash_size - 1
         self.core.hook_add(UC_HOOK_MEM_WRITE, self._program, begin=self.flash_start, end=end)
         self.core.mem_map(RETURN, 0x1000)
-        stack, self.reset = struct.unpack("<II", bytes(self.core.mem_read(self.vectors, 8)))
+        stack, self.at = struct.unpack("<II", bytes(self.core.mem_read(self.vectors, 8)))
         self.core.reg_write(UC_ARM_REG_SP, stack)
 
-    def run(self):
+    def run(self, instructions=LONG):
         """Until the platform would see it (or, if it `stays`, until it sleeps for the first time), or the LED was lit
-        three times. What went wrong is in `wrong`."""
-        self._execute(self.reset)
+        three times; or for so many instructions, and then on from there. What went wrong is in `wrong`."""
+        self._execute(self.at, instructions=instructions)
+        self.at = self.core.reg_read(UC_ARM_REG_PC)
 
     def live(self, until_us):
         """From its first sleep on until this time."""
@@ -252,6 +253,7 @@ class Nrf52840(Chip):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
+        self.has_bus_power = True
         self.timer1, self.enabled = None, dict.fromkeys((0x40009000, 0x40027000), 0)
         self.usb = NordicUsb(self)
 
@@ -287,6 +289,7 @@ class Nrf52840(Chip):
         }.get(at) or {
             0x4000D508: lambda: self.sample() & 0xFF,  # RNG.VALUE
             0x40008540: self.timer0,  # TIMER0.CC[0]
+            0x40000438: lambda: 3 * self.has_bus_power,  # POWER.USBREGSTATUS: VBUSDETECT, OUTPUTRDY
             self.button[0]: lambda: ~(self.is_pressed() << self.button[1]),
         }.get(at, lambda: None)()
 

@@ -83,6 +83,17 @@ def test_time_goes_on_when_the_timer_goes_round(image, chip):
     assert len(flashes) == 5 and max(flashes) < 6_000, "each at its time, but for a tick"
 
 
+@pytest.mark.parametrize(("image", "chip"), [(image, chip) for image, chip in CHIPS.items() if image.startswith("nrf")])
+def test_a_board_with_power_but_no_bus_waits_for_it_without_a_watchdog(image, chip):
+    board = chip(image)
+    board.has_bus_power = False
+    board.run(100_000)
+    assert (board.is_seen, board.wrong, board.watchdog_us, board.programmed) == (False, [], None, 0)
+    board.has_bus_power = True
+    board.run()
+    assert (board.is_seen, board.wrong) == (True, [])
+
+
 @every_chip
 def test_the_chip_s_own_usb_controller_enumerates_and_no_event_waits_for_a_tick(image, chip):
     host = Host(asleep(image, chip))

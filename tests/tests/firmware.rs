@@ -38,7 +38,7 @@ fn the_figures_of_every_image_are_within_budget_and_the_readme_tells_them() {
 }
 
 #[test]
-fn images_for_chips_that_no_emulator_has_start_in_their_order_and_keep_to_their_flash() {
+fn images_for_chips_that_no_emulator_has_start_sleep_and_sign_in_in_models_of_their_chips() {
     if end_to_end::python_with("unicorn").is_none() {
         return end_to_end::skipped("unicorn of tests/clients/requirements.txt (set DOPPELKEY_PYTHON)");
     }

@@ -23,6 +23,7 @@ fn main() -> ! {
         led: port_0.p0_13.into_push_pull_output(Level::High).degrade(),
     };
     let chip = Chip {
+        power: peripherals.POWER,
         clock: peripherals.CLOCK,
         timer: peripherals.TIMER0,
         watchdog: peripherals.WDT,
