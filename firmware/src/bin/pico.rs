@@ -69,7 +69,9 @@ fn main() -> ! {
     start.run(memory, &PORT, bus, |board| {
         start::tick(core.SYST, 125_000_000);
         start::unmask(pac::Interrupt::USBCTRL_IRQ);
-        board.watchdog.start(5.secs());
+        // The watchdog waits for 8.3 seconds at most. A bank that is full takes 16 erases, for each of which the flash
+        // (W25Q16JV and its like) may take 400 ms when it is old; mostly 45.
+        board.watchdog.start(8.secs());
     })
 }
 
