@@ -495,6 +495,12 @@ impl<R: CryptoRng> Replica<R> {
         self.sealed_parts().chain(copies.map(|(name, sealed)| (*name, sealed.as_slice())))
     }
 
+    /// The sealed forms of what this device said, in order: what a mailbox needs to hear that it has left.
+    pub fn said(&self) -> impl Iterator<Item = (Name, &[u8])> {
+        let own = self.dag.entries().filter(|entry| entry.body.log == self.me);
+        own.flat_map(|entry| &entry.copies).map(|(name, sealed)| (*name, sealed.as_slice()))
+    }
+
     /// The mailboxes' names this replica has seen listed.
     pub fn listed_names(&self, mailbox: u8) -> usize {
         self.mailboxes.get(&mailbox).map_or(0, |view| view.seen.len())

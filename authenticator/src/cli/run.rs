@@ -18,7 +18,7 @@ use super::{Failure, print};
 use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, OnAssertion, Setup};
 use crate::device::{Clock, Observed, SharedStore};
 use crate::persona::{Authority, Persona};
-use crate::replicate::{Change, Replication, Service, Teller};
+use crate::replicate::{Change, Replication, Service, Teller, tell_farewells_in_background};
 use crate::user_interface::{Ask, UserInterface};
 use crate::vault::{CustodyKind, Vault};
 use crate::{bridge, packets, usbip};
@@ -189,6 +189,9 @@ impl Arguments {
     ) -> Result<(Setup, Option<Service>), Failure> {
         let mut configuration = self.configuration(persona);
         let path = self.vault.place_of(number)?;
+        if !self.vault.ephemeral {
+            tell_farewells_in_background(path.clone());
+        }
         let mut on_assertion: Option<OnAssertion> = None;
         let (store, service) = if !self.vault.ephemeral && Replication::is_set_up(&path) {
             let mut replication = Replication::load(&mut vault, &path)?;

@@ -102,7 +102,7 @@ impl Place {
     }
 
     /// Connects to what may be away: that is found out when it is used.
-    fn reconnect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
+    pub(super) fn reconnect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
         let failed = |error| ReplicateError::Mailbox(self.to_string(), error);
         Ok(match self {
             Place::Folder(path) => Box::new(LaterFolder { path: path.clone(), folder: None }),

@@ -18,6 +18,7 @@
 //! Beside the vault `PATH` lies `PATH.sync`: the replica's journal, sealed under a key in the vault's slot for sync.
 
 mod blobs;
+mod farewell;
 mod file;
 mod key;
 mod mailboxes;
@@ -51,6 +52,7 @@ use getrandom::rand_core::{Rng as _, UnwrapErr};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+pub use farewell::{tell_farewells, tell_farewells_in_background};
 pub use key::{KeyPlace, clear as clear_key};
 pub use mailboxes::{Place, label as label_of};
 pub use marks::Applied;
@@ -421,10 +423,14 @@ impl Replication {
 
     /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
     pub(super) fn retire(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
-        let log = self.replica().log();
-        let reports = self.tell(now_ms, Event::Revoke { log, why: 0 })?;
-        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        let (reports, untold) = self.end_membership(now_ms)?;
         log::info!("this authenticator was reset: it has left its sync circle");
+        for mailbox in untold {
+            log::warn!(
+                "{mailbox} cannot be told now: the other devices count this one in until it is; it is tried again while \
+                 `doppelkey run` runs"
+            );
+        }
         Ok(reports)
     }
 

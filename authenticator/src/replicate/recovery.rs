@@ -183,14 +183,13 @@ impl Replication {
     /// Ends this device's membership: the vault keeps its passkeys, of which nothing says any more that they are kept
     /// elsewhere, and the sync file is removed. There is to be no round after it.
     pub(super) fn leave(&mut self, store: &mut dyn CredentialStore, now_ms: u64) -> Result<Value, Refusal> {
-        let log = self.replica().log();
-        self.tell(now_ms, Event::Revoke { log, why: 0 })?;
-        for (_, mut credential) in self.credentials(store)? {
+        let credentials = self.credentials(store)?;
+        let (_, untold) = self.end_membership(now_ms)?;
+        for (_, mut credential) in credentials {
             credential.backup_state = false;
             store.put(&credential, None).map_err(ReplicateError::Store)?;
         }
-        std::fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path.clone(), error))?;
-        Ok(Value::Null)
+        Ok(json!({ "untold": untold }))
     }
 
     fn relays(&self) -> Vec<(&Place, RelayClient)> {

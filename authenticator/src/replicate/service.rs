@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use doppelkey_sync::{RecordId, Report};
 
+use super::farewell::tell_farewells_in_background;
 use super::reconcile::record_of;
 use super::requests::Asked;
 #[cfg(unix)]
@@ -196,6 +197,7 @@ impl<'a> Serving<'a> {
                 let _ = answer.send(answered);
                 if left {
                     log::info!("this device has left its sync circle");
+                    tell_farewells_in_background(self.replication.path.with_extension(""));
                     return Ok(());
                 }
             }
@@ -380,6 +382,7 @@ impl<'a> Serving<'a> {
     fn retire(&mut self) -> Result<(), ReplicateError> {
         let reports = self.replication.retire((self.clock)())?;
         self.note(reports);
+        tell_farewells_in_background(self.replication.path.with_extension(""));
         Ok(())
     }
 }

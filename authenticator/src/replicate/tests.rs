@@ -212,6 +212,40 @@ fn a_device_that_was_revoked_says_so_and_what_to_do() {
 }
 
 #[test]
+fn a_reset_off_the_net_is_told_once_a_mailbox_is_back() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(b.replication.replica().is_backed_up(reconcile::record_of(&[1; 32])));
+    let mailbox = world.folder.path().join("mailbox");
+    let away = world.folder.path().join("away");
+    std::fs::rename(&mailbox, &away).unwrap();
+    // What it says off the net has to be there before its last word.
+    a.vault.put(&credential(2, 2), None).unwrap();
+    a.replication.round(&mut a.vault, world.now_ms).unwrap();
+    a.vault.reset().unwrap();
+    a.replication.retire(world.now_ms).unwrap();
+    assert!(!Replication::is_set_up(&a.path), "it is out of the circle at once");
+    drop(a.replication);
+    assert_eq!(tell_farewells(&a.path), [world.place().to_string()], "it is tried again");
+    std::fs::rename(&away, &mailbox).unwrap();
+    assert_eq!(tell_farewells(&a.path), [""; 0]);
+    let left = std::fs::read_dir(world.folder.path()).unwrap();
+    assert!(
+        left.flatten().all(|file| !file.file_name().to_string_lossy().contains("leaving")),
+        "nothing is kept"
+    );
+    b.replication.round(&mut b.vault, world.now_ms).unwrap();
+    assert_eq!(b.replication.replica().members().live().count(), 1);
+    for id in [1, 2] {
+        let record = reconcile::record_of(&[id; 32]);
+        assert!(b.replication.replica().record(record).is_some(), "a reset deletes nothing elsewhere");
+        assert!(!b.replication.replica().is_backed_up(record), "and nothing counts on what is gone");
+    }
+}
+
+#[test]
 fn a_reset_deletes_nothing_elsewhere() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();

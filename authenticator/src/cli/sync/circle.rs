@@ -224,8 +224,15 @@ impl Leave {
         if !confirmed("Leave the circle?", self.yes)? {
             return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
         }
-        circle.ask(&Request::Leave)?;
+        let left = circle.ask(&Request::Leave)?;
         log::info!("this device has left its circle");
+        for mailbox in list(&left["untold"]) {
+            log::warn!(
+                "{} cannot be told now: the other devices count this one in until it is, by the next `doppelkey run` or \
+                 `doppelkey sync` here",
+                text(mailbox)
+            );
+        }
         Ok(())
     }
 }

@@ -19,7 +19,9 @@ use super::credentials::store_failure;
 use super::vault_options::VaultOptions;
 #[cfg(unix)]
 use crate::replicate::Running;
-use crate::replicate::{Place, Refusal, ReplicateError, Replication, Request, WallClock, sentence, shown};
+use crate::replicate::{
+    Place, Refusal, ReplicateError, Replication, Request, WallClock, sentence, shown, tell_farewells,
+};
 use crate::vault::Vault;
 
 /// Sync passkeys with your other devices, encrypted from end to end
@@ -163,7 +165,11 @@ impl Opened {
             ));
         }
         let vault = options.open()?;
-        Ok(Opened { vault, path: options.place()?, said: BTreeSet::new() })
+        let path = options.place()?;
+        for mailbox in tell_farewells(&path) {
+            log::warn!("{mailbox} has still to hear that this device left a circle; it is tried again");
+        }
+        Ok(Opened { vault, path, said: BTreeSet::new() })
     }
 
     fn replication(&mut self) -> Result<Replication, Failure> {
