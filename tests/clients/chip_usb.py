@@ -17,7 +17,7 @@ class NordicUsb:
 
     def __init__(self, chip):
         self.chip, self.sent, self.arrived, self.can_receive = chip, {}, {}, set()
-        self.is_pulled_up, self.is_connected, self.is_suspended, self.frame = False, False, False, 0
+        self.is_connected, self.is_suspended, self.frame = False, False, 0
         self.is_done = self.is_stalled = False
         # EVENTCAUSE, EPSTATUS, EPDATASTATUS: a one that is written clears.
         self.flags = {self.event_cause: 0, 0x468: 0, self.endpoint_data: 0}
@@ -31,7 +31,6 @@ class NordicUsb:
         if at == 0x500 and value & 1:  # ENABLE
             self.cause(1 << 11)  # READY
         elif at == 0x504 and value & 1:  # USBPULLUP
-            self.is_pulled_up = True
             self.chip.seen()
         elif at in self.flags:
             self.flags[at] &= ~value
@@ -61,7 +60,7 @@ class NordicUsb:
         self.set(self.usb_reset, 1)
 
     def setup(self, packet):
-        self.is_done = self.is_stalled = False
+        self.is_stalled = False
         self.sent.pop(0, None)
         for number, byte in enumerate(packet):
             self.set(0x480 + 4 * number, byte)
