@@ -2,7 +2,7 @@
 
 /// The page of the account that a path belongs to, and the account for any other: nobody is led to where a link says.
 pub(crate) fn of(path: Option<&str>) -> &'static str {
-    let pages = ["/account/security", "/account/identifiers"];
+    let pages = ["/account/security", "/account/identifiers", LOST];
     pages.into_iter().find(|page| path.is_some_and(|path| path.starts_with(page))).unwrap_or(ACCOUNT)
 }
 
@@ -16,6 +16,9 @@ pub(crate) fn login_for(path: &str) -> String {
 
 /// Where everybody goes who wanted nothing else.
 pub(crate) const ACCOUNT: &str = "/account";
+
+/// Where whoever has got back into an account is asked what else opens it.
+pub(crate) const LOST: &str = "/account/lost";
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::lost::Others;
 use crate::ceremony::Answered;
 use crate::destination;
 use crate::events::Event;
@@ -133,7 +134,6 @@ async fn confirmed(visit: &mut Visit, user: &User, first: FirstFactor) -> Result
 pub(super) async fn recovered(
     visit: &mut Visit,
     user: &User,
-    old_passkeys: usize,
     new: Option<String>,
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
@@ -141,12 +141,12 @@ pub(super) async fn recovered(
     let user = visit.app.database.user(&user.id).await?.ok_or(Failure::OutOfOrder)?;
     let first = FirstFactor { just_created: true, ..FirstFactor::of(&user, Method::Code) };
     let next = complete(visit, &policy, &user, first, None, Outcome::default()).await?;
-    if old_passkeys == 0 {
+    visit.data.recovered_with = new;
+    if Others::of(visit, &user).await?.are_none() {
         return Ok(next);
     }
-    visit.data.recovered_with = new;
     visit.save().await?;
-    Ok("/account/lost")
+    Ok(destination::LOST)
 }
 
 /// An administrator may have blocked the account.

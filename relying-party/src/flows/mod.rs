@@ -8,6 +8,7 @@ pub(crate) mod finish;
 mod home;
 mod identifiers;
 mod login;
+mod lost;
 mod mfa;
 mod recover;
 mod reset_password;
@@ -19,6 +20,8 @@ mod unblock;
 use axum::Router;
 
 use crate::app::App;
+
+pub(crate) use lost::Others;
 
 /// Every path that people see.
 pub(crate) fn routes() -> Router<App> {
@@ -33,6 +36,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(reset_password::routes())
         .merge(account::routes())
         .merge(security::routes())
+        .merge(lost::routes())
         .merge(identifiers::routes())
         .merge(step_up::routes())
         .merge(unblock::routes())

@@ -1,5 +1,5 @@
 //! Recovery: a code by e-mail (and the second factor, if there is one), then a new passkey or password. All other
-//! sessions end, and the passkeys from before are offered for removal.
+//! sessions end, and what else opens the account is offered for removal.
 
 use axum::Router;
 use axum::response::Response;
@@ -124,9 +124,8 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
 
 async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
     let user = proved(&visit).await?;
-    let old = visit.app.database.passkeys(&user.id).await?.len();
     let new = enrollment::finish(&visit, Kind::Recover, &user, body).await?;
-    let next = recovered(&mut visit, &user, old, Some(new.id)).await?;
+    let next = recovered(&mut visit, &user, Some(new.id)).await?;
     Ok(visit.json(json!({ "next": next })))
 }
 
@@ -157,20 +156,14 @@ async fn submit_password(
         let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.text()));
         return Ok(visit.refusal(&told, page));
     }
-    let old = visit.app.database.passkeys(&user.id).await?.len();
-    let next = recovered(&mut visit, &user, old, None).await?;
+    let next = recovered(&mut visit, &user, None).await?;
     Ok(visit.see_other(next))
 }
 
-/// `old` passkeys were there before; `new` is the id of the one that was made, or there is a new password.
-async fn recovered(
-    visit: &mut Visit,
-    user: &User,
-    old: usize,
-    new: Option<String>,
-) -> Result<&'static str, Failure> {
+/// `new` is the id of the passkey that was made, or there is a new password.
+async fn recovered(visit: &mut Visit, user: &User, new: Option<String>) -> Result<&'static str, Failure> {
     let what = if new.is_some() { "A new passkey" } else { "A new password" };
-    let next = finish::recovered(visit, user, old, new).await?;
+    let next = finish::recovered(visit, user, new).await?;
     let subject = format!("Your account at {} was recovered", visit.app.config.name);
     let body = format!(
         "{what} was set for your account after a code was sent to this address, and everybody else has been logged \

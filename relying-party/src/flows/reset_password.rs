@@ -7,15 +7,17 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 
+use super::lost::Others;
 use super::recover::notify;
 use crate::app::App;
+use crate::destination;
 use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::policy::Policy;
 use crate::secret::Secret;
 use crate::session::Visit;
-use crate::store::Changes;
+use crate::store::{Changes, User};
 use crate::{codes, identifiers, limits, pages, passwords};
 
 pub(super) fn routes() -> Router<App> {
@@ -125,15 +127,33 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         }
         Err(failure) => return Err(failure),
     }
-    let name = &visit.app.config.name;
-    let body = "A new password was set for your account through a link in a mail to this address. You have been logged \
-                out everywhere.\n";
-    notify(&visit, &user, &format!("Your password at {name} was changed"), body).await;
     if visit.user_id() == Some(user.id.as_str()) {
         // This browser's session has ended with the others.
         visit.start_over();
     }
+    let others = Others::of(&visit, &user).await?;
+    tell(&visit, &user, &others).await;
+    if !others.are_none() {
+        visit.data.then = Some(destination::LOST.into());
+    }
     visit.data.notice = Some("Your password has been changed. Log in with it.".into());
     visit.save().await?;
     Ok(visit.see_other("/login"))
+}
+
+/// Mails what has happened, and where to look at what else opens the account.
+async fn tell(visit: &Visit, user: &User, others: &Others) {
+    let config = &visit.app.config;
+    let mut body = String::from(
+        "A new password was set for your account through a link in a mail to this address. You have been logged out \
+         everywhere.\n",
+    );
+    if !others.are_none() {
+        body += &format!(
+            "\nOther things that open your account are as they were. Look whether all of them are yours:\n{}{}\n",
+            config.own_origin(),
+            destination::LOST
+        );
+    }
+    notify(visit, user, &format!("Your password at {} was changed", config.name), &body).await;
 }

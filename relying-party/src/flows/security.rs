@@ -1,4 +1,4 @@
-//! The account's security: password, authenticator app, recovery code, sessions; and passkeys lost.
+//! The account's security: password, authenticator app, recovery code, sessions.
 
 use axum::Router;
 use axum::extract::Path;
@@ -29,7 +29,6 @@ pub(super) fn routes() -> Router<App> {
         .route("/account/security/recorded", post(recorded))
         .route("/account/sessions/{id}/end", post(end_session))
         .route("/account/sessions/end-others", post(end_other_sessions))
-        .route("/account/lost", get(show_lost).post(remove_lost))
         .route("/account/delete", post(delete))
 }
 
@@ -158,27 +157,6 @@ async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
     let ends = Changes::default().void_proofs(&user.id).end_other_sessions(&user.id, visit.session_id());
     visit.app.database.make(ends).await?;
     back(visit, "You are logged out everywhere else.").await
-}
-
-async fn show_lost(visit: Visit) -> Result<Response, Failure> {
-    let user = visit.user().await?;
-    let mut passkeys = visit.app.database.passkeys(&user.id).await?;
-    passkeys.retain(|passkey| Some(&passkey.id) != visit.data.recovered_with.as_ref());
-    Ok(visit.page(pages::security::lost(&visit.app, &passkeys)))
-}
-
-/// The form's fields are `lost=pky_…`, as often as boxes are ticked.
-async fn remove_lost(
-    mut visit: Visit,
-    FormBody(form): FormBody<Vec<(String, String)>>,
-) -> Result<Response, Failure> {
-    let user = visit.recent_user().await?;
-    for (_, id) in form.iter().filter(|(name, _)| name == "lost").take(1000) {
-        enrollment::remove_passkey(&visit, &user, id).await?;
-    }
-    visit.data.notice = Some("Your account is recovered.".into());
-    visit.save().await?;
-    Ok(visit.see_other("/account"))
 }
 
 async fn delete(mut visit: Visit) -> Result<Response, Failure> {

@@ -1,4 +1,4 @@
-//! The account's security page, and the passkeys that may be lost.
+//! The account's security page, and what else opens an account that was recovered.
 
 use std::sync::Arc;
 
@@ -6,9 +6,11 @@ use maud::{Markup, html};
 
 use super::{account, card, parts, signup};
 use crate::app::App;
+use crate::destination;
 use crate::failure::words_for;
+use crate::flows::Others;
 use crate::policy::{MfaPolicy, Policy};
-use crate::store::{Passkey, StoredSession, Totp, User};
+use crate::store::{StoredSession, Totp, User};
 
 /// What the page shows.
 #[derive(Debug)]
@@ -157,23 +159,43 @@ fn deletion() -> Markup {
     }
 }
 
-/// After a recovery: which of these passkeys are lost?
-pub(crate) fn lost(app: &App, passkeys: &[Passkey]) -> Markup {
+/// After a recovery or a reset: is all that opens the account still its owner's? The old password is ticked, because whoever
+/// recovers has got in without it.
+pub(crate) fn lost(app: &App, others: &Others) -> Markup {
     let content = html! {
         (parts::brand(app))
-        h1 { "Which passkeys have you lost?" }
-        p.lead { "Whoever finds them could log in. Tick those that you no longer have: they are removed from your account." }
+        h1 { "What else opens your account" }
+        p.lead { "Whoever has one of these could log in. Tick what you have lost, and what is not yours: it is removed, \
+            and everybody else is logged out." }
         (parts::error(None))
-        form method="post" action="/account/lost" {
-            @for passkey in passkeys {
+        form method="post" action=(destination::LOST) {
+            @if let Some(since) = others.password {
+                label.check {
+                    input type="checkbox" name="lost" value="password" checked;
+                    span { "The old password, set " (parts::day(since)) }
+                }
+            }
+            @for passkey in &others.passkeys {
                 label.check {
                     input type="checkbox" name="lost" value=(passkey.id);
                     span { (account::title(app, passkey)) ", created " (parts::day(passkey.created_at)) " with "
                         (parts::browser(&passkey.user_agent)) }
                 }
             }
+            @if let Some(since) = others.app {
+                label.check {
+                    input type="checkbox" name="lost" value="app";
+                    span { "Authenticator app, set up " (parts::day(since)) }
+                }
+            }
+            @if let Some(since) = others.recovery_code {
+                label.check {
+                    input type="checkbox" name="lost" value="recovery-code";
+                    span { "Recovery code, made " (parts::day(since)) }
+                }
+            }
             button.primary type="submit" { "Continue" }
         }
     };
-    card(app, "Lost passkeys", &content)
+    card(app, "What else opens your account", &content)
 }

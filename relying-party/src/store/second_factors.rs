@@ -38,6 +38,11 @@ impl Changes {
         self.and(removal.or_nothing()).forget_devices(user_id).void_proofs(user_id)
     }
 
+    /// Removes the recovery code, on condition that there is one.
+    pub(crate) fn remove_recovery_code(self, user_id: &str) -> Self {
+        self.and(sql("DELETE FROM recovery_codes WHERE user_id = $1").bind(user_id).or_nothing())
+    }
+
     /// Forgets every remembered device of a user.
     pub(crate) fn forget_devices(self, user_id: &str) -> Self {
         self.and(sql("DELETE FROM remembered_devices WHERE user_id = $1").bind(user_id))

@@ -233,6 +233,14 @@ impl Database {
         Ok(self.password_hashes(user_id, 1).await?.into_iter().next().filter(|hash| !hash.is_empty()))
     }
 
+    /// When the password in force was set, if there is one.
+    pub(crate) async fn password_set_at(&self, user_id: &str) -> Result<Option<i64>> {
+        let newest =
+            sql("SELECT set_at, hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 1");
+        let row: Option<(i64, String)> = self.one(newest.bind(user_id)).await?;
+        Ok(row.filter(|(_, hash)| !hash.is_empty()).map(|(set_at, _)| set_at))
+    }
+
     /// Until when a prompt is put off for a user.
     pub(crate) async fn put_off_until(&self, user_id: &str, prompt: &str) -> Result<i64> {
         let row: Option<(i64,)> = self

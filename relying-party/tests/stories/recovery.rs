@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Authenticator, World};
+use crate::world::{Authenticator, Browser, World};
 
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
@@ -71,6 +71,99 @@ async fn recovery_of_a_passkey_only_account_can_end_with_a_password() {
         "/account/lost"
     );
     assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
+}
+
+/// Proves the address; the next page is that of a new passkey or password.
+async fn prove(world: &World, browser: &mut Browser) {
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    assert_eq!(browser.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+}
+
+/// Whether a password logs in.
+async fn logs_in(world: &World, password: &str) -> bool {
+    let mut browser = world.browser();
+    browser.form("/login", &[("identifier", EMAIL)]).await;
+    browser.form("/login/password", &[("password", password)]).await.status == StatusCode::SEE_OTHER
+}
+
+#[tokio::test]
+async fn a_recovery_offers_the_old_password_for_removal_too() {
+    for ticked in [true, false] {
+        let world = World::new().await;
+        // Somebody signs up with the address of somebody else, who finds the account and gets it back.
+        world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+        let mut owner = world.browser();
+        prove(&world, &mut owner).await;
+        let done = owner.register("/recover/passkey", json!({}), &mut Authenticator::platform()).await;
+        assert_eq!(done.json()["next"], "/account/lost", "there is no passkey, but a password");
+        let page = owner.get("/account/lost").await.text;
+        assert!(page.contains("value=\"password\" checked"), "{page}");
+        let form = if ticked { &[("lost", "password")][..] } else { &[] };
+        assert_eq!(owner.form("/account/lost", form).await.location(), "/account");
+        assert_eq!(logs_in(&world, PASSWORD).await, !ticked);
+        if ticked {
+            assert_eq!(
+                owner.get("/account/lost").await.location(),
+                "/account",
+                "the new passkey is not lost"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_offers_the_app_and_the_recovery_code_for_removal_too() {
+    let world = World::new().await;
+    let mut thief = world.browser();
+    thief.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = crate::second_factor::App::default();
+    app.set_up_in_account(&world, &mut thief).await;
+    world.pass_minutes(1);
+    let mut owner = world.browser();
+    prove(&world, &mut owner).await;
+    let done = owner.form("/recover/password", &[("password", "another horse battery")]).await;
+    assert_eq!(done.location(), "/account/lost");
+    let page = owner.get("/account/lost").await.text;
+    assert!(!page.contains("value=\"password\""), "the password is the owner's: {page}");
+    for value in ["app", "recovery-code"] {
+        assert!(page.contains(&format!("value=\"{value}\"")), "{value} in {page}");
+    }
+    let lost = [("lost", "app"), ("lost", "recovery-code")];
+    assert_eq!(owner.form("/account/lost", &lost).await.location(), "/account");
+    let page = owner.get("/account/security").await.text;
+    assert!(page.contains("Set up an authenticator app") && page.contains("Make a recovery code"), "{page}");
+    let again = owner.form("/account/lost", &[("lost", "app")]).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_reset_shows_what_else_opens_the_account_once_logged_in() {
+    let world = World::new().await;
+    let mut planted = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut planted).await;
+    let mut owner = world.browser();
+    owner.form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let token = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+    let form = [("token", token.expect("a link")), ("password", PASSWORD)];
+    assert_eq!(owner.form("/reset-password/new", &form).await.location(), "/login");
+    assert!(world.outbox().await.contains("/account/lost"), "the mail says where, in whatever browser");
+    owner.get("/login").await;
+    assert_eq!(owner.log_in_with_password(EMAIL, PASSWORD).await, "/account/lost");
+    let page = owner.get("/account/lost").await.text;
+    assert!(!page.contains("value=\"password\""), "{page}");
+    let id = page.split("value=\"pky_").nth(1).and_then(|rest| rest.split('"').next()).expect("a passkey");
+
+    // Whoever holds it logs in meanwhile, and is out with it.
+    let mut thief = world.browser();
+    thief.authenticate("/login/passkey", json!({}), &mut planted).await;
+    assert_eq!(thief.get("/account").await.status, StatusCode::OK);
+    assert_eq!(owner.form("/account/lost", &[("lost", &format!("pky_{id}"))]).await.location(), "/account");
+    assert_eq!(thief.get("/account").await.location(), "/login");
+    let refused = thief.authenticate("/login/passkey", json!({}), &mut planted).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(owner.get("/account").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -90,8 +90,13 @@ const RULES: [(&str, &[&str]); 25] = [
         &["second_factor::the_session_and_the_counter_wait_for_the_second_factor"],
     ),
     (
-        "recovery: code, new passkey, old sessions end, old passkeys are listed",
-        &["recovery::a_code_leads_to_a_new_passkey_and_the_old_ones_are_listed_for_removal"],
+        "recovery: code, new passkey, old sessions end, what else opens the account is listed",
+        &[
+            "recovery::a_code_leads_to_a_new_passkey_and_the_old_ones_are_listed_for_removal",
+            "recovery::a_recovery_offers_the_old_password_for_removal_too",
+            "recovery::a_recovery_offers_the_app_and_the_recovery_code_for_removal_too",
+            "recovery::a_reset_shows_what_else_opens_the_account_once_logged_in",
+        ],
     ),
     (
         "what was proved or mailed is void once something has changed who gets in",
