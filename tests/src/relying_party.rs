@@ -318,7 +318,9 @@ pub fn walk_without_scripts(browser: &Browser, site: &RelyingParty) {
     submit(browser, "#code", &site.latest_code(), "/recover/new");
     browser.click("a[href='/recover/password']");
     browser.wait_for_path("/recover/password");
-    submit(browser, "#password", "another horse battery staple", "/account");
+    submit(browser, "#password", "another horse battery staple", "/account/lost");
+    browser.click("form .primary");
+    browser.wait_for_path("/account");
 
     browser.open(&format!("{}/account/identifiers", site.url));
     browser.fill("#email", "countess@example.org");
