@@ -49,7 +49,8 @@ struct Record {
     third_party_payment: bool,
     #[serde(default)]
     hidden: bool,
-    #[serde(default)]
+    /// Left out where it is not so: versions of before know it not, and take no file with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     non_discoverable: bool,
 }
 
