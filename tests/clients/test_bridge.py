@@ -252,21 +252,24 @@ def test_a_foreign_frame_gets_neither_a_ceremony_nor_names_whatever_it_says(open
         browser.get(f"{relying_party}/login")
         run(browser, CREATE, {})
         said = ["accounts", "signal", "get", "create"]
-        # The frame of a page of its own origin, and of one elsewhere.
-        for host, outcome in [("localhost", "served"), ("127.0.0.1", "NotAllowedError")]:
-            browser.get(f"http://{host}:{port}/around")
+        # The frame of a page of its own origin, of one elsewhere, and of one elsewhere that its own origin frames.
+        pages = ["localhost:%d/around", "127.0.0.1:%d/around", "localhost:%d/twice"]
+        for page, outcome in zip(pages, ["served", "NotAllowedError", "NotAllowedError"]):
+            browser.get(f"http://{page % port}")
             heard = bridge.wait_until(lambda: browser.execute_script("return window.heard"), "what the frame heard")
             assert heard == [[path, outcome] for path in said]
 
 
 @contextlib.contextmanager
 def page_server():
-    """Serves /frame, and /around with that frame of localhost in it; gives the port."""
+    """Serves /frame, /around with that frame of localhost in it, /twice with 127.0.0.1's /around; gives the port."""
 
     class Pages(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            frame = b'<iframe src="http://localhost:%d/frame" allow="publickey-credentials-get *"></iframe>' % port
-            page = {"/frame": FRAME, "/around": AROUND + frame}.get(self.path)
+            around = {"/around": b"localhost:%d/frame" % port, "/twice": b"127.0.0.1:%d/around" % port}
+            page = FRAME if self.path == "/frame" else None
+            if self.path in around:
+                page = AROUND + b'<iframe src="http://%s" allow="publickey-credentials-get *"></iframe>' % around[self.path]
             self.send_response(200 if page else 404)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
