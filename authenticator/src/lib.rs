@@ -15,6 +15,7 @@ pub mod packets;
 pub mod persona;
 mod private_file;
 pub mod replicate;
+mod stack;
 pub mod uhid;
 pub mod usbip;
 pub mod user_interface;

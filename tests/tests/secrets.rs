@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 /// Not to be found anywhere by chance.
 const PIN: &str = "pin-Zebra-8462-Quokka";
+/// In base64url; the same of it.
+const CRED_BLOB: &str = "Wm9iZWwtNzMxNS1XYWxsYWJ5LWJsb2I";
 
 #[test]
 fn secrets_are_in_no_output_and_after_use_not_in_memory() {
@@ -65,6 +67,8 @@ fn secrets(home: &Path, prf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("the passkey's private key", credential.key.as_bytes().to_vec()),
         ("hmac-secret's CredRandom with UV", random.with_uv.to_vec()),
         ("hmac-secret's CredRandom without UV", random.without_uv.to_vec()),
+        ("the key of its large blob", credential.large_blob_key.as_ref().expect("it has one").to_vec()),
+        ("its credBlob", credential.cred_blob.as_ref().expect("it has one").to_vec()),
         ("the output of PRF", prf.to_vec()),
     ]
 }
@@ -138,7 +142,7 @@ fn sign_up_and_in(run: &Run) -> Vec<u8> {
         "challenge": "AAAA",
         "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
         "authenticatorSelection": {"residentKey": "required", "userVerification": "required"},
-        "extensions": {"prf": {}},
+        "extensions": {"prf": {}, "largeBlob": {"support": "required"}, "credBlob": CRED_BLOB},
     });
     let mut client = run.client();
     client.set_pin(PIN).expect("a new authenticator has no PIN");

@@ -17,6 +17,7 @@ use doppelkey_ctaphid::{
 
 use super::wire::{Disturbed, PacketFaults, PacketSeen};
 use super::{Clock, Engine};
+use crate::stack;
 use crate::user_interface::{Reply, UserInterface};
 
 /// Something that happened in a device, for whoever watches. Holds no message: nothing secret, nobody's name.
@@ -648,6 +649,7 @@ impl Brain {
         };
         let (engine, response) = (&mut self.engine, &mut self.response);
         let output = catch_unwind(AssertUnwindSafe(|| engine.handle(now, input, response)));
+        stack::scrub();
         if output.is_err() {
             log::error!("the engine panicked; the device was given a new one");
             self.engine = (self.power_up)();

@@ -71,6 +71,8 @@ use self::medium::{Disk, Medium, Memory};
 use self::record::Record;
 use self::seal::VaultKey;
 
+use crate::stack;
+
 pub use custody::{Custody, CustodyKind, try_custodies};
 pub use error::VaultError;
 
@@ -168,7 +170,10 @@ impl Vault {
             io::ErrorKind::WouldBlock => VaultError::InUse { file: path.clone() },
             _ => VaultError::Io { file: path.clone(), doing: "open", error },
         })?;
-        let mut vault = Self::open_on(Box::new(disk), &path, custody)?;
+        let opened = Self::open_on(Box::new(disk), &path, custody);
+        // Every passkey was read.
+        stack::scrub();
+        let mut vault = opened?;
         vault._lock = Some(lock);
         Ok(vault)
     }
