@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use doppelkey::control::Token;
 use end_to_end::Server;
+use end_to_end::soak::{Home, create, sign};
 
 /// A port that speaks HTTP.
 struct Port {
@@ -176,6 +177,83 @@ fn no_page_writes_to_the_ports_that_speak_no_http() {
         let answer = send(servers[0].text(door), &request);
         assert!(answer.is_empty(), "{door} answers a browser: {answer:?}");
     }
+}
+
+/// What comes back within a moment of a connection that may stay open.
+fn exchange(address: &str, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_millis(250))).expect("it is no zero");
+    let _ = stream.write_all(request);
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_phones_tunnel_server_opens_nothing_for_a_page() {
+    let air = tempfile::tempdir().expect("there is a place for temporary files");
+    let air = air.path().display().to_string();
+    let phone =
+        Server::start(&["phone", "--ephemeral", "--user", "auto", "--air", &air, "--tunnel", "127.0.0.1:0"]);
+    let server = phone.text("tunnel");
+    let id = "00112233445566778899aabbccddeeff";
+    let open = |path: &str, headers: &str| {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n"
+        );
+        exchange(server, head.as_bytes())
+    };
+    let protocol = "Sec-WebSocket-Protocol: fido.cable\r\n";
+    let new = format!("/cable/new/{id}");
+    assert!(open(&new, protocol).starts_with("HTTP/1.1 101"), "who is no page opens one");
+    for path in [new, format!("/cable/connect/000000/{id}"), "/cable/contact/AAAAAAAAAAA".to_owned()] {
+        for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+            let answer =
+                open(&path, &format!("{protocol}X-caBLE-Client-Payload: a0\r\nOrigin: {origin}\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 403"), "{path} for {origin}: {answer}");
+        }
+        // What a form or an image of a page sends is no WebSocket.
+        for method in ["GET", "POST"] {
+            let plain = format!("{method} {path} HTTP/1.1\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n");
+            let answer = exchange(server, plain.as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 4"), "{method} {path}: {answer}");
+        }
+    }
+}
+
+/// Who meets its circle's devices on the local network listens there for everybody.
+#[test]
+fn a_stranger_on_the_local_network_is_told_nothing_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let home = Home::at(folder.path());
+    home.init();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let lan = free.expect("a port is free").to_string();
+    let arguments: Vec<_> = home.arguments().into_iter().chain(["--lan".into(), lan.clone()]).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let _run = Server::start(&arguments);
+    let passkey = create(&mut home.client().expect("the door is open"), 0).expect("it agrees");
+    let framed =
+        |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("it is short").to_be_bytes()[..], bytes].concat();
+    let strangers: [Vec<u8>; 6] = [
+        Vec::new(),
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+        framed(b""),
+        framed(&[0; 200]),
+        framed(&[1; 300]).repeat(20),
+        [&u32::MAX.to_be_bytes()[..], &[7; 64]].concat(),
+    ];
+    for stranger in &strangers {
+        let answer = exchange(&lan, stranger);
+        assert!(answer.is_empty(), "{stranger:02x?} is told {answer:?}");
+    }
+    // Many who say nothing, and stay.
+    let _silent: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(&lan).ok()).collect();
+    sign(&mut home.client().expect("the door is open"), &passkey).expect("it signs as before");
+    assert_eq!(home.shared(), Ok(1), "its circle has the one passkey");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! | `/cable/connect/{routing id}/{tunnel id}` | the other | joins it, once |
 //! | `/cable/contact/{contact id}` | desktop | opens a tunnel and has the phone told, with the header `X-caBLE-Client-Payload`; 410 if no phone has that contact id |
 //!
-//! All are WebSockets of the protocol `fido.cable`; ids in the path are hexadecimal, a contact id base64url.
+//! Whoever says what page it is (`Origin`) is refused. All are WebSockets of the protocol `fido.cable`; ids in the path are hexadecimal, a contact id base64url.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
@@ -84,7 +86,8 @@ impl TunnelServer {
             .route("/cable/new/{tunnel}", get(open))
             .route("/cable/connect/{routing}/{tunnel}", get(join))
             .route("/cable/contact/{contact}", get(contact))
-            .with_state(Arc::clone(&state));
+            .with_state(Arc::clone(&state))
+            .layer(middleware::from_fn(refuse_pages));
         let listener = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
@@ -107,6 +110,15 @@ impl TunnelServer {
         lock(&self.state.contacts).insert(contact_id.to_vec(), sender);
         receiver
     }
+}
+
+/// A page may open a WebSocket to anywhere, and its browser says whose page it is; a phone and a desktop are no pages.
+/// One could not understand a tunnel, but take up all the room there is for those that wait.
+async fn refuse_pages(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(ORIGIN) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    next.run(request).await
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
