@@ -138,6 +138,43 @@ fn an_export_is_imported_into_another_vault() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn an_export_into_a_full_disk_fails_and_says_so() {
+    let folder = Folder::new();
+    folder.done(&["pin", "set"], PIN);
+    for arguments in [&["credentials", "export", "--with-keys"][..], &["credentials", "list"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+        program.args(arguments).arg("--vault").arg(folder.path().join("vault"));
+        program.arg("--custody").arg(format!("file:{}", folder.path().join("key").display()));
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
+        let output = program.envs(PIN.iter().copied()).stdout(full).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && errors.contains("did not arrive whole"), "{errors}");
+    }
+}
+
+#[test]
+fn importing_what_the_circle_deleted_is_refused_by_name() {
+    let folder = Folder::new();
+    let eligible = Credential { backup_eligible: true, ..credential(4, "c.test", "lisa") };
+    folder.open("vault").put(&eligible, None).expect("there is room");
+    folder.done(&["pin", "set"], PIN);
+    let mailbox = format!("folder:{}", folder.path().join("mailbox").display());
+    folder.done(&["sync", "init", "--mailbox", &mailbox], &[]);
+    folder.done(&["credentials", "export", "out.json", "--with-keys", "--rp-id", "c.test"], PIN);
+    folder.done(&["credentials", "import", "out.json"], &[]);
+    folder.open("vault").remove(&eligible.id).expect("it goes");
+    folder.done(&["sync", "status"], &[]);
+    let failed = folder.failed(&["credentials", "import", "out.json"], &[]);
+    assert!(
+        failed.contains("deleted on the devices of this circle") && failed.contains("c.test"),
+        "{failed}"
+    );
+    folder.done(&["sync", "leave", "--yes"], &[]);
+    folder.done(&["credentials", "import", "out.json"], &[]);
+}
+
+#[test]
 fn the_pin_is_set_changed_and_removed() {
     let folder = Folder::new();
     folder.done(&["pin", "set"], PIN);

@@ -1,7 +1,7 @@
 //! Sync as a user has it: three `doppelkey run` with three vaults, one relay, one relying party, real sockets.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -103,9 +103,13 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_survives_them_all() {
         std::fs::remove_file(lost).unwrap();
     }
     let d = world.vault("d");
-    let restore =
-        ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle, key.trim()];
-    world.ok(&d, &restore);
+    let restore = ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle];
+    let refused = world.command(&d, &[&restore[..], &[key.trim()]].concat()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "a key is in no process's arguments");
+    // From standard input, as a file is piped in.
+    let mut child = world.command(&d, &restore).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(key.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
     let run_d = world.run(&d);
     world.sign_in(&run_d).expect("a passkey of the lost devices signs in");
     drop(run_d);
@@ -272,16 +276,16 @@ fn two_of_three_shares_bring_a_post_quantum_circle_back_from_a_folder() {
     let flags = world.sign_in(&run_a).expect("it signs in");
     assert_eq!(flags & BS, 0, "paper beside a folder on this disk is no backup");
     drop(run_a);
-    let restore = |more: &[&str]| {
+    let restore = |more: &[&str], shares: &[&str]| {
         let arguments = [&["sync", "recovery", "restore", "--mailbox", &mailbox][..], more].concat();
-        world.command(&b, &arguments).output().unwrap()
+        world.command(&b, &arguments).env("DOPPELKEY_RECOVERY_KEY", shares.join(" ")).output().unwrap()
     };
     let errors = |output: std::process::Output| String::from_utf8(output.stderr).unwrap();
-    let one = errors(restore(&[shares[0]]));
+    let one = errors(restore(&[], &[shares[0]]));
     assert!(one.contains("no complete set of shares"), "{one}");
-    let elsewhere = errors(restore(&["--circle", &"0f".repeat(16), shares[0], shares[2]]));
+    let elsewhere = errors(restore(&["--circle", &"0f".repeat(16)], &[shares[0], shares[2]]));
     assert!(elsewhere.contains("not for 0f0f"), "{elsewhere}");
-    let said = errors(restore(&[shares[2], shares[1]]));
+    let said = errors(restore(&[], &[shares[2], shares[1]]));
     assert!(said.contains("1 passkey is back"), "{said}");
     world.sign_in(&world.run(&b)).expect("the passkey signs in");
 }
@@ -297,9 +301,9 @@ fn a_key_made_by_a_junior_does_not_claim_to_have_shut_the_founder_out() {
     let said = String::from_utf8(made.stderr).unwrap();
     assert!(said.contains("cannot end the membership of founder"), "{said}");
     let key = String::from_utf8(made.stdout).unwrap();
-    let restore =
-        ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle, key.trim()];
-    let restored = world.command(&c, &restore).output().unwrap();
+    let restore = ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle];
+    let mut restored = world.command(&c, &restore);
+    let restored = restored.env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
     let said = String::from_utf8(restored.stderr).unwrap();
     assert!(restored.status.success() && !said.contains("out of the circle"), "{said}");
     assert!(said.contains("founder is still a member") && !said.contains("b is still"), "{said}");

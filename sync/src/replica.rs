@@ -270,6 +270,8 @@ pub struct Replica<R> {
     /// When this device was last told something, in milliseconds since 1970.
     pub(crate) now_ms: u64,
     pub(crate) alarms: BTreeSet<Alarm>,
+    /// Whether a member has said that it knows nothing of this device that this device does not.
+    pub(crate) is_vouched_for: bool,
     /// Whether the journal is being read back: nothing is written, nothing verified twice.
     pub(crate) replaying: bool,
 }
@@ -325,6 +327,7 @@ impl<R: CryptoRng> Replica<R> {
             hlc: 0,
             now_ms: 0,
             alarms: BTreeSet::new(),
+            is_vouched_for: false,
             replaying: false,
         }
     }
@@ -447,6 +450,12 @@ impl<R: CryptoRng> Replica<R> {
     /// Who is or was a member.
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// Whether a member has said, since the start, that it knows nothing of this device that this device does not: a journal
+    /// that was put back from a backup does.
+    pub fn is_vouched_for(&self) -> bool {
+        self.is_vouched_for
     }
 
     /// How many entries of each log are here.

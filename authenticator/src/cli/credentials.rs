@@ -10,10 +10,12 @@ use doppelkey_core::{Credential, CredentialStore, StoreError};
 use zeroize::Zeroizing;
 
 use super::vault_options::VaultOptions;
-use super::{Failure, pin, print};
+use super::{Failure, hand_over, pin, print};
 use crate::device::SharedStore;
 use crate::private_file;
+use crate::replicate::{ReplicateError, Replication};
 use crate::user_interface::visible;
+use crate::vault::Vault;
 use crate::vault::exchange::cxf::Imported;
 use crate::vault::exchange::{ExchangeError, Summary, bitwarden, cxf, json, keepassxc};
 
@@ -222,6 +224,7 @@ impl Import {
             log::info!("left out {left_out} entries that are no passkeys");
         }
         let mut vault = self.vault.open()?;
+        self.refuse_deleted(&mut vault, &credentials)?;
         let (mut added, mut replaced, mut kept) = (0, 0, 0);
         for credential in &credentials {
             let is_here = vault.get(&credential.id).map_err(store_failure)?.is_some();
@@ -234,6 +237,31 @@ impl Import {
         }
         log::info!("imported {added}, replaced {replaced}, left {kept} as they were");
         Ok(())
+    }
+
+    /// A circle forgets no delete: what comes back would go again at the next start.
+    fn refuse_deleted(&self, vault: &mut Vault, credentials: &[Credential]) -> Result<(), Failure> {
+        if self.vault.ephemeral || !Replication::is_set_up(&self.vault.place()?) {
+            return Ok(());
+        }
+        let now_ms = 1000 * seconds_since_1970();
+        let circle = match Replication::load_unless_reset(vault, &self.vault.place()?, now_ms) {
+            Err(ReplicateError::NotSetUp) => return Ok(()),
+            loaded => loaded?,
+        };
+        let deleted = credentials.iter().filter(|credential| circle.has_deleted(&credential.id));
+        let names: Vec<String> = deleted
+            .map(|credential| {
+                format!("{} ({})", short(&Summary::of(credential).id), visible(&credential.rp_id))
+            })
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            format_args!("deleted on the devices of this circle, for good: {}", names.join(", ")),
+            "import into another vault (--vault PATH), or leave the circle first: `doppelkey sync leave`",
+        ))
     }
 
     fn malformed(&self, error: &ExchangeError) -> Failure {
@@ -279,9 +307,8 @@ impl Export {
         match &self.file {
             Some(file) => write_private(file, &text),
             None => {
-                print(&text);
-                print("\n");
-                Ok(())
+                hand_over(&text)?;
+                hand_over("\n")
             }
         }
     }

@@ -32,6 +32,7 @@ mod visitor;
 use std::io::Write as _;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
@@ -101,7 +102,11 @@ pub fn main() -> ExitCode {
     // A panic is a bug of ours. It is said as every other failure; its trace was printed by then.
     let done = catch_unwind(|| command.run()).unwrap_or_else(|_| Err(Failure::bug()));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if UNPRINTED.get().is_none() => ExitCode::SUCCESS,
+        Ok(()) => {
+            unprinted(UNPRINTED.get().expect("it was just looked at")).show();
+            ExitCode::FAILURE
+        }
         Err(failure) => {
             failure.show();
             ExitCode::FAILURE
@@ -132,10 +137,35 @@ pub(crate) fn make_files_private() {}
 #[cfg(not(target_os = "linux"))]
 fn keep_memory_private() {}
 
-/// Prints to standard output. A reader that has gone is no failure.
+/// Prints to standard output. A reader that has gone is no failure; another one is told, and is the exit status, once the
+/// command has ended.
 pub(crate) fn print(text: &str) {
+    if let Err(error) = written(text)
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        // The first one is the one that counts.
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// Prints what is lost if it does not arrive: private keys, a recovery key.
+pub(crate) fn hand_over(text: &str) -> Result<(), Failure> {
+    written(text).map_err(|error| unprinted(&error))
+}
+
+fn written(text: &str) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    output.write_all(text.as_bytes()).and_then(|()| output.flush())
+}
+
+/// Why something that was printed did not arrive.
+static UNPRINTED: OnceLock<std::io::Error> = OnceLock::new();
+
+fn unprinted(error: &std::io::Error) -> Failure {
+    Failure::new(
+        format_args!("what was printed did not arrive whole: {error}"),
+        "make room, or print it somewhere else",
+    )
 }
 
 const EXAMPLES: &str = include_str!("examples.txt");

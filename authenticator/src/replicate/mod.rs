@@ -481,6 +481,11 @@ impl Replication {
         Ok(reconcile::eligible(store)?.into_iter().collect())
     }
 
+    /// Whether the credential with this id was deleted on a device of the circle: it is not to come back.
+    pub fn has_deleted(&self, credential: &[u8]) -> bool {
+        self.replica().state().deleted.contains(&reconcile::record_of(credential))
+    }
+
     /// A look into one mailbox, by its number.
     fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         let reports = self.tell(now_ms, Event::Poll { mailbox })?;

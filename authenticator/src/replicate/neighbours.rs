@@ -69,13 +69,11 @@ impl Replication {
         for event in lan.events() {
             reports.extend(match event {
                 LanEvent::Met(peer) => self.tell(now_ms, Event::PeerSeen { peer })?,
-                LanEvent::Said(peer, bytes) => {
-                    self.has_heard = true;
-                    self.tell(now_ms, Event::Peer { peer, bytes })?
-                }
+                LanEvent::Said(peer, bytes) => self.tell(now_ms, Event::Peer { peer, bytes })?,
                 LanEvent::Left(_) => Vec::new(),
             });
         }
+        self.has_heard |= self.replica().is_vouched_for();
         let here = self.replica().frontier();
         if let Some(neighbours) = self.neighbours.as_mut().filter(|neighbours| neighbours.told != here) {
             neighbours.told = here;

@@ -238,6 +238,10 @@ impl Replication {
         for (id, credential) in held {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
+                log::info!(
+                    "sync: the passkey of {} goes: it was deleted on another device",
+                    credential.rp_id
+                );
                 array.forget(credential.large_blob_key.as_deref());
                 self.applied.blobs.forget(*id);
                 marks.push((*id, Mark { here: Here::No, given: Default::default() }));

@@ -3,17 +3,18 @@
 mod pin;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
 use doppelkey_sync::relay::RelayUrl;
 use doppelkey_sync::{CircleId, DeviceKeys, Event, LogId, Mailbox, RecoveryKey, Replica, Share, Suite};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
+use zeroize::Zeroizing;
 
 use super::{Circle, Opened, counted, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::VaultOptions;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, hand_over};
 use crate::replicate::{Place, ReplicateError, Replication, Request, Secret, label_of, shown};
 
 /// A key on paper, or a PIN, that brings everything back when every device is lost
@@ -65,7 +66,7 @@ impl Create {
         };
         let found = admit(&mut circle, &key, "recovery key")?;
         for paper in &papers {
-            print(&format!("{paper}\n"));
+            hand_over(&format!("{paper}\n"))?;
         }
         found.say();
         // Only now: a key that nobody has seen, because a relay was slow and the user went away, is no backup.
@@ -140,6 +141,9 @@ fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str) -> Result<Found, Fa
 }
 
 /// Bring everything back on this device with the recovery key, or enough of its shares
+///
+/// They are asked for, one a line; read from standard input, if that is no terminal; or taken from the environment:
+/// DOPPELKEY_RECOVERY_KEY.
 #[derive(Args)]
 pub(super) struct Restore {
     #[command(flatten)]
@@ -150,8 +154,8 @@ pub(super) struct Restore {
     /// The circle, where the mailbox is a relay's [it was printed with the key]
     #[arg(long, value_name = "ID")]
     circle: Option<String>,
-    /// The key, or its shares
-    #[arg(required = true, value_name = "KEY")]
+    /// Not here, where every user of this machine can read it
+    #[arg(value_name = "KEY", hide = true)]
     papers: Vec<String>,
     /// What this device is called [default: the machine's name]
     #[arg(long)]
@@ -168,20 +172,50 @@ impl Restore {
     }
 
     fn key(&self) -> Result<RecoveryKey, Failure> {
-        let wrong = || {
-            Failure::new(
-                "this is no recovery key and no complete set of shares, or a character of it is wrong",
-                "copy it as it was printed; dashes and case do not matter",
-            )
-        };
-        if let [paper] = &*self.papers
-            && let Some(key) = RecoveryKey::parse(paper)
-        {
-            return Ok(key);
+        if !self.papers.is_empty() {
+            return Err(Failure::new(
+                "a recovery key is not taken from the command line, where every user of this machine can read it",
+                "say nothing, and it is asked for; or pipe it in, or set DOPPELKEY_RECOVERY_KEY",
+            ));
         }
-        let shares: Option<Vec<Share>> = self.papers.iter().map(|paper| Share::parse(paper)).collect();
-        shares.and_then(|shares| RecoveryKey::combine(&shares)).ok_or_else(wrong)
+        if let Ok(text) = std::env::var(VARIABLE) {
+            let text = Zeroizing::new(text);
+            return key_of(text.split_whitespace()).ok_or_else(no_key);
+        }
+        let input = std::io::stdin().lock();
+        if std::io::stdin().is_terminal() {
+            eprintln!("The recovery key, or its shares, one a line:");
+        }
+        let mut papers = Vec::new();
+        for line in input.lines().map_while(Result::ok) {
+            let line = Zeroizing::new(line);
+            papers.extend(line.split_whitespace().map(|paper| Zeroizing::new(paper.to_owned())));
+            match key_of(papers.iter().map(|paper| paper.as_str())) {
+                Some(key) => return Ok(key),
+                None if line.trim().is_empty() && !papers.is_empty() => break,
+                None => {}
+            }
+        }
+        Err(no_key())
     }
+}
+
+const VARIABLE: &str = "DOPPELKEY_RECOVERY_KEY";
+
+/// A key, or as many shares as give one.
+fn key_of<'a>(papers: impl Iterator<Item = &'a str> + Clone) -> Option<RecoveryKey> {
+    let whole = papers.clone().next().and_then(RecoveryKey::parse);
+    whole.filter(|_| papers.clone().count() == 1).or_else(|| {
+        let shares: Vec<Share> = papers.map(Share::parse).collect::<Option<_>>()?;
+        RecoveryKey::combine(&shares)
+    })
+}
+
+fn no_key() -> Failure {
+    Failure::new(
+        "this is no recovery key and no complete set of shares, or a character of it is wrong",
+        "copy it as it was printed; dashes and case do not matter",
+    )
 }
 
 /// The vault, if it takes part in no circle yet.
