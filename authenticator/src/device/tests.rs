@@ -262,6 +262,13 @@ fn keepalives_and_other_channels_are_served_while_the_engine_works() {
     let (device, gate) = slow_device();
     let mut first = Channel::open(&device);
     let mut second = Channel::open(&device);
+    let (seen, sees) = channel();
+    device.observe_packets(move |packet| {
+        if packet.command == Some(command::KEEPALIVE) {
+            // Those after the first are of no interest.
+            let _ = seen.send(());
+        }
+    });
     std::thread::scope(|scope| {
         let (started, starts) = channel();
         scope.spawn(move || {
@@ -286,8 +293,8 @@ fn keepalives_and_other_channels_are_served_while_the_engine_works() {
                 break;
             }
         }
-        // Two keepalives' time.
-        std::thread::sleep(2 * doppelkey_ctaphid::KEEPALIVE_INTERVAL);
+        // Not before a keepalive went out, however late the timer is on a busy machine.
+        sees.recv_timeout(Duration::from_secs(20)).expect("a keepalive is sent");
         gate.send(()).expect("the engine waits");
     });
 }
