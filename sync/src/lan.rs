@@ -13,7 +13,7 @@ use std::format;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +31,14 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More connections are refused.
 const LINKS_MAX: usize = 32;
+/// So many of them may be of who has not shown that it is a member. The next one takes the place of the oldest.
+const STRANGERS_MAX: usize = 8;
+/// How long it may take to show that: a device that waits for a mailbox meanwhile is slow.
+const STRANGE_FOR: Duration = Duration::from_secs(30);
+/// What a stranger sends is a greeting, and no greeting is longer.
+const GREETING_MAX: usize = 16 << 10;
+/// So many events wait for whoever asks; peers wait beyond.
+const EVENTS_MAX: usize = 64;
 
 /// What happened on the local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +64,9 @@ struct Shared {
     links: Mutex<BTreeMap<u32, TcpStream>>,
     /// Those this device has spoken to: it sought them out, or they have shown that they are members.
     spoken_to: Mutex<BTreeSet<u32>>,
-    tell: Mutex<Sender<LanEvent>>,
+    /// Those that came here and have not been spoken to.
+    strangers: Mutex<BTreeSet<u32>>,
+    tell: SyncSender<LanEvent>,
     notify: Notify,
     next: AtomicU32,
     ended: AtomicBool,
@@ -67,11 +77,12 @@ impl Lan {
     pub fn listen(address: SocketAddr, notify: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let (tell, events) = channel();
+        let (tell, events) = sync_channel(EVENTS_MAX);
         let shared = Arc::new(Shared {
             links: Mutex::default(),
             spoken_to: Mutex::default(),
-            tell: Mutex::new(tell),
+            strangers: Mutex::default(),
+            tell,
             notify: Arc::new(notify),
             next: AtomicU32::new(1),
             ended: AtomicBool::new(false),
@@ -164,6 +175,7 @@ impl Lan {
     /// Sends to a peer. One that does not take it is dropped.
     pub fn send(&self, peer: u32, bytes: &[u8]) {
         self.shared.spoken_to.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        self.shared.strangers().remove(&peer);
         let stream = self.shared.links().get(&peer).and_then(|stream| stream.try_clone().ok());
         let Some(mut stream) = stream else { return };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
@@ -198,9 +210,15 @@ impl Shared {
         peer.is_some_and(|peer| self.links().contains_key(peer))
     }
 
+    fn strangers(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits if too much waits already: not for who asks for events to call.
     fn say(&self, event: LanEvent) {
+        (self.notify)();
         // Nobody listens any more when the program ends.
-        let _ = self.tell.lock().unwrap_or_else(PoisonError::into_inner).send(event);
+        let _ = self.tell.send(event);
         (self.notify)();
     }
 
@@ -210,6 +228,9 @@ impl Shared {
         stream.set_nodelay(true).ok()?;
         let reader = stream.try_clone().ok()?;
         let peer = self.next.fetch_add(1, Ordering::Relaxed);
+        if !outgoing {
+            self.make_room_for_a_stranger();
+        }
         {
             let mut links = self.links();
             if links.len() >= LINKS_MAX {
@@ -219,11 +240,15 @@ impl Shared {
         }
         if outgoing {
             self.say(LanEvent::Met(peer));
+        } else {
+            self.strangers().insert(peer);
+            self.clone().give_up_on_a_stranger(peer);
         }
         let shared = self.clone();
         thread::spawn(move || {
             let mut reader = reader;
-            while let Ok(bytes) = message(&mut reader) {
+            let most = || if shared.strangers().contains(&peer) { GREETING_MAX } else { ENTRY_MAX };
+            while let Ok(bytes) = message(&mut reader, most) {
                 shared.say(LanEvent::Said(peer, bytes));
             }
             shared.drop_link(peer);
@@ -231,20 +256,44 @@ impl Shared {
         Some(peer)
     }
 
+    fn make_room_for_a_stranger(&self) {
+        let oldest = {
+            let strangers = self.strangers();
+            strangers.first().copied().filter(|_| strangers.len() >= STRANGERS_MAX)
+        };
+        if let Some(oldest) = oldest {
+            self.drop_link(oldest);
+        }
+    }
+
+    /// Ends a connection over which nobody has shown to be a member in time.
+    fn give_up_on_a_stranger(self: Arc<Self>, peer: u32) {
+        thread::spawn(move || {
+            thread::sleep(STRANGE_FOR);
+            if self.strangers().contains(&peer) {
+                self.drop_link(peer);
+            }
+        });
+    }
+
     fn drop_link(&self, peer: u32) {
         self.spoken_to.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
-        if let Some(stream) = self.links().remove(&peer) {
+        self.strangers().remove(&peer);
+        let stream = self.links().remove(&peer);
+        if let Some(stream) = stream {
             let _ = stream.shutdown(std::net::Shutdown::Both);
-            self.say(LanEvent::Left(peer));
+            // Who asks for events may be the one that calls: if there is no room, it finds out by itself.
+            let _ = self.tell.try_send(LanEvent::Left(peer));
+            (self.notify)();
         }
     }
 }
 
-fn message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+fn message(stream: &mut TcpStream, most: impl Fn() -> usize) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
-    if length > ENTRY_MAX {
+    if length > most() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
     }
     // A stranger's promise of a megabyte is not worth a megabyte.

@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// The most bytes of a circle
     #[arg(long, value_name = "N", default_value_t = Quota::default().bytes)]
     quota_bytes: u64,
+    /// The most circles in all: anybody who reaches the relay may open one
+    #[arg(long, value_name = "N", default_value_t = Quota::default().circles)]
+    quota_circles: u64,
     /// The key that seals what is in escrow; made if it is not there [default: beside an SQLite database; none, and so
     /// no escrow, with PostgreSQL]
     #[arg(long, value_name = "FILE")]
@@ -118,7 +121,12 @@ impl Arguments {
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             Failure::new(format_args!("cannot open the relay's database: {why}"), hint)
         })?;
-        let quota = Quota { entries: self.quota_entries, bytes: self.quota_bytes, ..Quota::default() };
+        let quota = Quota {
+            entries: self.quota_entries,
+            bytes: self.quota_bytes,
+            circles: self.quota_circles,
+            ..Quota::default()
+        };
         let relay = Relay::keeping(database, quota, self.keeper()?);
         let relay = relay.longest_silence(Duration::from_secs(self.keep_alive_s));
         if self.json {

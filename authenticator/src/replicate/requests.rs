@@ -84,10 +84,12 @@ pub enum Request {
     },
     /// The end of this device's membership.
     Leave,
-    /// Shuts an invitation's token out at the relays.
+    /// Shuts an invitation's token out at the relays, with whoever came in by it.
     EndInvitation {
         /// What it is called there.
         label: String,
+        /// The id of the device that was admitted, which stays.
+        admitted: Option<String>,
     },
 }
 
@@ -178,7 +180,10 @@ impl Replication {
             Request::EndEscrow => self.end_escrow(now_ms),
             Request::AddMailbox { place } => self.add_mailbox(place).map(|()| Value::Null),
             Request::Leave => self.leave(store, now_ms),
-            Request::EndInvitation { label } => {
+            Request::EndInvitation { label, admitted } => {
+                if let Some(log) = admitted.as_deref().and_then(LogId::parse) {
+                    self.let_stay(&label_of(log));
+                }
                 self.shut_out(label);
                 Ok(Value::Null)
             }
@@ -266,6 +271,16 @@ impl Replication {
         let circle = self.replica().circle();
         for relay in self.places().iter().filter_map(|place| place.relay(circle)) {
             if let Err(error) = relay.shut_out(label) {
+                log::warn!("the relay could not be told: {error}");
+            }
+        }
+    }
+
+    /// A newcomer's token lasts from now on.
+    fn let_stay(&self, label: &str) {
+        let circle = self.replica().circle();
+        for relay in self.places().iter().filter_map(|place| place.relay(circle)) {
+            if let Err(error) = relay.let_stay(label) {
                 log::warn!("the relay could not be told: {error}");
             }
         }

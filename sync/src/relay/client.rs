@@ -169,7 +169,11 @@ impl RelayClient {
     /// Opens the circle there; no error if it is open already.
     pub fn open(&self) -> io::Result<()> {
         let answer = self.agent.post(self.at("")).header("Authorization", self.bearer()).send_empty();
-        done(answer).map(drop)
+        let full = |error: io::Error| match error.kind() {
+            io::ErrorKind::QuotaExceeded => io::Error::new(error.kind(), "the relay opens no more circles"),
+            _ => error,
+        };
+        done(answer).map(drop).map_err(full)
     }
 
     /// Lets the holder of another token in, under a label (hexadecimal) by which it can be shut out again.
@@ -185,6 +189,12 @@ impl RelayClient {
     fn let_in_at(&self, path: &str, token: &str) -> io::Result<()> {
         let digest = hash(&[token.as_bytes()]).to_string();
         done(self.agent.put(self.at(path)).header("Authorization", self.bearer()).send(digest)).map(drop)
+    }
+
+    /// Whom a guest let in under this label is a member: its token stays when the guest's ends.
+    pub fn let_stay(&self, label: &str) -> io::Result<()> {
+        let path = format!("/tokens/{label}");
+        done(self.agent.post(self.at(&path)).header("Authorization", self.bearer()).send_empty()).map(drop)
     }
 
     /// Shuts it out.

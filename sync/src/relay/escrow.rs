@@ -80,7 +80,7 @@ impl Relay {
     }
 
     async fn kept(&self, circle: &str, headers: &HeaderMap, bytes: &[u8]) -> Result<StatusCode, RelayError> {
-        let circle = self.authorized(circle, headers).await?;
+        let circle = self.member(circle, headers).await?;
         let keeper = self.keeper()?;
         let deposit = Deposit::decode(bytes).ok_or(RelayError::Malformed)?;
         self.0.database.keep_deposit(circle, &keeper.seal(circle, &deposit), &deposit).await?;
@@ -120,7 +120,7 @@ pub(super) async fn status(
     Path(circle): Path<String>,
     headers: HeaderMap,
 ) -> Result<Vec<u8>, RelayError> {
-    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     let keeper = relay.keeper()?;
     let (allowed, left, next_ms) = relay.0.database.escrow(circle).await?.ok_or(RelayError::NotFound)?;
     let wait_ms = next_ms.saturating_sub((keeper.clock)());
@@ -132,7 +132,7 @@ pub(super) async fn destroy(
     Path(circle): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, RelayError> {
-    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     relay.0.database.end_escrow(circle).await?;
     Ok(StatusCode::NO_CONTENT)
 }

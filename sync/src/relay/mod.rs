@@ -8,6 +8,7 @@
 //! | `GET /c/{circle}/{name}` | the bytes |
 //! | `GET /c/{circle}/watch?silent_ms=n` | server-sent events: `data:` the number of names, at once and at each change; comments are signs of life (`silence.rs`) |
 //! | `PUT /c/{circle}/tokens/{label}?for_s=n` | lets the holder of another token in, for n seconds or for good; the body is its SHA-256 in hexadecimal |
+//! | `POST /c/{circle}/tokens/{label}` | what a guest let in under this label stays |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it: whoever comes with it from then on gets 403, and knows that a member did that |
 //! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
 //! | `GET /c/{circle}/escrow` | how it stands (below); 404 if there is none |
@@ -61,6 +62,7 @@ pub use escrow::Keeper;
 use group::Entry;
 pub use silence::{FIRST_SIGN, LONGEST_SILENCE, Silence};
 pub use store::{Database, RelayError};
+use tokens::{Guest, Stay};
 use watch::Watchers;
 
 /// The most bytes of entries in one page.
@@ -78,12 +80,14 @@ pub struct Quota {
     pub bytes: u64,
     /// Tokens.
     pub tokens: u64,
+    /// Circles of the relay's in all: anybody may open one.
+    pub circles: u64,
 }
 
 impl Default for Quota {
-    /// 200,000 entries, 256 MB, 64 tokens.
+    /// 200,000 entries, 256 MB, 64 tokens; 10,000 circles.
     fn default() -> Self {
-        Quota { entries: 200_000, bytes: 256_000_000, tokens: 64 }
+        Quota { entries: 200_000, bytes: 256_000_000, tokens: 64, circles: 10_000 }
     }
 }
 
@@ -150,7 +154,7 @@ impl Relay {
             )
             .route("/c/{circle}/escrow/proof", post(escrow::prove))
             .route("/c/{circle}/{name}", put(keep).get(fetch))
-            .route("/c/{circle}/tokens/{label}", put(let_in).delete(end))
+            .route("/c/{circle}/tokens/{label}", put(let_in).post(let_stay).delete(end))
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::max(ENTRY_MAX))
@@ -165,6 +169,20 @@ impl Relay {
             true => Ok(circle),
             false => Err(self.0.database.why_not(circle, &token).await),
         }
+    }
+
+    /// The same, if the token is not a guest's.
+    async fn member(&self, circle: &str, headers: &HeaderMap) -> Result<CircleId, RelayError> {
+        let circle = self.authorized(circle, headers).await?;
+        match self.guest(circle, headers).await? {
+            Some(_) => Err(RelayError::Guest),
+            None => Ok(circle),
+        }
+    }
+
+    async fn guest(&self, circle: CircleId, headers: &HeaderMap) -> Result<Option<Guest>, RelayError> {
+        let token = token_hash(headers).ok_or(RelayError::Unauthorized)?;
+        self.0.database.guest(circle, &token).await
     }
 
     fn refuse(&self, error: RelayError) -> RelayError {
@@ -187,7 +205,7 @@ async fn open(
 ) -> Result<StatusCode, RelayError> {
     let circle = CircleId::parse(&circle).ok_or(RelayError::NotFound)?;
     let token = token_hash(&headers).ok_or(RelayError::Unauthorized)?;
-    match relay.0.database.open_circle(circle, &token).await {
+    match relay.0.database.open_circle(circle, &token, relay.0.quota.circles).await {
         Ok(true) => Ok(StatusCode::CREATED),
         Ok(false) => Ok(StatusCode::OK),
         Err(error) => Err(relay.refuse(error)),
@@ -248,14 +266,14 @@ async fn fetch(
 }
 
 #[derive(Deserialize)]
-struct Stay {
+struct For {
     for_s: Option<u32>,
 }
 
 async fn let_in(
     State(relay): State<Relay>,
     Path((circle, label)): Path<(String, String)>,
-    Query(Stay { for_s }): Query<Stay>,
+    Query(For { for_s }): Query<For>,
     headers: HeaderMap,
     body: String,
 ) -> Result<StatusCode, RelayError> {
@@ -264,7 +282,24 @@ async fn let_in(
     if body.len() != 64 || !hex(&body) || label.len() > 32 || !hex(&label) {
         return Err(relay.refuse(RelayError::Malformed));
     }
-    relay.0.database.add_token(circle, &label, &body, for_s, relay.0.quota).await?;
+    let guest = relay.guest(circle, &headers).await?;
+    let stay = match (&guest, for_s) {
+        (Some(guest), _) => Stay::As(guest),
+        (None, Some(seconds)) => Stay::For(seconds),
+        (None, None) => Stay::ForGood,
+    };
+    let added = relay.0.database.add_token(circle, &label, &body, stay, relay.0.quota).await;
+    added.map_err(|error| relay.refuse(error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn let_stay(
+    State(relay): State<Relay>,
+    Path((circle, label)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, RelayError> {
+    let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    relay.0.database.let_stay(circle, &label).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -273,7 +308,7 @@ async fn end(
     Path((circle, label)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, RelayError> {
-    let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     relay.0.database.remove_token(circle, &label).await?;
     relay.0.watchers.tell(circle);
     Ok(StatusCode::NO_CONTENT)
@@ -353,9 +388,10 @@ impl IntoResponse for RelayError {
         let status = match &self {
             RelayError::Unauthorized => StatusCode::UNAUTHORIZED,
             RelayError::Ended => StatusCode::FORBIDDEN,
+            RelayError::Guest => StatusCode::METHOD_NOT_ALLOWED,
             RelayError::NotFound => StatusCode::NOT_FOUND,
             RelayError::NotItsName | RelayError::Malformed => StatusCode::BAD_REQUEST,
-            RelayError::Full => StatusCode::INSUFFICIENT_STORAGE,
+            RelayError::Full | RelayError::NoMoreCircles => StatusCode::INSUFFICIENT_STORAGE,
             RelayError::NotOffered => StatusCode::NOT_IMPLEMENTED,
             RelayError::Destroyed => StatusCode::GONE,
             RelayError::TooSoon(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -16,6 +16,7 @@ use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use super::Quota;
 use super::group::Writer;
+use super::tokens::Stay;
 use super::watch::Standing;
 use crate::id::{CircleId, Name};
 
@@ -27,6 +28,10 @@ pub enum RelayError {
     Unauthorized,
     /// The token was one of this circle's, and a member ended it.
     Ended,
+    /// An invitation's token does not do for this.
+    Guest,
+    /// The relay opens no more circles.
+    NoMoreCircles,
     /// There is no such thing.
     NotFound,
     /// The bytes do not have the name they came with.
@@ -52,6 +57,8 @@ impl fmt::Display for RelayError {
         match self {
             Self::Unauthorized => f.write_str("the token is none of this circle's"),
             Self::Ended => f.write_str("a member of the circle has ended this token"),
+            Self::Guest => f.write_str("an invitation's token does not do for this"),
+            Self::NoMoreCircles => f.write_str("this relay opens no more circles"),
             Self::NotFound => f.write_str("there is no such thing"),
             Self::NotItsName => f.write_str("the bytes do not have this name"),
             Self::Malformed => f.write_str("malformed"),
@@ -194,18 +201,32 @@ impl Database {
     }
 
     /// Opens a circle with its first token. `false` if it is open and the token is one of its.
-    pub(super) async fn open_circle(&self, circle: CircleId, token: &str) -> Result<bool, RelayError> {
+    pub(super) async fn open_circle(
+        &self,
+        circle: CircleId,
+        token: &str,
+        circles_max: u64,
+    ) -> Result<bool, RelayError> {
         let made = sqlx::query(
-            "INSERT INTO circles (circle, head, size) VALUES ($1, 0, 0) ON CONFLICT (circle) DO NOTHING",
+            "INSERT INTO circles (circle, head, size) SELECT $1, 0, 0 \
+             WHERE (SELECT COUNT(*) FROM circles) < $2 ON CONFLICT (circle) DO NOTHING",
         )
         .bind(circle.to_string())
+        .bind(i64::try_from(circles_max).unwrap_or(i64::MAX))
         .execute(&self.pool)
         .await?;
         if made.rows_affected() == 1 {
-            self.add_token(circle, "founder", token, None, Quota::default()).await?;
+            self.add_token(circle, "founder", token, Stay::ForGood, Quota::default()).await?;
             return Ok(true);
         }
-        if self.knows(circle, token).await? { Ok(false) } else { Err(RelayError::Unauthorized) }
+        if self.knows(circle, token).await? {
+            return Ok(false);
+        }
+        let found: Option<(i64,)> = sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM circles WHERE circle = $1")
+            .bind(circle.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        Err(if found.is_some() { RelayError::Unauthorized } else { RelayError::NoMoreCircles })
     }
 
     pub(super) async fn head(&self, circle: CircleId) -> Result<u64, RelayError> {

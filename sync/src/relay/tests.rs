@@ -147,6 +147,50 @@ fn a_guest_is_let_in_for_a_while_and_is_not_remembered() {
 }
 
 #[test]
+fn what_a_guest_let_in_ends_with_the_guest() {
+    let mut urls = std::vec!["memory".to_string()];
+    let postgres = Postgres::start(false);
+    urls.extend(postgres.as_ref().map(|postgres| postgres.url.clone()));
+    for url in urls {
+        let base = serve(&url, Quota::default());
+        let member = client(&base);
+        let [invitation, thief, newcomer] = ["1", "2", "3"].map(|digit| digit.repeat(32));
+        let with = |token: &str| RelayClient::new(RelayUrl::new(&base, token), CIRCLE);
+        member.let_in_for("ab12", &invitation, Duration::from_secs(600)).unwrap();
+        let guest = with(&invitation);
+        // Whoever photographed it makes a token of its own; whom it is for does, too.
+        guest.let_in("dead", &thief).unwrap();
+        guest.let_in("beef", &newcomer).unwrap();
+        with(&thief).list(0).unwrap();
+        assert!(guest.let_in("founder", &thief).is_err(), "no guest takes a member's place");
+        assert!(guest.let_in("beef", &thief).is_err(), "nor another guest's");
+        assert!(with(&thief).let_in("0123", &invitation).is_err(), "and its guests have no guests");
+        for guest in [&guest, &with(&thief)] {
+            assert!(guest.shut_out("founder").is_err() && guest.let_stay("dead").is_err());
+            assert!(matches!(guest.end_escrow(), Err(EscrowError::Relay(_))));
+            assert!(matches!(guest.escrow(), Err(EscrowError::Relay(_))));
+        }
+        member.let_stay("beef").unwrap();
+        member.shut_out("ab12").unwrap();
+        assert!(with(&invitation).list(0).is_err() && with(&thief).list(0).is_err());
+        with(&newcomer).list(0).unwrap();
+        with(&newcomer).let_in("4567", &thief).expect("it is a member");
+    }
+}
+
+#[test]
+fn a_relay_opens_no_more_circles_than_its_operator_allows() {
+    let base = serve("memory", Quota { circles: 2, ..Quota::default() });
+    let open = |circle: u8| RelayClient::new(RelayUrl::new(&base, TOKEN), CircleId([circle; 16])).open();
+    open(1).unwrap();
+    open(2).unwrap();
+    let refused = open(3).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::QuotaExceeded);
+    assert!(refused.to_string().contains("opens no more circles"), "{refused}");
+    open(1).expect("those that are open go on");
+}
+
+#[test]
 fn a_device_that_is_shut_out_while_it_waits_for_news_hears_nothing_more() {
     let base = serve("memory", Quota::default());
     let mut member = client(&base);

@@ -120,3 +120,29 @@ fn a_stranger_on_the_network_is_told_nothing() {
     stranger.write_all(&[0xff; 4]).unwrap();
     assert!(comes_true(&mut one, &mut two, now_ms, |_, two| two.lan.peers().is_empty()));
 }
+
+#[test]
+fn strangers_on_the_network_take_neither_places_nor_memory() {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    let (mut one, two, record, now_ms) = pair(61);
+    let address = one.lan.address();
+    // Silent ones, and more of them than there are places.
+    let silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // One that sends more than a greeting is long.
+    let mut talker = TcpStream::connect(address).unwrap();
+    let _ = talker.write_all(&[&(100_000_u32).to_be_bytes()[..], &[7; 100_000]].concat());
+    assert!(matches!(talker.read(&mut [0; 1]), Ok(0) | Err(_)), "it is shown out");
+    // One that sends what may be greetings, on and on, while nobody has time to look.
+    let mut flood = TcpStream::connect(address).unwrap();
+    flood.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let noise = [&(10_000_u32).to_be_bytes()[..], &[7; 10_000]].concat();
+    let sent = (0..20_000).take_while(|_| flood.write_all(&noise).is_ok()).count();
+    assert!(sent < 5_000, "it has to wait: 200 MB were taken");
+    // A member comes in all the same.
+    let mut two = two;
+    two.lan.connect(address).unwrap();
+    assert!(comes_true(&mut one, &mut two, now_ms, |one, _| one.device.replica().record(record).is_some()));
+    drop(silent);
+}

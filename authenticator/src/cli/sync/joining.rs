@@ -40,22 +40,29 @@ impl Invite {
             log::warn!("{} cannot be reached now: the new device will not use it", owned(place));
         }
         self.show(&invitation);
-        let joined = self.admit(&mut circle, invitation);
+        let mut admitted = None;
+        let joined = self.admit(&mut circle, invitation, &mut admitted);
         // The newcomer has a token of its own by now; whoever only saw the invitation gets in no more. Should this not be
         // reached, the relay ends it by itself.
-        let ended = circle.ask(&Request::EndInvitation { label: owned(&invited["label"]) });
+        let ended = circle.ask(&Request::EndInvitation { label: owned(&invited["label"]), admitted });
         joined.and(ended.map(drop))
     }
 
-    fn admit(&self, circle: &mut Circle, invitation: String) -> Result<(), Failure> {
+    fn admit(
+        &self,
+        circle: &mut Circle,
+        invitation: String,
+        admitted: &mut Option<String>,
+    ) -> Result<(), Failure> {
         let request = self.await_request(circle, &invitation)?;
         let name = owned(&request["name"]);
         eprintln!("{name} asks to join, and shows:  {}", owned(&request["emoji"]));
         if !confirmed("Does it show the same?", self.yes)? {
             return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
         }
-        let admitted = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;
-        let device = owned(&admitted);
+        let answer = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;
+        let device = owned(&answer);
+        *admitted = Some(device.clone());
         if await_arrival(circle, &device)? {
             log::info!("{name} has joined");
         } else {

@@ -19,7 +19,7 @@ fn on_each_database(story: impl AsyncFn(Database)) {
         runtime.block_on(async {
             let database = Database::open(&url).await.unwrap();
             for circle in [CIRCLE, OTHER] {
-                database.open_circle(circle, TOKEN_HASH).await.unwrap();
+                database.open_circle(circle, TOKEN_HASH, 10).await.unwrap();
             }
             story(database).await;
         });
@@ -92,7 +92,7 @@ fn a_put_that_the_database_will_not_take_fails_alone() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = Database::open("memory").await.unwrap();
-        database.open_circle(CIRCLE, TOKEN_HASH).await.unwrap();
+        database.open_circle(CIRCLE, TOKEN_HASH, 10).await.unwrap();
         let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.content = x'626164' \
                       BEGIN SELECT RAISE(ABORT, 'not this one'); END";
         database.pool.execute(refuse).await.unwrap();
