@@ -32,7 +32,7 @@ async fn outbox(visit: Visit) -> Result<Response, Failure> {
 
 /// Events name people, so they are for developers on their own machine and for operators.
 fn may_inspect(visit: &Visit) -> Result<(), Failure> {
-    if visit.app.config.dev || visit.data.is_operator { Ok(()) } else { Err(Failure::NotFound) }
+    if visit.app.config.dev || visit.is_operator() { Ok(()) } else { Err(Failure::NotFound) }
 }
 
 async fn inspect_latest(visit: Visit) -> Result<Response, Failure> {

@@ -57,8 +57,9 @@ pub(crate) struct SessionData {
     /// The page to go to once logged in, if not the account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) then: Option<String>,
-    /// The operator's token was entered in this session.
-    pub(crate) is_operator: bool,
+    /// A keyed digest of the operator's token that was entered in this session: with another token, nobody is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operator: Option<String>,
     /// A message for the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) notice: Option<String>,
@@ -182,7 +183,7 @@ impl Prompt {
 }
 
 /// One request of one visitor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Visit {
     pub(crate) app: App,
     pub(crate) source: Source,
@@ -338,6 +339,17 @@ impl Visit {
         Ok(self.app.now() - self.data.authenticated_at < i64::from(minutes) * 60_000)
     }
 
+    /// Whether the operator's token that is in force was entered in this session.
+    pub(crate) fn is_operator(&self) -> bool {
+        let entered = self.data.operator.as_deref().unwrap_or_default();
+        secret::equal(entered.as_bytes(), operator_mark(&self.app).as_bytes())
+    }
+
+    /// Notes that the operator's token was entered.
+    pub(crate) fn make_operator(&mut self) {
+        self.data.operator = Some(operator_mark(&self.app));
+    }
+
     /// Keeps what this visit changed in the session.
     pub(crate) async fn save(&mut self) -> Result<(), Failure> {
         self.save_with(Changes::default()).await.map(drop)
@@ -488,6 +500,11 @@ impl Visit {
         }
         response
     }
+}
+
+/// What a session keeps of the operator's token: the database alone neither gives it away nor makes an operator.
+fn operator_mark(app: &App) -> String {
+    secret::text(&secret::keyed(app.config.admin_token.as_bytes(), &[b"operator's session"]))
 }
 
 fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSession {

@@ -32,7 +32,7 @@ struct Search {
 }
 
 async fn show(mut visit: Visit, Query(search): Query<Search>) -> Result<Response, Failure> {
-    if !visit.data.is_operator {
+    if !visit.is_operator() {
         return Ok(visit.page(pages::admin::token(&visit.app, None)));
     }
     let notice = visit.take_notice().await?;
@@ -65,7 +65,7 @@ async fn sign_in(mut visit: Visit, FormBody(form): FormBody<TokenForm>) -> Resul
             pages::admin::token(&visit.app, Some("This is not the token that was printed at the start."));
         return Ok(visit.page_with(StatusCode::UNAUTHORIZED, page));
     }
-    visit.data.is_operator = true;
+    visit.make_operator();
     visit.save().await?;
     Ok(visit.see_other("/admin"))
 }
@@ -74,7 +74,7 @@ async fn change(
     mut visit: Visit,
     FormBody(form): FormBody<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
-    if !visit.data.is_operator {
+    if !visit.is_operator() {
         return Err(Failure::NotOperator);
     }
     let policy = visit.app.policy().await?;

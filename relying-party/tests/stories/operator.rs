@@ -204,3 +204,21 @@ async fn a_policy_that_cannot_be_read_changes_nothing() {
     assert!(refused.to_string().contains("unheard_of") && refused.hint().contains("--policy"), "{refused}");
     drop(app(config(Some(Policy::default()))).await.expect("the operator has decided"));
 }
+
+#[tokio::test]
+async fn a_new_token_ends_the_sessions_of_whoever_had_the_old_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let old = World::start(&database, "").await;
+    let mut thief = old.browser();
+    assert_eq!(thief.form("/admin/token", &[("token", ADMIN)]).await.location(), "/admin");
+    assert!(!thief.get("/admin").await.text.contains("Operators only"));
+    // The operator starts it with another token, once for real and once as it was.
+    let new = World::with_token(&database, "another token, since that one leaked").await;
+    let mut later = new.adopt(&thief);
+    assert!(later.get("/admin").await.text.contains("Operators only"));
+    let refused = later.form("/admin/policy", &[("mfa.policy", "never")]).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let again = World::start(&database, "").await;
+    assert!(!again.adopt(&thief).get("/admin").await.text.contains("Operators only"));
+}

@@ -89,11 +89,22 @@ impl World {
         Self::start_as(Config { database, origins, ..Config::localhost(8080) }).await
     }
 
+    /// On a database, with this token of the operator's.
+    pub async fn with_token(database: &str, token: &str) -> Self {
+        let admin_token = token.into();
+        Self::start_with_token(Config { database: database.into(), admin_token, ..Config::localhost(8080) })
+            .await
+    }
+
     async fn start_as(config: Config) -> Self {
+        Self::start_with_token(Config { admin_token: ADMIN.into(), ..config }).await
+    }
+
+    async fn start_with_token(config: Config) -> Self {
         let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);
         let clock = Clock::new(move || read.load(Ordering::SeqCst));
-        let config = Config { admin_token: ADMIN.into(), clock, ..config };
+        let config = Config { clock, ..config };
         let router = app(config).await.expect("the relying party starts");
         Self { router, now }
     }
