@@ -93,7 +93,6 @@ async fn submit_password(
     }
     let failure = match check_password(&visit, &identifier, &form.password).await {
         Ok(user) => {
-            limits::login_succeeded(&visit, &identifier).await?;
             let first_factor = FirstFactor::of(&user, Method::Password);
             let next = finish::first_factor_passed(&mut visit, first_factor, Outcome::default()).await?;
             return Ok(visit.see_other(next));
@@ -106,11 +105,23 @@ async fn submit_password(
     Ok(visit.refusal(&told, page))
 }
 
-/// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long.
+/// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long. It is
+/// counted as the failure or success that it is, also if the browser goes away meanwhile.
 pub(super) async fn check_password(
     visit: &Visit,
     identifier: &Identifier,
-    password: &str,
+    password: &Secret,
+) -> Result<User, Failure> {
+    let (visit, identifier, password) = (visit.clone(), identifier.clone(), password.clone());
+    // The handler ends with its connection; what has been counted must come to its end.
+    let checked = tokio::spawn(async move { check_to_the_end(&visit, &identifier, &password).await });
+    checked.await.map_err(|_| Failure::Broken("a password could not be compared"))?
+}
+
+async fn check_to_the_end(
+    visit: &Visit,
+    identifier: &Identifier,
+    password: &Secret,
 ) -> Result<User, Failure> {
     let policy = visit.app.policy().await?;
     let tried = limits::try_login(visit, &policy, identifier).await?;
@@ -121,7 +132,10 @@ pub(super) async fn check_password(
     };
     let is_right = passwords::matches(password, hash.as_deref()).await?;
     match user {
-        Some(user) if is_right => Ok(user),
+        Some(user) if is_right => {
+            limits::login_succeeded(visit, identifier).await?;
+            Ok(user)
+        }
         known => {
             let event = match &known {
                 Some(user) => Event::of("fp").user(user),

@@ -16,11 +16,11 @@ use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::pages;
 use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Visit};
 use crate::store::User;
 use crate::verify::Credential;
-use crate::{limits, pages};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -107,7 +107,6 @@ async fn submit_password(
     let identifier = user.identifiers.first().cloned().ok_or(Failure::OutOfOrder)?;
     match login::check_password(&visit, &identifier, &form.password).await {
         Ok(known) if known.id == user.id => {
-            limits::login_succeeded(&visit, &identifier).await?;
             let first =
                 FirstFactor { confirming: Some(then.into()), ..FirstFactor::of(&known, Method::Password) };
             let next = finish::first_factor_of(&mut visit, &known, first, Outcome::default()).await?;

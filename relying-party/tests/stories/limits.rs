@@ -185,3 +185,48 @@ async fn an_expired_code_says_the_same_of_every_address() {
     assert_eq!(answers[0], answers[1], "who recovers");
     assert_eq!(answers[2], answers[3], "who signs up");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_in_whose_browser_has_gone_is_counted_as_what_it_was() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 100000").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let log_in = |email: String, password: &'static str| {
+        let mut browser = world.browser();
+        async move {
+            browser.form("/login", &[("identifier", &email)]).await;
+            browser.form("/login/password", &[("password", password)]).await.status
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let soon = std::time::Duration::from_millis(20);
+    // First a wrong password, then the right one as often as would block the account, were each a failure.
+    for (password, times) in [("wrong", 1), (PASSWORD, 12)] {
+        // Others keep the cores busy, so that a password takes long to be compared: nobody waits for the answer.
+        let mut crowd = Vec::new();
+        for other in 0..12 * cores {
+            crowd.push(tokio::spawn(log_in(format!("{other}@example.org"), "wrong")));
+        }
+        let mut gone = Vec::new();
+        for _ in 0..times {
+            gone.push(tokio::spawn(tokio::time::timeout(5 * soon, log_in(EMAIL.into(), password))));
+        }
+        for each in gone {
+            let _ = each.await.expect("it ends");
+        }
+        for each in crowd {
+            each.await.expect("it ends");
+        }
+        let mut rounds = 0;
+        while !world.codes().await.contains(&"fp".to_string()) {
+            rounds += 1;
+            assert!(rounds < 250, "a failure that nobody waited for is a failure");
+            tokio::time::sleep(soon).await;
+        }
+    }
+    let mut rounds = 0;
+    while log_in(EMAIL.into(), PASSWORD).await != StatusCode::SEE_OTHER {
+        rounds += 1;
+        assert!(rounds < 250, "the account is blocked by its own password");
+        tokio::time::sleep(soon).await;
+    }
+}
