@@ -234,13 +234,14 @@ pub(crate) async fn begin_session(
     if let Some(answered) = answered {
         changes = answered.with(changes);
     }
-    if let Some(used) = &first.used {
-        changes = changes.use_passkey(used, visit.app.now());
-    }
     // A passkey that is answered for right now is in force, or its record would not be there. All else may have been
-    // proved a while ago; a password takes long enough to be compared.
+    // proved a while ago; a password takes long enough to be compared. The user's row comes before all others of the
+    // user's, as everywhere: the other way round, two changes would wait for each other.
     if answered.is_none() {
         changes = changes.if_generation(&user.id, first.generation);
+    }
+    if let Some(used) = &first.used {
+        changes = changes.use_passkey(used, visit.app.now());
     }
     let changes = changes.put_event(&visit.event(event));
     let is_begun = visit.sign_in(&user.id, data, changes).await?;

@@ -115,7 +115,11 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         return Ok(error(&visit));
     };
     // A password that is refused does not use the link up.
-    let ends = Changes::default().take_link(&id, "reset", now).end_all_before(&user, "");
+    // The user's row before the link's, as everywhere: the other way round, two would wait for each other.
+    let ends = Changes::default()
+        .if_generation(&user.id, user.generation)
+        .take_link(&id, "reset", now)
+        .end_all_before(&user, "");
     match passwords::set(&visit, &policy, &user, &form.password, ends).await {
         Ok(()) => {}
         Err(Failure::OutOfOrder) => return Ok(error(&visit)),

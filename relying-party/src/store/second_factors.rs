@@ -35,7 +35,7 @@ impl Changes {
     /// have: they are forgotten, and void.
     pub(crate) fn remove_totp(self, user_id: &str) -> Self {
         let removal = sql("DELETE FROM totp WHERE user_id = $1").bind(user_id);
-        self.and(removal.or_nothing()).forget_devices(user_id).void_proofs(user_id)
+        self.void_proofs(user_id).and(removal.or_nothing()).forget_devices(user_id)
     }
 
     /// Removes the recovery code, on condition that there is one.

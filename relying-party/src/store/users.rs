@@ -137,10 +137,12 @@ impl Changes {
             .forget_devices(&user.id)
     }
 
-    /// Sets a password. Earlier ones stay as history, 25 in all.
+    /// Sets a password. Earlier ones stay as history, 25 in all. It is in force even if an earlier one says that it was set
+    /// later, because a clock was ahead.
     pub(crate) fn set_password(self, user_id: &str, hash: &str, now: i64) -> Self {
-        let set = sql("INSERT INTO passwords (user_id, set_at, hash) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash");
+        let set = sql("INSERT INTO passwords (user_id, set_at, hash) \
+             SELECT $1, CASE WHEN newest >= $2 THEN newest + 1 ELSE $2 END, $3 \
+             FROM (SELECT COALESCE(MAX(set_at), 0) AS newest FROM passwords WHERE user_id = $1) AS earlier");
         let forget = sql("DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
              (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)");
         self.and(set.bind(user_id).bind(now).bind(hash)).and(forget.bind(user_id))

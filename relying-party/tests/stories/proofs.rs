@@ -264,3 +264,59 @@ async fn who_logs_out_everywhere_else_ends_logins_that_wait_as_well() {
         assert_eq!(other.form("/mfa/otp", &[("code", "000000")]).await.status, StatusCode::BAD_REQUEST);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_links_that_are_used_at_once_let_one_set_a_password_and_tell_the_other() {
+    let world = World::with_policy("[limits]\ncodes_per_hour = 100").await;
+    let mut owner = world.browser();
+    owner.sign_up_with_password(EMAIL, PASSWORD).await;
+    for round in 0..6 {
+        let mut uses = Vec::new();
+        for link in 0..3 {
+            let token = new_link(&world).await;
+            world.pass_seconds(1);
+            let (mut browser, password) = (world.browser(), format!("{OTHER_PASSWORD} {round} {link}"));
+            uses.push(async move {
+                let form = [("token", token.as_str()), ("password", password.as_str())];
+                browser.form("/reset-password/new", &form).await.status
+            });
+        }
+        let uses: Vec<_> = uses.into_iter().map(tokio::spawn).collect();
+        let mut statuses = Vec::new();
+        for each in uses {
+            statuses.push(each.await.expect("it ends"));
+        }
+        statuses.sort();
+        let expected = [StatusCode::SEE_OTHER, StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST];
+        assert_eq!(statuses, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_set_after_the_clock_went_back_is_the_one_in_force() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut owner = world.browser();
+    owner.sign_up(EMAIL, &mut phone).await;
+    world.pass_days(1);
+    let mut ahead = world.browser();
+    ahead.authenticate("/login/passkey", json!({}), &mut phone).await;
+    let done = ahead.form("/account/security/password", &[("password", PASSWORD)]).await;
+    assert_eq!(done.location(), "/account/security");
+    world.pass_days(-1);
+
+    let token = new_link(&world).await;
+    let form = [("token", token.as_str()), ("password", OTHER_PASSWORD)];
+    assert_eq!(world.browser().form("/reset-password/new", &form).await.location(), "/login");
+    let log_in = async |password: &str| {
+        let mut browser = world.browser();
+        browser.form("/login", &[("identifier", EMAIL)]).await;
+        let done = browser.form("/login/password", &[("password", password)]).await;
+        (done.status == StatusCode::SEE_OTHER, browser)
+    };
+    assert!(!log_in(PASSWORD).await.0, "the stolen one");
+    let (is_in, mut browser) = log_in(OTHER_PASSWORD).await;
+    assert!(is_in);
+    assert_eq!(browser.form("/account/security/password/remove", &[]).await.location(), "/account/security");
+    assert!(!log_in(OTHER_PASSWORD).await.0 && !log_in(PASSWORD).await.0, "it was removed");
+}
