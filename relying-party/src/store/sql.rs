@@ -45,10 +45,16 @@ impl Statement {
         }
     }
 
-    /// Whether it reads a table.
+    /// Whether it adds a row, or changes or takes one on condition that it still is as it was.
+    fn needs_no_turn(&self) -> bool {
+        let is_conditional = self.is_condition && self.table() != "users";
+        !self.table().is_empty() && (self.text.starts_with("INSERT") || is_conditional)
+    }
+
+    /// Whether it reads a table, apart from the row that it changes.
     fn reads(&self, table: &str) -> bool {
-        let words: Vec<_> =
-            self.text.split_whitespace().map(|word| word.trim_matches(['(', ')', ','])).collect();
+        let words = self.text.split_whitespace().skip(3);
+        let words: Vec<_> = words.map(|word| word.trim_matches(['(', ')', ','])).collect();
         words.windows(2).any(|pair| matches!(pair[0], "FROM" | "JOIN") && pair[1] == table)
     }
 
@@ -72,8 +78,12 @@ impl Statement {
     }
 }
 
-/// Several statements as one, if that does the same: each changes a table of its own, and none reads what another may
-/// change. It does all of it or, where a condition is not met, divides by zero and does nothing.
+/// Several statements as one, if that does the same: rows that are added, changed or taken on condition that they still
+/// are as they were, each in a table of its own. It does all of it or, where a condition is not met, divides by zero and
+/// does nothing.
+///
+/// One statement sees the tables as they were when it began, even what it reads after it has waited for somebody's lock.
+/// Hence nothing that takes turns (by the user's row), counts, or means "all of them" is joined.
 ///
 /// `WITH a0 AS (… RETURNING 1), a1 AS (…) SELECT 1 / CASE WHEN (SELECT COUNT(*) FROM a0) = 1 … THEN 1 ELSE 0 END`
 pub(super) fn joined(batch: &[Statement]) -> Option<(String, Vec<Value>)> {
@@ -81,9 +91,8 @@ pub(super) fn joined(batch: &[Statement]) -> Option<(String, Vec<Value>)> {
     let mut values = Vec::new();
     for (index, statement) in batch.iter().enumerate() {
         let table = statement.table();
-        let mut others = batch.iter().enumerate().filter(|(other, _)| *other != index);
-        let is_apart = |(_, other): (usize, &Statement)| other.table() != table && !other.reads(table);
-        if table.is_empty() || !others.all(is_apart) {
+        let is_alone = batch[..index].iter().all(|other| other.table() != table);
+        if !statement.needs_no_turn() || !is_alone || batch.iter().any(|other| other.reads(table)) {
             return None;
         }
         let text = renumbered(statement.text, values.len());
@@ -286,16 +295,26 @@ mod tests {
     }
 
     #[test]
-    fn statements_that_may_see_each_other_stay_apart() {
-        let delete = || sql("DELETE FROM identifiers WHERE user_id = $1");
-        assert!(joined(&[delete(), sql("INSERT INTO identifiers (kind) VALUES ($1)")]).is_none());
-        assert!(
-            joined(&[delete(), sql("DELETE FROM users WHERE (SELECT COUNT(*) FROM identifiers) = 0")])
-                .is_none()
-        );
-        assert!(joined(&[delete(), sql("SELECT 1")]).is_none());
-        let other = sql("DELETE FROM users WHERE NOT EXISTS (SELECT 1 FROM settings)");
-        assert!(joined(&[delete(), other]).is_some(), "what it reads, nobody changes");
+    fn what_takes_turns_counts_or_means_all_is_not_joined() {
+        let event = || sql("INSERT INTO events (id) VALUES ($1)");
+        let take = || sql("DELETE FROM challenges WHERE challenge = $1 RETURNING kind").or_nothing();
+        let spend = "INSERT INTO spent_challenges (id) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM settings)";
+        assert!(joined(&[take(), event()]).is_some());
+        assert!(joined(&[sql(spend).or_nothing(), event()]).is_some(), "what it reads, nobody changes");
+        for statement in [
+            sql("UPDATE users SET blocked = blocked WHERE id = $1").or_nothing(),
+            sql("UPDATE users SET generation = generation + 1 WHERE id = $1"),
+            sql("DELETE FROM sessions WHERE user_id = $1 AND id <> $2"),
+            sql("DELETE FROM credentials WHERE id = $1 AND (SELECT COUNT(*) FROM credentials) > 1")
+                .or_nothing(),
+            sql("INSERT INTO credentials (id) SELECT $1 WHERE (SELECT COUNT(*) FROM credentials) < $2"),
+            sql("INSERT INTO codes (id) SELECT id FROM events"),
+            sql("INSERT INTO events (id) VALUES ($1)"),
+            sql("SELECT 1"),
+        ] {
+            assert!(joined(&[statement.clone(), event()]).is_none(), "{}", statement.text);
+            assert!(joined(&[event(), statement.clone()]).is_none(), "{}", statement.text);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Authenticator, Browser, ORIGIN, Twist, World};
+use crate::world::{Authenticator, Browser, ORIGIN, Twist, World, postgres};
 
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
@@ -290,6 +290,33 @@ async fn of_two_last_ways_to_log_in_that_are_removed_at_once_one_stays() {
         statuses.sort();
         assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::CONFLICT]);
     }
+}
+
+#[tokio::test]
+async fn of_two_last_ways_that_wait_for_the_same_lock_one_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let world = World::start(&database, "").await;
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut Authenticator::platform()).await;
+    browser.register("/account/passkeys", json!({}), &mut Authenticator::platform()).await;
+    let page = browser.get("/account").await.text;
+    let ids = page.split("/account/passkeys/pky_").skip(1).filter_map(|rest| rest.split_once("/remove\""));
+    let paths = ids.map(|(id, _)| format!("/account/passkeys/pky_{id}/remove"));
+    let paths: Vec<_> = paths.filter(|path| !path.contains("rename")).collect();
+    // Both have begun, and wait, before either can go on.
+    let lock = postgres::hold(&database, "UPDATE users SET blocked = blocked", 1.0);
+    let removals = paths.into_iter().map(|path| {
+        let mut browser = browser.clone();
+        tokio::spawn(async move { browser.form(&path, &[]).await.status })
+    });
+    let mut statuses = Vec::new();
+    for removal in removals.collect::<Vec<_>>() {
+        statuses.push(removal.await.expect("it is answered"));
+    }
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::CONFLICT]);
+    lock.join().expect("the lock was let go");
 }
 
 #[tokio::test]

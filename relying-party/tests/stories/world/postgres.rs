@@ -3,6 +3,7 @@
 //! `DOPPELKEY_TEST_DATABASE=postgres://…` runs every story in a fresh schema of that database; `on_postgresql`
 //! starts a cluster and does so.
 
+use std::io::{BufRead as _, Write as _};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A database for one story.
@@ -42,6 +43,39 @@ pub fn run(url: &str, sql: &str) {
         .status()
         .expect("psql is installed where PostgreSQL is");
     assert!(done.success(), "the statements are not PostgreSQL's");
+}
+
+/// Does this in a transaction of somebody else's that lasts for so many seconds from now on.
+pub fn hold(url: &str, sql: &str, seconds: f32) -> std::thread::JoinHandle<()> {
+    let (url, sql, (begun, is_begun)) = (url.to_string(), sql.to_string(), std::sync::mpsc::channel());
+    let holder = std::thread::spawn(move || {
+        let sleep = std::time::Duration::from_secs_f32(seconds);
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let connection = rusqlite::Connection::open(path).expect("a file");
+            connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql}")).expect("it is SQLite's");
+            begun.send(()).expect("somebody waits");
+            std::thread::sleep(sleep);
+            return connection.execute_batch("COMMIT").expect("it is let go");
+        }
+        let psql = std::process::Command::new("psql")
+            .args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", &url])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let mut psql = psql.expect("psql is installed where PostgreSQL is");
+        let (mut input, output) =
+            (psql.stdin.take().expect("it is piped"), psql.stdout.take().expect("it is piped"));
+        writeln!(input, "BEGIN; {sql}; \\echo held").expect("it reads");
+        let said = std::io::BufReader::new(output).lines().next().expect("it answers").expect("text");
+        assert_eq!(said, "held");
+        begun.send(()).expect("somebody waits");
+        std::thread::sleep(sleep);
+        writeln!(input, "COMMIT;").expect("it reads");
+        drop(input);
+        assert!(psql.wait().expect("it ends").success());
+    });
+    is_begun.recv().expect("it is held");
+    holder
 }
 
 fn translated(sql: &str, bytes: &str, opening: &str) -> String {
