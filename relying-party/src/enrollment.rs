@@ -38,6 +38,10 @@ async fn too_many(visit: &Visit, user: &User, most: u32) -> Failure {
 /// Verifies the answer to a registration and stores the passkey. That of a recovery ends everything that was there before
 /// it, unless another has done so since `user` was read.
 pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) -> Result<Passkey, Failure> {
+    let policy = visit.app.policy().await?;
+    if !policy.passkey.enabled {
+        return Err(Failure::NO_PASSKEYS);
+    }
     let credential = Credential::from_json(body);
     let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
         Ok(finished) => finished,
@@ -49,7 +53,7 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     let passkey = ceremony::new_passkey(visit, &user.id, &registration);
     let (changes, most) = match kind {
         Kind::Recover => (Changes::default().end_all_before(user, ""), u32::MAX),
-        _ => (Changes::default(), visit.app.policy().await?.passkey.max_per_user),
+        _ => (Changes::default(), policy.passkey.max_per_user),
     };
     let event = Event::of("gd_enrollment_complete")
         .user(user)

@@ -86,12 +86,13 @@ async fn passkey(visit: Visit, request: &Request) -> Result<Json<Value>, ApiErro
     let response = request.authn_response.clone();
     let response = response.ok_or_else(|| ApiError::invalid_request("authn_response is missing."))?;
     let credential = Credential::from_json(response);
+    let policy = visit.app.policy().await?;
+    finish::refuse_off(&policy, Method::Passkey)?;
     let (user, first) = if credential.response.get("attestationObject").is_some() {
         sign_up(&visit, &credential).await?
     } else {
         log_in(&visit, &credential).await?
     };
-    let policy = visit.app.policy().await?;
     if !finish::needs_second_factor(&visit, &policy, &first).await? {
         return tokens(&mut visit, &user, &first, &["phr"], &request.scope).await;
     }

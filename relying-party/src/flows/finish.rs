@@ -49,9 +49,11 @@ pub(super) async fn first_factor_of(
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
     let policy = visit.app.policy().await?;
-    if user.blocked {
+    let is_on = refuse_off(&policy, first.method);
+    if user.blocked || is_on.is_err() {
         outcome.take(visit).await?;
     }
+    is_on?;
     refuse_blocked(visit, user).await?;
     if needs_second_factor(visit, &policy, &first).await? {
         outcome.take(visit).await?;
@@ -72,9 +74,11 @@ pub(crate) async fn wait(visit: &mut Visit, first: FirstFactor) -> Result<(), Fa
 /// The first factor that waits for the second one in this session, and whose it is.
 ///
 /// # Errors
-/// [`Failure::OutOfOrder`] if none does, if it is old, or if something has made it void.
+/// [`Failure::OutOfOrder`] if none does, if it is old, or if something has made it void; [`Failure::Off`] if policy has
+/// turned its method off.
 pub(crate) async fn waiting(visit: &Visit) -> Result<(User, FirstFactor), Failure> {
     let first = visit.data.first_factor.clone().ok_or(Failure::OutOfOrder)?;
+    refuse_off(visit.app.policy().await?.as_ref(), first.method)?;
     let user = visit.user_of_proof(&first.user_id, first.generation, first.waits_since).await?;
     Ok((user.ok_or(Failure::OutOfOrder)?, first))
 }
@@ -147,6 +151,16 @@ pub(super) async fn recovered(
     }
     visit.save().await?;
     Ok(destination::LOST)
+}
+
+/// Policy may have turned a method off since its page was shown.
+pub(crate) fn refuse_off(policy: &Policy, method: Method) -> Result<(), Failure> {
+    match method {
+        Method::Passkey if !policy.passkey.enabled => Err(Failure::NO_PASSKEYS),
+        Method::Password if !policy.password.enabled => Err(Failure::NO_PASSWORDS),
+        Method::Code if !policy.code.enabled => Err(Failure::NO_CODES),
+        _ => Ok(()),
+    }
 }
 
 /// An administrator may have blocked the account.

@@ -100,6 +100,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
 async fn proved(visit: &Visit) -> Result<User, Failure> {
     let proved = visit.data.recovery.as_ref().and_then(|recovery| recovery.proved.as_ref());
     let proved = proved.ok_or(Failure::OutOfOrder)?;
+    finish::refuse_off(visit.app.policy().await?.as_ref(), Method::Code)?;
     let user = visit.user_of_proof(&proved.user_id, proved.generation, proved.since).await?;
     let user = user.ok_or(Failure::OutOfOrder)?;
     finish::refuse_blocked(visit, &user).await?;

@@ -241,6 +241,7 @@ pub(crate) async fn finish_with_passkey(
     visit: &Visit,
     credential: &crate::verify::Credential,
 ) -> Result<(User, bool), Failure> {
+    finish::refuse_off(visit.app.policy().await?.as_ref(), Method::Passkey)?;
     let finished = ceremony::finish_registration(visit, Kind::SignUp, credential).await;
     let (_, asked, registration) = match finished {
         Ok(finished) => finished,

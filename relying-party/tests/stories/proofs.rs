@@ -320,3 +320,44 @@ async fn a_password_that_is_set_after_the_clock_went_back_is_the_one_in_force() 
     assert_eq!(browser.form("/account/security/password/remove", &[]).await.location(), "/account/security");
     assert!(!log_in(OTHER_PASSWORD).await.0 && !log_in(PASSWORD).await.0, "it was removed");
 }
+
+#[tokio::test]
+async fn what_policy_has_turned_off_leads_nobody_in_however_far_they_are() {
+    let world = World::new().await;
+    let mut phone = Authenticator::platform();
+    let mut owner = world.browser();
+    owner.sign_up(EMAIL, &mut phone).await;
+    owner.form("/account/security/password", &[("password", PASSWORD)]).await;
+    let mut recovering = world.browser();
+    assert_eq!(prove(&world, &mut recovering).await, "/recover/new");
+    let policy = async |patch| {
+        let done = world.admin("PATCH", "/api/v2/policy", Some(patch)).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    };
+    policy(json!({ "mfa": { "policy": "always" } })).await;
+    let mut waiting = world.browser();
+    assert_eq!(waiting.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    let mut app = App::default();
+    app.scan(&waiting.get("/mfa/setup").await.text);
+    let mut asked = world.browser();
+    let options = asked.json("/login/passkey/options", &json!({})).await.json();
+    let answer = phone.get(&options["publicKey"], ORIGIN, Twist::None);
+    let mut adding = Authenticator::platform();
+    let options = owner.json("/account/passkeys/options", &json!({})).await.json();
+    let added = adding.create(&options["publicKey"], ORIGIN, Twist::None);
+
+    policy(json!({ "code": { "enabled": false } })).await;
+    let refused = recovering.json("/recover/passkey/options", &json!({})).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.text);
+    let refused = recovering.form("/recover/password", &[("password", OTHER_PASSWORD)]).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    policy(json!({ "code": { "enabled": true }, "password": { "enabled": false } })).await;
+    let refused = waiting.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    policy(json!({ "password": { "enabled": true }, "passkey": { "enabled": false } })).await;
+    assert_eq!(asked.json("/login/passkey", &answer).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(owner.json("/account/passkeys", &added).await.status, StatusCode::NOT_FOUND);
+    for browser in [&mut recovering, &mut waiting, &mut asked] {
+        assert_eq!(browser.get("/account").await.location(), "/login");
+    }
+}
