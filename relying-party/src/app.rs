@@ -235,31 +235,32 @@ impl App {
         Ok(Arc::clone(&known.policy))
     }
 
-    /// The policy in force, for whoever changes it.
-    ///
-    /// # Errors
-    /// [`Failure::PolicyUnreadable`] if another is in the database, which would be overwritten unread.
-    pub(crate) async fn policy_to_change(&self) -> Result<Arc<Policy>, Failure> {
-        let policy = self.policy().await?;
-        match read_policy(self.database.setting("policy").await?) {
-            Ok(_) => Ok(policy),
-            Err(why) => Err(Failure::PolicyUnreadable(why)),
-        }
-    }
-
     /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten. What
     /// another process has forgotten meanwhile is seen with its policy.
     pub(crate) fn spent_until(&self) -> i64 {
         self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner).spent_until
     }
 
-    /// Puts a policy into force, here at once and in other processes within a second. The caller has checked it.
-    pub(crate) async fn set_policy(&self, policy: Policy) -> Result<(), StoreError> {
-        self.database.set_setting("policy", &policy_text(&policy)).await?;
-        let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (known.policy, known.unreadable) = (Arc::new(policy), None);
-        known.stale_at = self.now().saturating_add(1000);
-        Ok(())
+    /// Puts into force what `change` makes of the policy in the database, here at once and in other processes within a
+    /// second. Of changes at once, by whatever process, each is made of what the other has left.
+    ///
+    /// # Errors
+    /// The change's; and [`Failure::PolicyUnreadable`] if what is there would be overwritten unread.
+    pub(crate) async fn change_policy(
+        &self,
+        change: impl Fn(Policy) -> Result<Policy, Failure>,
+    ) -> Result<Policy, Failure> {
+        for _ in 0..TRIES_TO_CHANGE {
+            let before = self.database.setting("policy").await?;
+            let policy = change(read_policy(before.clone()).map_err(Failure::PolicyUnreadable)?)?;
+            if self.database.replace_setting("policy", before.as_deref(), &policy_text(&policy)).await? {
+                let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                (known.policy, known.unreadable) = (Arc::new(policy.clone()), None);
+                known.stale_at = self.now().saturating_add(1000);
+                return Ok(policy);
+            }
+        }
+        Err(Failure::Broken("the policy is changed by others all the time"))
     }
 
     /// A new id with a prefix that says of what.
@@ -289,6 +290,9 @@ async fn newest_event_time(database: &Database) -> Result<i64, StoreError> {
     let time = newest.and_then(|event| event.id.get(..14)?.parse::<i64>().ok());
     Ok(time.map_or(0, |time| time.saturating_add(1)))
 }
+
+/// How often a change of policy begins anew when others come first.
+const TRIES_TO_CHANGE: u32 = 50;
 
 /// The policy of a setting's text; the defaults where nobody has decided anything.
 fn read_policy(text: Option<String>) -> Result<Policy, String> {

@@ -32,14 +32,15 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     if !patch.is_object() {
         return Err(Failure::BadBody("a patch is an object".into()));
     }
-    let current = visit.app.policy_to_change().await?;
-    let mut value =
-        serde_json::to_value(current.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
-    merge_into(&mut value, patch);
-    let policy: Policy =
-        serde_json::from_value(value).map_err(|error| Failure::BadBody(error.to_string()))?;
-    policy.check().map_err(Failure::BadBody)?;
-    visit.app.set_policy(policy.clone()).await?;
+    let merged = |current: Policy| {
+        let mut value = serde_json::to_value(current).map_err(|_| Failure::Broken("a policy is JSON"))?;
+        merge_into(&mut value, patch);
+        let policy: Policy =
+            serde_json::from_value(value).map_err(|error| Failure::BadBody(error.to_string()))?;
+        policy.check().map_err(Failure::BadBody)?;
+        Ok(policy)
+    };
+    let policy = visit.app.change_policy(merged).await?;
     let mut event = Event::of("sapi").detail("operation", "policy").detail("patch", patch.clone());
     if !policy.warnings().is_empty() {
         event = event.detail("warnings", policy.warnings());

@@ -228,6 +228,18 @@ impl Database {
         Ok(())
     }
 
+    /// Writes a setting, if it still is what was read: false if somebody else has written it meanwhile.
+    pub(crate) async fn replace_setting(&self, key: &str, before: Option<&str>, value: &str) -> Result<bool> {
+        let statement = match before {
+            None => sql("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"),
+            Some(_) => sql("INSERT INTO settings (name, value) VALUES ($1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value = $3"),
+        };
+        let statement = statement.bind(key).bind(value);
+        let statement = if before.is_some() { statement.bind(before) } else { statement };
+        Ok(self.write(statement).await? == 1)
+    }
+
     /// A setting that every process must agree on: the first to ask writes it.
     pub(crate) async fn agree_on(&self, key: &str, proposal: &str) -> Result<String> {
         let statement =

@@ -222,3 +222,41 @@ async fn a_new_token_ends_the_sessions_of_whoever_had_the_old_one() {
     let again = World::start(&database, "").await;
     assert!(!again.adopt(&thief).get("/admin").await.text.contains("Operators only"));
 }
+
+#[tokio::test]
+async fn two_changes_of_policy_at_once_are_both_in_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let worlds = World::processes(2, &postgres::shared_database(folder.path())).await;
+    // One process has just looked at the policy when another changes it.
+    let always = json!({ "mfa": { "policy": "always" } });
+    assert_eq!(worlds[1].admin("GET", "/api/v2/policy", None).await.status, StatusCode::OK);
+    assert_eq!(worlds[0].admin("PATCH", "/api/v2/policy", Some(always)).await.status, StatusCode::OK);
+    let patch = json!({ "log_retention_days": 7 });
+    let answer = worlds[1].admin("PATCH", "/api/v2/policy", Some(patch)).await.json();
+    assert_eq!((&answer["mfa"]["policy"], &answer["log_retention_days"]), (&json!("always"), &json!(7)));
+    // And several together, in one process and two.
+    let worlds: Vec<_> = worlds.into_iter().map(std::sync::Arc::new).collect();
+    let changes = [("put_off_days", 1), ("max_per_user", 2), ("timeout_ms", 100_000)].into_iter().zip(0..);
+    let changes = changes.map(|((option, value), number)| {
+        let world = std::sync::Arc::clone(&worlds[number % 2]);
+        tokio::spawn(async move {
+            let patch = json!({ "passkey": { option: value } });
+            world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status
+        })
+    });
+    for change in changes.collect::<Vec<_>>() {
+        assert_eq!(change.await.expect("it is answered"), StatusCode::OK);
+    }
+    worlds[0].pass_minutes(1);
+    let policy = worlds[0].admin("GET", "/api/v2/policy", None).await.json();
+    let passkey = &policy["passkey"];
+    assert_eq!(
+        [
+            &passkey["put_off_days"],
+            &passkey["max_per_user"],
+            &passkey["timeout_ms"],
+            &policy["mfa"]["policy"]
+        ],
+        [&json!(1), &json!(2), &json!(100_000), &json!("always")]
+    );
+}
