@@ -86,15 +86,19 @@ impl Metadata {
         assessment
     }
 
-    /// By AAGUID, or by the attestation certificate's key where the AAGUID is all zero (U2F).
+    /// By AAGUID; a U2F statement does not sign that, and is found by its certificate's key.
     fn entry_of(&self, registration: &Registration) -> Option<&Entry> {
-        if registration.aaguid != [0; 16] {
+        if registration.aaguid != [0; 16] && !is_u2f(&registration.attestation) {
             return self.entry(&registration.aaguid);
         }
         let keys: Vec<_> =
             registration.attestation.certificates.iter().filter_map(|der| key_identifier(der)).collect();
         self.entries().iter().find(|entry| entry.certificate_keys.iter().any(|key| keys.contains(key)))
     }
+}
+
+fn is_u2f(attestation: &Attestation) -> bool {
+    attestation.format == "fido-u2f"
 }
 
 enum Unproven {
@@ -110,6 +114,9 @@ fn proof(
     lists: &RevocationLists,
     now_s: u64,
 ) -> Result<String, Unproven> {
+    if is_u2f(attestation) && entry.aaguid.is_some() {
+        return Err(Unproven::NotTried("a U2F statement proves no AAGUID"));
+    }
     match attestation.kind {
         AttestationKind::None => Err(Unproven::NotTried("no attestation proves the model")),
         AttestationKind::SelfSigned if entry.attests_itself => {

@@ -291,6 +291,20 @@ fn a_u2f_model_is_found_by_the_key_of_its_certificate() {
 }
 
 #[test]
+fn a_u2f_statement_does_not_prove_the_aaguid_that_it_comes_with() {
+    let registration = Certified::fido_u2f(|_| {}).registration();
+    assert_eq!(registration.aaguid, [7; 16], "which is the other model's");
+    let assessment = assess(&registration, json!([]));
+    assert_eq!(assessment.description.as_deref(), Some("A U2F model"), "what its certificate says");
+    // And nothing at all where that is not known, although the chain is that of the other model's maker.
+    let mut payload = payload(json!([]));
+    payload["entries"].as_array_mut().unwrap().pop();
+    let metadata = read(&signed(&header(), &payload)).unwrap();
+    let assessment = metadata.assess(&verified(&registration), &MetadataPolicy::default(), NOW);
+    assert_eq!((assessment.treatment, assessment.description), (Treatment::Refuse, None));
+}
+
+#[test]
 fn overdue_metadata_is_told_from_the_day_after_it_was_due() {
     let metadata = metadata(json!([]));
     let due = 1_801_440_000; // 2027-02-01
