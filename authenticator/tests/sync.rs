@@ -313,6 +313,24 @@ fn a_key_made_by_a_junior_does_not_claim_to_have_shut_the_founder_out() {
 }
 
 #[test]
+fn a_revocation_made_off_the_net_ends_the_token_once_the_relay_is_back() {
+    let mut world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--name", "a"]);
+    world.join(&a, &b);
+    let (address, database) = world.relay_address();
+    world.relay.end();
+    world.ok(&a, &["sync", "revoke", "b", "--yes"]);
+    let status = world.ok(&a, &["sync", "status"]);
+    assert!(status.contains("b is out, and http") && status.contains("has still to hear of it"), "{status}");
+    world.relay = relay(&address, &database);
+    let status = world.ok(&a, &["sync", "status"]);
+    assert!(!status.contains("has still to hear"), "{status}");
+    let status = world.ok(&b, &["sync", "status"]);
+    assert!(status.contains("revoked by another device, says http"), "{status}");
+}
+
+#[test]
 fn an_invitation_that_nobody_used_opens_nothing_afterwards() {
     let world = World::new();
     let a = world.vault("a");
@@ -525,10 +543,15 @@ impl World {
         }
     }
 
+    /// Where the relay listens, and its database.
+    fn relay_address(&self) -> (String, String) {
+        let address = self.relay.url.strip_prefix("http://").unwrap().to_owned();
+        (address, format!("sqlite:{}", self.folder.path().join("relay.db").display()))
+    }
+
     /// Ends the relay and starts it again, on the same database and address.
     fn restart_relay(&mut self) {
-        let address = self.relay.url.strip_prefix("http://").unwrap().to_owned();
-        let database = format!("sqlite:{}", self.folder.path().join("relay.db").display());
+        let (address, database) = self.relay_address();
         self.relay.end();
         self.relay = relay(&address, &database);
     }

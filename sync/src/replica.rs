@@ -19,8 +19,8 @@ use crate::unread::Unread;
 /// only those count as backups.
 pub const POLICY_RECOVERY_CONFIRMED: u8 = 0;
 
-/// The policy register with what ends the recovery member behind the recovery PIN: its log (8 bytes), its consent (64).
-/// Whoever sets another PIN says so of the one before.
+/// The policy register with what ends the recovery member behind the recovery PIN: its log (8 bytes), its consent (64); of
+/// several, one after the other, while a PIN takes another's place. Whoever sets another PIN says so of the ones before.
 pub const POLICY_PIN_RETIREMENT: u8 = 1;
 
 /// How long acknowledgements wait for more to acknowledge, in milliseconds.

@@ -18,7 +18,7 @@ use doppelkey_sync::{CircleId, Event, Mailbox, Name, Report};
 use zeroize::Zeroizing;
 
 use super::requests::{from_hex, to_hex};
-use super::{Place, ReplicateError, Replication};
+use super::{Place, ReplicateError, Replication, fails};
 use crate::private_file;
 
 /// How often it is tried while the program runs.
@@ -38,9 +38,7 @@ impl Replication {
         for mailbox in (0..u8::try_from(self.places.len()).unwrap_or(u8::MAX)).filter(|_| was_live) {
             // A look, because what was said before has to be there, too.
             let found = self.poll(mailbox, now_ms)?;
-            let fails =
-                |report: &Report| matches!(report, Report::Unreachable(number, _) if *number == mailbox);
-            if found.iter().any(fails) {
+            if fails(mailbox, &found) {
                 untold.insert(usize::from(mailbox));
             }
             reports.extend(found);

@@ -25,6 +25,7 @@ mod mailboxes;
 mod marks;
 mod neighbours;
 mod observed;
+mod owed;
 mod reconcile;
 mod recovery;
 mod requests;
@@ -67,6 +68,7 @@ pub use telling::sentence;
 
 use file::{File, Line};
 use neighbours::Neighbours;
+use owed::Acknowledged;
 
 /// The wall clock, in milliseconds since 1970. Read where the program is composed.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -203,6 +205,7 @@ pub struct Replication {
     seen: BTreeMap<u8, (u64, [u8; 8])>,
     /// The relays that shut this device out when they were asked last.
     shut_out_at: BTreeSet<u8>,
+    acknowledged: Acknowledged,
 }
 
 impl Replication {
@@ -304,6 +307,7 @@ impl Replication {
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
+            acknowledged: Acknowledged::default(),
         };
         replication.mind_a_restored(store)?;
         Ok(replication)
@@ -365,6 +369,7 @@ impl Replication {
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
+            acknowledged: Acknowledged::default(),
         };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
@@ -489,8 +494,10 @@ impl Replication {
     /// A look into one mailbox, by its number.
     fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         let reports = self.tell(now_ms, Event::Poll { mailbox })?;
-        let is_away = |report: &Report| matches!(report, Report::Unreachable(of, _) if *of == mailbox);
-        self.has_heard |= !reports.iter().any(is_away);
+        if !fails(mailbox, &reports) {
+            self.has_heard = true;
+            self.settle_tokens(mailbox);
+        }
         Ok(reports)
     }
 
@@ -503,6 +510,11 @@ impl Replication {
     fn tick(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         self.tell(now_ms, Event::Tick)
     }
+}
+
+/// Whether a mailbox could not be used.
+fn fails(mailbox: u8, reports: &[Report]) -> bool {
+    reports.iter().any(|report| matches!(report, Report::Unreachable(number, _) if *number == mailbox))
 }
 
 fn random() -> Random {

@@ -56,10 +56,10 @@ impl Replication {
         let letter = self.driver.replica_mut().recovery_letter(&key).ok_or_else(Refusal::not_a_member)?;
         self.tell(now_ms, Event::Post(letter))?;
         if name == PIN_MEMBER {
-            self.retire_pin_members(Some(log), now_ms)?;
-            // From now on nobody has the key: this ends its member when the next PIN is set.
+            // From now on nobody has the key: this ends its member when the next PIN is set. The one before is good until every
+            // relay has this one's deposit ([`retire_pins`](Self::retire_pins)).
             let consent = key.consent(self.replica().suite(), self.replica().circle());
-            let value = [&log.0[..], &consent].concat();
+            let value = [&self.pin_consents()[..], &log.0, &consent].concat();
             let policy = Op::Policy { number: POLICY_PIN_RETIREMENT, value };
             self.tell(now_ms, Event::Local(vec![policy]))?;
         }
@@ -94,12 +94,11 @@ impl Replication {
     /// Ends the members behind PINs, but the newest. Nobody has their keys; the one before left its consent, and others this
     /// device ends if it is senior to them. In any case the relays let them in no more.
     fn retire_pin_members(&mut self, newest: Option<LogId>, now_ms: u64) -> Result<(), ReplicateError> {
+        let consented = self.pin_consents();
         let replica = self.replica();
-        let policy =
-            replica.state().policies.get(&POLICY_PIN_RETIREMENT).map(|register| register.value.clone());
         let consents = |log: LogId| {
-            let consent = policy.as_deref().and_then(|value| value.strip_prefix(&log.0));
-            consent.and_then(|consent| <[u8; 64]>::try_from(consent).ok())
+            let mut records = consented.chunks_exact(CONSENT);
+            records.find_map(|record| <[u8; 64]>::try_from(record.strip_prefix(&log.0)?).ok())
         };
         let own = replica.members().all.get(&replica.log()).map(|member| member.rank);
         let members = replica.members().all.iter();
@@ -120,6 +119,26 @@ impl Replication {
             self.shut_out(&label_of(log));
         }
         Ok(())
+    }
+
+    /// Every relay has the deposits of a new PIN: the members behind those before it end.
+    pub(super) fn retire_pins(&mut self, newest: &str, now_ms: u64) -> Result<Value, Refusal> {
+        let members = &self.replica().members().all;
+        let log = LogId::parse(newest).filter(|log| members.get(log).is_some_and(is_pin_member));
+        let log = log.ok_or_else(|| Refusal::new("this is no PIN of this circle", "set it anew"))?;
+        self.retire_pin_members(Some(log), now_ms)?;
+        let consents = self.pin_consents();
+        if let Some(newest) = consents.chunks_exact(CONSENT).find(|record| record.starts_with(&log.0)) {
+            let policy = Op::Policy { number: POLICY_PIN_RETIREMENT, value: newest.to_vec() };
+            self.tell(now_ms, Event::Local(vec![policy]))?;
+        }
+        Ok(Value::Null)
+    }
+
+    /// Who is behind a PIN, and its word that it ends: log and consent, for each that may be there.
+    fn pin_consents(&self) -> Vec<u8> {
+        let policy = self.replica().state().policies.get(&POLICY_PIN_RETIREMENT);
+        policy.map(|register| register.value.clone()).unwrap_or_default()
     }
 
     /// Leaves a deposit with each relay, in their order.
@@ -197,6 +216,9 @@ impl Replication {
         self.places().iter().filter_map(|place| Some((place, place.relay(circle)?))).collect()
     }
 }
+
+/// A log and its consent.
+const CONSENT: usize = 8 + 64;
 
 fn is_pin_member(member: &doppelkey_sync::Member) -> bool {
     member.recovery && member.is_live() && member.name == PIN_MEMBER.as_bytes()

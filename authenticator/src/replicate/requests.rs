@@ -75,6 +75,11 @@ pub enum Request {
     },
     /// How the escrow stands at each relay: an array.
     Escrow,
+    /// Every relay has the deposits of a new PIN: ends those before it.
+    RetirePins {
+        /// The id of the new one's member.
+        newest: String,
+    },
     /// Destroys what is in escrow.
     EndEscrow,
     /// Another mailbox, used from now on.
@@ -177,6 +182,7 @@ impl Replication {
             Request::ConfirmRecovery { device } => self.confirm_recovery(device, now_ms),
             Request::Deposit { deposits } => self.deposit(deposits),
             Request::Escrow => Ok(self.escrow()),
+            Request::RetirePins { newest } => self.retire_pins(newest, now_ms),
             Request::EndEscrow => self.end_escrow(now_ms),
             Request::AddMailbox { place } => self.add_mailbox(place).map(|()| Value::Null),
             Request::Leave => self.leave(store, now_ms),
@@ -198,6 +204,7 @@ impl Replication {
             "circle": replica.circle().to_string(),
             "device": replica.log().to_string(),
             "standing": self.standing(),
+            "owed": self.owed(),
             "devices": replica.members().live().count(),
             "passkeys": records.len(),
             "backed_up": records.keys().filter(|id| replica.is_backed_up(**id)).count(),

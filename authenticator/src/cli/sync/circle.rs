@@ -75,6 +75,13 @@ impl Status {
         if let Some(hint) = standing["hint"].as_str() {
             print(&format!("{hint}\n"));
         }
+        for debt in list(&status["owed"]) {
+            print(&format!(
+                "{} is out, and {} has still to hear of it: it is told when it can be reached\n",
+                text(&debt["name"]),
+                text(&debt["relay"])
+            ));
+        }
         for device in list(&status["never_came"]) {
             print(&format!(
                 "never came: {} was admitted and has said nothing since; if you have given it up: `doppelkey sync revoke {}`\n",

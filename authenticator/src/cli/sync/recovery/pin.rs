@@ -68,6 +68,8 @@ impl Set {
         let found = admit(&mut circle, &key, PIN_MEMBER)?;
         let hexadecimal = |deposit: &Deposit| Secret::new(to_hex(&deposit.encode()));
         circle.ask(&Request::Deposit { deposits: deposits.iter().map(hexadecimal).collect() })?;
+        // Not before: a PIN that is set half opens nothing.
+        circle.ask(&Request::RetirePins { newest: found.device() })?;
         found.say();
         log::info!("the PIN is set; so many wrong guesses in a row destroy what it opens: {}", self.guesses);
         log::info!(
