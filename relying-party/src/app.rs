@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail};
 use crate::failure::Failure;
-use crate::metadata::{Metadata, MetadataError, Providers, RevocationLists};
+use crate::metadata::{Metadata, MetadataError, Providers, Publisher, RevocationLists};
 use crate::policy::Policy;
 use crate::store::{Database, LAST, StoreError};
 use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
@@ -58,6 +58,10 @@ impl StartError {
             }
             Self::Metadata(MetadataError::RevocationList(_)) => {
                 "name whole lists with --mds-crl, as their authorities publish them, DER or PEM".into()
+            }
+            Self::Metadata(MetadataError::Signer) => {
+                "name the DNS name in its signer's certificate with --mds-publisher, if you know whose it is"
+                    .into()
             }
             Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
@@ -316,7 +320,8 @@ async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Me
     for issuer in revoked.overdue(now_s) {
         eprintln!("warning: the revocation list of {issuer} is overdue: get the newest");
     }
-    let metadata = Metadata::read(&files.blob, &files.root, revoked, now_s, seen)?;
+    let publisher = Publisher { root: &files.root, name: &files.publisher };
+    let metadata = Metadata::read(&files.blob, &publisher, revoked, now_s, seen)?;
     database.set_setting("metadata_number", &metadata.number().to_string()).await?;
     Ok(Some(metadata))
 }

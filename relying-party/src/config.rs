@@ -193,6 +193,8 @@ pub struct MetadataFiles {
     pub blob: String,
     /// The root that its signer's certificate must chain to, DER or PEM.
     pub root: Vec<u8>,
+    /// The DNS name in its signer's certificate: [`Publisher::FIDO`](crate::metadata::Publisher::FIDO) for FIDO's own.
+    pub publisher: String,
     /// Certificate revocation lists of the publisher's and the makers' authorities, DER or PEM; nothing is fetched.
     pub revocation_lists: Vec<Vec<u8>>,
 }

@@ -66,7 +66,11 @@ class Publisher:
     def __init__(self):
         self.root = Authority("The publisher's root")
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self.root.issue(self.key, [(NameOID.COMMON_NAME, "Metadata")])
+        self.certificate = self.certified("mds.fidoalliance.org")
+
+    def certified(self, name):
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        return self.root.issue(self.key, [(NameOID.COMMON_NAME, "Metadata")], [(names, False)])
 
     def blob(self, model, reports, number=1):
         statement = {
@@ -160,6 +164,14 @@ def test_a_model_that_is_not_in_the_list_is_refused(world):
 def test_a_blob_that_the_operators_root_does_not_vouch_for_stops_the_start(world):
     with pytest.raises(RuntimeError, match="(?s)error: .*hint: get the newest BLOB, and name the root"):
         world.start("FIDO_CERTIFIED_L1", root=Authority("Another root"))
+
+
+def test_a_blob_by_somebody_else_under_the_root_is_refused_unless_the_operator_names_them(world):
+    world.publisher.certificate = world.publisher.certified("metadata.example.org")
+    with pytest.raises(RuntimeError, match="(?s)error: .*is not the publisher.*hint: .*--mds-publisher"):
+        world.start("FIDO_CERTIFIED_L1")
+    with world.start("FIDO_CERTIFIED_L1", more=("--mds-publisher", "metadata.example.org")) as party:
+        assert sign_up(party, world.model)[1] == 200
 
 
 def test_an_older_blob_than_the_newest_seen_stops_the_start(world):

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use doppelkey_relying_party::metadata::Publisher;
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, Webhooks, app, serve};
 use serde_json::json;
@@ -65,6 +66,9 @@ pub(super) struct Arguments {
     /// The root certificate of whoever signed the BLOB, DER or PEM
     #[arg(long, value_name = "FILE", requires = "mds")]
     mds_root: Option<PathBuf>,
+    /// The DNS name in that signer's certificate
+    #[arg(long, value_name = "NAME", default_value = Publisher::FIDO, requires = "mds")]
+    mds_publisher: String,
     /// A certificate revocation list of the signer's authority or of a maker's; may be given several times
     #[arg(long, value_name = "FILE", requires = "mds")]
     mds_crl: Vec<PathBuf>,
@@ -158,6 +162,7 @@ impl Arguments {
             (Some(blob), Some(root)) => Some(MetadataFiles {
                 blob: String::from_utf8_lossy(&read(blob)?).into_owned(),
                 root: read(root)?,
+                publisher: self.mds_publisher.clone(),
                 revocation_lists: self.mds_crl.iter().map(read).collect::<Result<_, _>>()?,
             }),
             _ => None,

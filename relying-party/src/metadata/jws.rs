@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::MetadataError;
+use super::{MetadataError, Publisher};
 use crate::verify::trust::{Certificate, Hash, RevocationLists, Scheme, base64url, chains_to};
 
 #[derive(Deserialize)]
@@ -15,10 +15,10 @@ struct Header {
     crit: Option<serde_json::Value>,
 }
 
-/// Gives the payload, once the signature verifies and its certificates chain to `root`.
+/// Gives the payload, once the signature verifies and its certificates are the publisher's.
 pub(super) fn open(
     text: &str,
-    root: &[u8],
+    publisher: &Publisher<'_>,
     lists: &RevocationLists,
     now_s: u64,
 ) -> Result<Vec<u8>, MetadataError> {
@@ -38,14 +38,17 @@ pub(super) fn open(
     let chain = header.x5c.iter().map(|text| STANDARD.decode(text)).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|_| MetadataError::NotSigned("x5c is not base64"))?;
     let leaf = chain.first().ok_or(MetadataError::NotSigned("x5c is empty"))?;
-    chains_to(&chain, &[der(root)?], lists, now_s).map_err(MetadataError::Chain)?;
-    let key = Certificate::read(leaf).and_then(|leaf| leaf.key()).map_err(MetadataError::Chain)?;
+    chains_to(&chain, &[der(publisher.root)?], lists, now_s).map_err(MetadataError::Chain)?;
+    let signer = Certificate::read(leaf).map_err(MetadataError::Chain)?;
+    let key = signer.key().map_err(MetadataError::Chain)?;
     let scheme = scheme(&header.alg).ok_or(MetadataError::NotSigned("its alg is not known"))?;
-    if key.verify_jws(scheme, signed.as_bytes(), &decode(signature)?) {
-        decode(payload)
-    } else {
-        Err(MetadataError::SignatureInvalid)
+    if !key.verify_jws(scheme, signed.as_bytes(), &decode(signature)?) {
+        return Err(MetadataError::SignatureInvalid);
     }
+    if !signer.has_dns_name(publisher.name).map_err(MetadataError::Chain)? {
+        return Err(MetadataError::Signer);
+    }
+    decode(payload)
 }
 
 /// RFC 7518 §3.1; `none` and the symmetric ones are not among them.

@@ -37,6 +37,21 @@ pub struct Metadata {
     revoked: RevocationLists,
 }
 
+/// Who signs BLOBs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publisher<'a> {
+    /// The trust anchor in DER or PEM. Others than the publisher may have certificates under it: FIDO's is a public
+    /// authority's.
+    pub root: &'a [u8],
+    /// The DNS name in the signer's certificate; [`FIDO`](Self::FIDO) for the FIDO Alliance's own service.
+    pub name: &'a str,
+}
+
+impl Publisher<'_> {
+    /// Whom the FIDO Alliance's BLOBs are signed by.
+    pub const FIDO: &'static str = "mds.fidoalliance.org";
+}
+
 /// Why a BLOB is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,6 +62,8 @@ pub enum MetadataError {
     NotSigned(&'static str),
     /// The certificates in its header do not chain to the root.
     Chain(CertificateError),
+    /// The certificate of who signed it is not the publisher's.
+    Signer,
     /// A certificate revocation list is of no use.
     RevocationList(RevocationListError),
     /// The signature does not verify.
@@ -68,6 +85,7 @@ impl fmt::Display for MetadataError {
             Self::TooLarge => write!(f, "the metadata BLOB has more than {} MiB", MAX_BLOB / 1024 / 1024),
             Self::NotSigned(what) => write!(f, "not a signed metadata BLOB: {what}"),
             Self::Chain(why) => write!(f, "the BLOB's signer is not under the root that was named: {why}"),
+            Self::Signer => write!(f, "the BLOB's signer is under the root, but is not the publisher"),
             Self::RevocationList(why) => write!(f, "a certificate revocation list cannot be used: {why}"),
             Self::SignatureInvalid => write!(f, "the BLOB's signature does not verify"),
             Self::Payload(why) => write!(f, "the BLOB's payload: {why}"),
@@ -83,7 +101,7 @@ impl std::error::Error for MetadataError {}
 impl Metadata {
     /// Reads a BLOB and verifies it.
     ///
-    /// `root` is the trust anchor in DER or PEM. `now_s` is Unix time in seconds: the certificates must be valid
+    /// `publisher` says who must have signed it. `now_s` is Unix time in seconds: the certificates must be valid
     /// then. `seen` is the number of the newest BLOB seen before, if any; an older one is refused, for it could
     /// hide a report. No certificate in `revoked` is believed, the BLOB's signer's or an attestation's.
     ///
@@ -92,7 +110,7 @@ impl Metadata {
     /// [`MetadataError`]: the BLOB's fault, or that of who named the root.
     pub fn read(
         blob: &str,
-        root: &[u8],
+        publisher: &Publisher<'_>,
         revoked: RevocationLists,
         now_s: u64,
         seen: Option<u64>,
@@ -100,7 +118,7 @@ impl Metadata {
         if blob.len() > MAX_BLOB {
             return Err(MetadataError::TooLarge);
         }
-        let payload = jws::open(blob.trim(), root, &revoked, now_s)?;
+        let payload = jws::open(blob.trim(), publisher, &revoked, now_s)?;
         let (number, next_update, entries) = statement::read_payload(&payload)?;
         match seen {
             Some(seen) if number < seen => Err(MetadataError::Older { seen, found: number }),

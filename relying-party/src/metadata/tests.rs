@@ -4,7 +4,9 @@ use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 
-use super::{Assessment, Metadata, MetadataError, MetadataPolicy, Providers, RevocationLists, Treatment};
+use super::{
+    Assessment, Metadata, MetadataError, MetadataPolicy, Providers, Publisher, RevocationLists, Treatment,
+};
 use crate::verify::tests::attestation::certified::{self, Certified};
 use crate::verify::tests::der;
 use crate::verify::tests::workshop::{self, CHALLENGE};
@@ -26,6 +28,11 @@ fn signer() -> SigningKey {
 }
 
 fn signer_certificate() -> Vec<u8> {
+    certificate_for(Publisher::FIDO)
+}
+
+fn certificate_for(dns_name: &str) -> Vec<u8> {
+    let names = der::sequence(&[der::tlv(&[0x82], dns_name.as_bytes())]);
     let name = der::name(&[("2.5.4.3", der::utf8("Metadata"))]);
     let (issuer, key) = (certified::root_name(), certified::public_key(&signer()));
     certified::certificate(
@@ -34,7 +41,7 @@ fn signer_certificate() -> Vec<u8> {
         &certified::ca_key(),
         &name,
         &key,
-        &[certified::basic_constraints(false)],
+        &[certified::basic_constraints(false), der::extension("2.5.29.17", false, &names)],
     )
 }
 
@@ -84,8 +91,12 @@ fn u2f_key_identifier() -> String {
     sha1::Sha1::digest(point.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn publisher(root: &[u8]) -> Publisher<'_> {
+    Publisher { root, name: Publisher::FIDO }
+}
+
 fn read(blob: &str) -> Result<Metadata, MetadataError> {
-    Metadata::read(blob, &certified::root(), RevocationLists::default(), NOW, None)
+    Metadata::read(blob, &publisher(&certified::root()), RevocationLists::default(), NOW, None)
 }
 
 fn metadata(reports: Value) -> Metadata {
@@ -131,7 +142,7 @@ fn the_root_may_be_pem() {
     let body = String::from_utf8(lines.join(&b'\n')).unwrap();
     let pem = format!("# a comment\n-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
     let blob = signed(&header(), &payload(json!([])));
-    assert!(Metadata::read(&blob, pem.as_bytes(), RevocationLists::default(), NOW, None).is_ok());
+    assert!(Metadata::read(&blob, &publisher(pem.as_bytes()), RevocationLists::default(), NOW, None).is_ok());
 }
 
 #[test]
@@ -148,7 +159,7 @@ fn a_blob_by_somebody_else_is_refused() {
     let blob = signed(&header(), &payload(json!([])));
     let own = signer_certificate();
     // the signer itself named as root is fine; another root is not
-    assert!(Metadata::read(&blob, &own, RevocationLists::default(), NOW, None).is_ok());
+    assert!(Metadata::read(&blob, &publisher(&own), RevocationLists::default(), NOW, None).is_ok());
     let mut header = header();
     header["x5c"] = json!([STANDARD.encode(certified::root())]);
     assert_eq!(read(&signed(&header, &payload(json!([])))).unwrap_err(), MetadataError::SignatureInvalid);
@@ -165,10 +176,27 @@ fn a_blob_by_somebody_else_is_refused() {
 }
 
 #[test]
+fn a_blob_signed_by_anothers_certificate_under_the_root_is_refused() {
+    let mut header = header();
+    header["x5c"] = json!([STANDARD.encode(certificate_for("shop.example.org"))]);
+    let blob = signed(&header, &payload(json!([])));
+    assert_eq!(read(&blob).unwrap_err(), MetadataError::Signer);
+    let root = certified::root();
+    let named = Publisher { root: &root, name: "shop.example.org" };
+    assert!(Metadata::read(&blob, &named, RevocationLists::default(), NOW, None).is_ok());
+}
+
+#[test]
 fn a_blob_is_not_read_with_expired_certificates() {
     let blob = signed(&header(), &payload(json!([])));
-    let error = Metadata::read(&blob, &certified::root(), RevocationLists::default(), 40_000_000_000, None)
-        .unwrap_err();
+    let error = Metadata::read(
+        &blob,
+        &publisher(&certified::root()),
+        RevocationLists::default(),
+        40_000_000_000,
+        None,
+    )
+    .unwrap_err();
     assert!(matches!(error, MetadataError::Chain(_)), "{error}");
 }
 
@@ -195,7 +223,9 @@ fn a_header_that_asks_for_something_else_is_refused() {
 #[test]
 fn a_blob_older_than_one_seen_is_refused() {
     let blob = signed(&header(), &payload(json!([])));
-    let with = |seen| Metadata::read(&blob, &certified::root(), RevocationLists::default(), NOW, Some(seen));
+    let with = |seen| {
+        Metadata::read(&blob, &publisher(&certified::root()), RevocationLists::default(), NOW, Some(seen))
+    };
     assert!(with(7).is_ok());
     assert_eq!(with(8).unwrap_err(), MetadataError::Older { seen: 8, found: 7 });
 }

@@ -151,6 +151,16 @@ impl Certificate {
         Ok(directory.flatten().collect())
     }
 
+    /// Whether the subject's alternative names have this DNS name.
+    pub(crate) fn has_dns_name(&self, dns_name: &str) -> Result<bool, CertificateError> {
+        let found = self.parsed.tbs_certificate().get_extension::<SubjectAltName>();
+        let names = found.map_err(|_| CertificateError::Extension)?.map_or(Vec::new(), |(_, names)| names.0);
+        Ok(names.iter().any(|name| match name {
+            GeneralName::DnsName(name) => name.as_str().eq_ignore_ascii_case(dns_name),
+            _ => false,
+        }))
+    }
+
     /// Whether the extended key usage names a purpose.
     pub(crate) fn has_purpose(&self, oid: &str) -> Result<bool, CertificateError> {
         let found = self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>();

@@ -2,7 +2,7 @@
 
 use doppelkey::vault::exchange::{cxf, json, private_key_from_pkcs8, private_key_to_pkcs8};
 use doppelkey_core::Credential;
-use doppelkey_relying_party::metadata::{Metadata, Providers, RevocationLists};
+use doppelkey_relying_party::metadata::{Metadata, Providers, Publisher, RevocationLists};
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::verify::parsers;
 use doppelkey_sync::simulator::Scenario;
@@ -96,7 +96,8 @@ pub fn policies(story: &[u8]) {
         }
         3 => {
             let _ = RevocationLists::default().add(bytes);
-            let _ = Metadata::read(&text, bytes, RevocationLists::default(), 1_750_000_000, None);
+            let publisher = Publisher { root: bytes, name: Publisher::FIDO };
+            let _ = Metadata::read(&text, &publisher, RevocationLists::default(), 1_750_000_000, None);
         }
         _ => {
             let _ = Providers::default().extend(bytes);
