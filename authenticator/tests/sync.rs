@@ -336,7 +336,8 @@ fn an_invitation_that_nobody_used_opens_nothing_afterwards() {
     let a = world.vault("a");
     world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url]);
     let output = world.command(&a, &["sync", "invite", "--no-qr", "--wait-s", "1"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody came"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nobody came"), "{said}");
     let text = String::from_utf8(output.stdout).unwrap();
     let invitation = doppelkey_sync::Invitation::parse(text.trim()).unwrap();
     let url = doppelkey_sync::relay::RelayUrl::parse(&invitation.mailbox).unwrap();

@@ -317,7 +317,8 @@ impl Replication {
             circle: replica.circle(),
             founder: replica.founder(),
             secret,
-            expires_s: now_ms / 1000 + wait_s,
+            // No sooner than whoever waits gives up.
+            expires_s: now_ms.div_ceil(1000) + wait_s,
             mailbox: Place::list_text(&told).trim_end().to_owned(),
         };
         Ok(json!({ "invitation": invitation.to_text(), "label": label, "left_out": left_out }))
