@@ -79,7 +79,7 @@ async fn submit(
             .forget_devices(&user.id);
         visit.app.database.make(ends).await?;
     }
-    visit.data.notice = Some("Your account is yours again, and nobody else is logged in.".into());
+    visit.data.notice = Some("Your account is yours again.".into());
     visit.save().await?;
     Ok(visit.see_other(destination::ACCOUNT))
 }
