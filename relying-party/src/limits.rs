@@ -79,15 +79,13 @@ pub(crate) async fn try_login(
     }
     let count = database.count(&failures_of(visit, identifier), now, DAY_MS).await?;
     let threshold = i64::from(policy.limits.brute_force_threshold);
-    let lasts_ms = if count == threshold { block(visit, policy, identifier).await? } else { 0 };
     if count > threshold {
         // Sent together with the last one that is looked at.
         return Err(blocked(visit, "user-blocked", i64::from(policy.limits.block_minutes) * MINUTE_MS).await);
     }
-    if count < threshold {
-        // The block may have begun, and the count with it anew, after the first look.
-        refuse_while_blocked(visit, identifier).await?;
-    }
+    // The block may have begun, and the count with it anew, after the first look.
+    refuse_while_blocked(visit, identifier).await?;
+    let lasts_ms = if count == threshold { block(visit, policy, identifier).await? } else { 0 };
     Ok(Try { of_address, lasts_ms })
 }
 
