@@ -154,7 +154,7 @@ impl<'a, B: UsbBus> UsbPort<'a, B> {
 pub struct SharedPort<B: UsbBus + 'static>(Mutex<RefCell<Option<&'static mut UsbPort<'static, B>>>>);
 
 impl<B: UsbBus> SharedPort<B> {
-    /// Nothing yet: [`poll`](Self::poll) does nothing.
+    /// Nothing yet: polling does nothing.
     pub const fn new() -> Self {
         SharedPort(Mutex::new(RefCell::new(None)))
     }

@@ -67,7 +67,7 @@ impl<B: Board, E: EntropySource, F: NorFlash + 'static> Start<B, E, F> {
     /// Starts, and works until power goes.
     ///
     /// Everything that can fail, and whatever a power cut left, comes before `bus`, which shows the device to the
-    /// platform. `interrupts` is last: it switches on what calls [`on_usb`] and [`on_tick`], and the watchdog.
+    /// platform. `interrupts` is last: it switches on what calls `on_usb` and `on_tick`, and the watchdog.
     pub fn run<U: UsbBus>(
         mut self,
         memory: &'static mut Memory<F, U>,
