@@ -124,7 +124,19 @@ class NordicUsb:
         self.chip.registers[self.base + at] = value
 
 
-class RaspberryUsb:
+class StagesAsPackets:
+    """Where the stages of a control request are packets like others, given to and taken from endpoint 0."""
+
+    def status(self, is_in):
+        """Whether the status stage has come: an empty packet the other way."""
+        return self.give(0, b"") if is_in else self.take(0) == b"" or None
+
+    def data_stage(self, packet):
+        """A packet for the control endpoint."""
+        assert self.give(0, packet)
+
+
+class RaspberryUsb(StagesAsPackets):
     """The controller of an RP2350, in a chip of `chips.py`, as its data sheet has it (an RP2040's is the same, and is in
     rp2040js). What it and its driver share lies in a memory of its own. Addresses of registers are offsets."""
 
@@ -191,14 +203,6 @@ class RaspberryUsb:
         self.done(2 * number + 1, control & ~(self.available | 0x3FF) | self.full | len(packet))
         return True
 
-    def status(self, is_in):
-        """Whether the status stage has come: an empty packet the other way."""
-        return self.give(0, b"") if is_in else self.take(0) == b"" or None
-
-    def data_stage(self, packet):
-        """A packet for the control endpoint."""
-        assert self.give(0, packet)
-
     def suspend(self, suspended):
         self.flags[self.sie_status] |= 1 << (4 if suspended else 11)
 
@@ -218,7 +222,7 @@ class RaspberryUsb:
         return self.memory + (word & 0xFFC0)
 
 
-class SynopsysUsb:
+class SynopsysUsb(StagesAsPackets):
     """The OTG_FS of an STM32F405 as a device, in a chip of `chips.py`, as RM0090 has it: what arrives is in one queue for
     all endpoints, and interrupts for as long as it is there. Addresses of registers are offsets."""
 
@@ -328,14 +332,6 @@ class SynopsysUsb:
         self.receiving.remove(number)
         self.queue += [(self.data_out, number, packet), (self.out_done, number, b"")]
         return True
-
-    def status(self, is_in):
-        """Whether the status stage has come: an empty packet the other way."""
-        return self.give(0, b"") if is_in else self.take(0) == b"" or None
-
-    def data_stage(self, packet):
-        """A packet for the control endpoint."""
-        assert self.give(0, packet)
 
     def suspend(self, suspended):
         self.events |= self.suspended if suspended else self.woken

@@ -101,12 +101,8 @@ pub fn main() -> ExitCode {
     };
     // A panic is a bug of ours. It is said as every other failure; its trace was printed by then.
     let done = catch_unwind(|| command.run()).unwrap_or_else(|_| Err(Failure::bug()));
-    match done {
-        Ok(()) if UNPRINTED.get().is_none() => ExitCode::SUCCESS,
-        Ok(()) => {
-            unprinted(UNPRINTED.get().expect("it was just looked at")).show();
-            ExitCode::FAILURE
-        }
+    match done.and_then(|()| UNPRINTED.get().map_or(Ok(()), |error| Err(unprinted(error)))) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.show();
             ExitCode::FAILURE

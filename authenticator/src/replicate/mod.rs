@@ -501,11 +501,6 @@ impl Replication {
         Ok(reports)
     }
 
-    /// Whether this device may say something.
-    fn has_heard(&self) -> bool {
-        self.has_heard
-    }
-
     /// Lets time pass, without a look into the mailboxes: for acknowledgements that are due.
     fn tick(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         self.tell(now_ms, Event::Tick)

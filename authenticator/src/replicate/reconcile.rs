@@ -51,7 +51,7 @@ impl Replication {
         }
         log::warn!("the vault is older than {}: what it lacks comes from there", self.path.display());
         let (held, array) = (eligible(store)?, Array::read(store)?);
-        let now = (store.revision()?, self.applied.revision);
+        let (revision, newer) = (store.revision()?, self.applied.revision);
         let mut last = None;
         for id in self.applied.all() {
             let credential = held.get(&id);
@@ -63,10 +63,10 @@ impl Replication {
                 None => Mark { here: Here::No, given: Default::default() },
             };
             // As if it were not minded, until all of it is: whoever is killed in the middle begins again.
-            self.mark(id, mark, now.1)?;
+            self.mark(id, mark, newer)?;
             last = Some((id, mark));
         }
-        last.map_or(Ok(()), |(id, mark)| self.mark(id, mark, now.0))
+        last.map_or(Ok(()), |(id, mark)| self.mark(id, mark, revision))
     }
 
     /// Makes replica and store agree; changes neither if the store was reset, or before anybody was heard.

@@ -273,7 +273,7 @@ impl<'a> Serving<'a> {
     /// mailbox is waited for.
     fn round(&mut self, everywhere: bool) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
-        if self.replication.has_heard() {
+        if self.replication.has_heard {
             let reports = self.replication.tick(now_ms)?;
             self.note(reports);
             let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;

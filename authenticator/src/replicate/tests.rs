@@ -33,6 +33,16 @@ impl World {
         Place::Folder(self.folder.path().join("mailbox"))
     }
 
+    /// Two devices of one circle, on the first of which passkey 3 has taken the place of passkey 1.
+    fn pair_with_a_replacement(&mut self) -> (Device, Device) {
+        let (mut a, mut b) = self.pair();
+        a.vault.put(&credential(1, 1), None).unwrap();
+        self.settle(&mut [&mut a, &mut b]);
+        a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+        self.settle(&mut [&mut a, &mut b]);
+        (a, b)
+    }
+
     /// Two devices of one circle.
     fn pair(&mut self) -> (Device, Device) {
         let (mut vault, path) = self.vault("a");
@@ -151,11 +161,7 @@ fn a_delete_and_a_new_name_go_both_ways_also_across_a_restart() {
 #[test]
 fn a_replaced_passkey_stays_elsewhere_hidden() {
     let mut world = World::new();
-    let (mut a, mut b) = world.pair();
-    a.vault.put(&credential(1, 1), None).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
-    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
+    let (mut a, mut b) = world.pair_with_a_replacement();
     assert!(get(&mut a, 1).is_none(), "the device that replaced it has done so");
     assert!(get(&mut b, 1).unwrap().hidden, "the relying party may not have heard of the new one");
     assert!(!get(&mut b, 3).unwrap().hidden);
@@ -355,11 +361,7 @@ fn what_arrived_before_a_crash_and_was_not_yet_in_the_vault_is_not_taken_back() 
 #[test]
 fn deleting_a_replacement_gives_the_replaced_passkey_back_and_deletes_it_nowhere() {
     let mut world = World::new();
-    let (mut a, mut b) = world.pair();
-    a.vault.put(&credential(1, 1), None).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
-    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
+    let (a, mut b) = world.pair_with_a_replacement();
     let mut a = restart(a);
     world.settle(&mut [&mut a, &mut b]);
     assert!(get(&mut a, 1).is_none() && get(&mut b, 1).unwrap().hidden);
@@ -373,11 +375,7 @@ fn deleting_a_replacement_gives_the_replaced_passkey_back_and_deletes_it_nowhere
 #[test]
 fn a_replaced_passkey_that_signs_in_again_is_offered_again_everywhere() {
     let mut world = World::new();
-    let (mut a, mut b) = world.pair();
-    a.vault.put(&credential(1, 1), None).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
-    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
-    world.settle(&mut [&mut a, &mut b]);
+    let (mut a, mut b) = world.pair_with_a_replacement();
     assert!(get(&mut b, 1).unwrap().hidden);
     let mut b = restart(b);
     world.settle(&mut [&mut a, &mut b]);
