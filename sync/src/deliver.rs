@@ -411,7 +411,7 @@ impl<R: CryptoRng> Replica<R> {
         }
         effects.push(Effect::MembersChanged);
         if shrunk {
-            // Rule C: say at once what was seen of whom, so that every member counts the same entries in.
+            // Say at once what was seen of whom, so that every member counts the same entries in.
             self.acknowledge_at = Some(0);
         }
         if self.members.all.get(&self.me).is_some_and(|me| !me.is_live()) {
