@@ -200,7 +200,7 @@ impl Failure {
                 "Open this site itself and try again.",
             ),
             Self::NotSignedIn => {
-                say(S::UNAUTHORIZED, "not-signed-in", "You are not signed in.", "Log in first.")
+                say(S::UNAUTHORIZED, "not-signed-in", "You are not logged in.", "Log in first.")
             }
             Self::NotOperator => say(
                 S::UNAUTHORIZED,

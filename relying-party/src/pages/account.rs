@@ -16,7 +16,7 @@ pub(crate) fn frame(app: &App, user: &User, here: &str, content: &Markup) -> Mar
             (parts::brand(app))
             form method="post" action="/logout" { button.link type="submit" { "Log out" } }
         }
-        p.muted { "Signed in as " strong { (user.name()) } }
+        p.muted { "Logged in as " strong { (user.name()) } }
         nav.tabs aria-label="Account" {
             @for (path, name) in tabs {
                 a href=(path) aria-current=[(path == here).then_some("page")] { (name) }
