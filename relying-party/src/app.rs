@@ -142,7 +142,7 @@ struct KnownPolicy {
     policy: Arc<Policy>,
     /// Why the one in the database cannot be read, if so: this one stays in force meanwhile.
     unreadable: Option<String>,
-    /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten.
+    /// In milliseconds: challenges that expire by then can no longer be used; whether they were is not kept.
     spent_until: i64,
     /// When to look again whether another process has changed something.
     stale_at: i64,
@@ -239,8 +239,8 @@ impl App {
         Ok(Arc::clone(&known.policy))
     }
 
-    /// Challenges that expire by then, in milliseconds, cannot be taken any more: which of them were is forgotten. What
-    /// another process has forgotten meanwhile is seen with its policy.
+    /// In milliseconds: challenges that expire by then can no longer be used; whether they were is not kept. What another
+    /// process has set is read together with the policy.
     pub(crate) fn spent_until(&self) -> i64 {
         self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner).spent_until
     }

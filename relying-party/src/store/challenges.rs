@@ -134,7 +134,7 @@ impl Database {
         Ok(of_row(challenge, session_id, row, now))
     }
 
-    /// Challenges that expire by then cannot be taken any more: which of them were has been forgotten. In milliseconds.
+    /// In milliseconds: challenges that expire by then can no longer be used; whether they were is not kept.
     pub(crate) async fn spent_until(&self) -> Result<i64> {
         let text = self.setting(SPENT_UNTIL).await?;
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(i64::MIN))
@@ -153,7 +153,7 @@ impl Database {
     }
 }
 
-/// The setting that says until when it has been forgotten which challenges were taken.
+/// The setting that holds [`Database::spent_until`].
 const SPENT_UNTIL: &str = "challenges_spent_until";
 
 /// A time as text that sorts as it does.
