@@ -40,16 +40,16 @@ def markdown(found):
     parts = [
         f"Measured on {machine['date']} in one run: {machine['cores']} cores of {machine['cpu']}, {machine['system']}, "
         f"Rust {machine['rust']}, Python {machine['python']}, load average {machine['load']:.1f} at its start. Median (99th "
-        f"percentile) of ES256 ceremonies, everybody approving at once. Floors of the same run: a P-256 signature "
-        f"{shown(floors['sign']['median_us'])}, a key pair {shown(floors['key_pair']['median_us'])} (`p256`, as it comes).",
+        f"percentile) of ES256 ceremonies with automatic approval. Floors of the same run: a P-256 signature "
+        f"{shown(floors['sign']['median_us'])}, a key pair {shown(floors['key_pair']['median_us'])} (crate `p256`, default features).",
         engines(found),
         *(section(found[name], heading, fill) for name, heading, fill in (
             ("doors", "Through USB/IP, by python-fido2 and a client in user space", doors),
             ("browsers", None, browsers),
         )),
         "Not in it, because no package of crates.io, PyPI, npm or Debian has them: hardware keys, the authenticators of phones "
-        "and operating systems, password managers, and `virtual-fido` (Go). Of `soft-fido2` (Rust) there is no door but "
-        "`/dev/uhid`, of `passkey-authenticator` none: they are in the first table only.",
+        "and operating systems, password managers, and `virtual-fido` (Go). `soft-fido2` (Rust) has no door but "
+        "`/dev/uhid`, and `passkey-authenticator` has none: they are in the first table only.",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -108,7 +108,7 @@ def doors(figures, heading):
             rows.append(f"| {name} | not measured: {peer['error']} | | | |")
             continue
         floor = peer.get("floors", {}).get("fdatasync")
-        floor = f"; an append of 512 bytes and its fdatasync alone, just after: {shown(floor['median_us'])}" if floor else ""
+        floor = f"; an append of 512 bytes and its fdatasync alone, just after (the disk is shared): {shown(floor['median_us'])}" if floor else ""
         rows.append(
             f"| {name} | {time(peer['make'])}{floor} | {time(peer['get'])} | {mib(peer['memory_kib'])} | {peer['ready_ms']:.0f} ms |"
         )

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use end_to_end::{Server, doppelkey, root};
 
-/// The first console block of the README: each command with the output under it.
+/// The first two console blocks of the README: each command with the output under it.
 fn commands() -> Vec<(String, Vec<String>)> {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
-    let (_, rest) = readme.split_once("```console\n").expect("the README has a console block");
-    let (block, _) = rest.split_once("```").expect("the block ends");
+    let blocks = readme.split("```console\n").skip(1).take(2);
+    let blocks = blocks.map(|rest| rest.split_once("```").expect("the block ends").0);
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
-    for line in block.lines() {
+    for line in blocks.flat_map(str::lines) {
         match (line.strip_prefix("$ "), commands.last_mut()) {
             (Some(command), _) => commands.push((command.to_owned(), Vec::new())),
             (None, Some((_, output))) => output.push(line.to_owned()),
@@ -26,11 +26,7 @@ fn commands() -> Vec<(String, Vec<String>)> {
 fn demo_in_readme() -> (String, Vec<String>) {
     let mut commands = commands();
     assert_eq!(commands.len(), 2, "the first screen has two commands: {commands:?}");
-    let (command, mut output) = commands.remove(0);
-    while output.last().is_some_and(String::is_empty) {
-        output.pop();
-    }
-    (command, output)
+    commands.remove(0)
 }
 
 /// The line without what differs from run to run: times, credential ids, ports.
