@@ -1,29 +1,43 @@
-//! The threat models claim nothing that no test shows: each test that they name exists.
+//! The READMEs claim nothing that no test shows: each test that they name exists.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use end_to_end::root;
 use end_to_end::sources::tests_of;
 
-const READMES: [&str; 3] = ["authenticator/README.md", "relying-party/README.md", "sync/README.md"];
+/// What is in the title of a section whose names of tests are claims.
+const CLAIMS: [&str; 4] = ["Threat", "Invariants", "hold", "Decisions"];
 
 #[test]
-fn every_test_that_a_threat_model_names_exists() {
+fn every_test_that_a_readme_names_exists() {
     let mut tests = BTreeSet::new();
-    for folder in ["authenticator", "relying-party", "sync", "firmware", "tests"] {
-        read(&root().join(folder), &mut tests);
-    }
-    for readme in READMES {
-        let text = std::fs::read_to_string(root().join(readme)).expect("there is a README");
-        let (_, model) = text.split_once("## Threat model\n").unwrap_or_else(|| panic!("{readme} has none"));
-        let model = model.split("\n## ").next().unwrap_or_default();
-        let named: Vec<_> = model.split('`').skip(1).step_by(2).filter(|word| is_sentence(word)).collect();
-        assert!(named.len() > 8, "{readme} names {} tests only", named.len());
-        for test in named {
-            assert!(tests.contains(test), "{readme}: there is no test {test}");
+    for file in files_below(&root()) {
+        if file.extension().is_some_and(|end| end == "rs" || end == "py") {
+            let text = std::fs::read_to_string(&file).expect("it is text");
+            tests.extend(tests_of(&file.to_string_lossy(), &text));
         }
     }
+    let mut models = 0;
+    for readme in files_below(&root()).into_iter().filter(|file| file.ends_with("README.md")) {
+        let text = std::fs::read_to_string(&readme).expect("it is text");
+        for section in text.split("\n## ") {
+            let title = section.lines().next().unwrap_or_default();
+            let claims = CLAIMS.iter().any(|word| title.contains(word));
+            // Elsewhere other things have names of several words, too, but none of six.
+            let words = if claims { 3 } else { 6 };
+            let named: Vec<_> =
+                section.split('`').skip(1).step_by(2).filter(|name| is_sentence(name, words)).collect();
+            for test in &named {
+                assert!(is_one_of(&tests, test), "{}, {title}: there is no test {test}", readme.display());
+            }
+            if title == "Threat model" {
+                models += 1;
+                assert!(named.len() > 8, "{} names {} tests only", readme.display(), named.len());
+            }
+        }
+    }
+    assert_eq!(models, 3, "the threat models of the program, the relying party and sync");
 }
 
 /// `DEPENDENCIES.md` speaks of the versions that are built, and says what its table must say.
@@ -75,21 +89,34 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// A test's name is a sentence.
-fn is_sentence(word: &str) -> bool {
+/// A test's name is a sentence, of so many words at least. Its beginning or its end may be left out: `…`.
+fn is_sentence(name: &str, words: usize) -> bool {
     let of_words = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    word.bytes().all(of_words) && word.matches('_').count() >= 2
+    name.trim_matches('…').bytes().all(of_words) && name.split('_').count() >= words
 }
 
-/// The names of the tests under a folder.
-fn read(folder: &Path, tests: &mut BTreeSet<String>) {
+fn is_one_of(tests: &BTreeSet<String>, name: &str) -> bool {
+    match (name.strip_prefix('…'), name.strip_suffix('…')) {
+        (Some(end), _) => tests.iter().any(|test| test.ends_with(end)),
+        (_, Some(beginning)) => tests.iter().any(|test| test.starts_with(beginning)),
+        _ => tests.contains(name),
+    }
+}
+
+/// The files under a folder, without what is built or hidden.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("it lists") {
         let path = entry.expect("it lists").path();
-        if path.is_dir() && !path.ends_with("target") {
-            read(&path, tests);
-        } else if path.extension().is_some_and(|end| end == "rs" || end == "py") {
-            let text = std::fs::read_to_string(&path).expect("it is text");
-            tests.extend(tests_of(&path.to_string_lossy(), &text));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || name == "target" || name == "node_modules" {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
         }
     }
+    files
 }
