@@ -12,14 +12,14 @@ const CLAIMS: [&str; 4] = ["Threat", "Invariants", "hold", "Decisions"];
 #[test]
 fn every_test_that_a_readme_names_exists() {
     let mut tests = BTreeSet::new();
-    for file in files_below(&root()) {
+    for file in files_below(root()) {
         if file.extension().is_some_and(|end| end == "rs" || end == "py") {
             let text = std::fs::read_to_string(&file).expect("it is text");
             tests.extend(tests_of(&file.to_string_lossy(), &text));
         }
     }
     let mut models = 0;
-    for readme in files_below(&root()).into_iter().filter(|file| file.ends_with("README.md")) {
+    for readme in files_below(root()).into_iter().filter(|file| file.ends_with("README.md")) {
         let text = std::fs::read_to_string(&readme).expect("it is text");
         for section in text.split("\n## ") {
             let title = section.lines().next().unwrap_or_default();
