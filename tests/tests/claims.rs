@@ -40,6 +40,31 @@ fn every_test_that_a_readme_names_exists() {
     assert_eq!(models, 3, "the threat models of the program, the relying party and sync");
 }
 
+#[test]
+fn every_link_of_a_page_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut links = 0;
+    let pages = files_below(&root().join(".github")).into_iter().chain(files_below(root()));
+    for page in pages.filter(|file| file.extension().is_some_and(|end| end == "md")) {
+        let text = std::fs::read_to_string(&page).expect("it is text");
+        let folder = page.parent().expect("a file is in a folder");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { folder.join(path) };
+            assert!(target.exists(), "{}: there is no {path}", page.display());
+            if !heading.is_empty() {
+                let there = std::fs::read_to_string(&target).expect("a heading is in a page");
+                let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(found, "{}: {path} has no heading {heading}", page.display());
+            }
+        }
+    }
+    assert!(links > 40, "only {links} links");
+}
+
 /// `DEPENDENCIES.md` speaks of the versions that are built, and says what its table must say.
 #[test]
 fn the_page_of_dependencies_names_the_versions_of_the_lock_file() {
@@ -101,6 +126,12 @@ fn is_one_of(tests: &BTreeSet<String>, name: &str) -> bool {
         (_, Some(beginning)) => tests.iter().any(|test| test.starts_with(beginning)),
         _ => tests.contains(name),
     }
+}
+
+/// What a heading is called in a link to it.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    words.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 /// The files under a folder, without what is built or hidden.
