@@ -65,6 +65,17 @@ fn every_link_of_a_page_leads_to_a_file_and_a_heading_that_are_there() {
     assert!(links > 40, "only {links} links");
 }
 
+#[test]
+fn the_test_that_the_readme_shows_is_one_of_the_recipes() {
+    let page = text("tests/README.md");
+    let (_, shown) = page.split_once("```python\n").expect("it shows one");
+    let (shown, _) = shown.split_once("```").expect("which ends");
+    let recipe = text("tests/recipes/test_playwright.py");
+    for line in shown.lines().filter(|line| line.trim() != "…") {
+        assert!(recipe.lines().any(|known| known == line), "the recipe has no line {line}");
+    }
+}
+
 /// `DEPENDENCIES.md` speaks of the versions that are built, and says what its table must say.
 #[test]
 fn the_page_of_dependencies_names_the_versions_of_the_lock_file() {
