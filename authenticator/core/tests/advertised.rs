@@ -5,7 +5,12 @@ mod wire;
 
 use ciborium::Value;
 use doppelkey_core::testing::World;
+#[cfg(feature = "credential-management")]
+use doppelkey_core::testing::platform::CM;
+use doppelkey_core::testing::platform::Platform;
 use doppelkey_core::{Configuration, Extension, OptionId, Status, Version, list};
+#[cfg(feature = "credential-management")]
+use sha2::{Digest as _, Sha256};
 use wire::ceremony::{Get, Make};
 use wire::{bytes, get, get_named, raw};
 
@@ -70,6 +75,8 @@ fn section_6_4_lists_what_this_build_has_and_nothing_else() {
         (0x0F, further),
         (0x10, config),
         (0x15, config),
+        (0x11, uv),
+        (0x12, uv),
         (0x17, uv),
         (0x1F, config),
     ] {
@@ -129,4 +136,45 @@ fn section_12_an_extension_has_an_effect_where_it_is_listed() {
         assert_eq!(got.data.extension(name).is_some(), listed(name), "{name}");
     }
     assert_eq!(get(&got.response, 7).is_some(), listed("largeBlobKey"));
+}
+
+#[test]
+fn section_6_4_0x06_hmac_secret_without_a_pin_names_its_protocols() {
+    let mut world = greedy();
+    let configuration = world.authenticator().configuration_mut();
+    configuration.set_option(OptionId::ClientPin, false);
+    configuration.set_option(OptionId::PinUvAuthToken, false);
+    assert!(get(&raw(&mut world, &[0x04]).unwrap(), 0x06).is_some());
+    world.authenticator().configuration_mut().extensions = list(&[]);
+    assert!(get(&raw(&mut world, &[0x04]).unwrap(), 0x06).is_none());
+}
+
+#[test]
+fn section_6_4_0x1b_what_is_said_of_simple_pins_is_so_in_every_build() {
+    let mut world = World::new(Configuration { pin_complexity: true, ..Configuration::default() });
+    assert_eq!(get(&raw(&mut world, &[0x04]).unwrap(), 0x1B), Some(&Value::Bool(true)));
+    let set = |world: &mut World, pin| Platform(2).set_pin(world, pin);
+    assert_eq!(set(&mut world, "1111"), Err(Status::PinPolicyViolation as u8));
+    assert!(set(&mut world, "a1b2c3d4").is_ok());
+}
+
+#[cfg(feature = "credential-management")]
+#[test]
+fn section_6_8_4_without_third_party_payment_nothing_is_said_of_it() {
+    for paying in [true, false] {
+        let mut world = World::new(Configuration::default());
+        if !paying {
+            world.authenticator().configuration_mut().extensions = list(&[Extension::CredProtect]);
+        }
+        Make::new("alice").send(&mut world).unwrap();
+        Platform(2).set_pin(&mut world, "a1b2c3d4").unwrap();
+        let token = Platform(2).token(&mut world, "a1b2c3d4", CM, None).unwrap();
+        let rp = wire::map([(1, bytes(Sha256::digest("example.com")))]);
+        let mut message = vec![0x04];
+        ciborium::into_writer(&rp, &mut message).unwrap();
+        let members = [(1, 4.into()), (2, rp), (3, token.protocol()), (4, token.authenticate(&message))];
+        let credential = wire::send(&mut world, 0x0A, &wire::map(members)).unwrap();
+        assert_eq!(get(&credential, 12).is_some(), paying && cfg!(feature = "further-extensions"));
+        assert!(get(&credential, 10).is_some());
+    }
 }

@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 
 use crate::authenticator::{Authenticator, Message, Reply};
 use crate::cbor::{Item, Map, Writer};
-use crate::configuration::OptionId;
+use crate::configuration::{Extension, OptionId};
 use crate::credential::{Credential, truncated};
 use crate::ctap2::{Command, STATE_LASTS};
 use crate::pin::Permissions;
@@ -153,7 +153,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         writer: &mut Writer<'_>,
     ) -> Step<Option<Next>> {
         let credential = &self.newest_managed(rp_id_hash, before)?.ok_or(Status::NoCredentials)?;
-        let members = 5 + usize::from(first) + usize::from(credential.large_blob_key.is_some());
+        let pays = self.configuration.extends(Extension::ThirdPartyPayment);
+        let members =
+            4 + [first, credential.large_blob_key.is_some(), pays].map(usize::from).iter().sum::<usize>();
         writer.map(members).int(USER);
         write_user(credential, writer);
         writer.int(CREDENTIAL_ID).map(2).text("id").bytes(&credential.id).text("type").text("public-key");
@@ -166,7 +168,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if let Some(key) = &credential.large_blob_key {
             writer.int(LARGE_BLOB_KEY).bytes(&**key);
         }
-        writer.int(THIRD_PARTY_PAYMENT).boolean(credential.third_party_payment);
+        if pays {
+            writer.int(THIRD_PARTY_PAYMENT).boolean(credential.third_party_payment);
+        }
         Ok(match left {
             0 | 1 => None,
             _ => Some(Next::Credential { rp_id_hash: *rp_id_hash, before: credential.order, left: left - 1 }),

@@ -101,7 +101,11 @@ fn write_limits(configuration: &Configuration, members: &mut Members<'_, '_>) {
     let limits = &configuration.limits;
     let message = usize::from(limits.max_message_size).min(MESSAGE_MAX);
     members.int(0x05).unsigned(message as u64);
-    if configuration.offers(OptionId::ClientPin) || configuration.offers(OptionId::PinUvAuthToken) {
+    // hmac-secret takes its salts by a protocol's key agreement, also where there is nothing to verify with (§12.7).
+    let takes_part = configuration.offers(OptionId::ClientPin)
+        || configuration.offers(OptionId::PinUvAuthToken)
+        || configuration.extends(Extension::HmacSecret);
+    if takes_part && !configuration.pin_uv_auth_protocols.is_empty() {
         let protocols = members.int(0x06).array(configuration.pin_uv_auth_protocols.len());
         for protocol in &configuration.pin_uv_auth_protocols {
             protocols.unsigned(u64::from(*protocol));
@@ -152,10 +156,11 @@ fn write_since_2_1(configuration: &Configuration, moment: &Moment, members: &mut
         let rp_ids = usize::from(limits.max_rp_ids_for_set_min_pin_length).min(MIN_PIN_RP_IDS_MAX);
         members.int(0x10).unsigned(rp_ids as u64);
     }
-    if let Some(attempts) = configuration.preferred_platform_uv_attempts {
+    let verifies = configuration.offers(OptionId::Uv);
+    if let Some(attempts) = configuration.preferred_platform_uv_attempts.filter(|_| verifies) {
         members.int(0x11).unsigned(attempts.into());
     }
-    if let Some(modality) = configuration.uv_modality {
+    if let Some(modality) = configuration.uv_modality.filter(|_| verifies) {
         members.int(0x12).unsigned(modality.into());
     }
     if !configuration.certifications.is_empty() {

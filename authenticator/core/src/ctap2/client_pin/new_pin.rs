@@ -39,7 +39,7 @@ impl NewPin {
         if end > longest || code_points < usize::from(settings.min_pin_length) {
             return Err(Status::PinPolicyViolation);
         }
-        if cfg!(feature = "authenticator-config") && settings.pin_complexity && is_simple(text) {
+        if settings.pin_complexity && is_simple(text) {
             return Err(Status::PinPolicyViolation);
         }
         Ok(NewPin { hash: pin_hash(pin), code_points: u8::try_from(code_points).unwrap_or(u8::MAX) })
