@@ -113,6 +113,12 @@ impl PinUv {
         self.in_use(now).is_some_and(|token| token.user_present(now))
     }
 
+    /// Whether built-in verification issued the token, and not a PIN. Of a token that is over, too: whoever authorizes
+    /// with that one is refused.
+    pub(crate) fn is_token_by_built_in(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.by_built_in)
+    }
+
     /// SHA-256 of the RP ID the token in use is bound to.
     pub(crate) fn bound_to(&mut self, now: Time) -> Option<[u8; 32]> {
         self.in_use(now)?.rp_id_hash

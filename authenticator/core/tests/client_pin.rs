@@ -8,6 +8,7 @@ use ciborium::Value;
 use doppelkey_core::testing::platform::{ACFG, BE, BOTH, CM, GA, LBW, MC, PCMR, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Action, Answer, Configuration, OptionId, Status, pin_status, remove_pin};
+use wire::ceremony::{CLIENT_DATA_HASH, Make};
 use wire::{bytes, get, map, send, status};
 
 const PIN: &str = "a1b2c3d4";
@@ -327,8 +328,11 @@ fn section_6_4_a_pin_can_be_no_good_for_credentials() {
     world.authenticator().configuration_mut().set_option(OptionId::NoMcGaPermissionsWithClientPin, true);
     let rp = Some("example.com");
     assert_eq!(BOTH[1].token(&mut world, PIN, MC, rp), status(Status::UnauthorizedPermission));
-    assert_eq!(BOTH[1].pin_token(&mut world, PIN), status(Status::UnauthorizedPermission));
     assert!(BOTH[1].token(&mut world, PIN, CM, None).is_ok());
+    // The superseded command names no permissions, and gets none (§6.5.5.7.1 step 14).
+    let token = BOTH[1].pin_token(&mut world, PIN).unwrap();
+    let make = Make::new("alice").with(8, token.authenticate(&CLIENT_DATA_HASH)).with(9, token.protocol());
+    assert_eq!(make.send(&mut world), status(Status::PinAuthInvalid));
 }
 
 #[test]

@@ -201,6 +201,25 @@ fn uvm_says_how_the_user_was_verified() {
 }
 
 #[test]
+fn uvm_of_a_token_says_how_the_token_was_got() {
+    for (by_pin, method) in [(true, 0x800), (false, 2)] {
+        let mut world = verifying();
+        let platform = Platform(2);
+        let token = if by_pin {
+            platform.set_pin(&mut world, "a1b2c3d4").unwrap();
+            platform.token(&mut world, "a1b2c3d4", MC, Some("example.com")).unwrap()
+        } else {
+            platform.uv_token(&mut world, MC, Some("example.com")).unwrap()
+        };
+        let make = Make::new("alice").extension("uvm", true.into());
+        let make = make.with(8, token.authenticate(&CLIENT_DATA_HASH)).with(9, token.protocol());
+        let made = make.send(&mut world).unwrap();
+        let entry = [method, 1, 1].map(Value::from).to_vec();
+        assert_eq!(made.data.extension("uvm"), Some(&Value::Array(vec![Value::Array(entry)])));
+    }
+}
+
+#[test]
 fn extensions_that_are_not_offered_are_ignored() {
     let mut world = world();
     world.authenticator().configuration_mut().extensions = doppelkey_core::list::<Extension>(&[]);

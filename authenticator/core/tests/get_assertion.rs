@@ -385,3 +385,60 @@ fn a_hidden_credential_is_found_by_its_id_only() {
     let got = Get::new().with(3, descriptors([made.id()])).send(&mut world).unwrap();
     assert!(got.verifies(&made));
 }
+
+#[test]
+fn section_6_2_2_step_12_who_was_shown_is_who_signs_though_another_account_came_meanwhile() {
+    let mut world = world();
+    let alice = Make::new("alice").send(&mut world).unwrap();
+    let kept = world.authenticator().store_mut().get(alice.id()).unwrap().unwrap();
+    let (now, mut response) = (world.now, Message::new());
+    let request = wire::encode(0x02, &wire::map(Get::new().0));
+    let authenticator = world.authenticator();
+    let accounts = |authenticator: &Authenticator<MemoryStore, SeededRng>| {
+        authenticator.prompt().map(|prompt| prompt.accounts)
+    };
+    // From another device, or the control port: the newest of the list, each time before the answer.
+    let arrives = |authenticator: &mut Authenticator<MemoryStore, SeededRng>, id: u8| {
+        let mut other = kept.clone();
+        other.id = [id; 16].into_iter().collect();
+        other.user.id = [id].into_iter().collect();
+        authenticator.store_mut().put(&other, None).unwrap();
+    };
+    authenticator.handle(now, Input::Cbor(&request), &mut response);
+    assert_eq!(accounts(authenticator), Some(1));
+    arrives(authenticator, 1);
+    let approve = |account| Input::Answer(Answer::Approve { verified: true, account });
+    let asked_again = authenticator.handle(now, approve(None), &mut response);
+    assert!(matches!(asked_again, Output::AskUser { .. }));
+    assert_eq!(accounts(authenticator), Some(2));
+    // Alice was the second of two, and is the third of three.
+    arrives(authenticator, 2);
+    authenticator.handle(now, approve(Some(1)), &mut response);
+    assert_eq!(accounts(authenticator), Some(3));
+    // Of three, the first goes: who is the third now is not who was.
+    authenticator.store_mut().remove(&[2; 16]).unwrap();
+    authenticator.handle(now, approve(Some(1)), &mut response);
+    assert_eq!(accounts(authenticator), Some(2));
+    assert_eq!(authenticator.handle(now, approve(Some(1)), &mut response), Output::Respond);
+    let got: Value = ciborium::from_reader(&response[1..]).unwrap();
+    assert_eq!(get_named(get(&got, 1).unwrap(), "id"), Some(&bytes(alice.id())));
+    // If all of them go, there is nobody to sign in.
+    authenticator.handle(now, Input::Cbor(&request), &mut response);
+    for id in [alice.id(), &[1; 16]] {
+        authenticator.store_mut().remove(id).unwrap();
+    }
+    authenticator.handle(now, approve(None), &mut response);
+    assert_eq!(response[0], Status::NoCredentials as u8);
+}
+
+#[test]
+fn section_6_2_2_step_12_with_a_display_a_silent_request_is_not_the_user_s_choice() {
+    let mut world = World::new(Configuration { has_display: true, ..Configuration::default() });
+    for user in ["alice", "bob"] {
+        Make::new(user).send(&mut world).unwrap();
+    }
+    world.asked.clear();
+    let got = Get::new().option("up", false).send(&mut world).unwrap();
+    assert!(world.asked.is_empty());
+    assert_eq!((get(&got.response, 5), get(&got.response, 6)), (Some(&Value::from(2)), None));
+}

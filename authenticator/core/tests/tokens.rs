@@ -213,3 +213,46 @@ fn section_6_3_the_next_assertions_are_as_verified_as_the_first() {
     assert!(second.data.uv);
     assert_eq!(second.user_name(), Some("alice"));
 }
+
+#[test]
+fn section_6_2_2_step_12_with_a_display_a_token_s_presence_does_not_choose() {
+    let mut world = verifying();
+    for user in ["alice", "bob"] {
+        Make::new(user).option("uv", true).send(&mut world).unwrap();
+    }
+    world.authenticator().configuration_mut().has_display = true;
+    world.user = Box::new(|_| Does::Says(Answer::Approve { verified: true, account: Some(1) }));
+    let token = Platform(2).uv_token(&mut world, GA, Some("example.com")).unwrap();
+    world.asked.clear();
+    let got = get_with(&token).send(&mut world).unwrap();
+    assert_eq!(world.asked.iter().map(|asked| asked.accounts).collect::<Vec<_>>(), [2]);
+    assert_eq!(got.user_id(), Some(&b"alice"[..]));
+    assert_eq!(wire::get(&got.response, 6), Some(&true.into()));
+}
+
+#[test]
+fn section_6_2_2_step_8_built_in_verification_is_presence_whatever_up_says() {
+    let mut world = verifying();
+    Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    let got = Get::new().option("uv", true).option("up", false).send(&mut world).unwrap();
+    assert!(got.data.up && got.data.uv);
+}
+
+#[test]
+fn section_6_1_2_step_14_a_full_store_spends_the_token_too() {
+    let mut world = verifying();
+    Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    world.authenticator().configuration_mut().limits.max_discoverable_credentials = 1;
+    let token = Platform(2).uv_token(&mut world, MC | GA, Some("example.com")).unwrap();
+    assert_eq!(make("bob", &token).send(&mut world), status(Status::KeyStoreFull));
+    assert_eq!(get_with(&token).send(&mut world), status(Status::PinAuthInvalid));
+}
+
+#[test]
+fn section_6_1_2_step_1_a_token_without_a_pin_is_enough_to_be_chosen() {
+    let mut world = verifying();
+    world.authenticator().configuration_mut().set_option(OptionId::ClientPin, false);
+    assert_eq!(Make::new("a").with(8, bytes([])).send(&mut world), status(Status::PinNotSet));
+    assert_eq!(Get::new().with(6, bytes([])).send(&mut world), status(Status::PinNotSet));
+    assert_eq!(world.asked.len(), 2);
+}

@@ -48,7 +48,10 @@ pub(crate) enum Verification {
     /// Not at all.
     None,
     /// By a pinUvAuthToken, before.
-    Token,
+    Token {
+        /// Which built-in verification issued, not a PIN.
+        built_in: bool,
+    },
     /// By the authenticator itself, with the touch.
     BuiltIn,
 }
@@ -57,6 +60,11 @@ impl Verification {
     /// The bit `uv` of the response.
     pub(crate) fn uv(self) -> bool {
         self != Verification::None
+    }
+
+    /// Whether it was by a token.
+    pub(crate) fn is_token(self) -> bool {
+        matches!(self, Verification::Token { .. })
     }
 
     /// The status for a user who did not agree: a touch that did not come is one that was refused (step 14, 9 in
@@ -83,7 +91,8 @@ pub(crate) const UV_ATTEMPTS: u8 = 3;
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// Step 1: an empty pinUvAuthParam asks the user to choose this authenticator. What to ask, if it is one.
     pub(crate) fn choice(&mut self, parameter: Option<Item<'_>>) -> Step<Option<Pending>> {
-        if !self.configuration.offers(OptionId::ClientPin)
+        let supported = [OptionId::ClientPin, OptionId::PinUvAuthToken];
+        if !supported.iter().any(|option| self.configuration.offers(*option))
             || parameter.is_none_or(|parameter| parameter.bytes() != Ok(&[]))
         {
             return Ok(None);
@@ -112,7 +121,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         token: Option<PinUvAuth<'_>>,
     ) -> Step<Verification> {
         match (token, options.uv) {
-            (Some(_), _) => Ok(Verification::Token),
+            (Some(_), _) => Ok(Verification::Token { built_in: self.pin.is_token_by_built_in() }),
             (None, true) if self.built_in_uv()? == Some(true) => Ok(Verification::BuiltIn),
             (None, true) => Err(Status::InvalidOption),
             (None, false) => Ok(Verification::None),
@@ -162,7 +171,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         rp_id_hash: &[u8; 32],
     ) -> Step {
         match (verification, token) {
-            (Verification::Token, Some(PinUvAuth { protocol, parameter })) => {
+            (Verification::Token { .. }, Some(PinUvAuth { protocol, parameter })) => {
                 self.pin.authorize(now, protocol, client_data_hash, parameter, permission, rp_id_hash)
             }
             (Verification::BuiltIn, _) if cfg!(feature = "built-in-verification") => self.may_verify(),

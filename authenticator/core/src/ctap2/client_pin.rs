@@ -122,14 +122,17 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         Ok(Reply::Done)
     }
 
-    /// getPinToken, superseded (§6.5.5.7.1): a token with the default permissions mc and ga and no RP ID yet.
+    /// getPinToken, superseded (§6.5.5.7.1): a token with the default permissions mc and ga and no RP ID yet; with none
+    /// where a PIN gives neither (step 14).
     fn get_pin_token(&mut self, now: Time, parameters: Map<'_>, response: &mut Message) -> Step<Reply> {
         let pin_hash = parameters.required(PIN_HASH_ENC)?.bytes()?;
         if parameters.get(PERMISSIONS).is_some() || parameters.get(RP_ID).is_some() {
             return Err(Status::InvalidParameter);
         }
-        let permissions = Permissions::MAKE_CREDENTIAL.with(Permissions::GET_ASSERTION);
-        self.require_offered(permissions, false)?;
+        let permissions = match self.configuration.offers(OptionId::NoMcGaPermissionsWithClientPin) {
+            true => Permissions::NONE,
+            false => Permissions::MAKE_CREDENTIAL.with(Permissions::GET_ASSERTION),
+        };
         let secret =
             self.shared_secret(parameters, |this| this.pin.require_pin_unblocked(&mut this.store))?;
         self.check_pin(&secret, pin_hash)?;

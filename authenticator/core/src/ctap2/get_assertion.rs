@@ -46,8 +46,17 @@ pub(crate) struct Ready {
 enum Candidates {
     /// The first of the allow list; `None` if there is none.
     Listed(Option<CredentialId>),
-    /// So many discoverable ones.
-    Discovered(u32),
+    /// The discoverable ones.
+    Discovered(Discovered),
+}
+
+/// The discoverable credentials of an RP that may be used, as the user was shown them. Two of these are equal only if
+/// they are of the same list: whatever is added comes above the newest, and what is only removed leaves fewer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Discovered {
+    count: u32,
+    /// The [`order`](Credential::order) of the newest; 0 where there is none.
+    newest: u64,
 }
 
 /// What a response says about the choice of credential.
@@ -65,6 +74,13 @@ pub(crate) enum Choice {
     Next,
 }
 
+impl Ceremony {
+    /// The bit `up` of the response: whoever touched the sensor was there, asked for or not (steps 8.1 and 8.2).
+    fn up_flag(&self) -> bool {
+        self.up || self.verification == Verification::BuiltIn
+    }
+}
+
 impl Ready {
     pub(crate) fn prompt(&self) -> Prompt<'_> {
         Prompt {
@@ -74,7 +90,7 @@ impl Ready {
             user_display_name: self.user.display_name.as_deref(),
             accounts: match self.candidates {
                 Candidates::Listed(_) => 1,
-                Candidates::Discovered(count) => count,
+                Candidates::Discovered(list) => list.count,
             },
             verification: self.ceremony.verification == Verification::BuiltIn,
         }
@@ -84,7 +100,7 @@ impl Ready {
     /// only a verified user may learn of are among them.
     pub(crate) fn offered(&self) -> ([u8; 32], u32, bool) {
         let count = match self.candidates {
-            Candidates::Discovered(count) if count > 1 => count,
+            Candidates::Discovered(list) if list.count > 1 => list.count,
             _ => 0,
         };
         (self.ceremony.rp_id_hash, count, self.ceremony.verification.uv())
@@ -134,8 +150,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let verification = ready.ceremony.verification;
         if verification != Verification::BuiltIn {
             ready.candidates.exist()?;
-            let present = verification == Verification::Token && self.pin.user_present(now);
-            if !ready.ceremony.up || present {
+            let present = verification.is_token() && self.pin.user_present(now);
+            // A token's presence chooses no account where there is a display to choose on (step 12.2.3).
+            let chosen = ready.offered().1 == 0 || !self.configuration.has_display;
+            if !ready.ceremony.up || present && chosen {
                 return self.choose(now, ready, None, response);
             }
         }
@@ -154,9 +172,24 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             Consent::TryAgain => Ok(Reply::Ask(Pending::GetAssertion(ready))),
             Consent::Given { account } => {
                 ready.candidates.exist()?;
+                if self.shows_others_now(&mut ready)? {
+                    return Ok(Reply::Ask(Pending::GetAssertion(ready)));
+                }
+                let account = account.or(self.configuration.has_display.then_some(0));
                 self.choose(now, ready, account, response)
             }
         }
+    }
+
+    /// Whether the accounts are no longer those that the user was shown: something else has changed the store since.
+    /// They are up to date after it, for whoever is asked again.
+    fn shows_others_now(&mut self, ready: &mut Ready) -> Step<bool> {
+        let Candidates::Discovered(shown) = ready.candidates else { return Ok(false) };
+        let (rp_id_hash, uv) = (ready.ceremony.rp_id_hash, ready.ceremony.verification.uv());
+        let (now, user) = self.discoverable(&rp_id_hash, uv)?;
+        (ready.candidates, ready.user) = (Candidates::Discovered(now), user);
+        ready.candidates.exist()?;
+        Ok(now != shown)
     }
 
     /// Step 7: the credentials that apply, and the account if there is only one.
@@ -176,14 +209,21 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             return Ok((Candidates::Listed(None), User::default()));
         }
+        let (list, user) = self.discoverable(rp_id_hash, uv)?;
+        Ok((Candidates::Discovered(list), user))
+    }
+
+    /// The credentials that may be used without naming them, and the account if there is only one.
+    fn discoverable(&mut self, rp_id_hash: &[u8; 32], uv: bool) -> Step<(Discovered, User)> {
         let Some(newest) = self.discover(rp_id_hash, u64::MAX, uv)? else {
-            return Ok((Candidates::Discovered(0), User::default()));
+            return Ok((Discovered { count: 0, newest: 0 }, User::default()));
         };
         let (mut count, mut before) = (1, newest.order);
         while let Some(credential) = self.discover(rp_id_hash, before, uv)? {
             (count, before) = (count + 1, credential.order);
         }
-        Ok((Candidates::Discovered(count), if count == 1 { newest.user } else { User::default() }))
+        let user = if count == 1 { newest.user } else { User::default() };
+        Ok((Discovered { count, newest: newest.order }, user))
     }
 
     /// The newest discoverable credential below this order that may be used without naming it.
@@ -217,9 +257,8 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 let id = id.ok_or(Status::NoCredentials)?;
                 (self.find(hash, &id)?.ok_or(Status::NoCredentials)?, Choice::Listed)
             }
-            Candidates::Discovered(count) => {
-                let chosen = account.or(self.configuration.has_display.then_some(0));
-                let chosen = chosen.filter(|account| count > 1 && *account < count);
+            Candidates::Discovered(Discovered { count, .. }) => {
+                let chosen = account.filter(|account| count > 1 && *account < count);
                 let mut credential = self.discover(hash, u64::MAX, ceremony.verification.uv())?;
                 for _ in 0..chosen.unwrap_or(0) {
                     let before = credential.as_ref().map_or(0, |credential| credential.order);
@@ -233,10 +272,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
                 (Found { credential: credential.ok_or(Status::NoCredentials)?, stored: true }, choice)
             }
         };
-        self.assert(&ceremony, &found, choice, response)?;
         if ceremony.up {
-            self.pin.spend(); // step 9.3
+            self.pin.spend(); // step 9.4: whatever becomes of the assertion
         }
+        self.assert(&ceremony, &found, choice, response)?;
         if let Choice::Platform(count) = choice {
             self.assertions =
                 Some(RemainingAssertions::after(ceremony, found.credential.order, count - 1, now));
@@ -261,7 +300,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         let faults = &self.configuration.faults;
         let mut data = AuthenticatorData::new(
             faults.rp_id_hash(ceremony.rp_id_hash),
-            faults.flags(flags(credential, ceremony.up, verification.uv()), true),
+            faults.flags(flags(credential, ceremony.up_flag(), verification.uv()), true),
             faults.sign_count(sign_count),
         );
         data.extend(&ceremony.extensions.outputs(
@@ -281,7 +320,9 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 impl Candidates {
     fn exist(&self) -> Step {
         match self {
-            Candidates::Listed(None) | Candidates::Discovered(0) => Err(Status::NoCredentials),
+            Candidates::Listed(None) | Candidates::Discovered(Discovered { count: 0, .. }) => {
+                Err(Status::NoCredentials)
+            }
             _ => Ok(()),
         }
     }

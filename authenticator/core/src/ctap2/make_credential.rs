@@ -112,7 +112,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Steps 12 and 14: asks the user, unless a token brings the user's presence with it.
     fn ask_to_create(&mut self, now: Time, ready: Ready, response: &mut Message) -> Step<Reply> {
-        if ready.verification != Verification::Token || !self.pin.user_present(now) {
+        if !ready.verification.is_token() || !self.pin.user_present(now) {
             return Ok(Reply::Ask(Pending::MakeCredential(ready)));
         }
         if ready.excluded {
@@ -204,6 +204,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Steps 15 to 19: makes the credential, attests it and keeps it. Nothing is kept unless all of it worked.
     fn create(&mut self, ready: &Ready, response: &mut Message) -> Step<Reply> {
+        self.pin.spend(); // step 14.4: whatever becomes of the credential
         let (key, public) = match self.spare.take_if(|_| ready.algorithm == Algorithm::Es256) {
             Some(KeyPair { key, public }) => (key, Some(public)),
             None => (PrivateKey::generate(ready.algorithm, &mut self.rng), None),
@@ -227,7 +228,6 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         if self.is_stored(ready) {
             self.keep(&credential)?;
         }
-        self.pin.spend(); // step 14.3
         Ok(Reply::Done)
     }
 

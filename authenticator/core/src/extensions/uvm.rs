@@ -8,8 +8,10 @@ use crate::ctap2::ceremony::Verification;
 pub(super) fn write(verification: Verification, configuration: &Configuration, out: &mut Writer<'_>) {
     let method = match verification {
         Verification::None => USER_VERIFY_PRESENCE_INTERNAL,
-        Verification::Token => USER_VERIFY_PASSCODE_EXTERNAL,
-        Verification::BuiltIn => configuration.uv_modality.unwrap_or(USER_VERIFY_FINGERPRINT_INTERNAL),
+        Verification::Token { built_in: false } => USER_VERIFY_PASSCODE_EXTERNAL,
+        Verification::Token { built_in: true } | Verification::BuiltIn => {
+            configuration.uv_modality.unwrap_or(USER_VERIFY_FINGERPRINT_INTERNAL)
+        }
     };
     out.array(1).array(3).unsigned(u64::from(method));
     out.unsigned(KEY_PROTECTION_SOFTWARE).unsigned(MATCHER_PROTECTION_SOFTWARE);

@@ -19,6 +19,8 @@ const VALID_FOR: Duration = Duration::from_secs(600);
 pub(crate) struct Permissions(u8);
 
 impl Permissions {
+    /// None: whatever asks for one is refused.
+    pub(crate) const NONE: Self = Permissions(0);
     /// mc.
     pub(crate) const MAKE_CREDENTIAL: Self = Permissions(0x01);
     /// ga.
@@ -60,6 +62,8 @@ pub(crate) struct Token {
     /// SHA-256 of the permissions RP ID.
     pub(super) rp_id_hash: Option<[u8; 32]>,
     pub(super) user_verified: bool,
+    /// Whether built-in verification issued it, which also brought the user's presence.
+    pub(super) by_built_in: bool,
     user_present: bool,
     #[zeroize(skip)]
     issued: Time,
@@ -82,6 +86,7 @@ impl Token {
             permissions,
             rp_id_hash,
             user_verified: true,
+            by_built_in: user_present,
             user_present,
             issued,
             used: false,
