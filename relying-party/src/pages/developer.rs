@@ -103,7 +103,7 @@ pub(crate) fn events(app: &App, events: &[StoredEvent]) -> Markup {
     let content = html! {
         header.top { (parts::brand(app)) }
         h1 { "Inspector" }
-        p.lead { "What happened lately. Behind a ceremony is every step of its verification." }
+        p.lead { "What happened lately. Open a ceremony to see every step of its verification." }
         (admin::table(events))
     };
     wide(app, "Inspector", &content)

@@ -106,7 +106,7 @@ pub(crate) fn step_up(app: &App, name: &str, then: &str, ways: &Ways, error: Opt
             }
         }
         @if !ways.passkey && !ways.password {
-            p.lead { "You have nothing to confirm with that is in use here at present." }
+            p.lead { "This service does not accept any of your ways to log in at present." }
             @if ways.code { p.actions { a.button.primary href="/recover" { "Get a code by mail" } } }
         }
         p.switch { a href=(then) { "Go back" } }
