@@ -101,7 +101,10 @@ class Maker:
             case "model":
                 del tpm["2.23.133.2.2"]
         alternative = x509.Name([x509.NameAttribute(ObjectIdentifier(oid), value) for oid, value in tpm.items()])
+        # Windows' certificates of TPMs' keys have their policies critical.
+        policy = x509.PolicyInformation(ObjectIdentifier("1.3.6.1.4.1.311.21.31"), [x509.UserNotice(None, "A test's policy")])
         extensions = [
+            (x509.CertificatePolicies([policy]), True),
             (x509.SubjectAlternativeName([x509.DirectoryName(alternative)]), True),
             (x509.ExtendedKeyUsage([ObjectIdentifier("2.23.133.8.1" if wrong == "purpose" else "2.23.133.8.3")]), False),
         ]

@@ -11,8 +11,8 @@ use crate::verify::tests::attestation::certified::{self, Certified};
 use crate::verify::tests::der;
 use crate::verify::tests::workshop::{self, CHALLENGE};
 use crate::verify::{
-    AttestationTrust, Credential, Mediation, Registration, RegistrationOptions, RelyingParty,
-    SUPPORTED_ALGORITHMS, UserVerification, verify_registration,
+    AttestationTrust, CertificateError, Credential, Mediation, Registration, RegistrationOptions,
+    RelyingParty, SUPPORTED_ALGORITHMS, UserVerification, verify_registration,
 };
 
 const NOW: u64 = 1_800_000_000; // 2027-01-15
@@ -161,8 +161,15 @@ fn a_blob_by_somebody_else_is_refused() {
     // the signer itself named as root is fine; another root is not
     assert!(Metadata::read(&blob, &publisher(&own), RevocationLists::default(), NOW, None).is_ok());
     let mut header = header();
+    let another = certified::root_until(certified::UNTIL_3024);
+    header["x5c"] = json!([STANDARD.encode(&another)]);
+    let forged = signed(&header, &payload(json!([])));
+    let error = Metadata::read(&forged, &publisher(&another), RevocationLists::default(), NOW, None);
+    assert_eq!(error.unwrap_err(), MetadataError::SignatureInvalid);
+    // The published root's key signs certificates and nothing else.
     header["x5c"] = json!([STANDARD.encode(certified::root())]);
-    assert_eq!(read(&signed(&header, &payload(json!([])))).unwrap_err(), MetadataError::SignatureInvalid);
+    let error = read(&signed(&header, &payload(json!([])))).unwrap_err();
+    assert_eq!(error, MetadataError::Chain(CertificateError::NotForSignatures));
     let stranger = certified::certificate(
         Some(2),
         &der::name(&[("2.5.4.3", der::utf8("Stranger"))]),

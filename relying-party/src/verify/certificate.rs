@@ -36,6 +36,8 @@ pub enum CertificateError {
     ChainSignature,
     /// A certificate above another is not a CA, or its path length is used up.
     NotACa,
+    /// The key of the certificate that signed, not of one above it, is not made for signatures.
+    NotForSignatures,
     /// A certificate is not valid at the time given.
     Validity,
     /// A certificate has a critical extension that is not understood.
@@ -56,6 +58,7 @@ impl fmt::Display for CertificateError {
             Self::NoAnchor => write!(f, "no trust anchor is above the chain"),
             Self::ChainSignature => write!(f, "a signature in the chain does not verify"),
             Self::NotACa => write!(f, "a certificate above another may not issue it"),
+            Self::NotForSignatures => write!(f, "the certificate's key is not made for signatures"),
             Self::Validity => write!(f, "a certificate is not valid at this time"),
             Self::CriticalExtension => write!(f, "a critical extension is not understood"),
             Self::Revoked => write!(f, "a certificate has been revoked by its issuer"),
@@ -180,12 +183,32 @@ impl Certificate {
         let constraints =
             certificate.get_extension::<BasicConstraints>().map_err(|_| CertificateError::Extension)?;
         let (_, constraints) = constraints.ok_or(CertificateError::NotACa)?;
-        let usage = certificate.get_extension::<KeyUsage>().map_err(|_| CertificateError::Extension)?;
         let short = constraints.path_len_constraint.is_some_and(|longest| usize::from(longest) < below);
-        if !constraints.ca || short || usage.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
+        if !constraints.ca || short || self.key_usage()?.is_some_and(|usage| !usage.key_cert_sign()) {
             return Err(CertificateError::NotACa);
         }
         Ok(())
+    }
+
+    /// Whether this certificate's key may sign other things than certificates (RFC 5280 §4.2.1.3): where the usage is not
+    /// told, it may.
+    fn may_sign(&self) -> Result<(), CertificateError> {
+        if self.key_usage()?.is_none_or(|usage| usage.digital_signature()) {
+            Ok(())
+        } else {
+            Err(CertificateError::NotForSignatures)
+        }
+    }
+
+    /// Whether this certificate's key may sign lists of revoked ones (RFC 5280 §6.3.3 (f)): where the usage is not told,
+    /// it may.
+    pub(super) fn may_revoke(&self) -> bool {
+        self.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.crl_sign()))
+    }
+
+    fn key_usage(&self) -> Result<Option<KeyUsage>, CertificateError> {
+        let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
+        Ok(usage.map_err(|_| CertificateError::Extension)?.map(|(_, usage)| usage))
     }
 
     fn check_critical_extensions(&self) -> Result<(), CertificateError> {
@@ -244,7 +267,7 @@ pub(super) fn is_signed_by(
 
 /// Whether a chain of DER certificates, leaf first, ends under one of the anchors; gives the anchor's name.
 ///
-/// The order must be that of the chain. A leaf that is itself an anchor is accepted. Every certificate used, the
+/// The order must be that of the chain. A leaf that is itself an anchor is accepted. The leaf's key is one that signs. Every certificate used, the
 /// anchor too, must be valid at `now_s` (Unix time in seconds), and none may be in its issuer's list in `lists`.
 pub(crate) fn chains_to(
     chain: &[Vec<u8>],
@@ -254,6 +277,9 @@ pub(crate) fn chains_to(
 ) -> Result<String, CertificateError> {
     let chain = chain.iter().map(|der| Certificate::read(der)).collect::<Result<Vec<_>, _>>()?;
     let anchors: Vec<_> = anchors.iter().filter_map(|der| Certificate::read(der).ok()).collect();
+    if let Some(leaf) = chain.first() {
+        leaf.may_sign()?;
+    }
     for (at, certificate) in chain.iter().enumerate() {
         certificate.check_critical_extensions()?;
         if !certificate.is_valid_at(now_s) {
@@ -319,5 +345,7 @@ fn signature_scheme(oid: &str) -> Option<Scheme> {
     })
 }
 
-/// Basic constraints, key usage, subject alternative name, extended key usage.
-const UNDERSTOOD: [&str; 4] = ["2.5.29.19", "2.5.29.15", "2.5.29.17", "2.5.29.37"];
+/// Basic constraints, key usage, subject alternative name, extended key usage, and policies: whoever asks for none of
+/// them cannot miss one (RFC 5280 §6.1 with any-policy, and no explicit policy required). TPMs' certificates have them
+/// critical. What would make policies matter, or bounds names, is refused: constraints, mappings, inhibitions.
+const UNDERSTOOD: [&str; 5] = ["2.5.29.19", "2.5.29.15", "2.5.29.17", "2.5.29.37", "2.5.29.32"];

@@ -104,8 +104,6 @@ pub(crate) fn scheme(alg: i64) -> Option<Scheme> {
         -257 => Scheme::Pkcs1(Hash::Sha256),
         -258 => Scheme::Pkcs1(Hash::Sha384),
         -259 => Scheme::Pkcs1(Hash::Sha512),
-        // RSASSA-PKCS1-v1_5 with SHA-1: TPM attestation identity keys still sign with it
-        -65535 => Scheme::Pkcs1(Hash::Sha1),
         -37 => Scheme::Pss(Hash::Sha256),
         -50..=-48 => Scheme::MlDsa,
         _ => return None,

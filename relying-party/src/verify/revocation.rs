@@ -1,6 +1,7 @@
 //! Certificate revocation lists (RFC 5280 §5), as files: which certificates their issuers have taken back.
 //!
-//! A list counts where its issuer's own key has signed it; whoever else signed a list of that name has revoked nothing.
+//! A list counts where its issuer's own key has signed it, and may sign lists; whoever else signed a list of that name has
+//! revoked nothing.
 //! A certificate in a list is revoked for good, however old the list is. Where there is no list nothing is known, and
 //! nothing is fetched.
 
@@ -77,6 +78,7 @@ impl RevocationLists {
         self.0.iter().any(|list| {
             list.revoked.contains(certificate.serial())
                 && list.issuer == *issuer.name()
+                && issuer.may_revoke()
                 && list.is_signed_by(issuer)
         })
     }

@@ -40,10 +40,15 @@ impl<'v> Statement<'v> {
         cbor::member(self.members, name).and_then(Value::as_text).ok_or(AttestationError::Member(name))
     }
 
+    /// The number in `alg`.
+    pub(super) fn alg(&self) -> Result<i64, AttestationError> {
+        let alg = cbor::member(self.members, "alg").and_then(cbor::integer);
+        alg.ok_or(AttestationError::Member("alg"))
+    }
+
     /// `alg`, and how it signs.
     pub(super) fn algorithm(&self) -> Result<(i64, Scheme), AttestationError> {
-        let alg = cbor::member(self.members, "alg").and_then(cbor::integer);
-        let alg = alg.ok_or(AttestationError::Member("alg"))?;
+        let alg = self.alg()?;
         let scheme = cose::scheme(alg).ok_or(AttestationError::Algorithm(alg))?;
         Ok((alg, scheme))
     }

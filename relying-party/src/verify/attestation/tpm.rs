@@ -2,7 +2,7 @@
 
 use super::super::cbor::Value;
 use super::super::certificate::{Certificate, CertificateError};
-use super::super::signature::{Hash, PublicKey};
+use super::super::signature::{Hash, PublicKey, Scheme};
 use super::packed::check_aaguid;
 use super::statement::Statement;
 use super::{Attestation, AttestationError, AttestationKind, Subject, certified};
@@ -15,7 +15,7 @@ pub(super) fn verify(value: &Value, subject: &Subject<'_>) -> Result<Attestation
     let public_area = statement.bytes("pubArea")?;
     let name_hash = check_public_area(public_area, &subject.key.key)?;
 
-    let (alg, scheme) = statement.algorithm()?;
+    let (alg, scheme) = algorithm(&statement)?;
     let hash = scheme.hash().ok_or(AttestationError::Algorithm(alg))?;
     let certified_info = statement.bytes("certInfo")?;
     let attest = Attest::read(certified_info)?;
@@ -34,6 +34,14 @@ pub(super) fn verify(value: &Value, subject: &Subject<'_>) -> Result<Attestation
     check_certificate(&chain[0])?;
     check_aaguid(&chain[0], &subject.attested.aaguid)?;
     Ok(certified(AttestationKind::Certified, chain))
+}
+
+/// `alg`, and how it signs: also with SHA-1, as attestation identity keys still do and nobody else may.
+fn algorithm(statement: &Statement<'_>) -> Result<(i64, Scheme), AttestationError> {
+    match statement.alg()? {
+        RS1 => Ok((RS1, Scheme::Pkcs1(Hash::Sha1))),
+        _ => statement.algorithm(),
+    }
 }
 
 /// TPM_ALG_ID of a hash function that names keys.
@@ -207,6 +215,8 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// RSASSA-PKCS1-v1_5 with SHA-1, in COSE's numbers.
+const RS1: i64 = -65535;
 const TRUNCATED: AttestationError = AttestationError::Tpm("a structure ends early");
 const TPM_GENERATED_VALUE: u32 = 0xff54_4347;
 const TPM_ST_ATTEST_CERTIFY: u16 = 0x8017;

@@ -3,6 +3,7 @@
 use ed25519_dalek::Signer as _;
 use rsa::signature::SignatureEncoding as _;
 
+use super::super::tests::workshop::rsa_key;
 use super::*;
 
 /// A key, its scheme, and how it signs.
@@ -92,12 +93,6 @@ fn scalar(curve: &str) -> Vec<u8> {
     .enumerate()
     .map(|(at, byte)| if curve == "p521" && at == 0 { 0 } else { byte })
     .collect()
-}
-
-/// A 2048-bit key whose primes were made once for this test.
-fn rsa_key() -> rsa::PrivateKey {
-    use rsa::pkcs8::DecodePrivateKey as _;
-    rsa::PrivateKey::from_pkcs8_der(include_bytes!("rsa-2048.pk8")).unwrap()
 }
 
 #[test]

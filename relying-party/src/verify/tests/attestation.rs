@@ -12,6 +12,8 @@ use super::workshop::{
 use super::{Mutant, right, wrong};
 
 pub(crate) mod certified;
+mod tpm;
+mod trust;
 
 use certified::Certified;
 
@@ -21,11 +23,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
     all.extend(packed_self());
     all.extend(packed());
     all.extend(fido_u2f());
-    all.extend(tpm());
+    all.extend(tpm::mutants());
     all.extend(android_key());
     all.extend(apple());
     all.extend(compound());
-    all.extend(trust());
+    all.extend(trust::mutants());
     all
 }
 
@@ -150,6 +152,15 @@ fn packed() -> Vec<Mutant> {
         wrong("packed-signed-by-another-key", 23, case(|it| it.signer = other_key())),
         wrong("packed-other-alg", 23, case(|it| it.alg = Some(-257))),
         wrong("packed-unknown-alg", 23, case(|it| it.alg = Some(-999))),
+        wrong(
+            "packed-sha1",
+            23,
+            case(|it| {
+                it.alg = Some(-65535);
+                it.public_key = Some(certified::rsa_public_key());
+                it.sign = Some(certified::rsa_with_sha1);
+            }),
+        ),
         wrong("packed-without-alg", 23, case(|it| it.alg = None)),
         wrong("packed-other-data", 23, case(|it| it.message = |_, _| vec![0; 32])),
         wrong(
@@ -224,65 +235,6 @@ fn fido_u2f() -> Vec<Mutant> {
             }),
         ),
         wrong("u2f-credential-not-p256", 23, eddsa.case()),
-    ]
-}
-
-fn tpm() -> Vec<Mutant> {
-    let case = |change: fn(&mut Certified)| Certified::tpm(change).case();
-    vec![
-        right("tpm", case(|_| {})),
-        wrong("tpm-version", 23, case(|it| it.tpm.ver = "1.2")),
-        wrong("tpm-magic", 23, case(|it| it.tpm.magic = 0xff54_4348)),
-        wrong("tpm-type", 23, case(|it| it.tpm.kind = 0x8018)),
-        wrong("tpm-extra-data", 23, case(|it| it.tpm.extra_data = |_| vec![0; 32])),
-        wrong(
-            "tpm-extra-data-sha1",
-            23,
-            case(|it| it.tpm.extra_data = |message| sha256(message)[..20].to_vec()),
-        ),
-        wrong("tpm-name", 23, case(|it| it.tpm.name = |_| [&[0, 0x0b][..], &[0; 32]].concat())),
-        wrong("tpm-name-without-algorithm", 23, case(|it| it.tpm.name = sha256)),
-        wrong("tpm-info-trailing", 23, case(|it| it.tpm.tail = vec![0])),
-        wrong("tpm-area-of-another-key", 23, case(|it| it.tpm.key = other_key())),
-        wrong("tpm-area-other-curve", 23, case(|it| it.tpm.curve = 4)),
-        wrong("tpm-area-trailing", 23, case(|it| it.tpm.area_tail = vec![0])),
-        wrong("tpm-area-storage-key", 23, case(|it| it.tpm.symmetric = 6)),
-        wrong("tpm-signed-by-another-key", 23, case(|it| it.signer = other_key())),
-        wrong("tpm-subject", 23, case(|it| it.subject = vec![("2.5.4.3", der::utf8("TPM"))])),
-        wrong("tpm-without-alternative-name", 23, case(|it| drop(it.extensions.remove(2)))),
-        wrong(
-            "tpm-without-manufacturer",
-            23,
-            case(|it| it.extensions[2] = certified::tpm_name(&[MODEL, VERSION])),
-        ),
-        wrong(
-            "tpm-manufacturer-form",
-            23,
-            case(|it| {
-                it.extensions[2] = certified::tpm_name(&[("2.23.133.2.1", "Vendor"), MODEL, VERSION]);
-            }),
-        ),
-        wrong(
-            "tpm-without-model",
-            23,
-            case(|it| it.extensions[2] = certified::tpm_name(&[MANUFACTURER, VERSION])),
-        ),
-        wrong(
-            "tpm-without-version",
-            23,
-            case(|it| it.extensions[2] = certified::tpm_name(&[MANUFACTURER, MODEL])),
-        ),
-        wrong("tpm-without-purpose", 23, case(|it| drop(it.extensions.remove(1)))),
-        wrong("tpm-other-purpose", 23, case(|it| it.extensions[1] = certified::purpose("1.3.6.1.5.5.7.3.2"))),
-        wrong("tpm-ca", 23, case(|it| it.extensions[0] = certified::basic_constraints(true))),
-        wrong("tpm-version-1", 23, case(|it| it.version = None)),
-        wrong(
-            "tpm-aaguid-other",
-            23,
-            case(|it| {
-                it.extensions.push(der::extension(AAGUID, false, &der::octets(&[8; 16])));
-            }),
-        ),
     ]
 }
 
@@ -390,63 +342,6 @@ fn compound() -> Vec<Mutant> {
     ]
 }
 
-fn trust() -> Vec<Mutant> {
-    let policy = |mut case: Value, trust: Value| {
-        case["policy"]["attestation"] = trust;
-        case
-    };
-    let root = to_base64url(&certified::root());
-    let trusted = |case: Value| policy(case, json!({ "anchors": [root], "now_s": NOW }));
-    let at =
-        |now_s: u64| policy(Certified::packed(|_| {}).case(), json!({ "anchors": [root], "now_s": now_s }));
-    let itself = || {
-        let attest = |data: &[u8], hash: &[u8]| {
-            let signature = sign(&credential_key(), &[data, hash].concat());
-            text_map([("alg", (-7).into()), ("sig", signature.into())])
-        };
-        attested("packed", attest).case()
-    };
-    let plain = || Registration { flags: UP | UV | AT, ..Registration::new() }.case();
-    let chain = |change: fn(&mut Certified)| trusted(Certified::packed(change).case());
-    vec![
-        right("trust-packed", trusted(Certified::packed(|_| {}).case())),
-        right("trust-u2f", trusted(Certified::fido_u2f(|_| {}).case())),
-        right("trust-tpm", trusted(Certified::tpm(|_| {}).case())),
-        right("trust-apple", trusted(Certified::apple(|_| {}).case())),
-        right("trust-intermediate", chain(|it| it.through_intermediate(true))),
-        right("trust-none-accepted", {
-            policy(plain(), json!({ "anchors": [], "now_s": NOW, "accept_none": true }))
-        }),
-        right("trust-self-accepted", {
-            policy(itself(), json!({ "anchors": [], "now_s": NOW, "accept_self": true }))
-        }),
-        wrong("trust-none", 25, trusted(plain())),
-        wrong("trust-self", 25, trusted(itself())),
-        wrong("trust-no-anchors", 25, {
-            policy(Certified::packed(|_| {}).case(), json!({ "anchors": [], "now_s": NOW }))
-        }),
-        wrong("trust-too-early", 25, at(1_600_000_000)),
-        wrong("trust-too-late", 25, at(40_000_000_000)),
-        wrong("trust-issued-by-a-stranger", 25, chain(|it| it.issuer = other_key())),
-        wrong("trust-intermediate-no-ca", 25, chain(|it| it.through_intermediate(false))),
-        wrong(
-            "trust-critical-extension",
-            25,
-            chain(|it| {
-                it.extensions.push(der::extension("1.3.6.1.4.1.99999.1", true, &[5, 0]));
-            }),
-        ),
-        wrong(
-            "trust-certificates-unrelated",
-            25,
-            chain(|it| {
-                it.issuer = other_key();
-                it.chain = |leaf| Cbor::Array(vec![leaf.to_vec().into(), certified::root().into()]);
-            }),
-        ),
-    ]
-}
-
 /// The generator of secp256k1: a point of another curve.
 fn k256_point() -> Vec<u8> {
     unhex(
@@ -455,8 +350,4 @@ fn k256_point() -> Vec<u8> {
     )
 }
 
-const NOW: u64 = 1_800_000_000;
 const AAGUID: &str = "1.3.6.1.4.1.45724.1.1.4";
-const MANUFACTURER: (&str, &str) = ("2.23.133.2.1", "id:FFFFF1D0");
-const MODEL: (&str, &str) = ("2.23.133.2.2", "Doppelkey test TPM");
-const VERSION: (&str, &str) = ("2.23.133.2.3", "id:00000001");

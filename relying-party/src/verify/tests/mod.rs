@@ -9,6 +9,7 @@ mod authentication;
 mod client_data;
 pub(crate) mod der;
 mod registration;
+pub(crate) mod revocation;
 mod robustness;
 mod w3c;
 pub(crate) mod workshop;

@@ -30,6 +30,12 @@ pub(crate) fn key(hex: &str) -> SigningKey {
     SigningKey::from_slice(&unhex(hex)).unwrap()
 }
 
+/// A 2048-bit key whose primes were made once for these tests.
+pub(crate) fn rsa_key() -> rsa::PrivateKey {
+    use rsa::pkcs8::DecodePrivateKey as _;
+    rsa::PrivateKey::from_pkcs8_der(include_bytes!("../signature/rsa-2048.pk8")).unwrap()
+}
+
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }

@@ -1,6 +1,10 @@
 //! Statements with certificates, issued by the attestation CA whose key the W3C vectors publish.
 
+use super::super::workshop::rsa_key;
 use super::*;
+
+/// Other bytes made of some.
+pub(crate) type Bytes = fn(&[u8]) -> Vec<u8>;
 
 /// A statement of any format with `x5c`, in the making.
 pub(crate) struct Certified {
@@ -9,6 +13,8 @@ pub(crate) struct Certified {
     /// The bytes that are signed, from authenticator data and hash.
     pub(crate) message: fn(&[u8], &[u8]) -> Vec<u8>,
     pub(crate) signer: SigningKey,
+    /// Signs instead of the key above.
+    pub(crate) sign: Option<Bytes>,
     /// Version minus one; absent for version 1.
     pub(crate) version: Option<u8>,
     pub(crate) subject: Vec<(&'static str, Vec<u8>)>,
@@ -18,8 +24,12 @@ pub(crate) struct Certified {
     pub(crate) public_key: Option<Vec<u8>>,
     pub(crate) issuer: SigningKey,
     issuer_name: Option<Vec<u8>>,
+    /// The algorithm of the issuer's signature, as the certificate has it in what is signed.
+    pub(crate) signed_algorithm: &'static str,
     /// `x5c`, from the attestation certificate.
     pub(crate) chain: fn(&[u8]) -> Cbor,
+    /// What is above the attestation certificate in `x5c`, if anything.
+    above: Vec<Vec<u8>>,
     pub(crate) tpm: Tpm,
     pub(crate) android: Android,
     pub(crate) apple: Apple,
@@ -33,7 +43,12 @@ pub(crate) struct Tpm {
     pub(crate) name: fn(&[u8]) -> Vec<u8>,
     pub(crate) tail: Vec<u8>,
     pub(crate) key: SigningKey,
+    pub(crate) name_algorithm: u16,
     pub(crate) curve: u16,
+    /// Instead of the coordinates of the key.
+    pub(crate) point: Option<[Vec<u8>; 2]>,
+    /// Instead of an ECC key: keyBits, exponent and modulus of an RSA key.
+    pub(crate) rsa: Option<(u16, u32, Vec<u8>)>,
     pub(crate) symmetric: u16,
     pub(crate) area_tail: Vec<u8>,
 }
@@ -60,6 +75,7 @@ impl Certified {
             alg: Some(-7),
             message: |data, hash| [data, hash].concat(),
             signer: key.clone(),
+            sign: None,
             version: Some(2),
             subject: vec![
                 ("2.5.4.6", der::printable("AA")),
@@ -72,7 +88,9 @@ impl Certified {
             public_key: None,
             issuer: ca_key(),
             issuer_name: None,
+            signed_algorithm: ECDSA_WITH_SHA256,
             chain: |leaf| Cbor::Array(vec![leaf.to_vec().into()]),
+            above: vec![],
             tpm: Tpm {
                 ver: "2.0",
                 magic: 0xff54_4347,
@@ -81,7 +99,10 @@ impl Certified {
                 name: |area| [&[0x00, 0x0b][..], &sha256(area)].concat(),
                 tail: vec![],
                 key: credential_key(),
+                name_algorithm: 0x000b,
                 curve: 3,
+                point: None,
+                rsa: None,
                 symmetric: 0x0010,
                 area_tail: vec![],
             },
@@ -145,15 +166,31 @@ impl Certified {
         self.certificate_key = key;
     }
 
-    /// Issued by a CA between the root and the attestation certificate, or by one that is none.
-    pub(crate) fn through_intermediate(&mut self, ca: bool) {
-        self.issuer = other_key();
-        self.issuer_name = Some(der::name(&intermediate_name()));
-        self.chain = if ca {
-            |leaf| Cbor::Array(vec![leaf.to_vec().into(), intermediate(true).into()])
-        } else {
-            |leaf| Cbor::Array(vec![leaf.to_vec().into(), intermediate(false).into()])
-        };
+    /// Issued by a certificate between the root and this one: with these extensions.
+    pub(crate) fn through(&mut self, extensions: &[Vec<u8>]) {
+        self.issued_by("between", &other_key());
+        self.above = vec![below_the_root("between", &other_key(), extensions)];
+    }
+
+    /// Issued by a CA below a CA below the root: the upper one has these extensions.
+    pub(crate) fn through_two(&mut self, extensions: &[Vec<u8>]) {
+        let upper = key("0101010101010101010101010101010101010101010101010101010101010101");
+        self.issued_by("between", &other_key());
+        self.above = vec![
+            certificate(
+                Some(2),
+                &common_name("upper"),
+                &upper,
+                &common_name("between"),
+                &public_key(&other_key()),
+                &[basic_constraints(true)],
+            ),
+            below_the_root("upper", &upper, extensions),
+        ];
+    }
+
+    fn issued_by(&mut self, name: &str, key: &SigningKey) {
+        (self.issuer, self.issuer_name) = (key.clone(), Some(common_name(name)));
     }
 
     pub(crate) fn registration(self) -> Registration {
@@ -176,9 +213,14 @@ impl Certified {
             members.push(("pubArea".into(), area.into()));
         }
         if self.format != "apple" {
-            members.push(("sig".into(), sign(&self.signer, &signed).into()));
+            let signature = self.sign.map_or_else(|| sign(&self.signer, &signed), |sign| sign(&signed));
+            members.push(("sig".into(), signature.into()));
         }
-        members.push(("x5c".into(), (self.chain)(&self.certificate(data, hash))));
+        let mut chain = (self.chain)(&self.certificate(data, hash));
+        if let Cbor::Array(chain) = &mut chain {
+            chain.extend(self.above.iter().cloned().map(Cbor::from));
+        }
+        members.push(("x5c".into(), chain));
         Cbor::Map(members)
     }
 
@@ -194,19 +236,33 @@ impl Certified {
         }
         let issuer_name = self.issuer_name.clone().unwrap_or_else(root_name);
         let key = self.public_key.clone().unwrap_or_else(|| public_key(&self.certificate_key));
-        certificate(self.version, &issuer_name, &self.issuer, &der::name(&self.subject), &key, &extensions)
+        let contents = Contents {
+            version: self.version,
+            algorithm: self.signed_algorithm,
+            issuer_name: &issuer_name,
+            until: UNTIL_3024,
+            subject: &der::name(&self.subject),
+            public_key: &key,
+            extensions: &extensions,
+        };
+        contents.signed(&self.issuer)
     }
 }
 
 impl Tpm {
     fn public_area(&self) -> Vec<u8> {
-        let point = self.key.verifying_key().to_sec1_point(false);
-        let (x, y) = (&point.as_bytes()[1..33], &point.as_bytes()[33..]);
-        let mut area = Vec::new();
-        for field in [0x0023, 0x000b, 0x0004, 0x0000, 0x0000, self.symmetric, 0x0010, self.curve, 0x0010] {
-            area.extend(field.to_be_bytes());
+        let fields = |fields: &[u16]| -> Vec<u8> { fields.iter().flat_map(|it| it.to_be_bytes()).collect() };
+        let kind = if self.rsa.is_some() { 0x0001 } else { 0x0023 };
+        // nameAlg, objectAttributes, no authPolicy, symmetric, scheme
+        let head = fields(&[kind, self.name_algorithm, 0x0004, 0x0000, 0x0000, self.symmetric, 0x0010]);
+        if let Some((bits, exponent, modulus)) = &self.rsa {
+            let parameters = [&bits.to_be_bytes()[..], &exponent.to_be_bytes()].concat();
+            return [head, parameters, sized(modulus), self.area_tail.clone()].concat();
         }
-        [&area[..], &sized(x), &sized(y), &self.area_tail].concat()
+        let point = self.key.verifying_key().to_sec1_point(false);
+        let own = || [point.as_bytes()[1..33].to_vec(), point.as_bytes()[33..].to_vec()];
+        let [x, y] = self.point.clone().unwrap_or_else(own);
+        [head, fields(&[self.curve, 0x0010]), sized(&x), sized(&y), self.area_tail.clone()].concat()
     }
 
     fn certify_info(&self, message: &[u8], area: &[u8]) -> Vec<u8> {
@@ -254,6 +310,23 @@ pub(crate) fn basic_constraints(ca: bool) -> Vec<u8> {
     der::extension("2.5.29.19", true, &der::sequence(&content))
 }
 
+/// Of a CA below which so many CAs may follow.
+pub(crate) fn ca_above(path_length: u8) -> Vec<u8> {
+    let content = [der::tlv(&[0x01], &[0xff]), der::small(path_length)];
+    der::extension("2.5.29.19", true, &der::sequence(&content))
+}
+
+/// The first bit, 0x80, is digitalSignature; 0x08 keyAgreement, 0x04 keyCertSign, 0x02 cRLSign.
+pub(crate) fn key_usage(bits: u8) -> Vec<u8> {
+    der::extension("2.5.29.15", true, &der::tlv(&[0x03], &[bits.trailing_zeros() as u8, bits]))
+}
+
+/// One policy, that Windows names in certificates of TPMs' keys: critical, as there.
+pub(crate) fn policies() -> Vec<u8> {
+    let policy = der::sequence(&[der::oid("1.3.6.1.4.1.311.21.31")]);
+    der::extension("2.5.29.32", true, &der::sequence(&[policy]))
+}
+
 pub(crate) fn purpose(oid: &str) -> Vec<u8> {
     der::extension("2.5.29.37", false, &der::sequence(&[der::oid(oid)]))
 }
@@ -286,19 +359,51 @@ pub(crate) fn root_name() -> Vec<u8> {
     root.tbs_certificate().subject().to_der().unwrap()
 }
 
-fn intermediate_name() -> [(&'static str, Vec<u8>); 1] {
-    [("2.5.4.3", der::utf8("between"))]
+/// The same root, valid until another time.
+pub(crate) fn root_until(until: (u8, &'static [u8])) -> Vec<u8> {
+    let (name, key) = (root_name(), public_key(&ca_key()));
+    let extensions = [basic_constraints(true)];
+    let contents = Contents {
+        version: Some(2),
+        algorithm: ECDSA_WITH_SHA256,
+        issuer_name: &name,
+        until,
+        subject: &name,
+        public_key: &key,
+        extensions: &extensions,
+    };
+    contents.signed(&ca_key())
 }
 
-fn intermediate(ca: bool) -> Vec<u8> {
-    let name = der::name(&intermediate_name());
-    certificate(Some(2), &root_name(), &ca_key(), &name, &public_key(&other_key()), &[basic_constraints(ca)])
+fn common_name(name: &str) -> Vec<u8> {
+    der::name(&[("2.5.4.3", der::utf8(name))])
+}
+
+fn below_the_root(name: &str, key: &SigningKey, extensions: &[Vec<u8>]) -> Vec<u8> {
+    certificate(Some(2), &root_name(), &ca_key(), &common_name(name), &public_key(key), extensions)
 }
 
 pub(crate) fn public_key(key: &SigningKey) -> Vec<u8> {
     let point = key.verifying_key().to_sec1_point(false);
     let algorithm = der::sequence(&[der::oid("1.2.840.10045.2.1"), der::oid("1.2.840.10045.3.1.7")]);
     der::sequence(&[algorithm, der::bits(point.as_bytes())])
+}
+
+/// The public key of a certificate with an RSA key.
+pub(crate) fn rsa_public_key() -> Vec<u8> {
+    use rsa::traits::PublicKeyParts as _;
+    // Neither starts with a zero; a modulus of 2048 bits is taken for negative without one more.
+    let (modulus, exponent) = (rsa_key().n_bytes(), rsa_key().e_bytes());
+    let modulus = der::tlv(&[0x02], &[&[0], &modulus[..]].concat());
+    let key = der::sequence(&[modulus, der::tlv(&[0x02], &exponent)]);
+    let algorithm = der::sequence(&[der::oid("1.2.840.113549.1.1.1"), der::tlv(&[0x05], &[])]);
+    der::sequence(&[algorithm, der::bits(&key)])
+}
+
+/// That key's signature by RSASSA-PKCS1-v1_5 with SHA-1.
+pub(crate) fn rsa_with_sha1(message: &[u8]) -> Vec<u8> {
+    use rsa::signature::{SignatureEncoding as _, Signer as _};
+    rsa::pkcs1v15::SigningKey::<sha1::Sha1>::new(rsa_key()).sign(message).to_vec()
 }
 
 /// Valid from 2024 to 3024, as the certificates of the vectors.
@@ -310,19 +415,53 @@ pub(crate) fn certificate(
     public_key: &[u8],
     extensions: &[Vec<u8>],
 ) -> Vec<u8> {
-    let algorithm = der::sequence(&[der::oid("1.2.840.10045.4.3.2")]);
-    let validity =
-        der::sequence(&[der::tlv(&[0x17], b"240101000000Z"), der::tlv(&[0x18], b"30240101000000Z")]);
-    let signed = der::sequence(&[
-        version.map_or_else(Vec::new, |version| der::explicit(0, &der::small(version))),
-        der::small(1),
-        algorithm.clone(),
-        issuer_name.to_vec(),
-        validity,
-        subject.to_vec(),
-        public_key.to_vec(),
-        der::explicit(3, &der::sequence(extensions)),
-    ]);
-    let signature = der::bits(&sign(issuer, &signed));
-    der::sequence(&[signed, algorithm, signature])
+    let contents = Contents {
+        version,
+        algorithm: ECDSA_WITH_SHA256,
+        issuer_name,
+        until: UNTIL_3024,
+        subject,
+        public_key,
+        extensions,
+    };
+    contents.signed(issuer)
 }
+
+/// What is signed of a certificate.
+struct Contents<'a> {
+    version: Option<u8>,
+    algorithm: &'a str,
+    issuer_name: &'a [u8],
+    /// The tag of a time, and its text.
+    until: (u8, &'static [u8]),
+    subject: &'a [u8],
+    public_key: &'a [u8],
+    extensions: &'a [Vec<u8>],
+}
+
+impl Contents<'_> {
+    /// By ECDSA with SHA-256, whatever the contents say of it.
+    fn signed(&self, issuer: &SigningKey) -> Vec<u8> {
+        let (tag, until) = self.until;
+        let validity = der::sequence(&[der::tlv(&[0x17], b"240101000000Z"), der::tlv(&[tag], until)]);
+        let signed = der::sequence(&[
+            self.version.map_or_else(Vec::new, |version| der::explicit(0, &der::small(version))),
+            der::small(1),
+            der::sequence(&[der::oid(self.algorithm)]),
+            self.issuer_name.to_vec(),
+            validity,
+            self.subject.to_vec(),
+            self.public_key.to_vec(),
+            der::explicit(3, &der::sequence(self.extensions)),
+        ]);
+        let signature = der::bits(&sign(issuer, &signed));
+        der::sequence(&[signed, der::sequence(&[der::oid(ECDSA_WITH_SHA256)]), signature])
+    }
+}
+
+const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";
+pub(crate) const UNTIL_2025: (u8, &[u8]) = (0x17, b"250101000000Z");
+pub(crate) const UNTIL_3024: (u8, &[u8]) = (0x18, b"30240101000000Z");
+pub(crate) const MANUFACTURER: (&str, &str) = ("2.23.133.2.1", "id:FFFFF1D0");
+pub(crate) const MODEL: (&str, &str) = ("2.23.133.2.2", "Doppelkey test TPM");
+pub(crate) const VERSION: (&str, &str) = ("2.23.133.2.3", "id:00000001");
