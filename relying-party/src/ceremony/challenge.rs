@@ -1,12 +1,9 @@
 //! Challenges: made with what was asked, and taken by one answer (§13.4.3).
 
-use serde::Deserialize;
-
 use super::{Asked, Kind, Refused};
 use crate::failure::Failure;
 use crate::policy::Policy;
 use crate::sealed::{self, Sealed};
-use crate::secret;
 use crate::session::Visit;
 use crate::store::{Challenge, Changes, Claim, Question};
 use crate::verify::Credential;
@@ -86,17 +83,6 @@ fn asked_with(kind: Kind, taken: Option<Challenge>) -> Result<(Challenge, Asked)
     Ok((taken, asked))
 }
 
-/// The challenge in the client data, only to find it by; the verification compares it exactly.
-fn claimed_challenge(credential: &Credential) -> Option<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Claim {
-        challenge: String,
-    }
-    let client_data = secret::bytes(credential.response.get("clientDataJSON")?.as_str()?)?;
-    let Claim { challenge } = serde_json::from_slice(&client_data).ok()?;
-    secret::bytes(&challenge)
-}
-
 /// The challenge of an answer. Whoever accepts the answer takes it, or others could go on with it, too.
 #[derive(Debug)]
 #[must_use = "the challenge can be answered once more"]
@@ -109,7 +95,7 @@ pub(crate) struct Answered {
 impl Answered {
     /// The challenge that an answer says it answers, if it says so.
     pub(super) fn by(visit: &Visit, credential: &Credential) -> Option<Self> {
-        let challenge = claimed_challenge(credential)?;
+        let challenge = credential.challenge()?;
         let owner = visit.owner_of_challenges().to_string();
         let sealed = sealed::open(&visit.app.secret, &owner, &challenge);
         let sealed_until = sealed.as_ref().map(|sealed| sealed.expires_at);

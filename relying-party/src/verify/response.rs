@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::client_data;
 use super::rejection::Fact;
 
 /// A client's answer to either ceremony, in the form of `PublicKeyCredential.toJSON()`.
@@ -48,6 +49,20 @@ impl Credential {
     #[must_use]
     pub fn user_handle(&self) -> Option<Vec<u8>> {
         base64url(self.response.get("userHandle")?.as_str()?)
+    }
+
+    /// The challenge that the client claims to answer, to find what was asked by; the verification compares it exactly.
+    ///
+    /// `None` where the client data is not what steps 5 and 6 of §7.1 read (8 and 9 of §7.2), or names none.
+    #[must_use]
+    pub fn challenge(&self) -> Option<Vec<u8>> {
+        #[derive(Deserialize)]
+        struct Claim {
+            challenge: String,
+        }
+        let client_data = base64url(self.response_text("clientDataJSON")?)?;
+        let Claim { challenge } = serde_json::from_str(client_data::decode(&client_data).ok()?).ok()?;
+        base64url(&challenge)
     }
 
     /// The authenticator attachment, if the client said one.
