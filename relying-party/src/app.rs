@@ -167,9 +167,6 @@ impl App {
             policy
                 .check()
                 .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
-            for warning in policy.warnings() {
-                eprintln!("warning: {warning}");
-            }
             database.set_setting("policy", &policy_text(policy)).await?;
         }
         let metadata = read_metadata(&config, &database).await?;
@@ -183,6 +180,9 @@ impl App {
             hint: "it was written by a newer doppelkey: run that, or put a policy of your own into force with --policy"
                 .into(),
         })?;
+        for warning in policy.warnings(metadata.is_some()) {
+            eprintln!("warning: {warning}");
+        }
         let known = KnownPolicy {
             policy: Arc::new(policy),
             unreadable: None,
@@ -322,6 +322,12 @@ async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Me
     }
     let publisher = Publisher { root: &files.root, name: &files.publisher };
     let metadata = Metadata::read(&files.blob, &publisher, revoked, now_s, seen)?;
+    if metadata.is_overdue(now_s) {
+        let expected = metadata.next_update();
+        eprintln!(
+            "warning: the metadata BLOB is overdue, the next was expected on {expected}: get the newest"
+        );
+    }
     database.set_setting("metadata_number", &metadata.number().to_string()).await?;
     Ok(Some(metadata))
 }

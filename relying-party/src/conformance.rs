@@ -87,14 +87,14 @@ async fn creation_options(
 
 async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
     let credential = credential_of(body)?;
-    let (_, asked, registration) = match ceremony::finish_registration(&visit, Kind::Trial, &credential).await
-    {
+    let registered = match ceremony::finish_registration(&visit, Kind::Trial, &credential).await {
         Ok(finished) => finished,
         Err(refused) => {
             let event = refused.tell_registration(Event::of("gd_webauthn_enrollment_failed"));
             return Ok(failed(&visit, event, &refused).await);
         }
     };
+    let (asked, registration) = (&registered.asked, &registered.registration);
     let identifiers =
         visit.data.signup.clone().map(|signup| signup.identifiers).ok_or(Failure::OutOfOrder)?;
     let user = match visit.app.database.user_of_handle(&asked.handle).await? {
@@ -107,11 +107,11 @@ async fn registered(visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Res
             user
         }
     };
-    let passkey = ceremony::new_passkey(&visit, &user.id, &registration);
+    let passkey = ceremony::new_passkey(&visit, &user.id, registration);
     visit.app.database.make(Changes::default().add_passkey(&passkey, u32::MAX)).await?;
     let event = Event::of("gd_enrollment_complete")
         .user(&user)
-        .detail("webauthn", ceremony::registration_details(&registration, &asked))
+        .detail("webauthn", ceremony::registration_details(&registered))
         .transcript(&registration.transcript);
     visit.log(event).await;
     Ok(ok(&visit, json!({ "transcript": registration.transcript })))

@@ -43,14 +43,14 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         return Err(Failure::NO_PASSKEYS);
     }
     let credential = Credential::from_json(body);
-    let (_, asked, registration) = match ceremony::finish_registration(visit, kind, &credential).await {
+    let registered = match ceremony::finish_registration(visit, kind, &credential).await {
         Ok(finished) => finished,
         Err(refused) => {
             visit.log(refused.tell_registration(failed(user))).await;
             return Err(refused.failure);
         }
     };
-    let passkey = ceremony::new_passkey(visit, &user.id, &registration);
+    let passkey = ceremony::new_passkey(visit, &user.id, &registered.registration);
     let (changes, most) = match kind {
         Kind::Recover => (Changes::default().end_all_before(user, ""), u32::MAX),
         _ => (Changes::default(), policy.passkey.max_per_user),
@@ -58,8 +58,8 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     let event = Event::of("gd_enrollment_complete")
         .user(user)
         .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
-        .detail("webauthn", ceremony::registration_details(&registration, &asked))
-        .transcript(&registration.transcript);
+        .detail("webauthn", ceremony::registration_details(&registered))
+        .transcript(&registered.registration.transcript);
     match visit.make(changes.add_passkey(&passkey, most), event).await {
         Ok(true) => {}
         Ok(false) if kind == Kind::Recover => return Err(Failure::OutOfOrder),

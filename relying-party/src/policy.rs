@@ -61,7 +61,7 @@ pub struct Passkey {
     pub attestation: Attestation,
     /// Attestation formats that are accepted; empty means any.
     pub formats: Vec<String>,
-    /// What to do about models of authenticators, where FIDO metadata was loaded at the start.
+    /// What to do about models of authenticators that FIDO metadata, loaded at the start, tells something about.
     pub metadata: MetadataRule,
     /// What to do about a signature counter that does not grow.
     pub counter: Counter,
@@ -97,14 +97,15 @@ pub enum Attestation {
     Enterprise,
 }
 
-/// What to do about models of authenticators, where FIDO metadata was loaded at the start.
+/// What to do about models of authenticators that FIDO metadata, loaded at the start, tells something about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetadataRule {
     /// Refuse models that a report speaks against; accept models that prove nothing or are not listed.
     #[default]
     Reports,
-    /// Refuse those too: every passkey must prove a listed model (set `attestation` to `direct` then).
+    /// Refuse those too: every passkey must prove a listed model (set `attestation` to `direct` then). Where no metadata
+    /// was loaded, none can.
     Required,
 }
 
@@ -452,9 +453,30 @@ impl Policy {
         Ok(())
     }
 
-    /// What holds, but is perhaps not meant: for the operator to read.
+    /// What holds, but is perhaps not meant: for the operator to read. Whether FIDO metadata was loaded is not the
+    /// policy's to say.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self, has_metadata: bool) -> Vec<String> {
+        let mut warnings = self.warnings_about_origins();
+        if self.passkey.metadata == MetadataRule::Required {
+            if !has_metadata {
+                warnings.push(
+                    "passkey.metadata is required, and no metadata was loaded (--mds): nobody can create a passkey"
+                        .into(),
+                );
+            }
+            if self.passkey.attestation == Attestation::None {
+                warnings.push(
+                    "passkey.metadata is required, and passkey.attestation is none: browsers take out what would prove \
+                     a model"
+                        .into(),
+                );
+            }
+        }
+        warnings
+    }
+
+    fn warnings_about_origins(&self) -> Vec<String> {
         let hosts = self.related_origins.iter().filter_map(|origin| host_of(origin));
         let labels: BTreeSet<_> = hosts.map(registrable_label).collect();
         if labels.len() <= LABELS_EVERY_CLIENT_TAKES {
@@ -565,10 +587,10 @@ mod tests {
         // Countries of one name are one label.
         let countries =
             of(&["a.example.de", "example.co.uk", "example.com", "b.org", "c.org", "d.org", "e.org"]);
-        assert_eq!((countries.check(), countries.warnings()), (Ok(()), Vec::new()));
+        assert_eq!((countries.check(), countries.warnings(false)), (Ok(()), Vec::new()));
         let six = of(&["a.org", "b.org", "c.org", "d.org", "e.org", "f.org"]);
         assert_eq!(six.check(), Ok(()));
-        assert!(six.warnings()[0].contains("6 names before their suffixes (a, b, c, d, e, f)"));
+        assert!(six.warnings(false)[0].contains("6 names before their suffixes (a, b, c, d, e, f)"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ class Publisher:
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         return self.root.issue(self.key, [(NameOID.COMMON_NAME, "Metadata")], [(names, False)])
 
-    def blob(self, model, reports, number=1):
+    def blob(self, model, reports, number=1, next_update="2036-01-01"):
         statement = {
             "description": "A model of the test", "attestationTypes": ["basic_full"],
             "attestationRootCertificates": [der(model.maker.certificate)],
@@ -82,11 +82,11 @@ class Publisher:
             "statusReports": [{"status": status, "effectiveDate": "2026-01-01"} for status in reports],
             "timeOfLastStatusChange": "2026-01-01",
         }
-        return self.sign([entry], number)
+        return self.sign([entry], number, next_update)
 
-    def sign(self, entries, number=1):
+    def sign(self, entries, number=1, next_update="2036-01-01"):
         header = {"alg": "ES256", "typ": "JWT", "x5c": [der(self.certificate)]}
-        payload = {"legalHeader": "", "no": number, "nextUpdate": "2036-01-01", "entries": entries}
+        payload = {"legalHeader": "", "no": number, "nextUpdate": next_update, "entries": entries}
         signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
         r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{base64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
@@ -96,9 +96,9 @@ class World:
     def __init__(self, folder):
         self.folder, self.model, self.publisher = folder, Model(), Publisher()
 
-    def start(self, *reports, root=None, more=(), number=1):
+    def start(self, *reports, root=None, more=(), number=1, next_update="2036-01-01"):
         files = {
-            "blob.jwt": self.publisher.blob(self.model, reports, number),
+            "blob.jwt": self.publisher.blob(self.model, reports, number, next_update),
             "root.pem": (root or self.publisher.root).pem().decode(),
             "policy.toml": POLICY,
         }
@@ -131,6 +131,34 @@ def test_a_model_of_the_list_registers_and_shows_its_name(world):
         assert (status, answer) == (200, {"next": "/account"})
         assert "The community" in visitor.get("/account")[2]
         assert party.codes() == ["ss", "s"]
+        assert "metadata" not in party.events()[0]["details"]["webauthn"], "there is nothing to look at"
+    assert "overdue" not in party.complaints
+
+
+def test_an_overdue_blob_is_told(world):
+    with world.start("FIDO_CERTIFIED_L1", next_update="2025-01-01") as party:
+        _, status, _ = sign_up(party, world.model)
+        assert status == 200, "it is better than none"
+        event = party.events()[0]
+        told = " ".join(event["details"]["webauthn"]["metadata"])
+        assert event["type"] == "ss" and "overdue: the next was expected on 2025-01-01" in told
+    assert "warning: the metadata BLOB is overdue, the next was expected on 2025-01-01: get the newest" in party.complaints
+
+
+@pytest.mark.parametrize("report", ["UPDATE_AVAILABLE", "SOMETHING_NEW"])
+def test_a_report_to_look_at_is_in_the_event(world, report):
+    with world.start("FIDO_CERTIFIED_L1", "FIPS140_CERTIFIED_L3", report) as party:
+        _, status, _ = sign_up(party, world.model)
+        assert status == 200
+        assert f"reported: {report}" in party.events()[0]["details"]["webauthn"]["metadata"]
+
+
+def test_a_policy_that_requires_metadata_is_warned_of_at_the_start_where_none_was_loaded(tmp_path):
+    (tmp_path / "policy.toml").write_text(POLICY)
+    with RelyingParty("--policy", tmp_path / "policy.toml") as party:
+        _, status, answer = sign_up(party, Model())
+        assert (status, answer["error"], party.codes()) == (400, "passkey-enrollment-failure", ["fs"])
+    assert "warning: passkey.metadata is required, and no metadata was loaded (--mds)" in party.complaints
 
 
 @pytest.mark.parametrize("report", ["REVOKED", "USER_VERIFICATION_BYPASS", "ATTESTATION_KEY_COMPROMISE"])

@@ -8,17 +8,26 @@ use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{MetadataRule, Policy};
 use crate::secret;
 use crate::session::Visit;
-use crate::store::{Challenge, Passkey};
+use crate::store::Passkey;
 use crate::verify::{
     AttestationTrust, Credential, Mediation, Registration, RegistrationOptions, verify_registration,
 };
+
+/// A registration that was verified, and that policy has nothing against.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) asked: Asked,
+    pub(crate) registration: Registration,
+    /// What metadata says of the model, where somebody should look.
+    doubts: Vec<String>,
+}
 
 /// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
 pub(crate) async fn finish_registration(
     visit: &Visit,
     kind: Kind,
     credential: &Credential,
-) -> Result<(Challenge, Asked, Registration), Refused> {
+) -> Result<Registered, Refused> {
     let (taken, asked) = challenge::take(visit, kind, credential).await?;
     if taken.user_id.as_deref().is_some_and(|user_id| Some(user_id) != subject_of(visit)) {
         return Err(Refused::because(Failure::ChallengeUnknown, "the challenge was issued for another user"));
@@ -35,29 +44,35 @@ pub(crate) async fn finish_registration(
     let refusal = || Failure::EnrollmentRefused { orphan: orphan(credential) };
     let registration = verify_registration(&options, credential)
         .map_err(|rejection| Refused::by(rejection, refusal(), None))?;
-    match unacceptable(visit, &policy, &registration) {
-        None => Ok((taken, asked, registration)),
-        Some(why) => {
+    match doubts(visit, &policy, &registration) {
+        Ok(doubts) => Ok(Registered { asked, registration, doubts }),
+        Err(why) => {
             let refused = Refused::because(refusal(), why);
             Err(Refused { transcript: Some(registration.transcript), ..refused })
         }
     }
 }
 
-/// What the policy has against the model of an authenticator, if anything.
-fn unacceptable(visit: &Visit, policy: &Policy, registration: &Registration) -> Option<String> {
+/// What somebody should look at about the model of an authenticator; or what the policy has against it.
+fn doubts(visit: &Visit, policy: &Policy, registration: &Registration) -> Result<Vec<String>, String> {
     let format = &registration.attestation.format;
     if !policy.passkey.formats.is_empty() && !policy.passkey.formats.contains(format) {
-        return Some(format!("the policy does not accept the attestation format {format}"));
+        return Err(format!("the policy does not accept the attestation format {format}"));
     }
-    let doubt = match policy.passkey.metadata {
-        MetadataRule::Reports => Treatment::Warn,
-        MetadataRule::Required => Treatment::Refuse,
+    let doubt = match (policy.passkey.metadata, &visit.app.metadata) {
+        (MetadataRule::Required, None) => return Err("the policy wants metadata, and none was loaded".into()),
+        (MetadataRule::Required, _) => Treatment::Refuse,
+        (MetadataRule::Reports, _) => Treatment::Warn,
     };
+    let Some(metadata) = &visit.app.metadata else { return Ok(Vec::new()) };
     let rules = MetadataPolicy { unproven: doubt, unknown: doubt, overdue: Treatment::Warn };
     let now_s = u64::try_from(visit.app.now() / 1000).unwrap_or_default();
-    let assessment = visit.app.metadata.as_ref()?.assess(registration, &rules, now_s);
-    (assessment.treatment == Treatment::Refuse).then(|| assessment.reasons.join("; "))
+    let assessment = metadata.assess(registration, &rules, now_s);
+    match assessment.treatment {
+        Treatment::Accept => Ok(Vec::new()),
+        Treatment::Warn => Ok(assessment.reasons),
+        Treatment::Refuse => Err(assessment.reasons.join("; ")),
+    }
 }
 
 /// The user that a registration of this session can be for.
@@ -98,8 +113,9 @@ fn aaguid_text(bytes: &[u8; 16]) -> String {
 }
 
 /// `details.webauthn` of the event of a registration.
-pub(crate) fn registration_details(registration: &Registration, asked: &Asked) -> Value {
-    json!({
+pub(crate) fn registration_details(registered: &Registered) -> Value {
+    let Registered { asked, registration, doubts } = registered;
+    let mut details = json!({
         "ceremony": "registration",
         "failed_step": null,
         "aaguid": aaguid_text(&registration.aaguid),
@@ -108,5 +124,9 @@ pub(crate) fn registration_details(registration: &Registration, asked: &Asked) -
         "uv": registration.user_verified,
         "transports": registration.transports,
         "mediation": if asked.conditional { "conditional" } else { "optional" },
-    })
+    });
+    if !doubts.is_empty() {
+        details["metadata"] = json!(doubts);
+    }
+    details
 }

@@ -243,7 +243,7 @@ pub(crate) async fn finish_with_passkey(
 ) -> Result<(User, bool), Failure> {
     finish::refuse_off(visit.app.policy().await?.as_ref(), Method::Passkey)?;
     let finished = ceremony::finish_registration(visit, Kind::SignUp, credential).await;
-    let (_, asked, registration) = match finished {
+    let registered = match finished {
         Ok(finished) => finished,
         Err(refused) => {
             let event = Event::of("fs").detail("authentication_methods", json!(["passkey"]));
@@ -252,15 +252,15 @@ pub(crate) async fn finish_with_passkey(
         }
     };
     let signup = ready(visit)?;
-    let user = new_user(visit, asked.handle.clone(), &signup);
-    let passkey = ceremony::new_passkey(visit, &user.id, &registration);
+    let user = new_user(visit, registered.asked.handle.clone(), &signup);
+    let passkey = ceremony::new_passkey(visit, &user.id, &registered.registration);
     let event = Event::of("ss")
         .user(&user)
         .detail("authentication_methods", json!(["passkey"]))
-        .detail("webauthn", ceremony::registration_details(&registration, &asked))
-        .transcript(&registration.transcript);
+        .detail("webauthn", ceremony::registration_details(&registered))
+        .transcript(&registered.registration.transcript);
     create(visit, &user, Some(&passkey), None, ceremony::orphan(credential), event).await?;
-    Ok((user, registration.user_verified))
+    Ok((user, registered.registration.user_verified))
 }
 
 fn new_user(visit: &Visit, handle: Vec<u8>, signup: &SignUp) -> User {

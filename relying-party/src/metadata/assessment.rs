@@ -152,6 +152,8 @@ fn treatment_of(status: &str) -> Treatment {
         | "USER_KEY_PHYSICAL_COMPROMISE" => Treatment::Refuse,
         "UPDATE_AVAILABLE" | "NOT_FIDO_CERTIFIED" | "SELF_ASSERTION_SUBMITTED" | "RETIRED" => Treatment::Warn,
         certified if certified.starts_with("FIDO_CERTIFIED") => Treatment::Accept,
+        // FIPS 140 of the module, by level, since Metadata Service 3.1
+        certified if certified.starts_with("FIPS140_CERTIFIED") => Treatment::Accept,
         // a report that we do not know may be grave
         _ => Treatment::Warn,
     }

@@ -257,7 +257,8 @@ fn a_payload_of_another_shape_is_refused() {
 
 #[test]
 fn a_model_with_the_right_roots_and_good_reports_is_accepted() {
-    let assessment = assess(&packed(), json!([{ "status": "FIDO_CERTIFIED_L2" }]));
+    let reports = json!([{ "status": "FIDO_CERTIFIED_L2" }, { "status": "FIPS140_CERTIFIED_L3" }]);
+    let assessment = assess(&packed(), reports);
     assert_eq!(assessment.treatment, Treatment::Accept, "{:?}", assessment.reasons);
     assert_eq!(assessment.description.as_deref(), Some("A model"));
 }

@@ -51,7 +51,8 @@ async fn overview(
     let events = visit.app.database.events_before(LAST, 500).await?;
     let filter = super::logs_api::Filter::of(q);
     let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
-    Ok(pages::admin::overview(&visit.app, (&value, &policy.warnings()), &events, q, notice, error))
+    let warnings = policy.warnings(visit.app.metadata.is_some());
+    Ok(pages::admin::overview(&visit.app, (&value, &warnings), &events, q, notice, error))
 }
 
 #[derive(Debug, Deserialize)]

@@ -42,8 +42,9 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     };
     let policy = visit.app.change_policy(merged).await?;
     let mut event = Event::of("sapi").detail("operation", "policy").detail("patch", patch.clone());
-    if !policy.warnings().is_empty() {
-        event = event.detail("warnings", policy.warnings());
+    let warnings = policy.warnings(visit.app.metadata.is_some());
+    if !warnings.is_empty() {
+        event = event.detail("warnings", warnings);
     }
     visit.log(event).await;
     Ok(policy)
