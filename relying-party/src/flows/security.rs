@@ -155,7 +155,7 @@ async fn end_session(visit: Visit, Path(id): Path<String>) -> Result<Response, F
 async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let ends = Changes::default().void_proofs(&user.id).end_other_sessions(&user.id, visit.session_id());
-    visit.app.database.make(ends).await?;
+    visit.make(ends, Event::of("slo").user(&user).detail("sessions", "others")).await?;
     back(visit, "You are logged out everywhere else.").await
 }
 

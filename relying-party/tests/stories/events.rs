@@ -112,3 +112,31 @@ async fn a_login_during_a_block_is_in_the_log_too() {
     let (_, event) = world.events().await.pop().expect("an event");
     assert_eq!(event["details"]["key"], "user-blocked");
 }
+
+#[tokio::test]
+async fn a_recovery_by_passkey_a_log_out_everywhere_and_a_deletion_leave_their_trace() {
+    let world = World::new().await;
+    world.browser().sign_up(EMAIL, &mut Authenticator::platform()).await;
+    let (mut browser, mut new) = (world.browser(), Authenticator::platform());
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    browser.form("/recover/code", &[("code", "000000")]).await;
+    let code = world.latest_code().await;
+    browser.form("/recover/code", &[("code", &code)]).await;
+    let done = browser.register("/recover/passkey", json!({}), &mut new).await;
+    assert_eq!(done.json()["next"], "/account/lost");
+    assert_eq!(codes_after(&world, 2).await, ["svr", "f", "sv", "gd_enrollment_complete", "s"]);
+    let page = browser.get("/account/lost").await.text;
+    let lost =
+        page.split("value=\"pky_").nth(1).and_then(|rest| rest.split('"').next()).expect("the old one");
+    browser.form("/account/lost", &[("lost", &format!("pky_{lost}"))]).await;
+    assert_eq!(codes_after(&world, 7).await, ["gd_unenroll"]);
+
+    let mut elsewhere = world.browser();
+    elsewhere.authenticate("/login/passkey", json!({}), &mut new).await;
+    browser.form("/account/sessions/end-others", &[]).await;
+    assert_eq!(elsewhere.get("/account").await.location(), "/login");
+    assert_eq!(codes_after(&world, 8).await, ["s", "slo"]);
+
+    assert_eq!(browser.form("/account/delete", &[]).await.location(), "/signup");
+    assert_eq!(codes_after(&world, 10).await, ["sdu"]);
+}

@@ -5,6 +5,7 @@ mod api;
 mod attacks;
 mod bad_input;
 mod ceremonies;
+mod challenges;
 mod developer;
 mod enrollment;
 mod events;

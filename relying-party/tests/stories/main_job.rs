@@ -22,6 +22,7 @@ async fn a_user_signs_up_and_logs_in_with_a_passkey() {
     let done = browser.authenticate("/login/passkey", json!({}), &mut phone).await;
     assert_eq!(done.json(), json!({ "next": "/account" }));
     assert_eq!(browser.get("/account").await.status, StatusCode::OK);
+    assert_eq!(world.codes().await, ["ss", "s", "slo", "s"]);
 }
 
 #[tokio::test]
@@ -51,4 +52,7 @@ async fn a_user_signs_up_and_logs_in_with_a_password() {
     assert_eq!(next, "/account");
     let account = browser.get("/account").await;
     assert!(account.text.contains("Log in faster and safer"), "{}", account.text);
+    assert_eq!(browser.form("/logout", &[]).await.location(), "/login");
+    assert_eq!(browser.log_in_with_password("ada@example.org", "correct horse battery").await, "/enroll");
+    assert_eq!(world.codes().await, ["ss", "s", "slo", "s"]);
 }

@@ -22,6 +22,8 @@ pub enum Twist {
     UnknownCredential,
     /// Leave UP out.
     UserAbsent,
+    /// Nothing, but begin the client data with a byte order mark.
+    ByteOrderMark,
 }
 
 /// One authenticator with its passkeys.
@@ -152,9 +154,10 @@ impl Authenticator {
 
 fn client_data(kind: &str, options: &Value, origin: &str, twist: Twist) -> Vec<u8> {
     let origin = if twist == Twist::ForeignOrigin { "https://evil.example" } else { origin };
-    json!({ "type": kind, "challenge": options["challenge"], "origin": origin, "crossOrigin": false })
-        .to_string()
-        .into_bytes()
+    let text =
+        json!({ "type": kind, "challenge": options["challenge"], "origin": origin, "crossOrigin": false });
+    let mark = if twist == Twist::ByteOrderMark { "\u{feff}" } else { "" };
+    format!("{mark}{text}").into_bytes()
 }
 
 /// `{1: 2, 3: -7, -1: 1, -2: x, -3: y}`
