@@ -71,8 +71,10 @@ impl Index {
             }
             Record::Slot { slot, .. } => self.set_slot(slot, location),
             Record::Counter { reserved, id } => {
+                // The credential may have come with a higher count, by an import: no count goes back.
                 let counter = self.counter_mut(id)?;
-                *counter = Counter { given: reserved, reserved };
+                counter.given = counter.given.max(reserved);
+                counter.reserved = counter.reserved.max(reserved);
             }
         }
         Some(())

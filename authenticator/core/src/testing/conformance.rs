@@ -143,6 +143,14 @@ fn counters_start_above_the_credentials_own<T: Subject>(subject: &mut T) {
     }
     let next_still = store.next_sign_count(Some(&credential.id)).expect("it is here");
     assert!(next_still > next, "{next_still} came after {next} across restarts");
+    // Raised by an import, and not used before the store was opened twice.
+    credential.sign_count = Some(5000);
+    store.put(&credential, None).expect("there is room");
+    for _ in 0..2 {
+        store = subject.restart(store, None);
+    }
+    let raised = store.next_sign_count(Some(&credential.id)).expect("it is here");
+    assert!(raised > 5000, "{raised} is not above 5000 after two restarts");
 }
 
 fn a_promise_of_room_is_kept<T: Subject>(subject: &mut T) {
