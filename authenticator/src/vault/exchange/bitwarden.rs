@@ -37,6 +37,8 @@ struct Passkey {
     user_handle: Option<String>,
     user_name: Option<String>,
     user_display_name: Option<String>,
+    /// `"true"` or `"false"`, as text.
+    discoverable: Option<Value>,
 }
 
 /// The passkeys in an export. They come as synced credentials without counters: they were elsewhere, and may be still.
@@ -76,7 +78,10 @@ impl Passkey {
             user_display_name: self.user_display_name.as_deref(),
             pkcs8: ("keyValue", from_base64url(&self.key_value)),
         };
-        foreign.credential(place)
+        let credential = foreign.credential(place)?;
+        // A second factor: never shown, and so not replaced by the account's next passkey.
+        let second_factor = self.discoverable.as_ref().is_some_and(|told| *told == "false" || *told == false);
+        Ok(Credential { hidden: second_factor, non_discoverable: second_factor, ..credential })
     }
 }
 

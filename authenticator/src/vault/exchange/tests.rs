@@ -172,6 +172,23 @@ fn the_passkeys_of_a_bitwarden_export_arrive() {
 }
 
 #[test]
+fn a_second_factor_of_bitwarden_stays_one() {
+    let (_, der) = p256();
+    let passkey = |number: u8, discoverable: serde_json::Value| {
+        serde_json::json!({
+            "credentialId": format!("b64.{}", base64url(&[number; 32])), "keyValue": base64url(&der),
+            "rpId": "example.com", "userHandle": base64url(b"handle"), "counter": "0", "discoverable": discoverable
+        })
+    };
+    let text = serde_json::json!({ "encrypted": false, "items": [{ "type": 1, "login": { "fido2Credentials": [
+        passkey(1, "false".into()), passkey(2, false.into()), passkey(3, "true".into()), passkey(4, serde_json::Value::Null),
+    ]}}]});
+    let credentials = bitwarden::read(&text.to_string()).unwrap().credentials;
+    let shown: Vec<_> = credentials.iter().map(|one| (one.hidden, one.non_discoverable)).collect();
+    assert_eq!(shown, [(true, true), (true, true), (false, false), (false, false)]);
+}
+
+#[test]
 fn the_passkeys_of_keepassxc_arrive_from_its_passkey_file_and_from_xml() {
     use base64::Engine as _;
     let (key, der) = p256();
