@@ -78,6 +78,20 @@ fn a_link_to_a_vault_stays_a_link() {
     assert!(link.is_symlink());
 }
 
+/// A vault on a disk that is not mounted just now: a new, empty one in the link's place would hide it for good.
+#[test]
+fn a_link_that_leads_nowhere_is_refused_and_left() {
+    let (folder, path) = folder();
+    let target = folder.path().join("unmounted/vault");
+    std::os::unix::fs::symlink(&target, &path).expect("links work here");
+    let refused = Vault::open(&path, Some(key_file(&folder))).expect_err("there is nothing to open");
+    let VaultError::LinkToNothing { target: named, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(named, &target);
+    assert_eq!(std::fs::read_link(&path).expect("it is left"), target);
+    let left = std::fs::read_dir(folder.path()).expect("it lists").count();
+    assert_eq!(left, 1, "nothing was made beside it");
+}
+
 /// The lock beside the vault has the vault's name; two processes that name one file otherwise would both write to it.
 #[test]
 fn a_vault_that_is_open_is_in_use_under_all_its_names() {

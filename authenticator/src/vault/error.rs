@@ -18,6 +18,13 @@ pub enum VaultError {
         /// That directory.
         directory: PathBuf,
     },
+    /// The vault's file is a symbolic link to one that cannot be reached.
+    LinkToNothing {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// Neither `XDG_DATA_HOME` nor `HOME` says where vaults are kept.
     NoHome,
     /// Another process has this vault open.
@@ -132,6 +139,11 @@ impl VaultError {
             Self::MissingDirectory { directory } => {
                 format!("create it with `mkdir -p -m 700 {}`, or name another file with --vault", directory.display())
             }
+            Self::LinkToNothing { link, target } => format!(
+                "mount the disk that {} is on, or remove the link {} to make a new vault there",
+                target.display(),
+                link.display()
+            ),
             Self::NoHome => "name a file with --vault, or keep nothing with --ephemeral".into(),
             Self::InUse { .. } => {
                 "stop the other doppelkey first, or name another file with --vault".into()
@@ -196,6 +208,12 @@ impl fmt::Display for VaultError {
             Self::MissingDirectory { directory } => {
                 write!(f, "the vault's directory {} does not exist", directory.display())
             }
+            Self::LinkToNothing { link, target } => write!(
+                f,
+                "the vault {} is a link to {}, which is not there",
+                link.display(),
+                target.display()
+            ),
             Self::NoHome => {
                 f.write_str("neither XDG_DATA_HOME nor HOME is set, so there is no place for a vault")
             }

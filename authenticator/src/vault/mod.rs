@@ -160,7 +160,10 @@ impl Vault {
     pub fn open(path: &Path, custody: Option<Custody>) -> Result<Self, VaultError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         // A link is followed, or the first rewrite would put a file in its place.
-        let path = path.canonicalize().unwrap_or(path);
+        let path = match path.canonicalize() {
+            Ok(found) => found,
+            Err(_) => not_a_link(path)?,
+        };
         let directory = path.parent().unwrap_or(Path::new("/"));
         if !directory.is_dir() {
             return Err(VaultError::MissingDirectory { directory: directory.to_owned() });
@@ -362,6 +365,15 @@ impl Vault {
             _ => None,
         });
         shown.map(Some).ok_or(StoreError::Fault)
+    }
+}
+
+/// A path at which nothing can be found, and no link either: whose vault is not there just now, on a disk that is not
+/// mounted, say, is not to find a new one in the link's place.
+fn not_a_link(path: PathBuf) -> Result<PathBuf, VaultError> {
+    match fs::read_link(&path) {
+        Ok(target) => Err(VaultError::LinkToNothing { link: path, target }),
+        Err(_) => Ok(path),
     }
 }
 
