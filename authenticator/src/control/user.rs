@@ -191,23 +191,43 @@ impl ControlledUser {
         self.in_manner(state, &prompt, reply);
     }
 
-    fn in_manner(&self, mut state: MutexGuard<'_, State>, prompt: &ShownPrompt, reply: Reply) {
+    fn in_manner<'a>(&'a self, state: MutexGuard<'a, State>, prompt: &ShownPrompt, reply: Reply) {
         let delay = Duration::from_millis(state.habits.delay_ms);
         let deed = match state.habits.manner {
             Manner::Control => return,
             Manner::Auto => Deed::Press,
             Manner::Deny => Deed::Deny,
-            Manner::Ask => {
-                if let Some(person) = &mut state.person {
-                    person.show(&prompt.as_prompt(), &prompt.named, reply);
-                }
-                return;
-            }
+            Manner::Ask => return self.ask(state, prompt.clone(), reply),
         };
         let Some(answer) = answer(deed, prompt, &state.habits) else { return };
         drop(state);
         let number = prompt.number;
         self.after(delay, move |user| user.give(number, &reply, answer));
+    }
+
+    /// Has the person asked, without the lock: the answer may come before `show` returns, and have the device take this
+    /// prompt away and show the next one, all on this thread.
+    fn ask<'a>(&'a self, mut state: MutexGuard<'a, State>, mut prompt: ShownPrompt, mut reply: Reply) {
+        // Whoever is just having the person asked looks again before they put them back.
+        let Some(mut person) = state.person.take() else { return };
+        loop {
+            drop(state);
+            person.show(&prompt.as_prompt(), &prompt.named, reply);
+            state = self.lock();
+            let asks = state.habits.manner == Manner::Ask;
+            match &state.shown {
+                Some((later, its_reply)) if asks && later.number != prompt.number => {
+                    (prompt, reply) = (later.clone(), its_reply.clone());
+                }
+                Some((same, _)) if same.number == prompt.number => break,
+                // It was taken away meanwhile, or is another's to answer.
+                _ => {
+                    person.clear();
+                    break;
+                }
+            }
+        }
+        state.person = Some(person);
     }
 
     /// Gives the answer, if that prompt is still shown.
@@ -357,6 +377,35 @@ mod tests {
         assert_eq!(*asked(&mut user, Action::Verify, 0, true).lock().unwrap(), [Answer::NotVerified]);
         let touched = Answer::Approve { verified: false, account: None };
         assert_eq!(*asked(&mut user, Action::Select, 0, false).lock().unwrap(), [touched]);
+    }
+
+    /// A person who has left the terminal: whatever is shown is refused before `show` returns.
+    #[test]
+    fn asking_a_person_who_is_gone_about_a_prompt_that_waits_refuses_it() {
+        let habits = Habits { manner: Manner::Control, ..Habits::default() };
+        let mut user = ControlledUser::new(habits, Some(Box::new(crate::user_interface::Deny)));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let device = user.clone();
+        let reply = Reply::new(move |answer| {
+            // As the device does, on the thread of the answer.
+            device.clone().clear();
+            sender.send(answer).unwrap();
+        });
+        let prompt = Prompt {
+            action: Action::CreateCredential,
+            rp_id: None,
+            user_name: None,
+            user_display_name: None,
+            accounts: 0,
+            verification: false,
+        };
+        user.show(&prompt, &[], reply);
+        let leads = user.clone();
+        std::thread::spawn(move || leads.set_habits(Habits { manner: Manner::Ask, ..Habits::default() }));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok(Answer::Deny));
+        assert_eq!(user.prompt(), None);
+        // And the person is still there for the next one.
+        assert_eq!(*asked(&mut user, Action::Select, 0, false).lock().unwrap(), [Answer::Deny]);
     }
 
     #[test]
