@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -90,7 +92,35 @@ impl Write for &Stream {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener),
+    Unix(UnixDoor),
+}
+
+/// A listening Unix socket, and its name in the file system: removed when dropped, unless it is another's by then.
+#[cfg(unix)]
+pub(crate) struct UnixDoor {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of what was made there.
+    made: (u64, u64),
+}
+
+#[cfg(unix)]
+impl UnixDoor {
+    /// What is at this path: device and inode.
+    fn at(path: &Path) -> io::Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        path.symlink_metadata().map(|found| (found.dev(), found.ino()))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for UnixDoor {
+    fn drop(&mut self) {
+        if Self::at(&self.path).is_ok_and(|found| found == self.made) {
+            // Somebody may have removed it since; nobody can connect then either.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Listener {
@@ -112,7 +142,8 @@ impl Listener {
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Listener::Unix(listener))
+        let made = UnixDoor::at(path)?;
+        Ok(Listener::Unix(UnixDoor { listener, path: path.to_owned(), made }))
     }
 
     /// Listens at a path: not on this system.
@@ -133,7 +164,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => Stream::tcp(listener.accept()?.0),
             #[cfg(unix)]
-            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
+            Listener::Unix(door) => Ok(Stream::Unix(door.listener.accept()?.0)),
         }
     }
 
@@ -142,10 +173,11 @@ impl Listener {
         let _ = match self {
             Listener::Tcp(listener) => listener.local_addr().and_then(TcpStream::connect).map(drop),
             #[cfg(unix)]
-            Listener::Unix(listener) => listener.local_addr().and_then(|at| match at.as_pathname() {
-                Some(path) => UnixStream::connect(path).map(drop),
-                None => Ok(()),
-            }),
+            Listener::Unix(door) => {
+                // Linux wakes it whatever has become of the path; elsewhere it takes a connection.
+                let _ = rustix::net::shutdown(&door.listener, rustix::net::Shutdown::Both);
+                UnixStream::connect(&door.path).map(drop)
+            }
         };
     }
 }

@@ -56,8 +56,7 @@ impl FromStr for Address {
 /// A listening packets door. Closes when dropped.
 pub struct Server {
     address: Address,
-    /// Always there, but in `drop`.
-    acceptor: Option<Acceptor>,
+    _acceptor: Acceptor,
 }
 
 impl Server {
@@ -73,23 +72,12 @@ impl Server {
                 log::debug!("packets: a connection ended: {error}");
             }
         })?;
-        Ok(Server { address, acceptor: Some(acceptor) })
+        Ok(Server { address, _acceptor: acceptor })
     }
 
     /// Where it listens, with the port it was given.
     pub fn address(&self) -> &Address {
         &self.address
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // First: it wakes its thread by connecting to the path.
-        self.acceptor = None;
-        if let Address::Unix(path) = &self.address {
-            // Somebody may have removed it before; nobody can connect then either.
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -269,5 +257,31 @@ mod tests {
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
         drop(server);
         assert!(!path.exists());
+    }
+
+    /// A temporary folder that was cleaned up while the program ran; and a path that another has taken since is left.
+    #[cfg(unix)]
+    #[test]
+    fn a_door_whose_path_was_removed_still_closes() {
+        use std::sync::mpsc;
+        use std::time::Duration;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("door");
+        let address = format!("unix:{}", path.display()).parse().expect("an address");
+        for taken in [false, true] {
+            let server = Server::bind(&address, device(Auto)).expect("it listens");
+            std::fs::remove_file(&path).expect("it is there");
+            let other = taken.then(|| Server::bind(&address, device(Auto)).expect("the path is free"));
+            let (done, closed) = mpsc::channel();
+            std::thread::spawn(move || {
+                drop(server);
+                let _ = done.send(());
+            });
+            assert_eq!(closed.recv_timeout(Duration::from_secs(30)), Ok(()), "it closes");
+            assert_eq!(path.exists(), taken, "what is there is another's");
+            drop(other);
+            assert!(!path.exists());
+        }
     }
 }
