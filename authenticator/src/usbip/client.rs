@@ -28,12 +28,12 @@ pub fn devices(address: SocketAddr) -> io::Result<Vec<DeviceInfo>> {
     let mut stream = connect(address)?;
     stream.write_all(&protocol::operation(OP_REQ_DEVLIST, 0))?;
     expect_reply(&stream, OP_REP_DEVLIST)?;
-    let count = u32::from_be_bytes(protocol::read(&stream)?);
+    let count = u32::from_be_bytes(read(&stream)?);
     let mut devices = Vec::new();
     for _ in 0..count {
-        let device = Imported::parse(&protocol::read(&stream)?);
+        let device = Imported::parse(&read(&stream)?);
         for _ in 0..device.interfaces {
-            protocol::read::<4>(&stream)?;
+            read::<4>(&stream)?;
         }
         devices.push(device.info);
     }
@@ -81,18 +81,34 @@ pub(crate) fn import(address: SocketAddr, busid: &str) -> io::Result<(TcpStream,
     let mut stream = connect(address)?;
     stream.write_all(&request)?;
     expect_reply(&stream, OP_REP_IMPORT)?;
-    let imported = Imported::parse(&protocol::read(&stream)?);
+    let imported = Imported::parse(&read(&stream)?);
+    // From here on an answer may take as long as a user does, and the kernel may be given the connection.
+    stream.set_read_timeout(None)?;
     Ok((stream, imported))
 }
 
+/// A connection to a server, whose reads end when it does not answer.
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     Ok(stream)
 }
 
+fn read<const N: usize>(stream: &TcpStream) -> io::Result<[u8; N]> {
+    protocol::read(stream).map_err(|error| match error.kind() {
+        // What the systems call the end of a read's time.
+        io::ErrorKind::WouldBlock => unanswered(),
+        _ => error,
+    })
+}
+
+fn unanswered() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server does not answer")
+}
+
 fn expect_reply(stream: &TcpStream, code: u16) -> io::Result<()> {
-    let reply: [u8; 8] = protocol::read(stream)?;
+    let reply: [u8; 8] = read(stream)?;
     if reply[..4] != protocol::operation(code, 0)[..4] {
         return Err(broken("the server does not answer in USB/IP"));
     }
@@ -184,7 +200,7 @@ impl UsbIpConnection {
         self.control([0x80, GET_DESCRIPTOR, number, kind, first, second, low, high])
     }
 
-    /// A control transfer without data to the device. A stall is [`io::ErrorKind::BrokenPipe`].
+    /// A control transfer without data to the device; it ends when the server does not answer. A stall is [`io::ErrorKind::BrokenPipe`].
     fn control(&mut self, setup: [u8; 8]) -> io::Result<Vec<u8>> {
         let is_in = setup[0] & 0x80 != 0;
         let length = usize::from(u16::from_le_bytes([setup[6], setup[7]]));
@@ -192,7 +208,7 @@ impl UsbIpConnection {
         let submit = Submit { sequence, is_in, endpoint: 0, length, setup };
         self.write(&protocol::submit(self.device_id, &submit))?;
         loop {
-            let answer = self.answer(None)?.ok_or(io::ErrorKind::TimedOut)?;
+            let answer = self.answer(Some(ANSWER_TIMEOUT))?.ok_or_else(unanswered)?;
             if answer.sequence == sequence {
                 return if answer.status == 0 { Ok(answer.data) } else { Err(status(answer.status)) };
             }
@@ -336,6 +352,9 @@ fn status(status: i32) -> io::Error {
         _ => io::Error::other(format!("the transfer failed with status {status}")),
     }
 }
+
+/// How long a server may take for what needs no user: listing, importing, and each step of enumeration.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 const DEVICE: u8 = 1;
 const CONFIGURATION: u8 = 2;
