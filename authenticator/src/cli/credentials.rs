@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use doppelkey_core::{Credential, CredentialStore, StoreError};
 use zeroize::Zeroizing;
 
-use super::vault_options::VaultOptions;
+use super::vault_options::{ExistingVault, KeptVault};
 use super::{Failure, hand_over, pin, print};
 use crate::device::SharedStore;
 use crate::private_file;
@@ -40,7 +40,7 @@ enum Command {
 #[derive(Args)]
 struct List {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Only those of this relying party
     #[arg(long, value_name = "ID")]
     rp_id: Option<String>,
@@ -55,7 +55,7 @@ struct Show {
     /// The credential id, or as much of its beginning as tells it from the others
     id: String,
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -68,7 +68,7 @@ struct Delete {
     #[arg(required = true)]
     ids: Vec<String>,
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
 }
 
 /// Import passkeys from a file
@@ -77,7 +77,7 @@ struct Import {
     /// The file, or - for standard input
     file: PathBuf,
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
     /// What the file is
     #[arg(long, value_enum, default_value_t = Source::Json)]
     format: Source,
@@ -95,7 +95,7 @@ struct Export {
     /// The file, made readable by you only; standard output if left out
     file: Option<PathBuf>,
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// What to write
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -241,7 +241,7 @@ impl Import {
 
     /// A circle forgets no delete: what comes back would go again at the next start.
     fn refuse_deleted(&self, vault: &mut Vault, credentials: &[Credential]) -> Result<(), Failure> {
-        if self.vault.ephemeral || !Replication::is_set_up(&self.vault.place()?) {
+        if !Replication::is_set_up(&self.vault.place()?) {
             return Ok(());
         }
         let now_ms = 1000 * seconds_since_1970();

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::credentials::store_failure;
-use super::vault_options::VaultOptions;
+use super::vault_options::{ExistingVault, KeptVault};
 use crate::client::{Client, Error, NotVerified, system_clock};
 use crate::device::{Device, SharedStore};
 use crate::user_interface::Deny;
@@ -26,30 +26,36 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Set the first PIN
-    Set(Vault),
+    Set(New),
     /// Change the PIN
-    Change(Vault),
+    Change(Existing),
     /// Remove the PIN; the passkeys stay
-    Remove(Vault),
+    Remove(Existing),
 }
 
 #[derive(Args)]
-struct Vault {
+struct New {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
+}
+
+#[derive(Args)]
+struct Existing {
+    #[command(flatten)]
+    vault: ExistingVault,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.command {
-            Command::Set(Vault { vault }) => set(&vault),
-            Command::Change(Vault { vault }) => change(&vault),
-            Command::Remove(Vault { vault }) => remove(&vault),
+            Command::Set(New { vault }) => set(&vault),
+            Command::Change(Existing { vault }) => change(&vault),
+            Command::Remove(Existing { vault }) => remove(&vault),
         }
     }
 }
 
-fn set(vault: &VaultOptions) -> Result<(), Failure> {
+fn set(vault: &KeptVault) -> Result<(), Failure> {
     let store = SharedStore::new(vault.open()?);
     if pin_status(&mut store.clone()).map_err(store_failure)?.is_set {
         return Err(Failure::new("this vault has a PIN already", "change it with `doppelkey pin change`"));
@@ -60,7 +66,7 @@ fn set(vault: &VaultOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn change(vault: &VaultOptions) -> Result<(), Failure> {
+fn change(vault: &ExistingVault) -> Result<(), Failure> {
     let store = SharedStore::new(vault.open()?);
     require_pin(&store)?;
     let old = present_pin()?;
@@ -69,7 +75,7 @@ fn change(vault: &VaultOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn remove(vault: &VaultOptions) -> Result<(), Failure> {
+fn remove(vault: &ExistingVault) -> Result<(), Failure> {
     let mut store = SharedStore::new(vault.open()?);
     require_pin(&store)?;
     verify_user(&store)?;

@@ -7,13 +7,13 @@ use doppelkey_core::CredentialStore as _;
 
 use super::Failure;
 use super::credentials::store_failure;
-use super::vault_options::VaultOptions;
+use super::vault_options::ExistingVault;
 
 /// Forget every passkey and the PIN, for good
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Do not ask
     #[arg(long)]
     yes: bool,

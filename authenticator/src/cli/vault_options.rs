@@ -1,5 +1,6 @@
 //! The options that say which vault: the same for every command that has one.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,19 +8,66 @@ use clap::Args;
 use super::Failure;
 use crate::vault::{Custody, Vault};
 
-/// Which vault, and where its key is.
+/// A vault that is kept or one in memory: for what runs an authenticator.
 #[derive(Args, Clone, Debug, Default)]
 pub struct VaultOptions {
-    /// The vault's file [default: ~/.local/share/doppelkey/vault]
-    #[arg(long, value_name = "PATH", conflicts_with = "ephemeral")]
-    pub vault: Option<PathBuf>,
+    #[command(flatten)]
+    kept: KeptVault,
     /// Keep nothing: passkeys live in memory and are gone at the end
-    #[arg(long, conflicts_with = "custody")]
+    #[arg(long, conflicts_with_all = ["vault", "custody"])]
     pub ephemeral: bool,
+}
+
+/// A vault on disk, made if it is not there.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KeptVault {
+    /// The vault's file [default: ~/.local/share/doppelkey/vault]
+    #[arg(long, value_name = "PATH")]
+    vault: Option<PathBuf>,
     /// Where a new vault's key is kept: keyring, keyutils, file:PATH or passphrase [default: the keyring, else the
     /// kernel]
     #[arg(long, value_name = "PLACE")]
-    pub custody: Option<Custody>,
+    custody: Option<Custody>,
+}
+
+/// The vault on disk of a command that has nothing to do with a new one.
+#[derive(Args, Clone, Debug, Default)]
+#[command(mut_arg("custody", |custody| custody.help("Where the vault's key file is, if it was moved: file:PATH")))]
+pub struct ExistingVault {
+    #[command(flatten)]
+    kept: KeptVault,
+}
+
+impl Deref for ExistingVault {
+    type Target = KeptVault;
+
+    fn deref(&self) -> &KeptVault {
+        &self.kept
+    }
+}
+
+impl KeptVault {
+    /// Opens the vault and says on standard error what the user should know about it.
+    pub fn open(&self) -> Result<Vault, Failure> {
+        self.open_number(1)
+    }
+
+    /// Where the vault is.
+    pub fn place(&self) -> Result<PathBuf, Failure> {
+        match &self.vault {
+            Some(path) => Ok(path.clone()),
+            None => Ok(Vault::default_path()?),
+        }
+    }
+
+    fn open_number(&self, number: u32) -> Result<Vault, Failure> {
+        let path = numbered(&self.place()?, number);
+        let vault = Vault::open(&path, self.custody.clone())?;
+        for notice in vault.notices() {
+            log::info!("{}: {notice}", path.display());
+        }
+        Ok(vault)
+    }
 }
 
 impl VaultOptions {
@@ -30,32 +78,17 @@ impl VaultOptions {
 
     /// Opens the vault of the `number`-th device, counted from 1: the file itself, then `PATH.2`, `PATH.3`, …
     pub fn open_number(&self, number: u32) -> Result<Vault, Failure> {
-        if self.ephemeral {
-            return Ok(Vault::ephemeral()?);
-        }
-        let path = numbered(&self.path()?, number);
-        let vault = Vault::open(&path, self.custody.clone())?;
-        for notice in vault.notices() {
-            log::info!("{}: {notice}", path.display());
-        }
-        Ok(vault)
+        if self.ephemeral { Ok(Vault::ephemeral()?) } else { self.kept.open_number(number) }
     }
 
     /// Where the (first) vault is, for messages; `memory` if nothing is kept.
     pub fn place(&self) -> Result<PathBuf, Failure> {
-        if self.ephemeral { Ok("memory".into()) } else { self.path() }
+        if self.ephemeral { Ok("memory".into()) } else { self.kept.place() }
     }
 
     /// Where the vault of the `number`-th device is.
     pub fn place_of(&self, number: u32) -> Result<PathBuf, Failure> {
         Ok(numbered(&self.place()?, number))
-    }
-
-    fn path(&self) -> Result<PathBuf, Failure> {
-        match &self.vault {
-            Some(path) => Ok(path.clone()),
-            None => Ok(Vault::default_path()?),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use doppelkey_sync::Suite;
 use serde_json::Value;
 
 use super::{Circle, Opened, confirmed, counted, host_name, now_ms, place};
-use crate::cli::vault_options::VaultOptions;
+use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, print};
 use crate::replicate::{Replication, Request};
 
@@ -13,7 +13,7 @@ use crate::replicate::{Replication, Request};
 #[derive(Args)]
 pub(super) struct Init {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
     /// Through what to sync: https://RELAY, folder:PATH, or key: for a security key with Doppelkey's firmware (key:/dev/hidrawN, key:ADDRESS,
     /// key:unix:PATH); more than once for a second opinion
     #[arg(long, value_name = "PLACE", required = true)]
@@ -46,7 +46,7 @@ impl Init {
 #[derive(Args)]
 pub(super) struct Status {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -117,7 +117,7 @@ impl Status {
 #[derive(Args)]
 pub(super) struct Devices {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Print one line of JSON a device
     #[arg(long)]
     json: bool,
@@ -154,7 +154,7 @@ impl Devices {
 #[derive(Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Its name or the start of its id
     device: String,
     /// Do not ask
@@ -190,7 +190,7 @@ impl Revoke {
 #[derive(Args)]
 pub(super) struct Exposed {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Its name or the start of its id; a revoked one, too
     device: String,
     /// Print one line of JSON a passkey, with when it was last used in seconds since 1970 (0: never)
@@ -219,7 +219,7 @@ impl Exposed {
 #[derive(Args)]
 pub(super) struct Leave {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Do not ask
     #[arg(long)]
     yes: bool,

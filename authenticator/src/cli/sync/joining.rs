@@ -11,7 +11,7 @@ use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
 
 use super::{Circle, LOOK_EVERY, Opened, confirmed, counted, host_name, now_ms, passkeys, place, say};
-use crate::cli::vault_options::VaultOptions;
+use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, print};
 use crate::replicate::{Place, ReplicateError, Replication, Request};
 
@@ -19,7 +19,7 @@ use crate::replicate::{Place, ReplicateError, Replication, Request};
 #[derive(Args)]
 pub(super) struct Invite {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Admit whoever has the invitation without comparing emoji
     #[arg(long)]
     yes: bool,
@@ -121,7 +121,7 @@ fn owned(value: &Value) -> String {
 #[derive(Args)]
 pub(super) struct Join {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
     /// What `doppelkey sync invite` shows on the other device
     #[arg(value_name = "DOPPELKEY:…")]
     invitation: String,

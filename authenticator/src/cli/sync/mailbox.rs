@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Circle, confirmed, place};
 use crate::cli::Failure;
-use crate::cli::vault_options::VaultOptions;
+use crate::cli::vault_options::ExistingVault;
 use crate::replicate::{Place, ReplicateError, Request, clear_key};
 
 /// Use another mailbox, too; empty a key
@@ -30,7 +30,7 @@ impl Mailbox {
 #[derive(Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// https://RELAY, folder:PATH or key:
     #[arg(value_name = "PLACE")]
     place: String,

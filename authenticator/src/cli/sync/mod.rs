@@ -16,7 +16,7 @@ use doppelkey_core::CredentialStore;
 
 use super::Failure;
 use super::credentials::store_failure;
-use super::vault_options::VaultOptions;
+use super::vault_options::KeptVault;
 #[cfg(unix)]
 use crate::replicate::Running;
 use crate::replicate::{
@@ -103,11 +103,9 @@ struct Here {
 }
 
 impl Circle {
-    fn of(options: &VaultOptions) -> Result<Self, Failure> {
+    fn of(options: &KeptVault) -> Result<Self, Failure> {
         #[cfg(unix)]
-        if !options.ephemeral
-            && let Some(running) = Running::of(&options.place()?)
-        {
+        if let Some(running) = Running::of(&options.place()?) {
             return Ok(Circle::Running(running));
         }
         let mut opened = Opened::new(options)?;
@@ -157,13 +155,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(options: &VaultOptions) -> Result<Self, Failure> {
-        if options.ephemeral {
-            return Err(Failure::new(
-                "a vault in memory takes part in no sync circle",
-                "leave --ephemeral out, or name a vault with --vault PATH",
-            ));
-        }
+    fn new(options: &KeptVault) -> Result<Self, Failure> {
         let vault = options.open()?;
         let path = options.place()?;
         for mailbox in tell_farewells(&path) {

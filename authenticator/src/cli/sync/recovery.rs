@@ -13,7 +13,7 @@ use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
 use super::{Circle, Opened, counted, host_name, now_ms, passkeys, place};
-use crate::cli::vault_options::VaultOptions;
+use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, hand_over};
 use crate::replicate::{Place, ReplicateError, Replication, Request, Secret, label_of, shown};
 
@@ -40,7 +40,7 @@ impl Recovery {
 #[derive(Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Cut it into shares, such as 2-of-3: any two give it back
     #[arg(long, value_name = "T-of-N")]
     shares: Option<String>,
@@ -147,7 +147,7 @@ fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str) -> Result<Found, Fa
 #[derive(Args)]
 pub(super) struct Restore {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
     /// The mailbox of the lost circle: folder:PATH, key: or https://RELAY; more than once to go on with all of them
     #[arg(long, value_name = "PLACE", required = true)]
     mailbox: Vec<String>,
@@ -219,7 +219,7 @@ fn no_key() -> Failure {
 }
 
 /// The vault, if it takes part in no circle yet.
-fn new_member(options: &VaultOptions) -> Result<Opened, Failure> {
+fn new_member(options: &KeptVault) -> Result<Opened, Failure> {
     let opened = Opened::new(options)?;
     if Replication::is_set_up(&opened.path) {
         return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::super::{Circle, confirmed, counted, place};
 use super::{admit, bring_back, circle_id, new_member};
-use crate::cli::vault_options::VaultOptions;
+use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, print};
 use crate::replicate::{PIN_MEMBER, Place, Request, Secret, refused, to_hex};
 
@@ -42,7 +42,7 @@ impl Pin {
 #[derive(Args)]
 pub(in crate::cli::sync) struct Set {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// How many wrong guesses in a row destroy what is in escrow, 16 at most
     #[arg(long, value_name = "N", default_value_t = 10)]
     guesses: u8,
@@ -105,7 +105,7 @@ impl Set {
 #[derive(Args)]
 pub(in crate::cli::sync) struct Use {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: KeptVault,
     /// A relay of the lost circle; say it for each that the circle had
     #[arg(long, value_name = "https://RELAY", required = true)]
     mailbox: Vec<String>,
@@ -214,7 +214,7 @@ fn prove(answered: &[&Relay], answers: &[Answer], found: &Opened) {
 #[derive(Args)]
 pub(in crate::cli::sync) struct Status {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Print one line of JSON a relay
     #[arg(long)]
     json: bool,
@@ -260,7 +260,7 @@ fn stands(relay: &Value) -> String {
 #[derive(Args)]
 pub(in crate::cli::sync) struct End {
     #[command(flatten)]
-    vault: VaultOptions,
+    vault: ExistingVault,
     /// Do not ask
     #[arg(long)]
     yes: bool,
