@@ -29,7 +29,7 @@ pub mod vault_options;
 mod verify;
 mod visitor;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -152,6 +152,33 @@ pub(crate) fn hand_over(text: &str) -> Result<(), Failure> {
 fn written(text: &str) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush())
+}
+
+/// A number of things.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Has the person at the terminal agree in full, unless `yes` says that they did; else nothing is to be changed.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if is_confirmed(question, yes)? {
+        return Ok(());
+    }
+    Err(Failure::new("nothing was changed", "answer `yes`, in full"))
+}
+
+/// Whether the person at the terminal agrees in full.
+pub(crate) fn is_confirmed(question: &str, yes: bool) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("nobody is there to confirm", "say --yes"));
+    }
+    eprint!("{question} Type yes: ");
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    Ok(read.is_ok() && line.trim() == "yes")
 }
 
 /// Why something that was printed did not arrive.

@@ -4,9 +4,9 @@ use clap::Args;
 use doppelkey_sync::Suite;
 use serde_json::Value;
 
-use super::{Circle, Opened, confirmed, counted, host_name, now_ms, place};
+use super::{Circle, Opened, host_name, now_ms, place};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, confirm, counted, print};
 use crate::replicate::{Replication, Request};
 
 /// Begin a circle on this device
@@ -165,9 +165,7 @@ pub(super) struct Revoke {
 impl Revoke {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut circle = Circle::of(&self.vault)?;
-        if !confirmed(&format!("End the membership of {}, for good?", self.device), self.yes)? {
-            return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
-        }
+        confirm(&format!("End the membership of {}, for good?", self.device), self.yes)?;
         let revoked = circle.ask(&Request::Revoke { device: self.device.clone() })?;
         log::info!(
             "{} is out, and learns nothing new; it may have {}: see `doppelkey sync exposed {}`, and replace them if it \
@@ -228,9 +226,7 @@ pub(super) struct Leave {
 impl Leave {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut circle = Circle::of(&self.vault)?;
-        if !confirmed("Leave the circle?", self.yes)? {
-            return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
-        }
+        confirm("Leave the circle?", self.yes)?;
         let left = circle.ask(&Request::Leave)?;
         log::info!("this device has left its circle");
         for mailbox in list(&left["untold"]) {

@@ -10,9 +10,9 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
 
-use super::{Circle, LOOK_EVERY, Opened, confirmed, counted, host_name, now_ms, passkeys, place, say};
+use super::{Circle, LOOK_EVERY, Opened, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, counted, is_confirmed, print};
 use crate::replicate::{Place, ReplicateError, Replication, Request};
 
 /// Invite another device: shows a QR code and waits for it
@@ -57,7 +57,7 @@ impl Invite {
         let request = self.await_request(circle, &invitation)?;
         let name = owned(&request["name"]);
         eprintln!("{name} asks to join, and shows:  {}", owned(&request["emoji"]));
-        if !confirmed("Does it show the same?", self.yes)? {
+        if !is_confirmed("Does it show the same?", self.yes)? {
             return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
         }
         let answer = circle.ask(&Request::Admit { invitation, letter: owned(&request["letter"]) })?;

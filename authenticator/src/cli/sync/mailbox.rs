@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Circle, confirmed, place};
-use crate::cli::Failure;
+use super::{Circle, place};
 use crate::cli::vault_options::ExistingVault;
+use crate::cli::{Failure, confirm};
 use crate::replicate::{Place, ReplicateError, Request, clear_key};
 
 /// Use another mailbox, too; empty a key
@@ -64,9 +64,7 @@ impl Clear {
             let error = format_args!("{} is no key", self.key);
             return Err(Failure::new(error, "write key:, or key:/dev/hidrawN; folders are emptied by hand"));
         };
-        if !confirmed("Take everything that sync keeps on the key away? Its passkeys stay.", self.yes)? {
-            return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
-        }
+        confirm("Take everything that sync keeps on the key away? Its passkeys stay.", self.yes)?;
         log::info!("touch the key now, within half a minute");
         clear_key(&key).map_err(|error| ReplicateError::Mailbox(self.key.clone(), error))?;
         log::info!(

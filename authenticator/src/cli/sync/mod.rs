@@ -6,7 +6,6 @@ mod mailbox;
 mod recovery;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,30 +201,11 @@ fn now_ms() -> u64 {
     wall_clock()()
 }
 
-/// A number of things.
-fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
 /// What this machine is called.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name = shown(name.trim().as_bytes());
     if name.is_empty() { "a device".into() } else { name }
-}
-
-/// Asks the person at the terminal.
-fn confirmed(question: &str, yes: bool) -> Result<bool, Failure> {
-    if yes {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new("nobody is there to confirm", "say --yes"));
-    }
-    eprint!("{question} Type yes: ");
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    Ok(read.is_ok() && line.trim() == "yes")
 }
 
 fn passkeys(vault: &mut Vault) -> Result<u64, Failure> {

@@ -12,9 +12,9 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
-use super::{Circle, Opened, counted, host_name, now_ms, passkeys, place};
+use super::{Circle, Opened, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, hand_over};
+use crate::cli::{Failure, counted, hand_over};
 use crate::replicate::{Place, ReplicateError, Replication, Request, Secret, label_of, shown};
 
 /// A key on paper, or a PIN, that brings everything back when every device is lost

@@ -9,10 +9,10 @@ use getrandom::rand_core::UnwrapErr;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::super::{Circle, confirmed, counted, place};
+use super::super::{Circle, place};
 use super::{admit, bring_back, circle_id, new_member};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, confirm, counted, print};
 use crate::replicate::{PIN_MEMBER, Place, Request, Secret, refused, to_hex};
 
 /// A recovery key that the circle's relays keep for whoever knows a PIN; they count guesses
@@ -269,9 +269,7 @@ pub(in crate::cli::sync) struct End {
 impl End {
     fn run(self) -> Result<(), Failure> {
         let mut circle = Circle::of(&self.vault)?;
-        if !confirmed("Destroy what the recovery PIN opens?", self.yes)? {
-            return Err(Failure::new("nothing was changed", "answer `yes`, in full"));
-        }
+        confirm("Destroy what the recovery PIN opens?", self.yes)?;
         circle.ask(&Request::EndEscrow)?;
         log::info!("the recovery PIN opens nothing any more");
         Ok(())
