@@ -221,7 +221,7 @@ impl Import {
         };
         let Imported { credentials, left_out } = imported.map_err(|error| self.malformed(&error))?;
         if left_out > 0 {
-            log::info!("left out {left_out} entries that are no passkeys");
+            log::info!("left out because they are no passkeys: {left_out}");
         }
         let mut vault = self.vault.open()?;
         self.refuse_deleted(&mut vault, &credentials)?;

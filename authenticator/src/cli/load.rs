@@ -30,7 +30,7 @@ use server::Server;
 /// Let many users sign up and in at a relying party, and see how long it takes them
 ///
 /// First all users sign up, each with a passkey. Then they sign in, each time in a browser that has never been there.
-/// Only a relying party of this project's kind, on this machine, is put under load.
+/// Refuses any relying party but Doppelkey's own on this machine.
 ///
 /// The sign-ins that it handles in a second of its processor time are compared with the floor: how many ES256 signatures
 /// one core verifies in a second.

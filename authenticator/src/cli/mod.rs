@@ -81,8 +81,8 @@ subcommands! {
 #[derive(Parser)]
 #[command(name = "doppelkey", version, disable_help_subcommand = true, max_term_width = 100)]
 struct CommandLine {
-    /// Say more on standard error of what happens
-    #[arg(long, short, global = true)]
+    /// Log more of what happens to standard error
+    #[arg(long, short, global = true, display_order = 1000)]
     verbose: bool,
     #[command(subcommand)]
     command: Option<Command>,

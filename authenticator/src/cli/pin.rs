@@ -15,8 +15,8 @@ use crate::user_interface::Deny;
 
 /// Set, change or remove the PIN
 ///
-/// PINs are asked for at the terminal, or taken from the environment: DOPPELKEY_PIN is the present one,
-/// DOPPELKEY_NEW_PIN the one to be.
+/// PINs are asked for at the terminal, or taken from the environment: DOPPELKEY_PIN is the current PIN,
+/// DOPPELKEY_NEW_PIN the new one.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]

@@ -56,9 +56,9 @@ pub(super) struct Arguments {
     /// How long the second guess at a PIN has to wait, in seconds; the third twice as long, and so on
     #[arg(long, value_name = "S", default_value_t = 30)]
     escrow_wait_s: u32,
-    /// How long a device that waits for news is told nothing at most, in seconds: devices find out what the way bears,
-    /// from 45 s on, and longer costs an idle one less. Where a proxy before the relay ends silent connections (nginx after
-    /// 60 s: proxy_read_timeout), say less than that, or let it wait longer
+    /// The longest that a connection may be silent, in seconds. Devices begin at 45 s and lengthen it while the
+    /// connection holds; longer costs an idle device less. Behind a proxy with a read timeout (nginx: 60 s), stay below
+    /// it
     #[arg(long, value_name = "S", default_value_t = LONGEST_SILENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     keep_alive_s: u64,
     /// Listen on an address that other machines can reach

@@ -37,8 +37,8 @@ pub(super) struct Arguments {
     /// Where to offer the control port (HTTP, with a token), or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     control: OrOff<SocketAddr>,
-    /// A browser's driver (chromedriver) behind the control port: WebDriver scripts that are given the control port in
-    /// its place have their virtual authenticators here
+    /// Forward WebDriver sessions at the control port to this driver (chromedriver); their virtual authenticators are
+    /// ours
     #[arg(long, value_name = "URL", requires = "bridge")]
     webdriver: Option<String>,
     #[command(flatten)]

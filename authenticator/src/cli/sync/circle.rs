@@ -61,7 +61,7 @@ impl Status {
         }
         let standing = &status["standing"];
         let ended =
-            || standing["ended"].as_str().unwrap_or("no member yet: it has still to hear of its admission");
+            || standing["ended"].as_str().unwrap_or("not a member yet: its admission has not arrived");
         let stands = if standing["member"] == true { "a member" } else { ended() };
         print(&format!(
             "circle {}: this device is {stands}; {} in all, recovery keys counted\n\
@@ -77,7 +77,7 @@ impl Status {
         }
         for debt in list(&status["owed"]) {
             print(&format!(
-                "{} is out, and {} has still to hear of it: it is told when it can be reached\n",
+                "{} was revoked, but {} does not know yet; it will be told when it can be reached\n",
                 text(&debt["name"]),
                 text(&debt["relay"])
             ));
@@ -150,7 +150,7 @@ impl Devices {
     }
 }
 
-/// End a device's membership: it learns nothing new from then on
+/// End a device's membership: it receives nothing more from then on
 #[derive(Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
@@ -168,8 +168,8 @@ impl Revoke {
         confirm(&format!("End the membership of {}, for good?", self.device), self.yes)?;
         let revoked = circle.ask(&Request::Revoke { device: self.device.clone() })?;
         log::info!(
-            "{} is out, and learns nothing new; it may have {}: see `doppelkey sync exposed {}`, and replace them if it \
-             was stolen",
+            "{} was revoked and receives nothing more; it may still have {}: see `doppelkey sync exposed {}`, and replace \
+             them if it was stolen",
             self.device,
             counted(number(&revoked["exposed"]), "passkey"),
             text(&revoked["id"])

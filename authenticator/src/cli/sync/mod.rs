@@ -158,7 +158,7 @@ impl Opened {
         let vault = options.open()?;
         let path = options.place()?;
         for mailbox in tell_farewells(&path) {
-            log::warn!("{mailbox} has still to hear that this device left a circle; it is tried again");
+            log::warn!("{mailbox} does not know yet that this device left a circle; it will be told when it can be reached");
         }
         Ok(Opened { vault, path, said: BTreeSet::new() })
     }
