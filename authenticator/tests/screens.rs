@@ -1,7 +1,8 @@
 //! What the program prints, word by word. To accept a change: `UPDATE_SCREENS=1 cargo test -p doppelkey --test screens`.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs the program and compares status, standard output and standard error with `tests/screens/NAME.txt`.
@@ -20,12 +21,16 @@ fn screen(name: &str, arguments: &[&str]) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens").join(format!("{name}.txt"));
+    let file = screens().join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_SCREENS").is_some() {
         fs::write(&file, &shown).expect("the screen can be written");
     }
     let expected = fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(shown, expected, "{} differs; UPDATE_SCREENS=1 accepts it", file.display());
+}
+
+fn screens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens")
 }
 
 #[test]
@@ -34,8 +39,23 @@ fn no_arguments_show_worked_examples() {
 }
 
 #[test]
-fn help_of_run() {
-    screen("run-help", &["run", "--help"]);
+fn every_commands_help_is_as_it_was() {
+    let mut shown = BTreeSet::new();
+    help(&doppelkey::cli::command_line(), &[], &mut shown);
+    let kept = fs::read_dir(screens()).expect("the folder can be read");
+    let kept = kept.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned());
+    let kept = kept.filter(|name| name.starts_with("help")).collect::<BTreeSet<_>>();
+    assert_eq!(kept, shown, "a screen of no command is to be deleted");
+}
+
+/// The help of a command and of all below it.
+fn help(command: &clap::Command, path: &[&str], shown: &mut BTreeSet<String>) {
+    let name = ["help"].iter().chain(path).copied().collect::<Vec<_>>().join("-");
+    screen(&name, &[path, &["--help"]].concat());
+    shown.insert(format!("{name}.txt"));
+    for below in command.get_subcommands() {
+        help(below, &[path, &[below.get_name()]].concat(), shown);
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `doppelkey completions`.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{CommandLine, Failure, print};
+use super::{Failure, command_line, print};
 
 /// Print a completion script for your shell
 ///
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut CommandLine::command(), "doppelkey", &mut script);
+        clap_complete::generate(self.shell, &mut command_line(), "doppelkey", &mut script);
         print(&String::from_utf8_lossy(&script));
         Ok(())
     }

@@ -34,7 +34,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use failure::Failure;
 
@@ -108,6 +108,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every subcommand and option, with its help.
+pub fn command_line() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Keys pass through this memory: no core dump has it, and no other program of this user may read it (root may).
