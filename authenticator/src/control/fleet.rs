@@ -136,6 +136,11 @@ impl Fleet {
         })
     }
 
+    /// What the devices go by.
+    pub(super) fn clock(&self) -> Clock {
+        self.shared.clock.clone()
+    }
+
     /// What happens in the devices.
     pub(super) fn events(&self) -> &Events {
         &self.shared.events

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::client::{Client, system_clock};
+use crate::client::Client;
 use crate::control::blocking;
 use crate::control::fleet::{Fleet, Member};
 use crate::control::reply::{Answered, Body, Failure};
@@ -159,7 +159,7 @@ async fn set_pin(State(fleet): State<Fleet>, Path(number): Path<u32>, Body(new):
         let before = kept_pin(&member)?;
         forget_pin(&member)?;
         let rng = rand_core::UnwrapErr(getrandom::SysRng);
-        let set = Client::new(member.device().connect(), system_clock(), rng)
+        let set = Client::new(member.device().connect(), fleet.clock(), rng)
             .and_then(|mut client| client.set_pin(&new.pin));
         let hint = "a PIN has 4 characters at least and 63 bytes at most, unless the persona wants more";
         if let Err(error) = set {
