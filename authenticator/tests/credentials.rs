@@ -201,7 +201,7 @@ fn a_reset_forgets_everything_after_a_confirmation() {
     folder.done(&["pin", "set"], PIN);
     assert_eq!(
         folder.failed(&["reset"], &[]),
-        "error: nobody is there to confirm a reset\nhint: say --yes\n"
+        "error: nobody is there to confirm\nhint: say --yes\n"
     );
     assert_eq!(folder.open("vault").len(), Ok(3));
     folder.done(&["reset", "--yes"], &[]);
