@@ -9,6 +9,7 @@ pub mod control;
 pub mod device;
 pub mod hidraw;
 pub mod hybrid;
+pub mod key_mailbox;
 mod large_blobs;
 mod listener;
 pub mod packets;

@@ -10,8 +10,8 @@ use doppelkey_sync::relay::{RelayClient, RelayUrl};
 use doppelkey_sync::{CircleId, Folder, Listing, LogId, Mailbox, Name, Order, Replica};
 use getrandom::rand_core::Rng as _;
 
-use super::key::{KeyMailbox, KeyPlace};
 use super::{Random, ReplicateError, random};
+use crate::key_mailbox::{KeyMailbox, KeyPlace};
 
 /// A mailbox: `folder:PATH`, `key:` and where it is, or a relay's URL (with `#TOKEN` once the relay knows this device).
 #[derive(Clone, Debug, PartialEq, Eq)]

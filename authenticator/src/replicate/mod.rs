@@ -20,7 +20,6 @@
 mod blobs;
 mod farewell;
 mod file;
-mod key;
 mod mailboxes;
 mod marks;
 mod neighbours;
@@ -38,6 +37,7 @@ mod telling;
 mod tests;
 mod watch;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -54,7 +54,6 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use farewell::{tell_farewells, tell_farewells_in_background};
-pub use key::{KeyPlace, clear as clear_key};
 pub use mailboxes::{Place, label as label_of};
 pub use marks::Applied;
 pub use observed::{Change, Teller};
@@ -66,6 +65,7 @@ pub use running::Running;
 pub use service::Service;
 pub use telling::sentence;
 
+use crate::key_mailbox;
 use file::{File, Line};
 use neighbours::Neighbours;
 use owed::Acknowledged;
@@ -124,7 +124,7 @@ impl std::error::Error for ReplicateError {}
 
 impl ReplicateError {
     /// What to do next.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::NotSetUp => {
                 "begin a circle with `doppelkey sync init`, or join one with `doppelkey sync join`"
@@ -141,21 +141,24 @@ impl ReplicateError {
                 "put the file back from a backup, or move it away and join the circle anew from another device"
             }
             Self::Store(_) => "check the disk the vault is on",
-            Self::Mailbox(place, error) => Self::mailbox_hint(place, error),
+            Self::Mailbox(place, error) => return Self::mailbox_hint(place, error),
             Self::NoPlace(_) => {
                 "write folder:PATH, key: for a security key, or the https:// address of a relay"
             }
         }
+        .into()
     }
 
     /// What to do about a mailbox that cannot be used.
-    pub(crate) fn mailbox_hint(place: &str, error: &io::Error) -> &'static str {
+    pub(crate) fn mailbox_hint(place: &str, error: &io::Error) -> Cow<'static, str> {
         let kind = error.kind();
         match kind {
             _ if place.starts_with("folder:") => {
                 "check that the stick or drive with the folder is there, and may be written"
             }
-            io::ErrorKind::PermissionDenied if place.starts_with("key:") => KEY_PERMISSION_HINT,
+            io::ErrorKind::PermissionDenied if place.starts_with("key:") => {
+                return key_mailbox::permission_hint().into();
+            }
             io::ErrorKind::Unsupported if place.starts_with("key:") => {
                 "use a key with Doppelkey's firmware (firmware/README.md); others only sign in"
             }
@@ -173,15 +176,9 @@ impl ReplicateError {
             io::ErrorKind::QuotaExceeded => "ask who runs the relay for more, or use another mailbox, too",
             _ => "check that the relay runs and can be reached from here",
         }
+        .into()
     }
 }
-
-/// With [`crate::hidraw::UDEV_RULE`].
-const KEY_PERMISSION_HINT: &str = concat!(
-    "let whoever sits here use security keys: write ",
-    r#"SUBSYSTEM=="hidraw", KERNEL=="hidraw*", ENV{ID_FIDO_TOKEN}=="1", TAG+="uaccess""#,
-    " into /etc/udev/rules.d/70-doppelkey-keys.rules, and plug the key in anew"
-);
 
 impl From<StoreError> for ReplicateError {
     fn from(error: StoreError) -> Self {

@@ -5,7 +5,8 @@ use clap::{Args, Subcommand};
 use super::{Circle, place};
 use crate::cli::vault_options::ExistingVault;
 use crate::cli::{Failure, confirm};
-use crate::replicate::{Place, ReplicateError, Request, clear_key};
+use crate::key_mailbox;
+use crate::replicate::{Place, ReplicateError, Request};
 
 /// Use another mailbox, too; empty a key
 #[derive(Subcommand)]
@@ -66,7 +67,7 @@ impl Clear {
         };
         confirm("Take everything that sync keeps on the key away? Its passkeys stay.", self.yes)?;
         log::info!("touch the key now, within half a minute");
-        clear_key(&key).map_err(|error| ReplicateError::Mailbox(self.key.clone(), error))?;
+        key_mailbox::clear(&key).map_err(|error| ReplicateError::Mailbox(self.key.clone(), error))?;
         log::info!(
             "the key is empty; devices that use it will say so, and put there again what their circle has"
         );

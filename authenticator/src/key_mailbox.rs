@@ -14,12 +14,13 @@ use ciborium::Value;
 use doppelkey_ctaphid::MESSAGE_MAX;
 use doppelkey_sync::command::CommandMailbox;
 use doppelkey_sync::{Listing, Mailbox, Name, Order};
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
 
-use super::random;
 use crate::client::cbor::Map;
 use crate::client::{Channel, Error, Limit, system_clock};
 use crate::device::Connection;
-use crate::hidraw::{self, Hidraw};
+use crate::hidraw::{self, Hidraw, UDEV_RULE};
 use crate::packets::{self, Address};
 
 /// The vendor command (CTAP §6: 0x40 to 0xBF are vendors'), sent by CTAPHID_CBOR.
@@ -92,8 +93,16 @@ pub fn clear(place: &KeyPlace) -> io::Result<()> {
     }
 }
 
+/// What to do where a key may not be opened.
+pub fn permission_hint() -> String {
+    format!(
+        "let whoever sits here use security keys: write {UDEV_RULE} into /etc/udev/rules.d/70-doppelkey-keys.rules, and \
+         plug the key in anew"
+    )
+}
+
 /// The mailbox that a key is.
-pub(super) struct KeyMailbox {
+pub struct KeyMailbox {
     place: KeyPlace,
     /// Where the key was that kept entries, if any may be it.
     known: Option<PathBuf>,
@@ -101,7 +110,7 @@ pub(super) struct KeyMailbox {
 
 impl KeyMailbox {
     /// Does not look for it yet.
-    pub(super) fn new(place: KeyPlace) -> Self {
+    pub fn new(place: KeyPlace) -> Self {
         KeyMailbox { place, known: None }
     }
 
@@ -176,7 +185,7 @@ impl Mailbox for KeyMailbox {
 }
 
 fn channel(connection: impl Connection + 'static) -> io::Result<Channel> {
-    Channel::open(Box::new(connection), system_clock(), &mut random()).map_err(failed)
+    Channel::open(Box::new(connection), system_clock(), &mut UnwrapErr(SysRng)).map_err(failed)
 }
 
 /// One request and its answer, without the command's byte and the status.
