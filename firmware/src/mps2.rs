@@ -6,7 +6,8 @@
 //! of the host's), `touch=auto` (a button that is pressed whenever it is asked for).
 //!
 //! UART 1: `1` presses the button, `0` releases it; `?` gets one line of figures: the instructions of the last request
-//! in units of [`TICK`], and the stack's peak in bytes.
+//! in SysTick's ticks, of five instructions each, and the stack's peak in bytes. (With `-icount shift=3` an instruction
+//! takes 8 ns, and SysTick counts at 25 MHz.)
 
 use core::cell::RefCell;
 use core::fmt::Write as _;
@@ -30,9 +31,6 @@ pub struct Machine {
     /// UART 0 and UART 1.
     pub uarts: [usize; 2],
 }
-
-/// One unit of the instruction figures. With `-icount shift=3` an instruction takes 8 ns, and SysTick counts at 25 MHz.
-pub const TICK: u32 = 5;
 
 /// Starts, and works until the emulator ends.
 pub fn run(machine: &Machine, mut syst: SYST) -> ! {

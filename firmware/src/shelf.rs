@@ -18,7 +18,7 @@
 //! * *Clear* takes every entry away, after a touch; nothing else does, a factory reset neither. Putting takes no touch,
 //!   because nothing is lost by it.
 
-use doppelkey_core::{Message, StoreError};
+use doppelkey_core::{Message, Status, StoreError};
 use sha2::{Digest as _, Sha256};
 
 /// The command's byte, sent by CTAPHID_CBOR.
@@ -114,12 +114,12 @@ pub fn handle(shelf: &mut impl Shelf, request: &[u8], consent: Consent, response
     let request = request.get(1..).unwrap_or_default();
     let status = match consent {
         Consent::Unasked if request == [CLEAR] => return false,
-        Consent::Cancelled => KEEPALIVE_CANCEL,
-        Consent::TimedOut => USER_ACTION_TIMEOUT,
-        Consent::Unasked | Consent::Given => OK,
+        Consent::Cancelled => Status::KeepaliveCancel,
+        Consent::TimedOut => Status::UserActionTimeout,
+        Consent::Unasked | Consent::Given => Status::Ok,
     };
-    let _ = response.push(status);
-    if status == OK {
+    let _ = response.push(status as u8);
+    if status == Status::Ok {
         let _ = response.push(DONE);
         match answer(shelf, request, response) {
             Ok(DONE) => {}
@@ -127,7 +127,7 @@ pub fn handle(shelf: &mut impl Shelf, request: &[u8], consent: Consent, response
             Err(StoreError::Full) => response[1] = FULL,
             Err(StoreError::Fault) => {
                 response.clear();
-                let _ = response.push(OTHER);
+                let _ = response.push(Status::Other as u8);
             }
         }
     }
@@ -199,9 +199,3 @@ const DONE: u8 = 0;
 const ABSENT: u8 = 1;
 const FULL: u8 = 2;
 const MALFORMED: u8 = 3;
-
-// CTAP §8.2.
-const OK: u8 = 0x00;
-const KEEPALIVE_CANCEL: u8 = 0x2D;
-const USER_ACTION_TIMEOUT: u8 = 0x2F;
-const OTHER: u8 = 0x7F;
