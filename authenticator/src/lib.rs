@@ -17,6 +17,7 @@ pub mod persona;
 mod private_file;
 pub mod replicate;
 mod stack;
+mod text;
 pub mod uhid;
 pub mod usbip;
 pub mod user_interface;

@@ -199,10 +199,7 @@ fn the_pin_is_set_changed_and_removed() {
 fn a_reset_forgets_everything_after_a_confirmation() {
     let folder = Folder::new();
     folder.done(&["pin", "set"], PIN);
-    assert_eq!(
-        folder.failed(&["reset"], &[]),
-        "error: nobody is there to confirm\nhint: say --yes\n"
-    );
+    assert_eq!(folder.failed(&["reset"], &[]), "error: nobody is there to confirm\nhint: say --yes\n");
     assert_eq!(folder.open("vault").len(), Ok(3));
     folder.done(&["reset", "--yes"], &[]);
     assert_eq!(folder.open("vault").len(), Ok(0));

@@ -10,8 +10,6 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +17,7 @@ use super::signal::{self, Refusal};
 use super::source::Account;
 use super::{Bridge, CHROMIUM_ORIGIN};
 use crate::client::{self, Abort, Call, Error, Mediation};
+use crate::text::base64url;
 
 /// The most a request holds: an allow list of a few thousand credentials.
 const BODY_MAX: usize = 1 << 20;
@@ -196,8 +195,7 @@ async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -
         }
     });
     let found: Result<Vec<Account>, Error> = found.await.unwrap_or(Err(Error::Aborted));
-    let entry =
-        |account: Account| json!({"id": BASE64_URL_SAFE_NO_PAD.encode(account.id), "name": account.name});
+    let entry = |account: Account| json!({"id": base64url(&account.id), "name": account.name});
     answer(found.map(|accounts| accounts.into_iter().map(entry).collect()))
 }
 

@@ -4,13 +4,12 @@
 //! named again. A second factor, which was never discoverable, does not become it by being named: the account's next
 //! passkey would take its place.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use doppelkey_core::{Credential, StoreError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::device::SharedStore;
+use crate::text::from_base64url;
 
 /// Why a signal was not followed: a member is missing or malformed, or the store failed.
 pub(super) enum Refusal {
@@ -88,7 +87,7 @@ fn bytes(details: &Value, name: &'static str) -> Result<Vec<u8>, Refusal> {
 }
 
 fn decode(value: &Value) -> Option<Vec<u8>> {
-    BASE64_URL_SAFE_NO_PAD.decode(value.as_str()?).ok()
+    from_base64url(value.as_str()?)
 }
 
 /// As much of the name as is kept, cut at a character's boundary.

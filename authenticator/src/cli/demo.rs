@@ -4,8 +4,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::Args;
 use doppelkey_relying_party as relying_party;
 use rand_core::UnwrapErr;
@@ -16,6 +14,7 @@ use super::visitor::{VisitError, Visitor};
 use super::{Failure, print};
 use crate::client::{Client, ephemeral_device, without_sensor};
 use crate::device::Clock;
+use crate::text::{from_base64url, hex};
 use crate::usbip;
 use crate::usbip::client::UsbIpConnection;
 use crate::user_interface::Auto;
@@ -186,9 +185,8 @@ fn sign_in(
 
 /// The beginning of a credential id, as people tell ids apart.
 fn short(response: &Value) -> String {
-    let id =
-        response["id"].as_str().and_then(|id| BASE64_URL_SAFE_NO_PAD.decode(id).ok()).unwrap_or_default();
-    id.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>() + "…"
+    let id = response["id"].as_str().and_then(from_base64url).unwrap_or_default();
+    hex(&id[..id.len().min(4)]) + "…"
 }
 
 fn failed(error: VisitError) -> Failure {

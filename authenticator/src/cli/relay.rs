@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::sync::wall_clock;
 use super::{Failure, make_files_private, print};
 use crate::private_file;
-use crate::replicate::to_hex;
+use crate::text::hex;
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
 ///
@@ -156,7 +156,7 @@ fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
         )
     };
     if !path.try_exists().map_err(failed)? {
-        let text = Zeroizing::new(to_hex(&*new_key()) + "\n");
+        let text = Zeroizing::new(hex(&*new_key()) + "\n");
         match private_file::create_whole(path, text.as_bytes()) {
             // Another relay was first.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),

@@ -1,10 +1,9 @@
 //! The client data that the authenticator signs over, byte for byte (WebAuthn §5.8.1.1).
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::Caller;
+use crate::text::base64url;
 
 /// The ceremony, as the client data names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ impl ClientData {
         // An origin is lower-case ASCII without quotes: nothing in it needs to be escaped.
         let mut json = format!(
             r#"{{"type":"{kind}","challenge":"{}","origin":"{}","crossOrigin":{}"#,
-            BASE64_URL_SAFE_NO_PAD.encode(challenge),
+            base64url(challenge),
             caller.origin.as_str(),
             caller.cross_origin,
         );

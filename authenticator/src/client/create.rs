@@ -1,7 +1,5 @@
 //! `navigator.credentials.create` (WebAuthn §5.1.3), over authenticatorMakeCredential (CTAP §6.1).
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ciborium::Value;
 use serde_json::json;
 
@@ -17,6 +15,7 @@ use super::pin::{Purpose, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, origin, public_key};
 use crate::hybrid::Operation;
+use crate::text::base64url;
 
 /// The defaults where the page names no algorithm (§5.1.3 step 10).
 const DEFAULT_ALGORITHMS: [i64; 2] = [-7, -257];
@@ -255,7 +254,6 @@ impl Answer {
     ) -> Result<serde_json::Value, Error> {
         let algorithm = public_key::cose_algorithm(&self.attested.key)
             .ok_or(Error::BadAnswer("a credential key without an algorithm"))?;
-        let base64 = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let object = Map::new()
             .with("fmt", self.format)
             .with("attStmt", self.statement)
@@ -263,18 +261,18 @@ impl Answer {
         let mut transports = transports.to_vec();
         transports.sort();
         transports.dedup();
-        let id = base64(&self.attested.id);
+        let id = base64url(&self.attested.id);
         Ok(json!({
             "id": id,
             "rawId": id,
             "type": "public-key",
             "authenticatorAttachment": attachment,
             "response": {
-                "clientDataJSON": base64(&data.json),
-                "attestationObject": base64(&cbor::encode(object.into())),
-                "authenticatorData": base64(&self.data),
+                "clientDataJSON": base64url(&data.json),
+                "attestationObject": base64url(&cbor::encode(object.into())),
+                "authenticatorData": base64url(&self.data),
                 "transports": transports,
-                "publicKey": public_key::to_spki(&self.attested.key).map(|key| base64(&key)),
+                "publicKey": public_key::to_spki(&self.attested.key).map(|key| base64url(&key)),
                 "publicKeyAlgorithm": algorithm,
             },
             "clientExtensionResults": outputs,

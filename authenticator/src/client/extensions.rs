@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ciborium::Value;
 use rand_core::CryptoRng;
 use serde::Serialize;
@@ -15,6 +13,7 @@ use super::ctap::Info;
 use super::error::Error;
 use super::options::{Bytes, CreationExtensions, Descriptor, Prf, PrfValues, RequestExtensions};
 use super::pin::SharedSecret;
+use crate::text::from_base64url;
 
 /// Client extension outputs: what `getClientExtensionResults()` gives.
 #[derive(Debug, Default, Serialize)]
@@ -191,7 +190,7 @@ fn by_credential<'a>(
 ) -> Result<BTreeMap<Vec<u8>, &'a PrfValues>, Error> {
     let foreign = || Error::Options("prf.evalByCredential: a key that is no id of allowCredentials".into());
     let entry = |(key, values): (&String, &'a PrfValues)| {
-        let id = BASE64_URL_SAFE_NO_PAD.decode(key).map_err(|_| foreign())?;
+        let id = from_base64url(key).ok_or_else(foreign)?;
         if allowed.iter().any(|descriptor| descriptor.id.0 == id) { Ok((id, values)) } else { Err(foreign()) }
     };
     prf.eval_by_credential.iter().map(entry).collect()

@@ -1,7 +1,5 @@
 //! `navigator.credentials.get` (WebAuthn §5.1.4), over authenticatorGetAssertion (CTAP §6.2).
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ciborium::Value;
 use serde_json::json;
 
@@ -18,6 +16,7 @@ use super::pin::{Purpose, Token, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, large_blob, origin};
 use crate::hybrid::Operation;
+use crate::text::base64url;
 
 /// An authentication on its way.
 struct Authentication<'a> {
@@ -276,16 +275,15 @@ impl Assertion {
 
     /// AuthenticationResponseJSON.
     fn response(self, data: &ClientData, attachment: &str, outputs: &Outputs) -> serde_json::Value {
-        let base64 = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let mut response = json!({
-            "clientDataJSON": base64(&data.json),
-            "authenticatorData": base64(&self.data),
-            "signature": base64(&self.signature),
+            "clientDataJSON": base64url(&data.json),
+            "authenticatorData": base64url(&self.data),
+            "signature": base64url(&self.signature),
         });
         if let Some(user) = &self.user {
-            response["userHandle"] = base64(user).into();
+            response["userHandle"] = base64url(user).into();
         }
-        let id = base64(&self.id);
+        let id = base64url(&self.id);
         json!({
             "id": id,
             "rawId": id,

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::Error;
+use crate::text::{base64url, from_base64url};
 
 /// Bytes that are base64url without padding in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +18,14 @@ pub(crate) struct Bytes(pub(crate) Vec<u8>);
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        BASE64_URL_SAFE_NO_PAD
-            .decode(&text)
-            .map(Bytes)
-            .map_err(|_| serde::de::Error::custom("not base64url without padding"))
+        let bytes = from_base64url(&text).map(Bytes);
+        bytes.ok_or_else(|| serde::de::Error::custom("not base64url without padding"))
     }
 }
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_URL_SAFE_NO_PAD.encode(&self.0))
+        serializer.serialize_str(&base64url(&self.0))
     }
 }
 

@@ -7,11 +7,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tower::ServiceExt as _;
 
 use super::reply::Failure;
+use crate::text::base64url;
 
 /// The token of one run: whoever has it controls the devices.
 #[derive(Clone)]
@@ -22,7 +21,7 @@ impl Token {
     pub fn random() -> Option<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
-        Some(Token(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+        Some(Token(base64url(&bytes)))
     }
 
     /// The token as text, in characters that a URL's path takes.

@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use p256::PublicKey;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -13,6 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::message::Linking;
 use super::noise::point;
 use crate::private_file;
+use crate::text::{base64url, from_base64url};
 
 /// A phone that this desktop can call.
 #[derive(Clone)]
@@ -119,25 +118,23 @@ struct Entry {
 
 impl Entry {
     fn new(link: &Link) -> Self {
-        let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         Entry {
             name: link.name.clone(),
             tunnel_domain: link.domain,
-            contact_id: text(&link.contact_id),
-            link_id: text(&link.link_id),
-            secret: text(&*link.secret),
-            identity: text(&point(&link.identity)),
+            contact_id: base64url(&link.contact_id),
+            link_id: base64url(&link.link_id),
+            secret: base64url(&*link.secret),
+            identity: base64url(&point(&link.identity)),
         }
     }
 
     fn link(&self) -> Option<Link> {
-        let bytes = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();
         Some(Link {
             domain: self.tunnel_domain,
-            contact_id: bytes(&self.contact_id)?,
-            link_id: bytes(&self.link_id)?.try_into().ok()?,
-            secret: Zeroizing::new(Zeroizing::new(bytes(&self.secret)?).as_slice().try_into().ok()?),
-            identity: PublicKey::from_sec1_bytes(&bytes(&self.identity)?).ok()?,
+            contact_id: from_base64url(&self.contact_id)?,
+            link_id: from_base64url(&self.link_id)?.try_into().ok()?,
+            secret: Zeroizing::new(Zeroizing::new(from_base64url(&self.secret)?).as_slice().try_into().ok()?),
+            identity: PublicKey::from_sec1_bytes(&from_base64url(&self.identity)?).ok()?,
             name: self.name.clone(),
         })
     }

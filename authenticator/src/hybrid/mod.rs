@@ -15,7 +15,6 @@ mod advert;
 mod desktop;
 mod digits;
 mod error;
-mod hex;
 mod links;
 mod message;
 mod noise;

@@ -5,8 +5,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -17,8 +15,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use super::error::Error;
-use super::hex;
 use super::tunnel_server::{CLIENT_PAYLOAD, PROTOCOL, ROUTING_ID};
+use crate::text::{base64url, from_hex, hex_upper};
 
 /// A tunnel server that works answers within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +41,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Opens a tunnel at the server of this domain; where it is.
     pub(super) fn open(domain: u16, tunnel_id: &[u8; 16]) -> Result<(Self, [u8; 3]), Error> {
-        let request = request(domain, &format!("new/{}", hex::encode(tunnel_id)))?;
+        let request = request(domain, &format!("new/{}", hex_upper(tunnel_id)))?;
         let (tunnel, routing_id) = Self::connect(domain, request)?;
         let routing_id = routing_id.ok_or(Error::Tunnel("its server does not say where it is".into()))?;
         Ok((tunnel, routing_id))
@@ -51,15 +49,15 @@ impl Tunnel {
 
     /// Joins a tunnel.
     pub(super) fn join(domain: u16, routing_id: &[u8; 3], tunnel_id: &[u8; 16]) -> Result<Self, Error> {
-        let path = format!("connect/{}/{}", hex::encode(routing_id), hex::encode(tunnel_id));
+        let path = format!("connect/{}/{}", hex_upper(routing_id), hex_upper(tunnel_id));
         Ok(Self::connect(domain, request(domain, &path)?)?.0)
     }
 
     /// Calls a phone. [`Error::Unlinked`] if the server knows none with this contact id.
     pub(super) fn contact(domain: u16, contact_id: &[u8], payload: &[u8]) -> Result<Self, Error> {
-        let path = format!("contact/{}", BASE64_URL_SAFE_NO_PAD.encode(contact_id));
+        let path = format!("contact/{}", base64url(contact_id));
         let mut request = request(domain, &path)?;
-        let payload = HeaderValue::from_str(&hex::encode(payload)).expect("hexadecimal digits");
+        let payload = HeaderValue::from_str(&hex_upper(payload)).expect("hexadecimal digits");
         request.headers_mut().insert(CLIENT_PAYLOAD, payload);
         Ok(Self::connect(domain, request)?.0)
     }
@@ -129,7 +127,7 @@ async fn handshake(
             WebSocketError::Http(answer) => Error::Tunnel(format!("its server answers {}", answer.status())),
             error => Error::Tunnel(error.to_string()),
         })?;
-    let routing_id = answer.headers().get(ROUTING_ID).and_then(|value| hex::decode(value.to_str().ok()?));
+    let routing_id = answer.headers().get(ROUTING_ID).and_then(|value| from_hex(value.to_str().ok()?));
     Ok((socket, routing_id.and_then(|id| id.try_into().ok())))
 }
 

@@ -23,11 +23,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokio::sync::oneshot;
 
-use super::hex;
+use crate::text::{from_base64url, from_hex, hex_upper};
 
 /// The WebSocket protocol.
 pub(super) const PROTOCOL: &str = "fido.cable";
@@ -131,12 +129,12 @@ async fn open(
     Path(tunnel): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let Some(tunnel_id) = hex::decode(&tunnel).and_then(|id| id.try_into().ok()) else {
+    let Some(tunnel_id) = from_hex(&tunnel).and_then(|id| id.try_into().ok()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let Some(routing_id) = random() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let mut answer = wait_for_other(state, (routing_id, tunnel_id), upgrade);
-    let place = HeaderValue::from_str(&hex::encode(&routing_id)).expect("hexadecimal digits");
+    let place = HeaderValue::from_str(&hex_upper(&routing_id)).expect("hexadecimal digits");
     answer.headers_mut().insert(ROUTING_ID, place);
     answer
 }
@@ -147,9 +145,9 @@ async fn join(
     Path((routing, tunnel)): Path<(String, String)>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let ids = hex::decode(&routing)
+    let ids = from_hex(&routing)
         .and_then(|id| id.try_into().ok())
-        .zip(hex::decode(&tunnel).and_then(|id| id.try_into().ok()));
+        .zip(from_hex(&tunnel).and_then(|id| id.try_into().ok()));
     let Some(ids) = ids else { return StatusCode::BAD_REQUEST.into_response() };
     let Some(upgrade) = of_our_protocol(upgrade) else { return StatusCode::BAD_REQUEST.into_response() };
     let Some(other) = lock(&state.waiting).remove(&ids) else { return StatusCode::NOT_FOUND.into_response() };
@@ -166,11 +164,11 @@ async fn contact(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let payload = headers.get(CLIENT_PAYLOAD).and_then(|value| hex::decode(value.to_str().ok()?));
+    let payload = headers.get(CLIENT_PAYLOAD).and_then(|value| from_hex(value.to_str().ok()?));
     let Some(payload) = payload.filter(|payload| payload.len() <= PAYLOAD_MAX) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let Ok(contact_id) = BASE64_URL_SAFE_NO_PAD.decode(contact) else {
+    let Some(contact_id) = from_base64url(&contact) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let (Some(routing_id), Some(tunnel_id)) = (random(), random()) else {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Persona;
 use super::profile::{Format, uuid};
+use crate::text::hex;
 
 #[cfg(test)]
 mod tests;
@@ -113,7 +114,7 @@ pub(super) fn get_info(configuration: &Configuration) -> Value {
 fn plain(value: &Cbor) -> Value {
     match value {
         Cbor::Integer(number) => i64::try_from(*number).map_or(Value::Null, Value::from),
-        Cbor::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        Cbor::Bytes(bytes) => hex(bytes).into(),
         Cbor::Text(text) => text.as_str().into(),
         Cbor::Bool(set) => (*set).into(),
         Cbor::Array(items) => items.iter().map(plain).collect(),

@@ -3,6 +3,8 @@
 use doppelkey_core::{Algorithm, Configuration, Extension, List, OptionId, Transport, Version, list};
 use serde::{Deserialize, Serialize};
 
+use crate::text::{algorithm_name, from_hex, hex};
+
 /// A persona's file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,25 +173,21 @@ fn set<T: Copy>(
 }
 
 fn algorithm(name: &str) -> Option<Algorithm> {
-    let named = |algorithm: &Algorithm| crate::vault::exchange::algorithm_name(*algorithm) == name;
+    let named = |algorithm: &Algorithm| algorithm_name(*algorithm) == name;
     Algorithm::ALL.iter().copied().find(named)
 }
 
 /// The bytes of a UUID in its usual text.
 pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.split('-').collect();
-    if digits.len() != 32 || text.split('-').map(str::len).ne([8, 4, 4, 4, 12]) || !digits.is_ascii() {
+    if digits.len() != 32 || text.split('-').map(str::len).ne([8, 4, 4, 4, 12]) {
         return None;
     }
-    let mut bytes = [0; 16];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
+    from_hex(&digits)?.try_into().ok()
 }
 
 /// A UUID's usual text.
 pub(super) fn uuid(bytes: &[u8; 16]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(bytes);
     format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
 }

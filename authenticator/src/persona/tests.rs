@@ -26,7 +26,7 @@ fn registered(persona: &Persona) -> Value {
 
 fn format_of(response: &Value) -> String {
     let object = response["response"]["attestationObject"].as_str().unwrap();
-    let object = crate::vault::exchange::from_base64url(object).unwrap();
+    let object = crate::text::from_base64url(object).unwrap();
     let object: ciborium::Value = ciborium::from_reader(&*object).unwrap();
     let members = object.into_map().unwrap();
     let format = members.into_iter().find(|(key, _)| key.as_text() == Some("fmt")).unwrap().1;

@@ -17,9 +17,9 @@ use std::time::Duration;
 use doppelkey_sync::{CircleId, Event, Mailbox, Name, Report};
 use zeroize::Zeroizing;
 
-use super::requests::{from_hex, to_hex};
 use super::{Place, ReplicateError, Replication, fails};
 use crate::private_file;
+use crate::text::{from_hex, hex};
 
 /// How often it is tried while the program runs.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ impl Replication {
             text.push_str(&Zeroizing::new(format!("to {}\n", place.to_text())));
         }
         for (_, sealed) in replica.said() {
-            text.push_str(&format!("put {}\n", to_hex(sealed)));
+            text.push_str(&format!("put {}\n", hex(sealed)));
         }
         let vault = self.path.with_extension("");
         let path = vault.with_added_extension(format!("{SUFFIX}{}", replica.log()));

@@ -12,6 +12,7 @@ use getrandom::rand_core::Rng as _;
 
 use super::{Random, ReplicateError, random};
 use crate::key_mailbox::{KeyMailbox, KeyPlace};
+use crate::text::hex;
 
 /// A mailbox: `folder:PATH`, `key:` and where it is, or a relay's URL (with `#TOKEN` once the relay knows this device).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,5 +236,5 @@ pub fn label(log: LogId) -> String {
 fn new_token() -> String {
     let mut bytes = [0; 16];
     random().fill_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

@@ -58,7 +58,6 @@ pub use mailboxes::{Place, label as label_of};
 pub use marks::Applied;
 pub use observed::{Change, Teller};
 pub use recovery::{PIN_MEMBER, Secret, refused};
-pub(crate) use requests::to_hex;
 pub use requests::{Refusal, Request, shown};
 #[cfg(unix)]
 pub use running::Running;

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::ZeroizeOnDrop;
 
-use super::requests::{from_hex, shown};
+use super::requests::shown;
 use super::{Place, Refusal, ReplicateError, Replication, label_of};
+use crate::text::from_hex;
 
 /// What the recovery member behind a PIN is called.
 pub const PIN_MEMBER: &str = "recovery PIN";

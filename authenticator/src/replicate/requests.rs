@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Place, ReplicateError, Replication, Secret, label_of, random};
+use crate::text::{from_hex, hex};
 use crate::user_interface::visible;
 
 /// How long a newcomer that comes at the last moment may take to exchange the invitation's token for its own.
@@ -328,7 +329,7 @@ impl Replication {
         let invitation = self.own_invitation(invitation, now_ms)?;
         let asked = letters.iter().rev().find_map(|letter| Some((invitation.asked(letter)?, letter)));
         Ok(asked.map_or(Value::Null, |(request, letter)| {
-            json!({ "name": shown(&request.name), "emoji": request.emoji, "letter": to_hex(letter) })
+            json!({ "name": shown(&request.name), "emoji": request.emoji, "letter": hex(letter) })
         }))
     }
 
@@ -383,17 +384,4 @@ fn find<R: CryptoRng>(
             "name one by its id, as in `doppelkey sync devices`",
         )),
     }
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let pairs = text.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(digits).collect()
 }

@@ -17,6 +17,7 @@ use super::Notice;
 use super::error::VaultError;
 use super::seal::{KEY_LENGTH, VaultKey, random};
 use crate::private_file;
+use crate::text::hex;
 
 mod keyring;
 mod keyutils;
@@ -241,7 +242,7 @@ fn go_down_the_ladder(name: &str) -> Result<Kept, VaultError> {
 
 /// The name of a vault's entry, below the service `doppelkey`: the vault's id in hexadecimal.
 fn entry_name(vault_id: &[u8; 16]) -> String {
-    vault_id.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(vault_id)
 }
 
 /// Takes the key in this file; makes the file, with a new key, if there is none.

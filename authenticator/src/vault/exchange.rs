@@ -15,11 +15,11 @@ mod pkcs8;
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use doppelkey_core::{Algorithm, Credential, User};
+use doppelkey_core::{Credential, User};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+
+use crate::text::{algorithm_name, base64url};
 
 pub use pkcs8::{private_key_from_pkcs8, private_key_to_pkcs8};
 
@@ -138,33 +138,6 @@ impl Foreign<'_> {
             ..Credential::new(rp_id_hash(self.rp_id.1), key)
         })
     }
-}
-
-/// What JOSE (and COSE's registry) calls an algorithm.
-pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
-    match algorithm.cose() {
-        -7 => "ES256",
-        -8 => "EdDSA",
-        -35 => "ES384",
-        -36 => "ES512",
-        -37 => "PS256",
-        -47 => "ES256K",
-        -48 => "ML-DSA-44",
-        -49 => "ML-DSA-65",
-        -50 => "ML-DSA-87",
-        -257 => "RS256",
-        _ => "unknown",
-    }
-}
-
-/// Unpadded base64url, as WebAuthn's JSON has it.
-pub fn base64url(bytes: &[u8]) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// The bytes of unpadded base64url; `None` for anything else.
-pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
-    BASE64_URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// SHA-256 of an RP ID.

@@ -158,7 +158,9 @@ impl Opened {
         let vault = options.open()?;
         let path = options.place()?;
         for mailbox in tell_farewells(&path) {
-            log::warn!("{mailbox} does not know yet that this device left a circle; it will be told when it can be reached");
+            log::warn!(
+                "{mailbox} does not know yet that this device left a circle; it will be told when it can be reached"
+            );
         }
         Ok(Opened { vault, path, said: BTreeSet::new() })
     }

@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::control::blocking;
 use crate::control::fleet::{Fleet, Member};
 use crate::control::reply::{Answered, Body, Failure};
-use crate::vault::exchange::{self, Summary, from_base64url};
+use crate::text::from_base64url;
+use crate::vault::exchange::{self, Summary};
 
 pub(super) fn routes() -> Router<Fleet> {
     Router::new()

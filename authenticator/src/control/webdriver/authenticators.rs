@@ -17,7 +17,7 @@ use crate::control::asserting::OnAssertion;
 use crate::control::fleet::Setup;
 use crate::control::user::{ControlledUser, Manner};
 use crate::device::{Observed, SharedStore};
-use crate::vault::exchange::base64url;
+use crate::text::base64url;
 
 /// `GET /status`.
 pub(super) async fn status() -> Success {

@@ -13,9 +13,8 @@ use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
 use crate::control::v1::credentials::all;
 use crate::large_blobs::LargeBlobs;
-use crate::vault::exchange::{
-    base64url, from_base64url, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash,
-};
+use crate::text::{base64url, from_base64url};
+use crate::vault::exchange::{private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
 
 /// Credential Parameters (§11.3.3).
 #[derive(Deserialize)]

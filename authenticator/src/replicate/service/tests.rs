@@ -9,7 +9,8 @@ use doppelkey_sync::relay::{Database, Keeper, Quota, Relay};
 use doppelkey_sync::{LogId, RecoveryKey};
 
 use super::*;
-use crate::replicate::{PIN_MEMBER, Secret, random, to_hex};
+use crate::replicate::{PIN_MEMBER, Secret, random};
+use crate::text::hex;
 use crate::vault::{Custody, Vault};
 
 /// A relay, until its runtime is dropped: then its connections end.
@@ -83,7 +84,7 @@ fn a_pin_set_that_is_cut_short_leaves_the_old_pin_good() {
         if whole {
             let pin = EscrowPin::new(circle, b"271828");
             let deposits = Deposit::lock(&key, circle, &pin, (1, 1), 3, &mut random()).unwrap();
-            let deposits = deposits.iter().map(|deposit| Secret::new(to_hex(&deposit.encode()))).collect();
+            let deposits = deposits.iter().map(|deposit| Secret::new(hex(&deposit.encode()))).collect();
             ask(Request::Deposit { deposits });
             ask(Request::RetirePins { newest: newest.clone() });
         }

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::cxf::Imported;
-use super::{ExchangeError, Foreign, from_base64url};
+use super::{ExchangeError, Foreign};
+use crate::text::from_base64url;
 
 #[derive(Deserialize)]
 struct Export {

@@ -8,9 +8,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::json::sized;
-use super::{
-    ExchangeError, base64url, cut, from_base64url, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash,
-};
+use super::{ExchangeError, cut, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
+use crate::text::{base64url, from_base64url};
 
 /// What was in a file.
 #[derive(Debug)]

@@ -7,9 +7,8 @@ use doppelkey_core::{CredRandom, Credential, CredentialProtection, User};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{
-    ExchangeError, base64url, cut, from_base64url, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash,
-};
+use super::{ExchangeError, cut, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
+use crate::text::{base64url, from_base64url};
 
 /// What the member `format` says.
 pub const FORMAT: &str = "doppelkey credentials 1";

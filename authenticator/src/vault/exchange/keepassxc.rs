@@ -7,7 +7,8 @@ use doppelkey_core::Credential;
 use serde::Deserialize;
 
 use super::cxf::Imported;
-use super::{ExchangeError, Foreign, from_base64url};
+use super::{ExchangeError, Foreign};
+use crate::text::from_base64url;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,10 +3,8 @@
 use credential_exchange_format as theirs;
 use doppelkey_core::{Algorithm, CredRandom, Credential, CredentialProtection, PrivateKey, User};
 
-use super::{
-    base64url, bitwarden, cxf, from_base64url, json, keepassxc, private_key_from_pkcs8, private_key_to_pkcs8,
-    rp_id_hash,
-};
+use super::{bitwarden, cxf, json, keepassxc, private_key_from_pkcs8, private_key_to_pkcs8, rp_id_hash};
+use crate::text::{base64url, from_base64url};
 
 fn full(algorithm: Algorithm) -> Credential {
     Credential {
@@ -66,7 +64,7 @@ fn keys_that_openssl_made_are_read_and_written_as_it_does() {
         "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHtvbuq_0ViG9-GQmnVGtnoMkS9THFYxeJdzfQkN-QIahRANCAATVR3_Ayp35HKRGlovrZaPdYrTjet6Gy76Dlh0hNiMsnSJDKz8A2oLrtqEE_jshkFunYhDNn91tqs_zyOWtgoxV",
         "MC4CAQAwBQYDK2VwBCIEIJxCwZTH5CzAQpecebL3yoeRK1SNB8P5CMofFx4T0_0w",
     ] {
-        let der = super::from_base64url(text).unwrap();
+        let der = from_base64url(text).unwrap();
         let key = private_key_from_pkcs8(&der).unwrap();
         assert_eq!(private_key_to_pkcs8(&key).unwrap().as_slice(), der, "{key:?}");
     }

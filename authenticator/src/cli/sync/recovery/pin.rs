@@ -13,7 +13,8 @@ use super::super::{Circle, place};
 use super::{admit, bring_back, circle_id, new_member};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, confirm, counted, print};
-use crate::replicate::{PIN_MEMBER, Place, Request, Secret, refused, to_hex};
+use crate::replicate::{PIN_MEMBER, Place, Request, Secret, refused};
+use crate::text::hex;
 
 /// A recovery key that the circle's relays keep for whoever knows a PIN; they count guesses
 ///
@@ -66,7 +67,7 @@ impl Set {
         let deposits = Deposit::lock(&key, id, &stretched, shares, self.guesses, &mut random)
             .expect("the numbers were checked");
         let found = admit(&mut circle, &key, PIN_MEMBER)?;
-        let hexadecimal = |deposit: &Deposit| Secret::new(to_hex(&deposit.encode()));
+        let hexadecimal = |deposit: &Deposit| Secret::new(hex(&deposit.encode()));
         circle.ask(&Request::Deposit { deposits: deposits.iter().map(hexadecimal).collect() })?;
         // Not before: a PIN that is set half opens nothing.
         circle.ask(&Request::RetirePins { newest: found.device() })?;
