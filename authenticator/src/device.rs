@@ -1,5 +1,6 @@
 //! A device: CTAPHID, the core and a user, run on a computer.
 
+mod identity;
 mod observed;
 mod port;
 mod store;
@@ -16,7 +17,9 @@ use rand_core::CryptoRng;
 use crate::user_interface::UserInterface;
 use worker::{Shared, Timer};
 
+pub use crate::clock::Clock;
 pub use doppelkey_ctaphid::Packet;
+pub use identity::Identity;
 pub use observed::{Observed, Observer};
 pub use port::LocalConnection;
 pub(crate) use port::Port;
@@ -24,8 +27,9 @@ pub use store::SharedStore;
 pub use wire::{PacketFault, PacketFaults, PacketSeen};
 pub use worker::Observation;
 
-/// The time since some fixed moment, monotonic. Read where the program is composed, told everywhere else.
-pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+/// Told of the credential of each assertion, by its id, and whether the user was present, on the thread of the device;
+/// must not call the device.
+pub type OnAssertion = Arc<dyn Fn(&[u8], bool) + Send + Sync>;
 
 /// What a device runs: an [`Authenticator`], whatever its store and its randomness.
 pub trait Engine: Send {

@@ -17,7 +17,7 @@ use doppelkey_sync::{Listing, Mailbox, Name, Order};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
-use crate::client::cbor::Map;
+use crate::cbor::Map;
 use crate::client::{Channel, Error, Limit, system_clock};
 use crate::device::Connection;
 use crate::hidraw::{self, Hidraw, UDEV_RULE};

@@ -3,8 +3,10 @@
 //! The program `doppelkey` is a thin composition of these modules; Rust tests may use them directly.
 
 pub mod bridge;
+mod cbor;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod control;
 pub mod device;
 pub mod hidraw;
@@ -18,6 +20,7 @@ mod private_file;
 pub mod replicate;
 mod stack;
 mod text;
+mod token;
 pub mod uhid;
 pub mod usbip;
 pub mod user_interface;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::device::Device;
+use crate::device::{Device, Identity};
 
 #[cfg(target_os = "linux")]
 pub use linux::Uhid;
@@ -22,7 +22,7 @@ pub struct Uhid {}
 #[cfg(not(target_os = "linux"))]
 impl Uhid {
     /// Makes the device. Not on this system.
-    pub fn create(_: &Device, _: &crate::usbip::Identity) -> io::Result<Self> {
+    pub fn create(_: &Device, _: &Identity) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -38,9 +38,8 @@ mod linux {
     use doppelkey_ctaphid::{PACKET_SIZE, Packet, REPORT_DESCRIPTOR};
     use rustix::event::{PollFd, PollFlags, poll};
 
-    use super::{Device, io};
+    use super::{Device, Identity, io};
     use crate::device::Port;
-    use crate::usbip::Identity;
 
     /// A HID device of this kernel, made through `/dev/uhid`. Gone when dropped.
     pub struct Uhid {

@@ -25,7 +25,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::client::Abort;
-use crate::control::Token;
+use crate::token::Token;
 
 pub use extension::{CHROMIUM_ORIGIN, Folders};
 pub use source::Source;

@@ -57,6 +57,6 @@ fn is_ours(busid: &str) -> bool {
     let reads = |file: &str, value: &str| {
         std::fs::read_to_string(device.join(file)).is_ok_and(|read| read.trim() == value)
     };
-    let ours = crate::usbip::Identity::default();
+    let ours = crate::device::Identity::default();
     reads("manufacturer", &ours.manufacturer) && reads("product", &ours.name)
 }

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::Failure;
 use crate::control::Fleet;
+use crate::device::Identity;
 use crate::uhid::{UDEV_RULE, Uhid};
-use crate::usbip::Identity;
 
 /// How the devices come into this computer's own kernel.
 #[derive(Args, Clone, Copy, Debug)]

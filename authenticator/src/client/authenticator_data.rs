@@ -1,7 +1,7 @@
 //! Authenticator data, as far as a client reads it (WebAuthn §6.1).
 
 use super::Error;
-use super::cbor::Map;
+use crate::cbor::Map;
 
 /// Authenticator data, taken apart.
 ///

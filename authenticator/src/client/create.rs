@@ -4,7 +4,6 @@ use ciborium::Value;
 use serde_json::json;
 
 use super::authenticator_data::{Attested, AuthenticatorData};
-use super::cbor::{self, Map};
 use super::channel::Limit;
 use super::client_data::{Ceremony, ClientData};
 use super::ctap::{self, Info, command};
@@ -14,6 +13,7 @@ use super::options::{self, CreationOptions, Requirement};
 use super::pin::{Purpose, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, origin, public_key};
+use crate::cbor::{self, Map};
 use crate::hybrid::Operation;
 use crate::text::base64url;
 

@@ -3,8 +3,8 @@
 use ciborium::Value;
 
 use super::Error;
-use super::cbor::{self, Map};
 use super::channel::{Channel, Limit};
+use crate::cbor::{self, Map};
 
 /// Command bytes (CTAP §6).
 pub(crate) mod command {
@@ -81,7 +81,7 @@ pub(crate) fn call(channel: &mut Channel, command: u8, parameters: Map, limit: &
     if !parameters.is_empty() {
         request.extend(parameters.encode());
     }
-    Map::decode(&channel.cbor(&request, limit)?)
+    Ok(Map::decode(&channel.cbor(&request, limit)?)?)
 }
 
 /// A list of credential ids as descriptors; `None` for an empty one.

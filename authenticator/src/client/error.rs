@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use crate::cbor::Malformed;
+
 /// Why there is no response. [`name`](Self::name) is the `DOMException` that a page would see.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -108,6 +110,12 @@ impl Error {
             0x3f => Error::NotVerified(NotVerified::NotRecognised),
             other => Error::Status(other),
         }
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(Malformed(what): Malformed) -> Self {
+        Error::BadAnswer(what)
     }
 }
 

@@ -7,12 +7,12 @@ use rand_core::CryptoRng;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::cbor::Map;
 use super::channel::{Channel, Limit};
 use super::ctap::Info;
 use super::error::Error;
 use super::options::{Bytes, CreationExtensions, Descriptor, Prf, PrfValues, RequestExtensions};
 use super::pin::SharedSecret;
+use crate::cbor::Map;
 use crate::text::from_base64url;
 
 /// Client extension outputs: what `getClientExtensionResults()` gives.

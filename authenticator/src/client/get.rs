@@ -4,7 +4,6 @@ use ciborium::Value;
 use serde_json::json;
 
 use super::authenticator_data::AuthenticatorData;
-use super::cbor::Map;
 use super::channel::Limit;
 use super::client_data::{Ceremony, ClientData};
 use super::ctap::{self, Info, command};
@@ -15,6 +14,7 @@ use super::options::{self, Bytes, RequestOptions, Requirement};
 use super::pin::{Purpose, Token, permission};
 use super::verification::{self, Verification};
 use super::{Call, Client, Mediation, large_blob, origin};
+use crate::cbor::Map;
 use crate::hybrid::Operation;
 use crate::text::base64url;
 

@@ -4,11 +4,11 @@ use ciborium::Value;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 
-use super::cbor::Map;
 use super::channel::{Channel, Limit};
 use super::ctap::{self, Info, command};
 use super::error::Error;
 use super::pin::Token;
+use crate::cbor::Map;
 use crate::large_blobs::{LargeBlobs, UNPACKED_MAX};
 
 /// The blob under this key, if there is one.

@@ -28,7 +28,6 @@
 //! The bridge, the demo and the load generator are made of it; Rust tests of a relying party may be too.
 
 mod authenticator_data;
-pub(crate) mod cbor;
 mod channel;
 mod client_data;
 mod create;

@@ -10,10 +10,10 @@ use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::cbor::Map;
 use super::channel::{Channel, Limit};
 use super::ctap::{self, Info, command};
 use super::error::{Error, NotVerified};
+use crate::cbor::Map;
 
 /// Permissions of a pinUvAuthToken (§6.5.5.7).
 pub(crate) mod permission {

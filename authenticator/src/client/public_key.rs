@@ -1,6 +1,6 @@
 //! A credential's public key as a page gets it: SubjectPublicKeyInfo in DER (WebAuthn §5.2.1.1).
 
-use super::cbor::{self, Map};
+use crate::cbor::{self, Map};
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;

@@ -439,7 +439,8 @@ fn a_cred_blob_and_a_protection_reach_the_authenticator() {
 fn attestation_is_conveyed_only_where_the_page_asks() {
     let mut client = client(Auto);
     let format = |registration: &Value| {
-        let object = cbor::Map::decode(&bytes(&registration["response"]["attestationObject"])).unwrap();
+        let object =
+            crate::cbor::Map::decode(&bytes(&registration["response"]["attestationObject"])).unwrap();
         object.named("fmt").unwrap().as_text().unwrap().to_owned()
     };
     let none = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();

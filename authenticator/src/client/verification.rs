@@ -2,13 +2,13 @@
 
 use rand_core::CryptoRng;
 
-use super::cbor::Map;
 use super::channel::{Channel, Limit};
 use super::ctap::{self, Info, command};
 use super::dialogs::{Dialogs, PinRequest};
 use super::error::{Error, NotVerified};
 use super::options::Requirement;
 use super::pin::{self, Purpose, Token};
+use crate::cbor::Map;
 
 /// How a request says that the user is verified.
 pub(crate) enum Verification {

@@ -1,14 +1,8 @@
 //! An engine that tells which credential each assertion was made with.
 
-use std::sync::Arc;
-
 use doppelkey_core::{Input, Message, Output, Prompt, Time, User};
 
-use crate::device::Engine;
-
-/// Told of the credential of each assertion, by its id, and whether the user was present, on the thread of the device;
-/// must not call the device.
-pub type OnAssertion = Arc<dyn Fn(&[u8], bool) + Send + Sync>;
+use crate::device::{Engine, OnAssertion};
 
 /// Another engine, listened to.
 pub(super) struct Asserting {

@@ -7,11 +7,11 @@ use doppelkey_core::{Authenticator, Configuration, Faults, OptionId, StoreError}
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
-use super::asserting::{Asserting, OnAssertion};
+use super::asserting::Asserting;
 use super::events::Events;
 use super::reply::Failure;
 use super::user::ControlledUser;
-use crate::device::{Clock, Device, Engine, Observation, SharedStore};
+use crate::device::{Clock, Device, Engine, Observation, OnAssertion, SharedStore};
 use crate::usbip;
 
 /// Devices under one roof: made, plugged in, unplugged and removed while the program runs. Clones are the same fleet.

@@ -26,8 +26,7 @@ use tokio::sync::oneshot;
 
 use self::reply::Failure;
 
-pub use access::Token;
-pub use asserting::OnAssertion;
+pub use crate::token::Token;
 pub use fleet::{Fleet, Member, Model, Setup, without_sensor};
 pub use user::{ControlledUser, Deed, Done, Habits, Manner};
 pub use webdriver::BrowserDriver;

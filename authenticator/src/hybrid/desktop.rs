@@ -17,9 +17,9 @@ use super::room::{Listener, Room};
 use super::secrets::{Purpose, derive};
 use super::secured::{Heard, Secured};
 use super::tunnel::{Event, Tunnel};
-use crate::client::cbor::Map;
+use crate::cbor::Map;
+use crate::clock::WallClock;
 use crate::device::Clock;
-use crate::replicate::WallClock;
 
 /// Whoever waits is asked so often whether to go on.
 const ATTENTION: Duration = Duration::from_millis(100);

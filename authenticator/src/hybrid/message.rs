@@ -7,7 +7,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::noise::point;
-use crate::client::cbor::Map;
+use crate::cbor::Map;
 
 /// A message of either side: a byte that says which, and its content.
 #[derive(PartialEq, Eq)]

@@ -22,7 +22,7 @@ use super::secrets::{Purpose, derive};
 use super::secured::{Heard, Secured};
 use super::tunnel::{Event, Tunnel};
 use super::tunnel_server::{Contact, TunnelServer};
-use crate::client::cbor::Map;
+use crate::cbor::Map;
 use crate::client::{Abort, Channel, Limit};
 use crate::device::{Clock, Device};
 

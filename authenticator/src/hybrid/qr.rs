@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::digits;
 use super::secrets::{Purpose, derive};
-use crate::client::cbor::{Map, unsigned};
+use crate::cbor::{Map, unsigned};
 
 /// What the platform is about to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,7 +42,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
 use doppelkey_sync::{
@@ -68,9 +67,6 @@ use crate::key_mailbox;
 use file::{File, Line};
 use neighbours::Neighbours;
 use owed::Acknowledged;
-
-/// The wall clock, in milliseconds since 1970. Read where the program is composed.
-pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 type Random = UnwrapErr<SysRng>;
 

@@ -15,9 +15,9 @@ use super::requests::Asked;
 use super::running::Listener;
 use super::telling::Telling;
 use super::watch::Watch;
-use super::{Change, Place, Refusal, ReplicateError, Replication, Request, WallClock};
-use crate::control::OnAssertion;
-use crate::device::SharedStore;
+use super::{Change, Place, Refusal, ReplicateError, Replication, Request};
+use crate::clock::WallClock;
+use crate::device::{OnAssertion, SharedStore};
 
 /// How often a folder is looked into: nothing tells of a file that Syncthing brought.
 const FOLDER_EVERY: Duration = Duration::from_secs(2);

@@ -12,12 +12,11 @@ use doppelkey_ctaphid::{HidClass, Packet};
 use usb_device::bus::UsbBusAllocator;
 use usb_device::device::{StringDescriptors, UsbDevice, UsbDeviceBuilder, UsbRev, UsbVidPid};
 
-use super::Identity;
 use super::bus::{Bus, PACKET_MAX};
 use super::protocol::{
     self, Command, ECONNRESET, EOVERFLOW, EPIPE, HEADER_LENGTH, RET_SUBMIT, RET_UNLINK, Submit, broken,
 };
-use crate::device::{Device, Port};
+use crate::device::{Device, Identity, Port};
 use crate::listener::Stream;
 
 /// Serves the commands on this connection until it ends. An error says what the other side did wrong.

@@ -18,43 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::device::Device;
+use crate::device::{Device, Identity};
 use crate::listener::{Acceptor, Listener, Stream};
 use protocol::{
     BUSID_LENGTH, HID_INTERFACE, OP_REP_DEVLIST, OP_REP_IMPORT, OP_REQ_DEVLIST, OP_REQ_IMPORT, OpStatus,
     VERSION, broken,
 };
-
-/// What a device says of itself on USB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// idVendor.
-    pub vendor: u16,
-    /// idProduct.
-    pub product: u16,
-    /// bcdDevice, the device's release in binary-coded decimal.
-    pub release: u16,
-    /// iManufacturer.
-    pub manufacturer: String,
-    /// iProduct.
-    pub name: String,
-    /// iSerialNumber.
-    pub serial: String,
-}
-
-impl Default for Identity {
-    /// Doppelkey, under a product id that pid.codes keeps for devices that are not sold.
-    fn default() -> Self {
-        Identity {
-            vendor: 0x1209,
-            product: 0x0001,
-            release: 0x0010,
-            manufacturer: "Doppelkey".into(),
-            name: "Doppelkey FIDO2 authenticator".into(),
-            serial: "1".into(),
-        }
-    }
-}
 
 /// A listening USB/IP server. Closes, with every connection, when dropped.
 pub struct Server {

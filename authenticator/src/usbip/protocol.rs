@@ -29,7 +29,7 @@
 
 use std::io::{self, Read};
 
-use super::Identity;
+use crate::device::Identity;
 
 pub(super) const VERSION: u16 = 0x0111;
 pub(super) const OP_REQ_DEVLIST: u16 = 0x8005;

@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::attachment;
 use super::client::Imported;
 use super::protocol::{self, FULL_SPEED};
-use super::{Identity, attachment};
-use crate::device::Device;
+use crate::device::{Device, Identity};
 use crate::listener::Stream;
 
 /// Why a device could not be plugged in or out. Displayed: what; [`hint`](VhciError::hint): what next.

@@ -17,9 +17,10 @@ use super::Failure;
 use super::credentials::store_failure;
 use super::vault_options::KeptVault;
 #[cfg(unix)]
+use crate::clock::WallClock;
 use crate::replicate::Running;
 use crate::replicate::{
-    Place, Refusal, ReplicateError, Replication, Request, WallClock, sentence, shown, tell_farewells,
+    Place, Refusal, ReplicateError, Replication, Request, sentence, shown, tell_farewells,
 };
 use crate::vault::Vault;
 

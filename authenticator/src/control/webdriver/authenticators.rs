@@ -12,12 +12,11 @@ use super::events::Teller;
 use super::options::Options;
 use super::response::{Answer, Error, ErrorCode, Success, parse};
 use super::{Virtual, WebDriver};
-use crate::control::access::Token;
-use crate::control::asserting::OnAssertion;
 use crate::control::fleet::Setup;
 use crate::control::user::{ControlledUser, Manner};
-use crate::device::{Observed, SharedStore};
+use crate::device::{Observed, OnAssertion, SharedStore};
 use crate::text::base64url;
+use crate::token::Token;
 
 /// `GET /status`.
 pub(super) async fn status() -> Success {

@@ -2,7 +2,9 @@
 
 use ciborium::Value;
 
-use super::Error;
+/// What CBOR is not that came from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// A CBOR map with integer keys: the parameters of a command, or its answer.
 #[derive(Clone, Debug, Default)]
@@ -49,20 +51,20 @@ impl Map {
     }
 
     /// The byte string under this key.
-    pub(crate) fn bytes(&self, key: i64) -> Result<Option<&[u8]>, Error> {
-        let wrong = Error::BadAnswer("a member that should be a byte string is not");
+    pub(crate) fn bytes(&self, key: i64) -> Result<Option<&[u8]>, Malformed> {
+        let wrong = Malformed("a member that should be a byte string is not");
         self.get(key).map(|value| value.as_bytes().map(Vec::as_slice).ok_or(wrong)).transpose()
     }
 
     /// The unsigned integer under this key.
-    pub(crate) fn unsigned(&self, key: i64) -> Result<Option<u64>, Error> {
-        let wrong = || Error::BadAnswer("a member that should be an unsigned integer is not");
+    pub(crate) fn unsigned(&self, key: i64) -> Result<Option<u64>, Malformed> {
+        let wrong = || Malformed("a member that should be an unsigned integer is not");
         self.get(key).map(|value| unsigned(value).ok_or_else(wrong)).transpose()
     }
 
     /// The map under this key.
-    pub(crate) fn map(&self, key: i64) -> Result<Option<Map>, Error> {
-        let wrong = || Error::BadAnswer("a member that should be a map is not");
+    pub(crate) fn map(&self, key: i64) -> Result<Option<Map>, Malformed> {
+        let wrong = || Malformed("a member that should be a map is not");
         self.get(key).map(|value| value.as_map().cloned().map(Map).ok_or_else(wrong)).transpose()
     }
 
@@ -74,21 +76,21 @@ impl Map {
     /// The map that these bytes are, all of them; an empty one for no bytes.
     ///
     /// # Errors
-    /// [`Error::BadAnswer`] for anything else.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    /// [`Malformed`] for anything else.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.is_empty() {
             return Ok(Map::new());
         }
         let (map, rest) = Map::decode_first(bytes)?;
-        if rest.is_empty() { Ok(map) } else { Err(Error::BadAnswer("bytes after the CBOR map")) }
+        if rest.is_empty() { Ok(map) } else { Err(Malformed("bytes after the CBOR map")) }
     }
 
     /// The map that these bytes begin with, and the rest.
-    pub(crate) fn decode_first(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
+    pub(crate) fn decode_first(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let mut rest = bytes;
         match ciborium::from_reader(&mut rest) {
             Ok(Value::Map(members)) => Ok((Map(members), rest)),
-            _ => Err(Error::BadAnswer("not a CBOR map")),
+            _ => Err(Malformed("not a CBOR map")),
         }
     }
 }
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn bytes_after_an_answer_are_refused() {
-        assert!(matches!(Map::decode(&[0xa0, 0x00]), Err(Error::BadAnswer(_))));
+        assert!(matches!(Map::decode(&[0xa0, 0x00]), Err(Malformed(_))));
         assert!(Map::decode(&[]).unwrap().is_empty());
     }
 }
