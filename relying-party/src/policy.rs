@@ -594,6 +594,17 @@ mod tests {
     }
 
     #[test]
+    fn required_metadata_that_nobody_could_prove_is_warned_of() {
+        let mut policy = Policy::default();
+        assert_eq!(policy.warnings(false), Vec::<String>::new());
+        policy.passkey.metadata = MetadataRule::Required;
+        assert!(policy.warnings(true)[0].contains("passkey.attestation is none"));
+        policy.passkey.attestation = Attestation::Direct;
+        assert!(policy.warnings(false)[0].contains("no metadata was loaded"));
+        assert_eq!(policy.warnings(true), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_policy_survives_its_own_toml() {
         let mut policy = Policy::default();
         policy.mfa.after_passkey = AfterPasskey::SkipIfUv;

@@ -9,7 +9,9 @@ use super::options::{CredentialRecord, Mediation, RegistrationOptions, UserVerif
 use super::rejection::{Fact, Rejection};
 use super::response::{Credential, Envelope};
 use super::signature::Hash;
-use super::transcript::{Ceremony, Recorder, Refusal, Transcript};
+#[cfg(test)]
+use super::tests::lenient;
+use super::transcript::{Ceremony, Recorder, Refusal, Transcript, gate};
 
 /// A registration that every step of §7.1 accepted; what to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,14 +96,15 @@ fn steps(
 ) -> Result<Registration, Refusal> {
     r.caller(1, "the caller made the options");
     r.caller(2, "the client called create()");
-    let envelope = r.value(3, Envelope::attestation(credential))?;
+    let envelope = gate!(r, 3, Envelope::attestation(credential), lenient::attestation(credential));
     r.pass(3, "an attestation response");
     r.pass(4, names("client extension outputs", credential.extension_results().keys().map(String::as_str)));
 
     let hash = client_data_steps(r, options, &envelope.client_data)?;
 
-    let object = r.value(13, read_attestation_object(&envelope.attestation_object))?;
-    let (data, attested) = r.value(13, object.authenticator_data())?;
+    let bytes = &envelope.attestation_object;
+    let object = gate!(r, 13, read_attestation_object(bytes), lenient::attestation_object(bytes));
+    let (data, attested) = gate!(r, 13, object.authenticator_data(), lenient::attested(&object.auth_data));
     r.pass(
         13,
         format!(
@@ -113,8 +116,8 @@ fn steps(
 
     flag_steps(r, options, &data)?;
 
-    let key = CoseKey::from_value(&attested.key);
-    let key = r.value(20, key.map_err(Fact::KeyUnacceptable))?;
+    let key = CoseKey::from_value(&attested.key).map_err(Fact::KeyUnacceptable);
+    let key = gate!(r, 20, key, lenient::key());
     r.judge(20, check_algorithm(options, &key))?;
     r.pass(21, describe_extensions(&data));
 
@@ -157,9 +160,9 @@ fn client_data_steps(
     options: &RegistrationOptions,
     bytes: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    let text = r.value(5, client_data::decode(bytes))?;
+    let text = gate!(r, 5, client_data::decode(bytes), lenient::text(bytes));
     r.pass(5, format!("{} bytes of UTF-8", bytes.len()));
-    let client_data = r.value(6, ClientData::parse(text))?;
+    let client_data = gate!(r, 6, ClientData::parse(text), lenient::client_data(text));
     r.pass(6, "one JSON object, no member twice");
     r.judge(7, client_data.check_type("webauthn.create"))?;
     r.judge(8, client_data.check_challenge(&options.challenge))?;
@@ -197,7 +200,8 @@ fn attestation_steps(
     subject: &Subject<'_>,
 ) -> Result<Attestation, Refusal> {
     let unknown = || Fact::AttestationFormatUnknown(client_data::shorten(&object.format));
-    let format = r.value(22, attestation::Format::named(&object.format).ok_or_else(unknown))?;
+    let format = attestation::Format::named(&object.format).ok_or_else(unknown);
+    let format = gate!(r, 22, format, Some(attestation::Format::None));
     r.pass(22, format!("format {} is known", object.format));
     let verified = attestation::verify(format, &object.statement, subject);
     r.judge(23, verified.as_ref().map(Attestation::to_string).map_err(|why| Fact::AttestationWrong(*why)))?;

@@ -46,8 +46,19 @@ fn envelopes() -> Vec<Mutant> {
         wrong("envelope-client-data-missing", 3, response("clientDataJSON", Value::Null)),
         wrong("envelope-data-missing", 3, response("authenticatorData", Value::Null)),
         wrong("envelope-signature-missing", 3, response("signature", Value::Null)),
-        wrong("envelope-signature-padded", 3, response("signature", json!("AAA="))),
-        wrong("envelope-user-handle-not-base64url", 3, response("userHandle", json!("u/+="))),
+        wrong(
+            "envelope-signature-padded",
+            3,
+            edited(|case| {
+                let signature = &mut case["credential"]["response"]["signature"];
+                *signature = format!("{}=", signature.as_str().unwrap()).into();
+            }),
+        ),
+        wrong(
+            "envelope-user-handle-not-base64url",
+            3,
+            response("userHandle", json!(to_base64url(b"user handle") + "=")),
+        ),
         wrong("envelope-user-handle-number", 3, response("userHandle", json!(7))),
     ]
 }
