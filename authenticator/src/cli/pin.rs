@@ -144,6 +144,12 @@ fn refused(error: Error) -> Failure {
         Error::NotVerified(NotVerified::Blocked) => {
             "`doppelkey reset` forgets the PIN, and every passkey with it; restore a backup if you have one"
         }
+        Error::NotVerified(NotVerified::PinMustChange) => {
+            "change it with `doppelkey pin change`, then try again"
+        }
+        Error::NotVerified(NotVerified::PinRefused) => {
+            "choose a longer one, of more different characters: a relying party or an administrator asks for it"
+        }
         _ => "a PIN has 4 characters at least and 63 bytes at most",
     };
     Failure::new(error, hint)

@@ -98,8 +98,12 @@ impl Client {
         data: &ClientData,
     ) -> Result<(Map, Inputs, Vec<String>), Error> {
         let Registration { options, rp_id, algorithms, discoverable, excluded, limit } = registration;
-        let requirement =
+        let mut requirement =
             Requirement::of_verification(options.authenticator_selection.user_verification.as_deref());
+        if options.extensions.prf.is_some() && requirement == Requirement::Discouraged {
+            // As at a sign-in: WebAuthn's PRF is the secret for verified users (§10.1.4).
+            requirement = Requirement::Preferred;
+        }
         let mut batches = ctap::batches(excluded, &info);
         let mut verified = Verification::None;
         if verification::wanted_to_create(&info, requirement, discoverable) {
@@ -116,7 +120,8 @@ impl Client {
         }
         let agreement =
             Agreement { channel: &mut self.channel, info: &info, rng: &mut *self.rng, limit: &limit };
-        let inputs = extensions::creation_inputs(&options.extensions, discoverable, agreement)?;
+        let is_verified = !matches!(verified, Verification::None);
+        let inputs = extensions::creation_inputs(&options.extensions, discoverable, is_verified, agreement)?;
         let user = Map::new()
             .with("id", Value::Bytes(options.user.id.0.clone()))
             .with("name", options.user.name.as_str())

@@ -22,6 +22,16 @@ pub(super) struct CtapHid {
     clock: Clock,
     nonce: u64,
     id: u32,
+    /// What has come of the message that is on its way: a slow line brings it over several looks at the limit.
+    partial: Option<Partial>,
+}
+
+/// The beginning of a message.
+struct Partial {
+    kind: u8,
+    length: usize,
+    bytes: Vec<u8>,
+    sequence: u8,
 }
 
 impl CtapHid {
@@ -31,7 +41,7 @@ impl CtapHid {
         clock: Clock,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, Error> {
-        let mut channel = CtapHid { connection, clock, nonce: rng.next_u64(), id: BROADCAST };
+        let mut channel = CtapHid { connection, clock, nonce: rng.next_u64(), id: BROADCAST, partial: None };
         channel.allocate()?;
         Ok(channel)
     }
@@ -39,6 +49,7 @@ impl CtapHid {
     /// Asks the device for a channel (CTAPHID_INIT with a nonce, §11.2.9.1.3).
     fn allocate(&mut self) -> Result<(), Error> {
         self.id = BROADCAST;
+        self.partial = None;
         self.nonce = self.nonce.wrapping_add(1);
         let nonce = self.nonce.to_be_bytes();
         self.send_message(command::INIT, &nonce)?;
@@ -62,6 +73,8 @@ impl CtapHid {
     /// At the limit the request is cancelled (CTAPHID_CANCEL), and the device is given a moment to say so.
     pub(super) fn transact(&mut self, kind: u8, request: &[u8], limit: &Limit) -> Result<Vec<u8>, Error> {
         loop {
+            // What an earlier request left behind is not this one's answer.
+            self.partial = None;
             self.send_message(kind, request)?;
             match self.await_answer(kind, limit)? {
                 Answer::Message(answer) => return Ok(answer),
@@ -119,25 +132,33 @@ impl CtapHid {
     }
 
     /// The next whole message on this channel. What is for other channels, and what lost its beginning, is skipped.
+    ///
+    /// What has come of it by then is kept, and the next call goes on with it.
     fn receive_message(&mut self, until: Duration) -> Result<(u8, Vec<u8>), Error> {
-        let (kind, length, mut message) = loop {
-            let packet = self.receive_packet(until)?;
-            if packet[4] & 0x80 != 0 {
-                let length = usize::from(u16::from_be_bytes([packet[5], packet[6]]));
-                break (packet[4] & 0x7f, length, packet[7..].to_vec());
+        loop {
+            if let Some(partial) = self.partial.take_if(|partial| partial.bytes.len() >= partial.length) {
+                let Partial { kind, length, mut bytes, .. } = partial;
+                bytes.truncate(length);
+                return Ok((kind, bytes));
             }
-        };
-        let mut sequence = 0;
-        while message.len() < length {
             let packet = self.receive_packet(until)?;
-            if packet[4] != sequence {
-                return Err(Error::BadAnswer("a packet of the answer is missing or out of order"));
+            match &mut self.partial {
+                Some(partial) if packet[4] == partial.sequence => {
+                    partial.sequence += 1;
+                    partial.bytes.extend_from_slice(&packet[5..]);
+                }
+                Some(_) => {
+                    self.partial = None;
+                    return Err(Error::BadAnswer("a packet of the answer is missing or out of order"));
+                }
+                None if packet[4] & 0x80 != 0 => {
+                    let length = usize::from(u16::from_be_bytes([packet[5], packet[6]]));
+                    let (kind, bytes) = (packet[4] & 0x7f, packet[7..].to_vec());
+                    self.partial = Some(Partial { kind, length, bytes, sequence: 0 });
+                }
+                None => {}
             }
-            sequence += 1;
-            message.extend_from_slice(&packet[5..]);
         }
-        message.truncate(length);
-        Ok((kind, message))
     }
 
     fn receive_packet(&mut self, until: Duration) -> Result<Packet, Error> {

@@ -64,6 +64,8 @@ pub enum NotVerified {
     Blocked,
     /// The PIN must be changed first.
     PinMustChange,
+    /// The authenticator does not take the new PIN: it is too short for it, or too simple.
+    PinRefused,
     /// Built-in verification did not recognise the user.
     NotRecognised,
     /// Built-in verification is blocked after too many failures, until a PIN is entered.
@@ -150,6 +152,7 @@ impl fmt::Display for Error {
                 }
                 NotVerified::Blocked => "too many wrong PINs: only a reset unlocks the authenticator",
                 NotVerified::PinMustChange => "the PIN must be changed first",
+                NotVerified::PinRefused => "the authenticator does not take this PIN",
                 NotVerified::NotRecognised => "the user was not recognised",
                 NotVerified::RecognitionBlocked => {
                     "too many failed verifications: built-in verification is blocked"

@@ -78,6 +78,7 @@ pub(crate) struct Agreement<'a> {
 pub(crate) fn creation_inputs(
     asked: &CreationExtensions,
     discoverable: bool,
+    is_verified: bool,
     agreement: Agreement<'_>,
 ) -> Result<Inputs, Error> {
     let info = agreement.info;
@@ -100,7 +101,8 @@ pub(crate) fn creation_inputs(
     if (asked.hmac_create_secret || asked.prf.is_some()) && info.has_extension("hmac-secret") {
         inputs.map = inputs.map.with("hmac-secret", true);
         let eval = asked.prf.as_ref().and_then(|prf| prf.eval.as_ref());
-        if let Some(values) = eval.filter(|_| info.has_extension("hmac-secret-mc")) {
+        // Of a user who is not verified the values would be other ones than at the sign-ins that verify.
+        if let Some(values) = eval.filter(|_| is_verified && info.has_extension("hmac-secret-mc")) {
             let (input, secret) = prf_input(values, agreement)?;
             inputs.map = inputs.map.with("hmac-secret-mc", input);
             inputs.secret = Some(secret);

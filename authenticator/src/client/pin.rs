@@ -8,6 +8,7 @@ use p256::elliptic_curve::Generate as _;
 use p256::elliptic_curve::sec1::{FromSec1Point as _, ToSec1Point as _};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::channel::{Channel, Limit};
@@ -257,7 +258,7 @@ pub(crate) fn set(
     let tag = secret.authenticate(&encrypted);
     let parameters =
         secret.parameters(subcommand::SET_PIN).with(4, Value::Bytes(tag)).with(5, Value::Bytes(encrypted));
-    ctap::call(channel, command::CLIENT_PIN, parameters, limit).map(drop)
+    store(channel, parameters, limit)
 }
 
 /// Changes the PIN (§6.5.5.6).
@@ -278,11 +279,29 @@ pub(crate) fn change(
         .with(4, Value::Bytes(tag))
         .with(5, Value::Bytes(encrypted))
         .with(6, Value::Bytes(old_hash));
-    ctap::call(channel, command::CLIENT_PIN, parameters, limit).map(drop)
+    store(channel, parameters, limit)
+}
+
+/// Sends a command that stores a PIN. There, a policy that is violated (§8.2) is the new PIN's.
+fn store(channel: &mut Channel, parameters: Map, limit: &Limit) -> Result<(), Error> {
+    match ctap::call(channel, command::CLIENT_PIN, parameters, limit) {
+        Err(Error::NotVerified(NotVerified::PinMustChange)) => {
+            Err(Error::NotVerified(NotVerified::PinRefused))
+        }
+        other => other.map(drop),
+    }
+}
+
+/// The PIN as the authenticator is to have it: Unicode's composed form, however its accents were typed (§6.5.1).
+fn composed(pin: &str) -> Zeroizing<String> {
+    // Three times the bytes at most: no copy is left behind by growing.
+    let mut composed = Zeroizing::new(String::with_capacity(3 * pin.len()));
+    composed.extend(pin.nfc());
+    composed
 }
 
 fn pin_hash(pin: &str) -> Zeroizing<[u8; 16]> {
-    let mut digest = Sha256::digest(pin);
+    let mut digest = Sha256::digest(composed(pin).as_str());
     let mut hash = Zeroizing::new([0; 16]);
     hash.copy_from_slice(&digest[..16]);
     digest.as_mut_slice().zeroize();
@@ -290,6 +309,7 @@ fn pin_hash(pin: &str) -> Zeroizing<[u8; 16]> {
 }
 
 fn padded(pin: &str) -> Result<Zeroizing<[u8; PADDED_PIN]>, Error> {
+    let pin = composed(pin);
     if pin.chars().count() < 4 || pin.len() >= PADDED_PIN {
         return Err(Error::Options("a PIN has at least 4 characters and at most 63 bytes".to_owned()));
     }

@@ -1,7 +1,7 @@
 //! The client against the core, over a connection of this process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use base64::Engine as _;
@@ -363,7 +363,8 @@ fn three_wrong_pins_need_a_power_up() {
 
 #[test]
 fn a_prf_gives_the_same_secret_at_every_sign_in() {
-    let mut client = client(Auto);
+    let (device, clock) = device(without_sensor(), Auto);
+    let mut client = client_of(&device, &clock);
     let prf = json!({"prf": {"eval": {"first": "AAAA", "second": "BBBB"}}});
     let made = client.create(ORIGIN, &creation("mona", json!({"extensions": prf}))).unwrap();
     assert_eq!(made["clientExtensionResults"]["prf"]["enabled"], true);
@@ -474,4 +475,117 @@ fn two_clients_share_one_authenticator() {
         })
         .collect();
     assert!(clients.into_iter().all(|client| client.join().unwrap()));
+}
+
+#[test]
+fn an_answer_whose_packets_come_slowly_is_whole() {
+    let now = Arc::new(AtomicU64::new(0));
+    let clock: Clock = {
+        let now = now.clone();
+        Arc::new(move || Duration::from_millis(now.load(Ordering::Relaxed)))
+    };
+    let device = ephemeral_device(presence_only(), Box::new(Auto), clock.clone());
+    let line = SlowLine { device: device.connect(), now: now.clone(), next_ms: 0 };
+    let mut client = Client::new(line, clock, UnwrapErr(SysRng)).unwrap();
+    client.ping(&[7; 7609]).unwrap();
+    assert!(now.load(Ordering::Relaxed) > 128 * 20, "it took far longer than one look at the limit");
+}
+
+/// Brings a packet every 20 milliseconds of its clock, which goes on while somebody waits.
+struct SlowLine {
+    device: crate::device::LocalConnection,
+    now: Arc<AtomicU64>,
+    next_ms: u64,
+}
+
+impl Connection for SlowLine {
+    fn send(&mut self, packet: &crate::device::Packet) -> std::io::Result<()> {
+        self.device.send(packet)
+    }
+
+    fn receive(&mut self, timeout: Option<Duration>) -> std::io::Result<Option<crate::device::Packet>> {
+        let now = self.now.load(Ordering::Relaxed);
+        let until = now + timeout.map_or(1000, |timeout| timeout.as_millis() as u64);
+        if until < self.next_ms {
+            self.now.store(until, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let packet = self.device.receive(Some(Duration::ZERO))?;
+        let at = if packet.is_some() { now.max(self.next_ms) } else { until };
+        self.now.store(at, Ordering::Relaxed);
+        self.next_ms = at + 20;
+        Ok(packet)
+    }
+}
+
+#[test]
+fn a_prf_of_a_registration_without_wanted_verification_is_that_of_every_sign_in() {
+    let eval = json!({"prf": {"eval": {"first": "AAAA"}}});
+    let made = |client: &mut Client| {
+        let discouraged = json!({
+            "authenticatorSelection": {"residentKey": "discouraged", "userVerification": "discouraged"},
+            "extensions": eval,
+        });
+        client.create(ORIGIN, &creation("mona", discouraged)).unwrap()
+    };
+    let results = |response: &Value| response["clientExtensionResults"]["prf"]["results"].clone();
+    let (device, clock) = device(without_sensor(), Auto);
+    let mut client = client_of(&device, &clock);
+    let registration = made(&mut client);
+    assert!(results(&registration)["first"].is_string(), "{registration}");
+    for verification in ["discouraged", "required"] {
+        let options = json!({
+            "allowCredentials": allow(&[&registration]), "userVerification": verification, "extensions": eval,
+        });
+        let assertion = client.get(ORIGIN, &request(options)).unwrap();
+        assert_eq!(results(&assertion), results(&registration), "{verification}");
+    }
+    // Who cannot be verified gets no values that would change once a PIN is set.
+    let (device, clock) = self::device(presence_only(), Auto);
+    let registration = made(&mut client_of(&device, &clock));
+    assert_eq!(registration["clientExtensionResults"]["prf"], json!({"enabled": true}));
+}
+
+#[test]
+fn a_pin_is_the_same_however_its_accents_are_typed() {
+    let mut client = client(Auto);
+    client.set_pin("caf\u{e9}").unwrap();
+    client.verify_pin("cafe\u{301}").unwrap();
+    client.change_pin("cafe\u{301}", "u\u{308}ber").unwrap();
+    client.verify_pin("\u{fc}ber").unwrap();
+}
+
+#[test]
+fn an_origin_that_the_rp_lists_as_related_signs_up_and_in_for_it() {
+    let (device, clock) = device(presence_only(), Auto);
+    let fetch = |rp_id: &str| {
+        (rp_id == "example.com").then(|| json!({"origins": ["https://example.de"]}).to_string())
+    };
+    let mut client = client_of(&device, &clock).with_related_origins(Box::new(fetch));
+    let made = client.create("https://example.de", &creation("mona", json!({}))).unwrap();
+    let used = client.get("https://example.de", &request(json!({}))).unwrap();
+    assert_eq!(used["id"], made["id"]);
+    assert_eq!(name_of(client.get("https://example.fr", &request(json!({})))), "SecurityError");
+    let mut without = client_of(&device, &clock);
+    assert_eq!(name_of(without.get("https://example.de", &request(json!({})))), "SecurityError");
+}
+
+#[test]
+fn an_rp_that_this_platform_was_told_of_gets_enterprise_attestation() {
+    let persona = crate::persona::Persona::load("enterprise", &crate::persona::Authority::from_seed([7; 32]));
+    let (device, clock) = device(persona.unwrap().configuration, Auto);
+    let certificate = |client: &mut Client, rp_id: &str| {
+        let more = json!({"rp": {"id": rp_id, "name": rp_id}, "attestation": "enterprise"});
+        let made = client.create(format!("https://{rp_id}").as_str(), &creation("mona", more)).unwrap();
+        let object = crate::cbor::Map::decode(&bytes(&made["response"]["attestationObject"])).unwrap();
+        let statement = crate::cbor::Map::from_value(object.named("attStmt").unwrap()).unwrap();
+        statement.named("x5c").unwrap().as_array().unwrap()[0].as_bytes().unwrap().clone()
+    };
+    let mut client = client_of(&device, &clock);
+    // The vendor's own list has this one.
+    let of_the_enterprise = certificate(&mut client, "example.com");
+    assert_ne!(certificate(&mut client, "example.net"), of_the_enterprise);
+    let mut client = client.with_enterprise_attestation(vec!["example.net".to_owned()]);
+    assert_eq!(certificate(&mut client, "example.net"), of_the_enterprise);
+    assert_ne!(certificate(&mut client, "example.org"), of_the_enterprise);
 }
