@@ -196,6 +196,23 @@ fn the_pin_is_set_changed_and_removed() {
 }
 
 #[test]
+fn an_empty_id_names_no_passkey() {
+    let folder = Folder::new();
+    for (command, id) in [("delete", ""), ("delete", "…"), ("show", ""), ("show", "…")] {
+        let said = folder.failed(&["credentials", command, id], &[]);
+        assert!(said.starts_with("error: an empty id names no passkey\nhint: "), "{said}");
+    }
+    let listed: serde_json::Value =
+        serde_json::from_str(&folder.done(&["credentials", "list", "--json"], &[])).unwrap();
+    // Enough to tell it from the others is still too little to delete it by.
+    let id = listed[0]["id"].as_str().unwrap();
+    for length in 1..4 {
+        folder.failed(&["credentials", "delete", &id[..length]], &[]);
+    }
+    assert_eq!(folder.open("vault").len(), Ok(3));
+}
+
+#[test]
 fn a_reset_forgets_everything_after_a_confirmation() {
     let folder = Folder::new();
     folder.done(&["pin", "set"], PIN);

@@ -200,7 +200,8 @@ impl Delete {
         let mut vault = self.vault.open()?;
         let credentials = all(&mut vault, None)?;
         // All of them are looked for before the first one goes.
-        let found = self.ids.iter().map(|id| find(&credentials, id)).collect::<Result<Vec<_>, _>>()?;
+        let found =
+            self.ids.iter().map(|id| find_to_delete(&credentials, id)).collect::<Result<Vec<_>, _>>()?;
         for credential in found {
             vault.remove(&credential.id).map_err(store_failure)?;
             let summary = Summary::of(credential);
@@ -333,9 +334,27 @@ fn all(store: &mut impl CredentialStore, rp_id: Option<&str>) -> Result<Vec<Cred
     Ok(credentials)
 }
 
+/// The one credential whose id begins so; a slip of the finger names none.
+fn find_to_delete<'a>(credentials: &'a [Credential], id: &str) -> Result<&'a Credential, Failure> {
+    let credential = find(credentials, id)?;
+    if id.trim_end_matches('…').len() < 4 {
+        return Err(Failure::new(
+            format_args!("{id} is too little of an id to delete a passkey by"),
+            "say four characters of it at least",
+        ));
+    }
+    Ok(credential)
+}
+
 /// The one credential whose id begins so.
 fn find<'a>(credentials: &'a [Credential], id: &str) -> Result<&'a Credential, Failure> {
     let id = id.trim_end_matches('…');
+    if id.is_empty() {
+        return Err(Failure::new(
+            "an empty id names no passkey",
+            "say the id, or its beginning; `doppelkey credentials list` lists them",
+        ));
+    }
     let begins = |credential: &&Credential| Summary::of(credential).id.starts_with(id);
     let mut found = credentials.iter().filter(begins);
     match (found.next(), found.next()) {
