@@ -172,7 +172,15 @@ impl App {
         let metadata = read_metadata(&config, &database).await?;
         let mut providers = Providers::default();
         if let Some(names) = &config.provider_names {
-            providers.extend(names)?;
+            providers.extend(names).map_err(|error| StartError::Config {
+                what: match error {
+                    MetadataError::Payload(why) => {
+                        format!("the list of passkey providers cannot be read: {why}")
+                    }
+                    other => other.to_string(),
+                },
+                hint: "name the community's list, JSON by AAGUID, with --aaguids".into(),
+            })?;
         }
         let newest = newest_event_time(&database).await?;
         let policy = read_policy(database.setting("policy").await?).map_err(|why| StartError::Config {
@@ -181,7 +189,7 @@ impl App {
                 .into(),
         })?;
         for warning in policy.warnings(metadata.is_some()) {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         let known = KnownPolicy {
             policy: Arc::new(policy),
@@ -229,7 +237,7 @@ impl App {
             Err(why) if known.unreadable.as_ref() == Some(&why) => {}
             Err(why) => {
                 // Not the defaults: they would ask for less than what somebody has decided.
-                eprintln!(
+                tell!(
                     "error: the policy in the database cannot be read, and the last one stays in force: {why}\nhint: \
                      another process is newer than this one; run the same version everywhere"
                 );
@@ -318,15 +326,13 @@ async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Me
         revoked.add(list).map_err(MetadataError::RevocationList)?;
     }
     for issuer in revoked.overdue(now_s) {
-        eprintln!("warning: the revocation list of {issuer} is overdue: get the newest");
+        tell!("warning: the revocation list of {issuer} is overdue: get the newest");
     }
     let publisher = Publisher { root: &files.root, name: &files.publisher };
     let metadata = Metadata::read(&files.blob, &publisher, revoked, now_s, seen)?;
     if metadata.is_overdue(now_s) {
         let expected = metadata.next_update();
-        eprintln!(
-            "warning: the metadata BLOB is overdue, the next was expected on {expected}: get the newest"
-        );
+        tell!("warning: the metadata BLOB is overdue, the next was expected on {expected}: get the newest");
     }
     database.set_setting("metadata_number", &metadata.number().to_string()).await?;
     Ok(Some(metadata))
@@ -388,7 +394,7 @@ async fn sweep(shared: std::sync::Weak<Shared>) {
         let Ok(policy) = app.policy().await else { continue };
         let kept_ms = i64::from(policy.log_retention_days) * 86_400_000;
         if let Err(error) = app.database.sweep(now, now - kept_ms).await {
-            eprintln!("error: expired rows could not be removed: {error}\nhint: {}", error.hint());
+            tell!("error: expired rows could not be removed: {error}\nhint: {}", error.hint());
         }
     }
 }

@@ -89,7 +89,7 @@ impl App {
         let code = event.r#type;
         let stored = self.event(source, event);
         if let Err(error) = self.database.make(Changes::default().put_event(&stored)).await {
-            eprintln!("error: the event {code} could not be written: {error}\nhint: {}", error.hint());
+            tell!("error: the event {code} could not be written: {error}\nhint: {}", error.hint());
         }
         self.event_written();
     }

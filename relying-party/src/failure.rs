@@ -300,7 +300,7 @@ impl Failure {
             Self::Store(error) => error.hint(),
             _ => "this is a mistake in the program: please report it, with the log's entries of this moment",
         };
-        eprintln!("error: {self}\nhint: {hint}");
+        tell!("error: {self}\nhint: {hint}");
     }
 }
 

@@ -7,6 +7,14 @@
 //!
 //! It shares no code with the authenticator of this workspace, so that each tests the other.
 
+/// Tells the operator, on standard error. If nobody reads that any more, the service goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod api;
 mod app;
 mod ceremony;

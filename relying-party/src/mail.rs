@@ -50,7 +50,7 @@ impl App {
         }
         match &self.config.mail {
             Mail::Outbox => {}
-            Mail::Console => eprintln!("mail to {recipient}: {subject}\n\n{body}\n"),
+            Mail::Console => tell!("mail to {recipient}: {subject}\n\n{body}\n"),
             Mail::Smtp { url, .. } => {
                 // Not waited for: how long a server takes would tell whether there was a mail.
                 if let Err(error) = self.put_into_queue(url, &mail).await {
@@ -99,7 +99,7 @@ impl App {
                 self.database.put_mail_off(&mail, self.now() + pause).await.map(drop)
             }
             (Err(error), _) => {
-                eprintln!("error: a mail could not be sent: {}\nhint: {}", error.what, error.hint);
+                tell!("error: a mail could not be sent: {}\nhint: {}", error.what, error.hint);
                 self.log(&Source::default(), Event::of("fn").error(error.what)).await;
                 self.database.forget_waiting_mail(&mail.id).await
             }
@@ -125,7 +125,7 @@ pub(crate) async fn postman(shared: std::sync::Weak<crate::app::Shared>) {
 
 /// Tells the operator of what the database did not do.
 fn tell(what: &str, error: &StoreError) {
-    eprintln!("error: {what}: {error}\nhint: {}", error.hint());
+    tell!("error: {what}: {error}\nhint: {}", error.hint());
 }
 
 /// What names a mail in the world, `Message-ID:` without its brackets: the same at each try, so that who gets it twice

@@ -1,6 +1,7 @@
 //! `doppelkey attach` and `doppelkey detach`: a running authenticator, plugged into this Linux.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
 
@@ -13,7 +14,7 @@ use super::Failure;
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Where the authenticator offers its devices over USB/IP
-    #[arg(value_name = "ADDR", default_value = "127.0.0.1:3240")]
+    #[arg(value_name = "ADDR", default_value_t = USUAL)]
     address: SocketAddr,
     /// Only the device with this bus id
     #[arg(long, value_name = "ID")]
@@ -21,6 +22,19 @@ pub(super) struct Arguments {
     /// Stay, and plug a device in again whenever it has gone: the authenticator was restarted, say
     #[arg(long)]
     keep: bool,
+}
+
+/// Where the authenticator offers its devices unless it is told otherwise.
+const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3240);
+
+/// The command that plugs in what is offered at this address.
+pub(super) fn attach_command(address: impl Display) -> String {
+    let address = address.to_string();
+    if address == USUAL.to_string() {
+        "doppelkey attach".into()
+    } else {
+        format!("doppelkey attach {address}")
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

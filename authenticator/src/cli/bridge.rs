@@ -9,7 +9,8 @@ use rand_core::UnwrapErr;
 use serde::Serialize;
 
 use super::hybrid::DesktopOptions;
-use super::run::{Signals, clock};
+use super::run::clock;
+use super::signals::Signals;
 use super::user_option::User;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};

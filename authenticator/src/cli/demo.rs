@@ -9,7 +9,9 @@ use doppelkey_relying_party as relying_party;
 use rand_core::UnwrapErr;
 use serde_json::Value;
 
-use super::run::{Signals, clock};
+use super::attach::attach_command;
+use super::run::clock;
+use super::signals::Signals;
 use super::visitor::{VisitError, Visitor};
 use super::{Failure, print};
 use crate::client::{Client, ephemeral_device, without_sensor};
@@ -240,7 +242,8 @@ What next? This stays up until Ctrl-C.
   Let Chromium or Firefox use this authenticator, in another terminal:
     $ doppelkey bridge --usbip {usbip}
   Plug it into this Linux, for every program:
-    $ sudo doppelkey attach
-"
+    $ sudo {}
+",
+        attach_command(usbip)
     )
 }

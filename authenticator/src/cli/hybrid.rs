@@ -11,7 +11,7 @@ use rand_core::UnwrapErr;
 use serde_json::json;
 
 use super::sync::wall_clock;
-use super::{Failure, print};
+use super::{Failure, print, tell};
 use crate::bridge::Source;
 use crate::client;
 use crate::device::Clock;
@@ -91,7 +91,7 @@ impl Screen for TerminalScreen {
         if self.json {
             return print(&format!("{}\n", json!({ "scan": code.to_string() })));
         }
-        eprintln!("{}\nScan this with a phone, or in another terminal:", code.drawn());
+        tell(&format!("{}\nScan this with a phone, or in another terminal:\n", code.drawn()));
         print(&format!("  doppelkey phone {code}\n"));
     }
 

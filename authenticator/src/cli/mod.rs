@@ -22,6 +22,7 @@ mod relay;
 mod relying_party;
 mod reset;
 mod run;
+mod signals;
 mod simulate;
 mod sync;
 mod user_option;
@@ -149,6 +150,12 @@ pub(crate) fn print(text: &str) {
     }
 }
 
+/// Says to the person at the terminal, on standard error, what belongs to a dialog. If nobody reads it, nothing is done.
+pub(crate) fn tell(text: &str) {
+    let mut errors = std::io::stderr().lock();
+    let _ = errors.write_all(text.as_bytes()).and_then(|()| errors.flush());
+}
+
 /// Prints what is lost if it does not arrive: private keys, a recovery key.
 pub(crate) fn hand_over(text: &str) -> Result<(), Failure> {
     written(text).map_err(|error| unprinted(&error))
@@ -180,7 +187,7 @@ pub(crate) fn is_confirmed(question: &str, yes: bool) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new("nobody is there to confirm", "say --yes"));
     }
-    eprint!("{question} Type yes: ");
+    tell(&format!("{question} Type yes: "));
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     Ok(read.is_ok() && line.trim() == "yes")

@@ -17,7 +17,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::hybrid::{AirOptions, patience};
-use super::run::{Signals, clock};
+use super::run::clock;
+use super::signals::Signals;
 use super::user_option::User;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
@@ -70,11 +71,11 @@ impl Arguments {
         let clock = clock();
         let (phone, calls) = self.phone(&clock)?;
         let phone = Arc::new(phone);
+        let signals = Signals::new()?;
         self.announce(&phone);
         if let (true, Some(code)) = (self.once, &code) {
-            return serve_code(&phone, code, &clock).map_err(|error| failure(&error));
+            return serve_once(phone, code.clone(), clock, signals);
         }
-        let signals = Signals::new()?;
         let (answering, at) = (Arc::clone(&phone), clock.clone());
         spawn("doppelkey-calls", move || answer_calls(&answering, &calls, &at))?;
         spawn("doppelkey-codes", move || scan_codes(&phone, code, &clock))?;
@@ -160,6 +161,18 @@ fn scan_codes(phone: &Phone, named: Option<QrCode>, clock: &Clock) {
             Some(code) => told_of(serve_code(phone, &code, clock)),
             None => log::warn!("this is no code: paste the whole text that begins with FIDO:/"),
         }
+    }
+}
+
+/// Serves one desktop, unless a signal ends it before.
+fn serve_once(phone: Arc<Phone>, code: QrCode, clock: Clock, signals: Signals) -> Result<(), Failure> {
+    let (done, served) = tokio::sync::oneshot::channel();
+    // Whoever was to hear of it may have been ended.
+    spawn("doppelkey-code", move || drop(done.send(serve_code(&phone, &code, &clock))))?;
+    match signals.wait_or(served) {
+        Some(Ok(served)) => served.map_err(|error| failure(&error)),
+        Some(Err(_)) => Err(Failure::bug()),
+        None => Ok(()),
     }
 }
 

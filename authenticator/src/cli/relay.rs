@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use super::signals::terminated;
 use super::sync::wall_clock;
 use super::{Failure, make_files_private, print};
 use crate::private_file;
@@ -129,6 +130,7 @@ impl Arguments {
         };
         let relay = Relay::keeping(database, quota, self.keeper()?);
         let relay = relay.longest_silence(Duration::from_secs(self.keep_alive_s));
+        let terminated = terminated();
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": format!("http://{address}") })));
         } else {
@@ -141,7 +143,7 @@ impl Arguments {
             served = axum::serve(listener, relay.router()) => served.map_err(|error| {
                 Failure::new(format_args!("the listener failed: {error}"), "start it again")
             }),
-            () = terminated() => Ok(()),
+            () = terminated => Ok(()),
         }
     }
 }
@@ -176,22 +178,6 @@ fn new_key() -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
     UnwrapErr(SysRng).fill_bytes(&mut *key);
     key
-}
-
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        if let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 #[cfg(test)]

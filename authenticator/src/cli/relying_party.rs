@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use super::signals::terminated;
 use super::{Failure, make_files_private, print};
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
@@ -122,7 +123,7 @@ impl Arguments {
                 "say --allow-remote if that is meant, or put a TLS proxy in front of 127.0.0.1",
             ));
         }
-        eprintln!("warning: {} can be reached by other machines, without TLS", self.listen);
+        log::warn!("{} can be reached by other machines, without TLS", self.listen);
         Ok(())
     }
 
@@ -238,27 +239,4 @@ fn default_database() -> Result<String, Failure> {
         Failure::new(format_args!("cannot make the folder {}: {error}", folder.display()), hint)
     })?;
     Ok(format!("sqlite:{}", folder.join("relying-party.db").display()))
-}
-
-/// Done at SIGINT or SIGTERM; from the call on, not only once it is waited for.
-#[cfg(unix)]
-fn terminated() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        if let (Ok(mut interrupt), Ok(mut terminate)) = signals {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        } else {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
-/// Done at Ctrl-C.
-#[cfg(not(unix))]
-async fn terminated() {
-    let _ = tokio::signal::ctrl_c().await;
 }

@@ -10,8 +10,10 @@ use clap::{Args, ValueEnum};
 use doppelkey_core::{Configuration, Faults};
 use serde::Serialize;
 
+use super::attach::attach_command;
 use super::bridge::ExtensionOptions;
 use super::kernel::KernelOptions;
+use super::signals::Signals;
 use super::sync::wall_clock;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
@@ -343,7 +345,7 @@ impl Arguments {
         log::info!("vault: {} (key: {})", ready.vault, ready.custody);
         if let Some(usbip) = &ready.usbip {
             log::info!("USB/IP: {usbip}, bus ids {}", ready.busids.join(", "));
-            log::info!("to plug it into this Linux: sudo doppelkey attach");
+            log::info!("to plug it into this Linux: sudo {}", attach_command(usbip));
         }
         if let Some(packets) = &ready.packets {
             log::info!("packets: {packets}");
@@ -363,52 +365,4 @@ impl Arguments {
 pub(super) fn clock() -> Clock {
     let start = std::time::Instant::now();
     Arc::new(move || start.elapsed())
-}
-
-/// SIGINT and SIGTERM (Ctrl-C elsewhere), caught from the moment this is made.
-pub(super) struct Signals {
-    runtime: tokio::runtime::Runtime,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(
-                format_args!("cannot wait for signals: {error}"),
-                "check the limits on open files and threads",
-            )
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let guard = runtime.enter();
-            let terminate = signal(SignalKind::terminate()).map_err(failed)?;
-            let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-            drop(guard);
-            Ok(Signals { runtime, terminate, interrupt })
-        }
-        #[cfg(not(unix))]
-        Ok(Signals { runtime })
-    }
-
-    #[cfg(unix)]
-    pub(super) fn wait(mut self) {
-        self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
-        });
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn wait(self) {
-        // Without the handler, Ctrl-C ends the process all the same.
-        let _ = self.runtime.block_on(tokio::signal::ctrl_c());
-    }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Circle, LOOK_EVERY, Opened, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, counted, is_confirmed, print};
+use crate::cli::{Failure, counted, is_confirmed, print, tell};
 use crate::replicate::{Place, ReplicateError, Replication, Request};
 
 /// Invite another device: shows a QR code and waits for it
@@ -56,7 +56,7 @@ impl Invite {
     ) -> Result<(), Failure> {
         let request = self.await_request(circle, &invitation)?;
         let name = owned(&request["name"]);
-        eprintln!("{name} asks to join, and shows:  {}", owned(&request["emoji"]));
+        tell(&format!("{name} asks to join, and shows:  {}\n", owned(&request["emoji"])));
         if !is_confirmed("Does it show the same?", self.yes)? {
             return Err(Failure::new("nobody was admitted", "invite again; an invitation is for one device"));
         }
@@ -80,10 +80,10 @@ impl Invite {
         {
             let drawn =
                 code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-            eprintln!("{drawn}");
+            tell(&format!("{drawn}\n"));
         }
-        eprintln!("On the new device, within {}:", counted(self.wait_s.div_ceil(60), "minute"));
-        eprintln!("  doppelkey sync join {text}");
+        let within = counted(self.wait_s.div_ceil(60), "minute");
+        tell(&format!("On the new device, within {within}:\n  doppelkey sync join {text}\n"));
         // Alone on standard output, for scripts.
         print(&format!("{text}\n"));
     }
@@ -158,7 +158,7 @@ impl Join {
         let name = self.name.unwrap_or_else(host_name);
         let letter = invitation.ask(&keys, name.as_bytes(), &mut random);
         mailbox.put(Name::of(&letter), &letter).map_err(failed)?;
-        eprintln!("Compare with the other device:  {}", emoji(&letter));
+        tell(&format!("Compare with the other device:  {}\n", emoji(&letter)));
         let mut since = 0;
         let welcome = loop {
             if let Some(welcome) = welcomed(&mut *mailbox, &mut since, &invitation, &keys).map_err(failed)? {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Circle, Opened, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
-use crate::cli::{Failure, counted, hand_over};
+use crate::cli::{Failure, counted, hand_over, tell};
 use crate::replicate::{Place, ReplicateError, Replication, Request, Secret, label_of, shown};
 
 /// A key on paper, or a PIN, that brings everything back when every device is lost
@@ -91,7 +91,7 @@ fn is_written_down(papers: &[String]) -> Result<bool, Failure> {
     for (number, paper) in (1..).zip(papers) {
         let which = if papers.len() == 1 { "it".to_owned() } else { format!("share {number}") };
         let given = (0..3).any(|_| {
-            eprint!("Write {which} down, and type its last group: ");
+            tell(&format!("Write {which} down, and type its last group: "));
             let mut line = String::new();
             std::io::stdin().read_line(&mut line).is_ok() && is_last_group(paper, &line)
         });
@@ -184,7 +184,7 @@ impl Restore {
         }
         let input = std::io::stdin().lock();
         if std::io::stdin().is_terminal() {
-            eprintln!("The recovery key, or its shares, one a line:");
+            tell("The recovery key, or its shares, one a line:\n");
         }
         let mut papers = Vec::new();
         for line in input.lines().map_while(Result::ok) {
