@@ -109,3 +109,46 @@ fn completions_are_a_script_of_the_shell_that_was_asked_for() {
         assert!(String::from_utf8_lossy(&output.stdout).contains(sign), "{shell}");
     }
 }
+
+#[test]
+fn every_hint_that_is_a_command_is_one_that_can_be_given() {
+    let program = doppelkey::cli::command_line();
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut named = 0;
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            let entries = fs::read_dir(&file).expect("the folder can be read");
+            files.extend(entries.map(|entry| entry.expect("it can be read").path()));
+            continue;
+        }
+        // A literal and a comment may go on in the next line.
+        let text = fs::read_to_string(&file).expect("it is text").replace("\\\n", " ");
+        for command in text.split("`doppelkey ").skip(1).filter_map(|rest| rest.split_once('`')) {
+            let words = command.0.split_whitespace().filter(|word| !matches!(*word, "///" | "//!" | "…"));
+            let words: Vec<&str> = words.collect();
+            if let Err(wrong) = can_be_given(&program, &words) {
+                panic!("{}: `doppelkey {}`: {wrong}", file.display(), command.0);
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
+/// Whether these words are subcommands of this command, then options that it has, and values.
+fn can_be_given(command: &clap::Command, words: &[&str]) -> Result<(), String> {
+    let Some((first, rest)) = words.split_first() else { return Ok(()) };
+    if let Some(option) = first.strip_prefix("--") {
+        let has = |argument: &clap::Arg| argument.get_long() == Some(option);
+        let is_known = command.get_arguments().any(has) || ["help", "verbose", "version"].contains(&option);
+        return if is_known { can_be_given(command, rest) } else { Err(format!("no option {first}")) };
+    }
+    if !command.has_subcommands() {
+        return can_be_given(command, rest);
+    }
+    for name in first.split('|') {
+        let below = command.find_subcommand(name).ok_or_else(|| format!("no command {name}"))?;
+        can_be_given(below, rest)?;
+    }
+    Ok(())
+}

@@ -511,7 +511,8 @@ impl<R: CryptoRng> Replica<R> {
     }
 
     /// The mailboxes' names this replica has seen listed.
-    pub fn listed_names(&self, mailbox: u8) -> usize {
+    #[cfg(test)]
+    pub(crate) fn listed_names(&self, mailbox: u8) -> usize {
         self.mailboxes.get(&mailbox).map_or(0, |view| view.seen.len())
     }
 

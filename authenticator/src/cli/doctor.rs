@@ -1,7 +1,8 @@
 //! `doppelkey doctor`: what works on this machine, and what to do about the rest.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -72,7 +73,7 @@ impl fmt::Display for Finding {
 }
 
 fn examine() -> Vec<Finding> {
-    let mut findings = vec![surroundings(), usbip()];
+    let mut findings = vec![surroundings(), usbip(USBIP)];
     #[cfg(target_os = "linux")]
     findings.extend([vhci(), uhid(), hidraw()]);
     findings.extend(try_custodies().into_iter().map(custody));
@@ -97,14 +98,21 @@ fn surroundings() -> Finding {
     )
 }
 
-fn usbip() -> Finding {
-    let address = SocketAddr::from(([127, 0, 0, 1], 3240));
-    if let Ok(devices) = client::devices(address) {
-        let busids: Vec<_> = devices.into_iter().map(|device| device.busid).collect();
-        return Finding::works("USB/IP", format!("{address} offers {}", busids.join(", ")));
-    }
+fn usbip(address: SocketAddr) -> Finding {
+    let unanswered = match client::devices(address) {
+        Ok(devices) => {
+            let busids: Vec<_> = devices.into_iter().map(|device| device.busid).collect();
+            return Finding::works("USB/IP", format!("{address} offers {}", busids.join(", ")));
+        }
+        Err(error) => error,
+    };
     match TcpListener::bind(address) {
         Ok(_) => Finding::works("USB/IP", format!("{address} is free for `doppelkey run`")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Finding::fails(
+            "USB/IP",
+            format!("something else listens at {address}: {unanswered}"),
+            "choose another port: `doppelkey run --usbip 127.0.0.1:0`",
+        ),
         Err(error) => Finding::fails(
             "USB/IP",
             format!("{address}: {error}"),
@@ -192,6 +200,9 @@ fn browsers() -> Finding {
     Finding::works("browsers", format!("{}; `doppelkey bridge` serves them", found.join(", ")))
 }
 
+/// Where `doppelkey run` offers its devices.
+const USBIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3240);
+
 const BROWSERS: [&str; 7] = [
     "chromium",
     "chromium-browser",
@@ -201,3 +212,18 @@ const BROWSERS: [&str; 7] = [
     "firefox",
     "firefox-esr",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_listener_on_the_usbip_port_is_told_and_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let found = usbip(address);
+        assert!(!found.works);
+        assert!(found.found.contains("something else listens"), "{found}");
+        assert!(found.found.contains("does not answer"), "{found}");
+    }
+}

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read as _, Write};
 use clap::Args;
 use doppelkey_relying_party::verify::cases;
 
-use super::Failure;
+use super::{Failure, unprinted};
 
 /// Judge WebAuthn responses: one JSON case a line in, one JSON verdict a line out
 ///
@@ -26,8 +26,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut output = io::BufWriter::new(io::stdout().lock());
-        let not_cases = judge_lines(io::stdin().lock(), &mut output, self.transcript)
-            .map_err(|error| Failure::new(format_args!("cannot read cases: {error}"), READ_HINT))?;
+        let not_cases = judge_lines(io::stdin().lock(), &mut output, self.transcript)?;
         match not_cases {
             0 => Ok(()),
             1 => Err(Failure::new("a line was no case", CASE_HINT)),
@@ -38,16 +37,17 @@ impl Arguments {
 
 /// Judges line by line; each verdict is flushed before the next line is read, so that a program can talk with us.
 /// Empty lines are passed over. Gives the number of lines that were no cases.
-fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: bool) -> io::Result<u64> {
+fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: bool) -> Result<u64, Failure> {
+    let unread = |error| Failure::new(format_args!("cannot read cases: {error}"), READ_HINT);
     let mut not_cases = 0;
     let mut line = Vec::new();
     loop {
         line.clear();
-        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(unread)? == 0 {
             return Ok(not_cases);
         }
         if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
-            input.skip_until(b'\n')?;
+            input.skip_until(b'\n').map_err(unread)?;
         }
         if line.trim_ascii().is_empty() {
             continue;
@@ -59,7 +59,7 @@ fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: boo
             Ok(()) => {}
             // a reader that has gone is no failure
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(not_cases),
-            Err(error) => return Err(error),
+            Err(error) => return Err(unprinted(&error)),
         }
     }
 }

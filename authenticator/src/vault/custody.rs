@@ -327,7 +327,7 @@ fn passphrase(given: Option<&Zeroizing<String>>, is_new: bool) -> Result<Zeroizi
                 if first.is_empty() || *first == *ask("The same again: ")? {
                     break first;
                 }
-                eprintln!("They differ; once more.");
+                log::info!("they differ; once more");
             }
         } else {
             ask("Passphrase of the vault: ")?

@@ -166,6 +166,9 @@ impl VaultError {
             Self::WrongKey { .. } => {
                 "was the file copied from elsewhere? its key stayed there: export the credentials on that machine".into()
             }
+            Self::OtherCustody { kept: CustodyKind::File, .. } => {
+                "leave --custody out; or say --custody file:PATH, if the key file was moved".into()
+            }
             Self::OtherCustody { kept, .. } => format!("leave --custody out, or say --custody {kept}"),
             Self::KeyringLocked { .. } => {
                 "unlock the keyring (log in to the desktop, or open your password manager), then try again".into()
