@@ -1,10 +1,12 @@
 //! What holds for every request and response: where a change may come from, how large it may be, the headers that
 //! protect the pages, and how a failure looks.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -51,7 +53,10 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     };
     let mut response = match refused {
         Some(failure) => failure.into_response(),
-        None => next.run(request).await,
+        None => match whole(request).await {
+            Ok(request) => to_the_end(next.run(request)).await,
+            Err(failure) => failure.into_response(),
+        },
     };
     if is_the_frameworks(&response) {
         response.extensions_mut().insert(Failure::BadBody("its address cannot be read".into()).told());
@@ -65,6 +70,21 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     }
     protect(&app, &path, response.headers_mut());
     response
+}
+
+/// A request once its whole body is here. A body may be long on its way, and what a handler reads first, such as the session,
+/// must not be of before.
+async fn whole(request: Request) -> Result<Request, Failure> {
+    let (parts, content) = request.into_parts();
+    let bytes = tokio::time::timeout(BODY_PATIENCE, bytes_of(content)).await;
+    Ok(Request::from_parts(parts, bytes.map_err(|_| Failure::TooSlow)??.into()))
+}
+
+/// Lets a handler come to its end, also when nobody waits for the answer any more: with its connection, a handler would
+/// end anywhere, say between a change and the mail that tells of it.
+async fn to_the_end(handler: impl Future<Output = Response> + Send + 'static) -> Response {
+    let done = tokio::spawn(handler).await;
+    done.unwrap_or_else(|_| Failure::Broken("a handler has panicked").into_response())
 }
 
 /// A refusal that a response tells in words of its own, and that has yet to be logged.
@@ -208,7 +228,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
         if !has_content_type(&request, "application/json") {
             return Err(Failure::WrongContentType);
         }
-        let bytes = body(request).await?;
+        let bytes = bytes_of(request.into_body()).await?;
         if holds(&bytes, br"\u0000") {
             return Err(Failure::BadBody(NUL.into()));
         }
@@ -228,7 +248,7 @@ impl<T: DeserializeOwned> FromRequest<App> for FormBody<T> {
             return Err(Failure::WrongContentType);
         }
         let (parts, content) = request.into_parts();
-        let bytes = body(Request::from_parts(parts.clone(), content)).await?;
+        let bytes = bytes_of(content).await?;
         if holds(&bytes, b"%00") || bytes.contains(&0) {
             return Err(Failure::BadBody(NUL.into()));
         }
@@ -252,14 +272,25 @@ fn has_content_type(request: &Request, expected: &str) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
 }
 
-async fn body(request: Request) -> Result<axum::body::Bytes, Failure> {
-    let limited = axum::body::to_bytes(request.into_body(), BODY_LIMIT);
-    let limited = tokio::time::timeout(BODY_PATIENCE, limited).await.map_err(|_| Failure::TooSlow)?;
-    limited.map_err(|_| Failure::TooLarge)
+async fn bytes_of(content: Body) -> Result<Bytes, Failure> {
+    axum::body::to_bytes(content, BODY_LIMIT).await.map_err(|_| Failure::TooLarge)
 }
 
 /// The bearer token of a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_failure_of_ours_and_nobody_waits_for_it() {
+        async fn broken() -> Response {
+            panic!("as a test wants it")
+        }
+        assert_eq!(to_the_end(broken()).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

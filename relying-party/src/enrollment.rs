@@ -60,15 +60,15 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
         .detail("authenticator", json!({ "type": "passkey", "id": passkey.id }))
         .detail("webauthn", ceremony::registration_details(&registered))
         .transcript(&registered.registration.transcript);
-    match visit.make(changes.add_passkey(&passkey, most), event).await {
+    match visit.make(user, changes.add_passkey(&passkey, most), event).await {
         Ok(true) => {}
         Ok(false) if kind == Kind::Recover => return Err(Failure::OutOfOrder),
         Ok(false) => return Err(too_many(visit, user, most).await),
-        Err(StoreError::Taken) => {
+        Err(Failure::Store(StoreError::Taken)) => {
             visit.log(failed(user).error("the credential id is registered already")).await;
             return Err(Failure::PasskeyTaken { orphan: ceremony::orphan(&credential) });
         }
-        Err(error) => return Err(error.into()),
+        Err(failure) => return Err(failure),
     }
     Ok(passkey)
 }
@@ -82,7 +82,7 @@ pub(crate) async fn remove_passkey(visit: &Visit, user: &User, id: &str) -> Resu
     let counts = visit.app.policy().await?.password.enabled;
     let event =
         Event::of("gd_unenroll").user(user).detail("authenticator", json!({ "type": "passkey", "id": id }));
-    if visit.make(Changes::default().remove_passkey(&user.id, id, counts), event).await? {
+    if visit.make(user, Changes::default().remove_passkey(&user.id, id, counts), event).await? {
         return Ok(());
     }
     let passkeys = visit.app.database.passkeys(&user.id).await?;
@@ -95,5 +95,5 @@ pub(crate) async fn remove_password(visit: &Visit, user: &User) -> Result<(), Fa
     let event = Event::of("scp").user(user).detail("removed", true);
     let is_on = visit.app.policy().await?.passkey.enabled;
     let changes = Changes::default().remove_password(&user.id, visit.app.now());
-    if is_on && visit.make(changes, event).await? { Ok(()) } else { Err(Failure::LastMethod) }
+    if is_on && visit.make(user, changes, event).await? { Ok(()) } else { Err(Failure::LastMethod) }
 }

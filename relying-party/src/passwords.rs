@@ -166,7 +166,7 @@ pub(crate) async fn set(
     }
     let hash = hash(&visit.app.config.random, password).await?;
     let changes = ends.set_password(&user.id, &hash, visit.app.now());
-    let is_set = visit.make(changes, Event::of("scp").user(user)).await?;
+    let is_set = visit.make(user, changes, Event::of("scp").user(user)).await?;
     if is_set { Ok(()) } else { Err(Failure::OutOfOrder) }
 }
 

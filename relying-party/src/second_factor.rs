@@ -76,7 +76,7 @@ pub(crate) async fn set_up(
     let event =
         Event::of("gd_enrollment_complete").user(user).detail("authenticator", json!({ "type": "otp" }));
     let changes = Changes::default().if_generation(&user.id, user.generation);
-    if !visit.make(changes.add_totp(&user.id, shared, step, now), event).await? {
+    if !visit.make(user, changes.add_totp(&user.id, shared, step, now), event).await? {
         return Err(Failure::OutOfOrder);
     }
     forget_failures(visit, user).await?;
@@ -116,7 +116,8 @@ pub(crate) async fn check_recovery_code(visit: &Visit, user: &User, typed: &str)
 /// Makes a recovery code, 24 letters and digits; an earlier one is void. It is shown once.
 pub(crate) async fn new_recovery_code(visit: &Visit, user: &User) -> Result<String, Failure> {
     let code = totp::base32(&visit.app.config.random.bytes::<15>());
-    visit.app.database.put_recovery_code(&user.id, &secret::digest(code.as_bytes()), visit.app.now()).await?;
+    let digest = secret::digest(code.as_bytes());
+    visit.change(user, Changes::default().put_recovery_code(&user.id, &digest, visit.app.now())).await?;
     Ok(code)
 }
 

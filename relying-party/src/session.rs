@@ -20,7 +20,7 @@ use crate::failure::{Failure, Told};
 use crate::second_factor::NewApp;
 use crate::secret;
 use crate::secret::Secret;
-use crate::store::{Changes, Identifier, PasskeyUse, StoreError, StoredEvent, StoredSession, User};
+use crate::store::{Changes, Identifier, PasskeyUse, StoredEvent, StoredSession, User};
 
 /// What a session remembers between two requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -350,12 +350,13 @@ impl Visit {
         self.data.operator = Some(operator_mark(&self.app));
     }
 
-    /// Keeps what this visit changed in the session.
+    /// Keeps what this visit changed in the session, if that has not ended meanwhile.
     pub(crate) async fn save(&mut self) -> Result<(), Failure> {
         self.save_with(Changes::default()).await.map(drop)
     }
 
-    /// The same together with other changes: false if a condition among them was not met, and nothing was kept then.
+    /// The same together with other changes: false if a condition among them was not met, or the session has ended; nothing
+    /// was kept then.
     pub(crate) async fn save_with(&mut self, others: Changes) -> Result<bool, Failure> {
         let policy = self.app.policy().await?;
         let now = self.app.now();
@@ -444,12 +445,39 @@ impl Visit {
         self.app.event(&self.source, event)
     }
 
-    /// Makes changes and writes the event that tells of them: false if a condition among them was not met, and then
-    /// neither has happened.
-    pub(crate) async fn make(&self, changes: Changes, event: Event) -> Result<bool, StoreError> {
-        let is_made = self.app.database.make(changes.put_event(&self.event(event))).await?;
+    /// Makes changes to a user's account and writes the event that tells of them: false if a condition among them was
+    /// not met, and then neither has happened.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(crate) async fn make(&self, user: &User, changes: Changes, event: Event) -> Result<bool, Failure> {
+        let is_made = self.change(user, changes.put_event(&self.event(event))).await?;
         self.app.event_written();
         Ok(is_made)
+    }
+
+    /// Makes changes to a user's account: false if a condition among them was not met, and then nothing has happened.
+    /// What the user who is signed in here changes happens only while the session lasts: whoever has ended it meanwhile,
+    /// by a recovery say, is not undone by what was under way.
+    ///
+    /// # Errors
+    /// [`Failure::NotSignedIn`] if the session has ended; [`Failure::Store`].
+    pub(crate) async fn change(&self, user: &User, changes: Changes) -> Result<bool, Failure> {
+        let is_own = self.is_stored && self.user_id() == Some(user.id.as_str());
+        // The user's row before the session's, as everywhere: the other way round, two changes would wait for each other.
+        let condition = || Changes::default().in_turn(&user.id).if_session(&self.session.digest);
+        let changes = if is_own { condition().then(changes) } else { changes };
+        let is_made = self.app.database.make(changes).await?;
+        if is_own && !is_made {
+            self.refuse_ended().await?;
+        }
+        Ok(is_made)
+    }
+
+    /// Somebody may have ended the session since it was read.
+    pub(crate) async fn refuse_ended(&self) -> Result<(), Failure> {
+        let found = self.app.database.session(&self.session.digest, self.app.now()).await?;
+        found.map(drop).ok_or(Failure::NotSignedIn)
     }
 
     /// The message that the last request left for this page; it is shown once.

@@ -17,7 +17,7 @@ use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::events::{Event, iso};
 use crate::failure::Failure;
 use crate::session::Visit;
-use crate::store::{Passkey, User};
+use crate::store::{Changes, Passkey, User};
 use crate::{edge, enrollment, secret};
 
 pub(super) fn routes() -> Router<App> {
@@ -195,7 +195,7 @@ async fn rename_passkey(me: &Me, id: &str, name: &str) -> Result<Passkey, ApiErr
         return Err(ApiError::invalid_request("name is empty."));
     }
     me.visit.recent_user().await?;
-    if !me.visit.app.database.rename_passkey(&me.user.id, id, &name).await? {
+    if !me.visit.change(&me.user, Changes::default().rename_passkey(&me.user.id, id, &name)).await? {
         return Err(Failure::NotFound.into());
     }
     me.passkey(id).await

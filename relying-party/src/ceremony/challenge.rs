@@ -35,8 +35,8 @@ pub(super) async fn keep(
     let changes = Changes::default().put_challenge(&challenge);
     if is_held {
         visit.app.database.make(changes).await?;
-    } else {
-        visit.save_with(changes).await?;
+    } else if !visit.save_with(changes).await? {
+        return Err(Failure::OutOfOrder);
     }
     Ok(challenge.challenge)
 }

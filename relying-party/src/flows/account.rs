@@ -14,7 +14,7 @@ use crate::enrollment;
 use crate::failure::Failure;
 use crate::pages;
 use crate::session::Visit;
-use crate::store::User;
+use crate::store::{Changes, User};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -71,7 +71,7 @@ async fn rename(
     if name.is_empty() {
         return Err(Failure::Field("no-name", "Give the passkey a name.".into()));
     }
-    if !visit.app.database.rename_passkey(&user.id, &id, &name).await? {
+    if !visit.change(&user, Changes::default().rename_passkey(&user.id, &id, &name)).await? {
         return Err(Failure::NotFound);
     }
     visit.data.notice = Some(format!("The passkey is called “{name}” now."));

@@ -128,6 +128,7 @@ async fn confirmed(visit: &mut Visit, user: &User, first: FirstFactor) -> Result
         changes = changes.use_passkey(used, visit.app.now());
     }
     if !visit.save_with(changes).await? {
+        visit.refuse_ended().await?;
         return Err(why_nothing_happened(visit, user, &first).await?);
     }
     Ok(destination::of(first.confirming.as_deref()))

@@ -100,7 +100,7 @@ async fn remove(
         return Err(Failure::Field("no-identifier", message));
     }
     let event = Event::of(code_of(kind)).user(user).detail("removed", true);
-    visit.make(Changes::default().remove_identifier(&user.id, kind), event).await?;
+    visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await?;
     done(visit, format!("Your {} has been removed.", words_for(kind))).await
 }
 
@@ -108,10 +108,10 @@ async fn remove(
 async fn set(visit: &mut Visit, user: &User, new: Identifier) -> Result<&'static str, Failure> {
     let kind = new.kind.clone();
     let event = Event::of(code_of(&kind)).user(user).detail("verified", new.verified);
-    match visit.make(Changes::default().set_identifier(&user.id, &new), event).await {
+    match visit.make(user, Changes::default().set_identifier(&user.id, &new), event).await {
         Ok(_) => {}
-        Err(StoreError::Taken) => return Err(Failure::IdentifierTaken { kind }),
-        Err(error) => return Err(error.into()),
+        Err(Failure::Store(StoreError::Taken)) => return Err(Failure::IdentifierTaken { kind }),
+        Err(failure) => return Err(failure),
     }
     if let Some(old) = user.email().filter(|_| kind == "email") {
         let name = &visit.app.config.name;

@@ -106,19 +106,8 @@ async fn submit_password(
 }
 
 /// The user of an identifier and a password; a wrong name and a wrong password look the same and take as long. It is
-/// counted as the failure or success that it is, also if the browser goes away meanwhile.
+/// counted as the failure or success that it is, also if the browser goes away meanwhile: the handler comes to its end.
 pub(super) async fn check_password(
-    visit: &Visit,
-    identifier: &Identifier,
-    password: &Secret,
-) -> Result<User, Failure> {
-    let (visit, identifier, password) = (visit.clone(), identifier.clone(), password.clone());
-    // The handler ends with its connection; what has been counted must come to its end.
-    let checked = tokio::spawn(async move { check_to_the_end(&visit, &identifier, &password).await });
-    checked.await.map_err(|_| Failure::Broken("a password could not be compared"))?
-}
-
-async fn check_to_the_end(
     visit: &Visit,
     identifier: &Identifier,
     password: &Secret,

@@ -77,7 +77,7 @@ async fn submit(
             .void_proofs(&user.id)
             .end_other_sessions(&user.id, visit.session_id())
             .forget_devices(&user.id);
-        visit.app.database.make(ends).await?;
+        visit.change(&user, ends).await?;
     }
     visit.data.notice = Some("Your account is yours again.".into());
     visit.save().await?;
@@ -92,5 +92,5 @@ async fn remove(visit: &Visit, user: &User, what: &str) -> Result<(), Failure> {
         passkey => return enrollment::remove_passkey(visit, user, passkey).await,
     };
     let event = Event::of("gd_unenroll").user(user).detail("authenticator", json!({ "type": kind }));
-    if visit.make(changes, event).await? { Ok(()) } else { Err(Failure::NotFound) }
+    if visit.make(user, changes, event).await? { Ok(()) } else { Err(Failure::NotFound) }
 }

@@ -135,7 +135,7 @@ async fn recorded(visit: Visit) -> Result<Response, Failure> {
 async fn remove_otp(visit: Visit) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
     let event = Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }));
-    if !visit.make(Changes::default().remove_totp(&user.id), event).await? {
+    if !visit.make(&user, Changes::default().remove_totp(&user.id), event).await? {
         return Err(Failure::NotFound);
     }
     back(visit, "The authenticator app has been removed.").await
@@ -143,7 +143,7 @@ async fn remove_otp(visit: Visit) -> Result<Response, Failure> {
 
 async fn end_session(visit: Visit, Path(id): Path<String>) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    if !visit.app.database.end_session_of(&user.id, &id).await? {
+    if !visit.change(&user, Changes::default().end_session_of(&user.id, &id)).await? {
         return Err(Failure::NotFound);
     }
     if id == visit.session_id() {
@@ -155,14 +155,13 @@ async fn end_session(visit: Visit, Path(id): Path<String>) -> Result<Response, F
 async fn end_other_sessions(visit: Visit) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let ends = Changes::default().void_proofs(&user.id).end_other_sessions(&user.id, visit.session_id());
-    visit.make(ends, Event::of("slo").user(&user).detail("sessions", "others")).await?;
+    visit.make(&user, ends, Event::of("slo").user(&user).detail("sessions", "others")).await?;
     back(visit, "You are logged out everywhere else.").await
 }
 
 async fn delete(mut visit: Visit) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    visit.app.database.remove_user(&user.id).await?;
-    visit.log(Event::of("sdu").user(&user)).await;
+    visit.make(&user, Changes::default().remove_user(&user.id), Event::of("sdu").user(&user)).await?;
     visit.sign_out().await?;
     Ok(visit.see_other("/signup"))
 }

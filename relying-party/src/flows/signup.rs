@@ -283,9 +283,10 @@ async fn create(
     orphan: Option<String>,
     event: Event,
 ) -> Result<(), Failure> {
-    let failure = match visit.make(Changes::default().create_user(user, passkey, password), event).await {
+    let failure = match visit.make(user, Changes::default().create_user(user, passkey, password), event).await
+    {
         Ok(_) => return Ok(()),
-        Err(StoreError::Taken) => {
+        Err(Failure::Store(StoreError::Taken)) => {
             let registered = match passkey {
                 Some(passkey) => visit.app.database.passkey(&passkey.credential_id).await?.is_some(),
                 None => false,
@@ -298,7 +299,7 @@ async fn create(
             }
             if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind } }
         }
-        Err(error) => return Err(error.into()),
+        Err(failure) => return Err(failure),
     };
     visit.log(Event::of("fs").error(failure.told().message)).await;
     Err(failure)

@@ -104,6 +104,12 @@ impl Changes {
         self.in_turn(&passkey.user_id).and(passkey.insert(at_most).or_nothing())
     }
 
+    /// Names a user's passkey, on condition that the user has it.
+    pub(crate) fn rename_passkey(self, user_id: &str, id: &str, name: &str) -> Self {
+        let naming = sql("UPDATE credentials SET name = $3 WHERE user_id = $1 AND id = $2");
+        self.and(naming.bind(user_id).bind(id).bind(name).or_nothing())
+    }
+
     /// Removes a user's passkey, on condition that it exists and another way to log in remains: another passkey, or
     /// the password, if `password_counts`.
     pub(crate) fn remove_passkey(self, user_id: &str, id: &str, password_counts: bool) -> Self {
@@ -124,7 +130,7 @@ impl Changes {
     }
 
     /// Writing to the user's row first makes changes that count something of one user's take turns on PostgreSQL.
-    fn in_turn(self, user_id: &str) -> Self {
+    pub(crate) fn in_turn(self, user_id: &str) -> Self {
         self.and(sql("UPDATE users SET blocked = blocked WHERE id = $1").bind(user_id).or_nothing())
     }
 
@@ -164,19 +170,6 @@ impl Database {
     pub(crate) async fn count_passkeys(&self) -> Result<i64> {
         let row = self.one(sql("SELECT COUNT(*) FROM credentials")).await?;
         Ok(row.map_or(0, |(count,)| count))
-    }
-
-    /// Names a user's passkey; false if the user has no such passkey.
-    pub(crate) async fn rename_passkey(&self, user_id: &str, id: &str, name: &str) -> Result<bool> {
-        let done = self
-            .write(
-                sql("UPDATE credentials SET name = $3 WHERE user_id = $1 AND id = $2")
-                    .bind(user_id)
-                    .bind(id)
-                    .bind(name),
-            )
-            .await?;
-        Ok(done == 1)
     }
 }
 

@@ -131,6 +131,12 @@ impl Changes {
         self.0.push(statement);
         self
     }
+
+    /// These, and then others.
+    pub(crate) fn then(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
 }
 
 impl Database {

@@ -38,6 +38,13 @@ impl Changes {
         self.void_proofs(user_id).and(removal.or_nothing()).forget_devices(user_id)
     }
 
+    /// Sets the recovery code; an earlier one is void.
+    pub(crate) fn put_recovery_code(self, user_id: &str, digest: &[u8], now: i64) -> Self {
+        let code = sql("INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at");
+        self.and(code.bind(user_id).bind(digest).bind(now))
+    }
+
     /// Removes the recovery code, on condition that there is one.
     pub(crate) fn remove_recovery_code(self, user_id: &str) -> Self {
         self.and(sql("DELETE FROM recovery_codes WHERE user_id = $1").bind(user_id).or_nothing())
@@ -67,19 +74,6 @@ impl Database {
             )
             .await?;
         Ok(done == 1)
-    }
-
-    /// Sets the recovery code; an earlier one is void.
-    pub(crate) async fn put_recovery_code(&self, user_id: &str, digest: &[u8], now: i64) -> Result<()> {
-        self.write(
-            sql("INSERT INTO recovery_codes (user_id, digest, created_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at")
-            .bind(user_id)
-            .bind(digest)
-            .bind(now),
-        )
-        .await?;
-        Ok(())
     }
 
     /// When the user's recovery code was made, if there is one.

@@ -57,7 +57,14 @@ impl Changes {
         )
     }
 
-    /// Updates what changes in a session: its data and its times.
+    /// On condition that the session of a token's digest has not ended.
+    pub(crate) fn if_session(self, digest: &[u8]) -> Self {
+        // Writing to the row makes whoever ends it wait, on PostgreSQL as well.
+        let row = sql("UPDATE sessions SET seen_at = seen_at WHERE digest = $1");
+        self.and(row.bind(digest).or_nothing())
+    }
+
+    /// Updates what changes in a session, its data and its times, on condition that it has not ended.
     pub(crate) fn update_session(self, session: &StoredSession) -> Self {
         let statement = sql("UPDATE sessions SET data = $2, seen_at = $3, expires_at = $4 WHERE digest = $1");
         self.and(
@@ -65,13 +72,20 @@ impl Changes {
                 .bind(&session.digest)
                 .bind(&session.data)
                 .bind(session.seen_at)
-                .bind(session.expires_at),
+                .bind(session.expires_at)
+                .or_nothing(),
         )
     }
 
     /// Ends the session of a token's digest, if it has not ended already.
     pub(crate) fn end_session(self, digest: &[u8]) -> Self {
         self.and(sql("DELETE FROM sessions WHERE digest = $1").bind(digest))
+    }
+
+    /// Ends one session of a user, on condition that there is one of that id.
+    pub(crate) fn end_session_of(self, user_id: &str, id: &str) -> Self {
+        let session = sql("DELETE FROM sessions WHERE user_id = $1 AND id = $2");
+        self.and(session.bind(user_id).bind(id).or_nothing())
     }
 
     /// Ends every session of a user but the one of this id.
@@ -97,13 +111,5 @@ impl Database {
              WHERE user_id = $1 AND expires_at > $2 ORDER BY seen_at DESC, id",
         );
         self.all(query.bind(user_id).bind(now)).await
-    }
-
-    /// Ends one session of a user; false if the user has none of that id.
-    pub(crate) async fn end_session_of(&self, user_id: &str, id: &str) -> Result<bool> {
-        let done = self
-            .write(sql("DELETE FROM sessions WHERE user_id = $1 AND id = $2").bind(user_id).bind(id))
-            .await?;
-        Ok(done == 1)
     }
 }

@@ -160,6 +160,11 @@ impl Changes {
         )
     }
 
+    /// Removes a user and everything that belongs to it, on condition that there still is one.
+    pub(crate) fn remove_user(self, user_id: &str) -> Self {
+        self.and(sql("DELETE FROM users WHERE id = $1").bind(user_id).or_nothing())
+    }
+
     /// Takes an identifier away. What was proved and mailed before is void.
     pub(crate) fn remove_identifier(self, user_id: &str, kind: &str) -> Self {
         let identifier = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2");
@@ -209,12 +214,6 @@ impl Database {
             sql("UPDATE identifiers SET verified = 1 WHERE kind = $1 AND value = $2").bind(kind).bind(value),
         )
         .await?;
-        Ok(())
-    }
-
-    /// Removes a user and everything that belongs to it.
-    pub(crate) async fn remove_user(&self, user_id: &str) -> Result<()> {
-        self.write(sql("DELETE FROM users WHERE id = $1").bind(user_id)).await?;
         Ok(())
     }
 

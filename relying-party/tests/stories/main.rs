@@ -23,5 +23,6 @@ mod routes;
 mod rules;
 mod second_factor;
 mod storage;
+mod under_way;
 mod webhooks;
 mod world;

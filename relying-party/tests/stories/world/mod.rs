@@ -243,6 +243,25 @@ impl Browser {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        self.send_body(method, path, headers, body.map_or_else(Body::empty, Body::from)).await
+    }
+
+    /// Sends the head of a request at once, and its body when `until` is over.
+    pub async fn send_late(
+        &mut self,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: String,
+        until: impl Future<Output = ()> + Send + 'static,
+    ) -> Answer {
+        let late = async move {
+            until.await;
+            Ok::<_, std::convert::Infallible>(body)
+        };
+        self.send_body(method, path, headers, Body::from_stream(futures_util::stream::once(late))).await
+    }
+
+    async fn send_body(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !self.cookies.is_empty() {
             let line: Vec<String> =
@@ -255,7 +274,7 @@ impl Browser {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let request = request.body(body.map_or_else(Body::empty, Body::from)).expect("a request");
+        let request = request.body(body).expect("a request");
         let router = self.routers[self.requests % self.routers.len()].clone();
         self.requests += 1;
         let response = router.oneshot(request).await.expect("a router never fails");
@@ -291,30 +310,12 @@ impl Browser {
 
     /// Submits a form, as a page of the relying party does.
     pub async fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let encode = |text: &str| {
-            text.bytes().fold(String::new(), |all, byte| {
-                if byte.is_ascii_alphanumeric() {
-                    all + &char::from(byte).to_string()
-                } else {
-                    all + &format!("%{byte:02X}")
-                }
-            })
-        };
-        let pairs: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-        let headers = [
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("origin", ORIGIN),
-            ("sec-fetch-site", "same-origin"),
-        ];
-        self.send("POST", path, &headers, Some(pairs.join("&"))).await
+        self.send("POST", path, &FORM, Some(encoded(fields))).await
     }
 
     /// Posts JSON, as the script of a page does.
     pub async fn json(&mut self, path: &str, body: &Value) -> Answer {
-        let headers =
-            [("content-type", "application/json"), ("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
-        self.send("POST", path, &headers, Some(body.to_string())).await
+        self.send("POST", path, &JSON, Some(body.to_string())).await
     }
 
     /// Posts JSON from a page of another origin.
@@ -366,4 +367,31 @@ impl Browser {
         assert_eq!(self.form("/login", &[("identifier", email)]).await.location(), "/login/password");
         self.form("/login/password", &[("password", password)]).await.location().to_string()
     }
+}
+
+/// The headers of a form that a page of the relying party submits.
+pub const FORM: [(&str, &str); 3] = [
+    ("content-type", "application/x-www-form-urlencoded"),
+    ("origin", ORIGIN),
+    ("sec-fetch-site", "same-origin"),
+];
+
+/// The headers of what the script of a page posts.
+pub const JSON: [(&str, &str); 3] =
+    [("content-type", "application/json"), ("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
+
+/// A form's fields as its body.
+pub fn encoded(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| {
+        text.bytes().fold(String::new(), |all, byte| {
+            if byte.is_ascii_alphanumeric() {
+                all + &char::from(byte).to_string()
+            } else {
+                all + &format!("%{byte:02X}")
+            }
+        })
+    };
+    let pairs: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
 }
