@@ -105,20 +105,46 @@ async fn within_limit(visit: &Visit, user: &User) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a recovery code is right; it works once, and a new one must be made then.
-pub(crate) async fn check_recovery_code(visit: &Visit, user: &User, typed: &str) -> Result<bool, Failure> {
+/// The recovery code that takes the place of the one that was typed, if that is the user's. That the second factor has
+/// passed is noted in this session, whose first factor has. All of it happens together: a code that was used up alone
+/// would lock its user out.
+///
+/// A code that comes a second time, because the answer to the first was lost, leads on like the first: to a new one.
+pub(crate) async fn replace_recovery_code(
+    visit: &mut Visit,
+    user: &User,
+    typed: &str,
+) -> Result<Option<String>, Failure> {
     within_limit(visit, user).await?;
     let code: String = typed.chars().filter(char::is_ascii_alphanumeric).collect();
-    let digest = secret::digest(code.to_ascii_uppercase().as_bytes());
-    Ok(visit.app.database.take_recovery_code(&user.id, &digest).await?)
+    let next = fresh_recovery_code(visit);
+    let changes = Changes::default()
+        .if_generation(&user.id, user.generation)
+        .take_recovery_code(&user.id, &secret::digest(code.to_ascii_uppercase().as_bytes()))
+        .put_recovery_code(&user.id, &secret::digest(next.as_bytes()), visit.app.now());
+    visit.data.first_factor.as_mut().ok_or(Failure::OutOfOrder)?.second_passed = true;
+    if visit.save_with(changes).await? {
+        return Ok(Some(next));
+    }
+    visit.read_again().await?;
+    let first = visit.data.first_factor.as_ref();
+    if first.is_some_and(|first| first.second_passed && first.user_id == user.id) {
+        return new_recovery_code(visit, user).await.map(Some);
+    }
+    Ok(None)
 }
 
-/// Makes a recovery code, 24 letters and digits; an earlier one is void. It is shown once.
+/// Makes a recovery code; an earlier one is void. It is shown once.
 pub(crate) async fn new_recovery_code(visit: &Visit, user: &User) -> Result<String, Failure> {
-    let code = totp::base32(&visit.app.config.random.bytes::<15>());
+    let code = fresh_recovery_code(visit);
     let digest = secret::digest(code.as_bytes());
     visit.change(user, Changes::default().put_recovery_code(&user.id, &digest, visit.app.now())).await?;
     Ok(code)
+}
+
+/// 24 letters and digits.
+fn fresh_recovery_code(visit: &Visit) -> String {
+    totp::base32(&visit.app.config.random.bytes::<15>())
 }
 
 /// A right code forgets the wrong ones before it.

@@ -379,6 +379,17 @@ impl Visit {
         Ok(is_kept)
     }
 
+    /// Reads the session again: another request of it may have changed something meanwhile.
+    pub(crate) async fn read_again(&mut self) -> Result<(), Failure> {
+        let found = self.app.database.session(&self.session.digest, self.app.now()).await?;
+        self.data = SessionData::default();
+        if let Some(session) = found {
+            self.data = serde_json::from_str(&session.data).unwrap_or_default();
+            self.session = session;
+        }
+        Ok(())
+    }
+
     /// Keeps the session alive: writes at most once a minute.
     pub(crate) async fn touch(&mut self) -> Result<(), Failure> {
         if self.is_stored && self.app.now() - self.session.seen_at > 60_000 {

@@ -150,25 +150,48 @@ async fn second(visit: Visit, request: &Request) -> Result<Json<Value>, ApiError
     let mut visit = reopen(visit, request.mfa_token.as_deref(), "mfa_token").await?;
     let (user, first) = waiting(&visit).await?;
     let missing = |name: &str| ApiError::invalid_request(format!("{name} is missing."));
-    let (is_right, code) = if request.grant_type == OTP {
-        let otp = request.otp.as_deref().ok_or_else(|| missing("otp"))?;
-        (second_factor::check_code(&visit, &user, otp).await?, "sepkotpft")
-    } else {
+    if request.grant_type == RECOVERY_CODE {
         let typed = request.recovery_code.as_deref().ok_or_else(|| missing("recovery_code"))?;
-        (second_factor::check_recovery_code(&visit, &user, typed).await?, "sepkrcft")
-    };
-    if !is_right {
-        let failed = if code == "sepkotpft" { "gd_auth_failed" } else { "gd_recovery_failed" };
-        visit.log(Event::of(failed).user(&user)).await;
+        return recovery_code(visit, (&user, first), typed, &request.scope).await;
+    }
+    let otp = request.otp.as_deref().ok_or_else(|| missing("otp"))?;
+    if !second_factor::check_code(&visit, &user, otp).await? {
+        visit.log(Event::of("gd_auth_failed").user(&user)).await;
         return Err(ApiError::WRONG_CODE);
     }
     second_factor::forget_failures(&visit, &user).await?;
-    visit.log(Event::of(code).user(&user)).await;
-    let mut answer = tokens(&mut visit, &user, &first, &["phr", "otp"], &request.scope).await?;
-    if code == "sepkrcft" {
-        // the one that was typed is used up
-        answer.0["recovery_code"] = second_factor::new_recovery_code(&visit, &user).await?.into();
+    visit.log(Event::of("sepkotpft").user(&user)).await;
+    tokens(&mut visit, &user, &first, &["phr", "otp"], &request.scope).await
+}
+
+/// The recovery code as the second factor. It is used up, and the next one is in the answer: whose answer was lost sends
+/// the same `mfa_token` once more, which stays good for that, and gets another.
+async fn recovery_code(
+    mut visit: Visit,
+    (user, first): (&User, FirstFactor),
+    typed: &str,
+    scope: &str,
+) -> Result<Json<Value>, ApiError> {
+    let next = if first.second_passed {
+        second_factor::new_recovery_code(&visit, user).await?
+    } else {
+        let replaced = second_factor::replace_recovery_code(&mut visit, user, typed).await?;
+        let Some(next) = replaced else {
+            visit.log(Event::of("gd_recovery_failed").user(user)).await;
+            return Err(ApiError::WRONG_CODE);
+        };
+        second_factor::forget_failures(&visit, user).await?;
+        visit.log(Event::of("sepkrcft").user(user)).await;
+        next
+    };
+    let mut begun = visit.clone().with_token(None).await?;
+    let mut answer = tokens(&mut begun, user, &first, &["phr", "otp"], scope).await?;
+    answer.0["recovery_code"] = next.into();
+    // The passkey's use is written: it counts once.
+    if let Some(first) = &mut visit.data.first_factor {
+        first.used = None;
     }
+    visit.save().await?;
     Ok(answer)
 }
 

@@ -27,6 +27,18 @@ async fn waiting(visit: &Visit) -> Result<User, Failure> {
     Ok(finish::waiting(visit).await?.0)
 }
 
+/// A new recovery code for whoever has passed both factors, if that is where this session is: the page with the last one
+/// may have been lost on its way, and nothing else leads on.
+async fn recovery_code_again(visit: &Visit) -> Result<Option<Response>, Failure> {
+    let (user, first) = finish::waiting(visit).await?;
+    if !first.second_passed {
+        return Ok(None);
+    }
+    let code = second_factor::new_recovery_code(visit, &user).await?;
+    let notice = Some("This is a new code. One that you were shown before is void.");
+    Ok(Some(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", notice))))
+}
+
 async fn is_set_up(visit: &Visit, user: &User) -> Result<bool, Failure> {
     Ok(visit.app.database.totp(&user.id).await?.is_some())
 }
@@ -35,6 +47,9 @@ async fn show_otp(visit: Visit) -> Result<Response, Failure> {
     let days = visit.app.policy().await?.mfa.remember_days;
     if waiting(&visit).await.is_err() {
         return Ok(visit.see_other("/login"));
+    }
+    if let Some(page) = recovery_code_again(&visit).await? {
+        return Ok(page);
     }
     Ok(visit.page(pages::mfa::otp(&visit.app, days, None)))
 }
@@ -69,21 +84,25 @@ async fn show_recovery(visit: Visit) -> Result<Response, Failure> {
     if waiting(&visit).await.is_err() {
         return Ok(visit.see_other("/login"));
     }
+    if let Some(page) = recovery_code_again(&visit).await? {
+        return Ok(page);
+    }
     Ok(visit.page(pages::mfa::recovery_challenge(&visit.app, None)))
 }
 
 async fn submit_recovery(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
     let user = waiting(&visit).await?;
-    if !second_factor::check_recovery_code(&visit, &user, &form.code).await? {
+    if let Some(page) = recovery_code_again(&visit).await? {
+        return Ok(page);
+    }
+    // It is used up: the next one is shown before going on.
+    let Some(code) = second_factor::replace_recovery_code(&mut visit, &user, &form.code).await? else {
         visit.log(Event::of("gd_recovery_failed").user(&user)).await;
         let page = pages::mfa::recovery_challenge(&visit.app, Some("This is not your recovery code."));
         return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
-    }
+    };
     second_factor::forget_failures(&visit, &user).await?;
     visit.log(Event::of("gd_recovery_succeed").user(&user)).await;
-    // It is used up: the next one is shown before going on.
-    let code = second_factor::new_recovery_code(&visit, &user).await?;
-    passed(&mut visit).await?;
     Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
 }
 
@@ -104,6 +123,9 @@ async fn show_setup(mut visit: Visit) -> Result<Response, Failure> {
 
 async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Result<Response, Failure> {
     let user = waiting(&visit).await?;
+    if let Some(page) = recovery_code_again(&visit).await? {
+        return Ok(page);
+    }
     let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
     if !second_factor::set_up(&mut visit, &user, &shared, &form.code).await? {
         let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(WRONG_CODE));

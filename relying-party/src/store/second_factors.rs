@@ -45,6 +45,12 @@ impl Changes {
         self.and(code.bind(user_id).bind(digest).bind(now))
     }
 
+    /// Uses the recovery code up, on condition that it is this one.
+    pub(crate) fn take_recovery_code(self, user_id: &str, digest: &[u8]) -> Self {
+        let code = sql("DELETE FROM recovery_codes WHERE user_id = $1 AND digest = $2");
+        self.and(code.bind(user_id).bind(digest).or_nothing())
+    }
+
     /// Removes the recovery code, on condition that there is one.
     pub(crate) fn remove_recovery_code(self, user_id: &str) -> Self {
         self.and(sql("DELETE FROM recovery_codes WHERE user_id = $1").bind(user_id).or_nothing())
@@ -81,18 +87,6 @@ impl Database {
         let row: Option<(i64,)> =
             self.one(sql("SELECT created_at FROM recovery_codes WHERE user_id = $1").bind(user_id)).await?;
         Ok(row.map(|(created_at,)| created_at))
-    }
-
-    /// Uses the recovery code up; false if it is another.
-    pub(crate) async fn take_recovery_code(&self, user_id: &str, digest: &[u8]) -> Result<bool> {
-        let done = self
-            .write(
-                sql("DELETE FROM recovery_codes WHERE user_id = $1 AND digest = $2")
-                    .bind(user_id)
-                    .bind(digest),
-            )
-            .await?;
-        Ok(done == 1)
     }
 
     /// Remembers a device that passed the second factor.

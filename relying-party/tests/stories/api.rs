@@ -399,6 +399,32 @@ async fn an_app_shows_a_recovery_code_which_is_replaced() {
 }
 
 #[tokio::test]
+async fn an_app_whose_answer_with_the_next_recovery_code_is_lost_asks_once_more() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+    let mut native = Native { http: world.browser(), phone: Authenticator::security_key() };
+    token(&native.sign_up("ada@example.org").await);
+    let mut browser = world.browser();
+    browser.authenticate("/login/passkey", json!({}), &mut native.phone).await;
+    let code = second_factor::App::default().set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "after_passkey": "require" } }))).await;
+
+    let needed = native.log_in().await;
+    let body = json!({
+        "grant_type": RECOVERY_GRANT, "client_id": "doppelkey", "mfa_token": needed.json()["mfa_token"],
+        "recovery_code": code, "scope": ALL_SCOPES,
+    });
+    let lost = native.post("/oauth/token", &body).await.json();
+    let answer = native.post("/oauth/token", &body).await;
+    let token = token(&answer);
+    assert_eq!(native.me(&token, "GET", METHODS, None).await.status, StatusCode::OK);
+    assert_ne!(answer.json()["recovery_code"], lost["recovery_code"]);
+    // Not when everything that was proved before is void.
+    browser.form("/account/sessions/end-others", &[]).await;
+    let void = native.post("/oauth/token", &body).await;
+    assert_eq!((void.status, void.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
+}
+
+#[tokio::test]
 async fn a_password_and_a_code_are_no_passkey_to_the_token_endpoint() {
     let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
     let (email, password) = ("ada@example.org", "correct horse battery");

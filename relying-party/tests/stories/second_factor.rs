@@ -299,6 +299,55 @@ async fn a_secret_belongs_to_one_user_in_one_session_and_is_used_once() {
     assert_ne!(eves.secret, adas.secret);
 }
 
+/// A double click, or a line that breaks before the page with the next code has come.
+#[tokio::test]
+async fn a_recovery_code_that_is_sent_twice_leads_on_all_the_same() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut browser = world.browser();
+    assert_eq!(browser.sign_up_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    let mut app = App::default();
+    app.scan(&browser.get("/mfa/setup").await.text);
+    let first = browser.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    // That page may be lost as well.
+    let mut code = recovery_code(&first.text);
+    let again = browser.form("/mfa/setup", &[("code", &app.code(&world))]).await;
+    assert_ne!(std::mem::replace(&mut code, recovery_code(&again.text)), code);
+    browser.form("/mfa/setup/done", &[("recorded", "on")]).await;
+
+    // The app is lost.
+    for way in ["one after the other", "at once", "the next page", "the page of the app"] {
+        let mut browser = world.browser();
+        assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+        let form = [("code", code.as_str())];
+        let shown = match way {
+            "at once" => {
+                let mut other = browser.clone();
+                let path = "/mfa/recovery-code";
+                let (one, two) = tokio::join!(browser.form(path, &form), other.form(path, &form));
+                assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK), "{}", two.text);
+                browser.get(path).await
+            }
+            _ => {
+                assert_eq!(browser.form("/mfa/recovery-code", &form).await.status, StatusCode::OK);
+                match way {
+                    "the next page" => browser.get("/mfa/recovery-code").await,
+                    "the page of the app" => browser.get("/mfa/otp").await,
+                    _ => browser.form("/mfa/recovery-code", &form).await,
+                }
+            }
+        };
+        let next = recovery_code(&shown.text);
+        assert_ne!(next, code);
+        assert_eq!(browser.form("/mfa/setup/done", &[("recorded", "on")]).await.location(), "/enroll");
+        // The one of the last page counts, and no other.
+        let mut stale = world.browser();
+        stale.log_in_with_password(EMAIL, PASSWORD).await;
+        let refused = stale.form("/mfa/recovery-code", &form).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{way}");
+        code = next;
+    }
+}
+
 impl Browser {
     /// Signs up where policy asks everybody for a second factor.
     async fn sign_up_with_passkey_and_app(
