@@ -1,5 +1,7 @@
 //! `/admin`: the policy as a form, and the latest events. Signing in with the token gives a cookie for this path.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::Query;
 use axum::http::StatusCode;
@@ -80,7 +82,12 @@ async fn change(
     }
     let policy = visit.app.policy().await?;
     let current = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
-    let patch = patch_of(&current, &form);
+    let patch = patch_of(&current, &form)?;
+    if patch.as_object().is_some_and(Map::is_empty) {
+        visit.data.notice = Some("Nothing has changed.".into());
+        visit.save().await?;
+        return Ok(visit.see_other("/admin"));
+    }
     match policy_api::merge(&visit, &patch).await {
         Ok(_) => {
             visit.data.notice = Some("The policy is in force.".into());
@@ -96,24 +103,34 @@ async fn change(
 }
 
 /// The form's fields are `section.option`; what kind each is, the policy in force says. A box that is not ticked is
-/// not sent, so the form says which boxes it has.
-fn patch_of(current: &Value, form: &[(String, String)]) -> Value {
+/// not sent, so the form says which boxes it has. It also says what it has `shown`: only what differs from that has been
+/// decided here. The rest is as it was when the page was made, and may have been changed since by somebody else.
+fn patch_of(current: &Value, form: &[(String, String)]) -> Result<Value, Failure> {
+    let shown = form.iter().find(|(name, _)| name == "shown").map(|(_, text)| text);
+    let shown: Value = match shown {
+        Some(text) => serde_json::from_str(text).map_err(Failure::BadJson)?,
+        None => Value::Null,
+    };
     let mut patch = Value::Object(Map::new());
     let boxes =
         form.iter().filter(|(name, _)| name == "box").map(|(_, path)| (path.clone(), "off".to_string()));
-    let fields: Vec<(String, String)> =
+    // A box that is ticked comes after itself.
+    let fields: BTreeMap<String, String> =
         boxes.chain(form.iter().filter(|(name, _)| name != "box").cloned()).collect();
     for (path, text) in fields {
         let pointer = format!("/{}", path.replace('.', "/"));
         let Some(known) = current.pointer(&pointer) else { continue };
         let value = value_like(known, &text);
+        if shown.pointer(&pointer) == Some(&value) {
+            continue;
+        }
         let mut place = &mut patch;
         for name in path.split('.') {
             place = &mut place[name];
         }
         *place = value;
     }
-    patch
+    Ok(patch)
 }
 
 fn value_like(known: &Value, text: &str) -> Value {

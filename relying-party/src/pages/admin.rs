@@ -41,6 +41,7 @@ pub(crate) fn overview(
         (parts::error(error))
         @for warning in warnings { p.error { "Warning: " (warning) "." } }
         form method="post" action="/admin/policy" {
+            input type="hidden" name="shown" value=(policy);
             @for (name, value) in policy.as_object().into_iter().flatten() {
                 @if value.is_object() { (section(name, name, value)) } @else { (option(name, name, value)) }
             }

@@ -260,3 +260,67 @@ async fn two_changes_of_policy_at_once_are_both_in_force() {
         [&json!(1), &json!(2), &json!(100_000), &json!("always")]
     );
 }
+
+/// Everything that the form on `/admin` would send as it is, as a browser does.
+fn fields_of(page: &str) -> Vec<(String, String)> {
+    let attribute = |tag: &str, name: &str| {
+        let value = tag.split(&format!(" {name}=\"")).nth(1)?.split('"').next()?;
+        Some(value.replace("&quot;", "\"").replace("&amp;", "&"))
+    };
+    let form = page.split("action=\"/admin/policy\"").nth(1).and_then(|rest| rest.split("</form>").next());
+    let mut select = None;
+    let mut fields = Vec::new();
+    for tag in form.expect("a form").split('<').filter_map(|rest| rest.split('>').next()) {
+        match tag.split(' ').next() {
+            Some("select") => select = attribute(tag, "name"),
+            Some("option") if tag.ends_with(" selected") => {
+                fields.push((select.clone().expect("its select"), attribute(tag, "value").expect("a value")));
+            }
+            Some("input") if !tag.contains("checkbox") || tag.ends_with(" checked") => {
+                let name = attribute(tag, "name").expect("a name");
+                fields.push((name, attribute(tag, "value").unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    fields
+}
+
+#[tokio::test]
+async fn a_form_that_was_opened_before_another_change_leaves_that_change_alone() {
+    let world = World::new().await;
+    let mut operator = world.browser();
+    operator.form("/admin/token", &[("token", ADMIN)]).await;
+    let mut fields = fields_of(&operator.get("/admin").await.text);
+    assert!(fields.len() > 40, "{fields:?}");
+    // Meanwhile somebody turns a second factor on for everybody.
+    let meanwhile = json!({
+        "mfa": { "policy": "always" }, "passkey": { "hints": ["hybrid"], "local_enrollment_enabled": false },
+        "log_retention_days": 7,
+    });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(meanwhile)).await.status, StatusCode::OK);
+    let most = fields.iter_mut().find(|(name, _)| name == "passkey.max_per_user").expect("a field");
+    most.1 = "5".into();
+    fields.retain(|(name, _)| name != "passkey.progressive_enrollment_enabled");
+    let pairs: Vec<(&str, &str)> =
+        fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(operator.form("/admin/policy", &pairs).await.location(), "/admin");
+    let policy = world.admin("GET", "/api/v2/policy", None).await.json();
+    assert_eq!(policy["mfa"]["policy"], "always");
+    assert_eq!((&policy["passkey"]["hints"], &policy["log_retention_days"]), (&json!(["hybrid"]), &json!(7)));
+    assert_eq!(policy["passkey"]["local_enrollment_enabled"], false);
+    assert_eq!(policy["passkey"]["progressive_enrollment_enabled"], false, "its box was unticked");
+    assert_eq!(policy["passkey"]["max_per_user"], 5);
+    // The event names what was decided, and nothing else.
+    let (code, event) = world.events().await.pop().expect("an event");
+    let decided = json!({ "passkey": { "max_per_user": 5, "progressive_enrollment_enabled": false } });
+    assert_eq!((code.as_str(), &event["details"]["patch"]), ("sapi", &decided));
+    // Whoever sends it as it is changes nothing.
+    let fields = fields_of(&operator.get("/admin").await.text);
+    let pairs: Vec<(&str, &str)> =
+        fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let count = world.events().await.len();
+    operator.form("/admin/policy", &pairs).await;
+    assert_eq!(world.events().await.len(), count);
+    assert!(operator.get("/admin").await.text.contains("Nothing has changed."));
+}
