@@ -94,13 +94,18 @@ async fn remove(
     kind: &str,
     is_required: bool,
 ) -> Result<&'static str, Failure> {
-    let others = user.identifiers.iter().filter(|known| known.kind != kind).count();
-    if is_required || others == 0 {
+    if !user.identifiers.iter().any(|known| known.kind == kind) {
+        return Ok("/account");
+    }
+    let event = Event::of(code_of(kind)).user(user).detail("removed", true);
+    // Of the last two that are removed at once, one stays.
+    if is_required || !visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await? {
         let message = format!("Your account needs a {}.", words_for(kind));
         return Err(Failure::Field("no-identifier", message));
     }
-    let event = Event::of(code_of(kind)).user(user).detail("removed", true);
-    visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await?;
+    if kind == "email" {
+        tell_the_old_address(visit, user, None).await;
+    }
     done(visit, format!("Your {} has been removed.", words_for(kind))).await
 }
 
@@ -113,16 +118,27 @@ async fn set(visit: &mut Visit, user: &User, new: Identifier) -> Result<&'static
         Err(Failure::Store(StoreError::Taken)) => return Err(Failure::IdentifierTaken { kind }),
         Err(failure) => return Err(failure),
     }
-    if let Some(old) = user.email().filter(|_| kind == "email") {
-        let name = &visit.app.config.name;
-        let body = format!(
-            "The e-mail address of your account at {name} is {} now; nothing more will be sent here.\n\nIf that was \
-             not you, somebody is logged in to your account: ask the people who run {name}.\n",
-            identifiers::masked(&new)
-        );
-        visit.app.mail(old, &format!("Your e-mail address at {name} was changed"), &body).await;
+    if kind == "email" {
+        tell_the_old_address(visit, user, Some(&new)).await;
     }
     done(visit, format!("Your {} is {} now.", words_for(&kind), new.value)).await
+}
+
+/// Mails the address that a user had until now, if there was one.
+async fn tell_the_old_address(visit: &Visit, user: &User, new: Option<&Identifier>) {
+    let Some(old) = user.email() else { return };
+    let name = &visit.app.config.name;
+    let account = match new {
+        Some(new) => {
+            format!("The e-mail address of your account at {name} is {} now", identifiers::masked(new))
+        }
+        None => format!("Your account at {name} has no e-mail address any more"),
+    };
+    let body = format!(
+        "{account}; nothing more will be sent here.\n\nIf that was not you, somebody is logged in to your account: ask \
+         the people who run {name}.\n"
+    );
+    visit.app.mail(old, &format!("Your e-mail address at {name} was changed"), &body).await;
 }
 
 /// The page of the passkeys comes next: its script tells their providers the new name.

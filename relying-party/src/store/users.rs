@@ -151,7 +151,8 @@ impl Changes {
     /// Gives a user an identifier in the place of the one of its kind, if there is one. What was proved and mailed
     /// before is void.
     pub(crate) fn set_identifier(self, user_id: &str, new: &Identifier) -> Self {
-        self.remove_identifier(user_id, &new.kind).and(
+        let old = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2");
+        self.void_proofs(user_id).and(old.bind(user_id).bind(&new.kind)).and(
             sql("INSERT INTO identifiers (kind, value, user_id, verified) VALUES ($1, $2, $3, $4)")
                 .bind(&new.kind)
                 .bind(&new.value)
@@ -165,10 +166,13 @@ impl Changes {
         self.and(sql("DELETE FROM users WHERE id = $1").bind(user_id).or_nothing())
     }
 
-    /// Takes an identifier away. What was proved and mailed before is void.
+    /// Takes an identifier away, on condition that it exists and another one remains. What was proved and mailed before
+    /// is void.
     pub(crate) fn remove_identifier(self, user_id: &str, kind: &str) -> Self {
-        let identifier = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2");
-        self.void_proofs(user_id).and(identifier.bind(user_id).bind(kind))
+        // Writing to the user's row comes first, and makes removals take turns.
+        let identifier = sql("DELETE FROM identifiers WHERE user_id = $1 AND kind = $2 AND \
+             (SELECT COUNT(*) FROM identifiers WHERE user_id = $1) > 1");
+        self.void_proofs(user_id).and(identifier.bind(user_id).bind(kind).or_nothing())
     }
 }
 

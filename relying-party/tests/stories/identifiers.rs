@@ -103,3 +103,63 @@ async fn names_and_numbers_change_at_once_by_the_policys_rules() {
     world.pass_minutes(6);
     assert!(change(&mut browser, "username", "ada").await.location().starts_with("/step-up"));
 }
+
+/// With an optional e-mail address.
+const OPTIONAL: &str = "[attributes.email]\nidentifier = true\nsignup = \"optional\"\n\
+                        [attributes.username]\nidentifier = true\nsignup = \"required\"\n\
+                        [attributes.phone]\nidentifier = true\nsignup = \"optional\"";
+
+async fn sign_up_with_a_name(browser: &mut Browser, name: &str, email: &str) {
+    browser.form("/signup", &[("username", name), ("email", email), ("phone", "+49 30 1234567")]).await;
+    let password = [("password", "correct horse battery")];
+    assert_eq!(browser.form("/signup/password", &password).await.location(), "/account");
+}
+
+/// Whoever has a stolen session must not get rid of the address first, so that nobody is told.
+#[tokio::test]
+async fn whose_address_is_removed_is_told_so() {
+    let world = World::with_policy(OPTIONAL).await;
+    let mut browser = world.browser();
+    sign_up_with_a_name(&mut browser, "ada", OLD).await;
+    assert_eq!(change(&mut browser, "email", "").await.location(), "/account");
+    let outbox = world.outbox().await;
+    assert!(outbox.contains(OLD) && outbox.contains("has no e-mail address any more"), "{outbox}");
+    // Once: what is gone cannot be removed again.
+    assert_eq!(change(&mut browser, "email", "").await.location(), "/account");
+    assert_eq!(world.codes().await.iter().filter(|code| *code == "sce").count(), 1);
+}
+
+#[tokio::test]
+async fn of_two_last_names_that_are_removed_at_once_one_stays() {
+    let world = World::with_policy(OPTIONAL).await;
+    let mut browser = world.browser();
+    sign_up_with_a_name(&mut browser, "ada", OLD).await;
+    let all = json!({ "attributes": {
+        "username": { "signup": "optional" }, "email": { "signup": "optional" }, "phone": { "signup": "required" },
+    } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(all)).await.status, StatusCode::OK);
+    for round in 0..3 {
+        let name = format!("ada{round}");
+        change(&mut browser, "username", &name).await;
+        if round == 0 {
+            // Only these two are left: the number went while it was optional.
+            let phone = json!({ "attributes": { "phone": { "signup": "optional" }, "username": { "signup": "required" } } });
+            world.admin("PATCH", "/api/v2/policy", Some(phone)).await;
+            assert_eq!(change(&mut browser, "phone", "").await.location(), "/account");
+            let back = json!({ "attributes": { "phone": { "signup": "required" }, "username": { "signup": "optional" } } });
+            world.admin("PATCH", "/api/v2/policy", Some(back)).await;
+        }
+        let mut other = browser.clone();
+        let (one, two) = tokio::join!(change(&mut browser, "email", ""), change(&mut other, "username", ""));
+        let refused =
+            [&one, &two].into_iter().filter(|answer| answer.status != StatusCode::SEE_OTHER).count();
+        assert_eq!(refused, 1, "{} {}", one.text, two.text);
+        if two.status == StatusCode::SEE_OTHER {
+            continue;
+        }
+        // The address was the one that went: another one, for the next round.
+        change(&mut browser, "email", NEW).await;
+        let code = world.latest_code().await;
+        assert_eq!(browser.form(CODE, &[("code", &code)]).await.location(), "/account");
+    }
+}
