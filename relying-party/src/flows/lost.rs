@@ -68,8 +68,13 @@ async fn submit(
 ) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
     let lost: Vec<_> = form.iter().filter(|(name, _)| name == "lost").take(1000).collect();
+    let mut refused = None;
     for (_, what) in &lost {
-        remove(&visit, &user, what).await?;
+        match remove(&visit, &user, what).await {
+            // What is gone already is as it should be, and the others go all the same.
+            Ok(()) | Err(Failure::NotFound) => {}
+            Err(failure) => refused = refused.or(Some(failure)),
+        }
     }
     if !lost.is_empty() {
         // Whoever holds one of them may have logged in with it since the recovery.
@@ -78,6 +83,9 @@ async fn submit(
             .end_other_sessions(&user.id, visit.session_id())
             .forget_devices(&user.id);
         visit.change(&user, ends).await?;
+    }
+    if let Some(failure) = refused {
+        return Err(failure);
     }
     visit.data.notice = Some("Your account is yours again.".into());
     visit.save().await?;
