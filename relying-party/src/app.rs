@@ -121,7 +121,7 @@ impl fmt::Debug for Shared {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) database: Database,
-    /// The same in every process that shares the database; keys decoys.
+    /// The same in every process that shares the database; keys digests and seals.
     pub(crate) secret: Zeroizing<Vec<u8>>,
     /// What FIDO says about models of authenticators, if the operator has loaded it.
     pub(crate) metadata: Option<Metadata>,

@@ -38,7 +38,7 @@ pub(crate) async fn matches(password: &str, hash: Option<&str>) -> Result<bool, 
 /// Memory in KiB, passes, lanes: OWASP's second recommendation. A fuzzer, which is after other faults than weak hashes, would
 /// do nothing but hash.
 #[expect(unexpected_cfgs, reason = "fuzzers set it")]
-const COST: (u32, u32, u32) = if cfg!(fuzzing) { (8, 1, 1) } else { (19_456, 2, 1) };
+const COST: Cost = if cfg!(fuzzing) { (8, 1, 1) } else { (19_456, 2, 1) };
 
 /// How many passwords are hashed at a time: one a core. More would be no faster, and each takes 19 MiB; a crowd of
 /// visitors waits, and does not fill the memory.
@@ -56,7 +56,9 @@ async fn run<T: Send + 'static>(derive: impl FnOnce() -> Option<T> + Send + 'sta
     done.ok().flatten().ok_or(Failure::Broken("a password could not be hashed"))
 }
 
-fn derive(password: &str, salt: &[u8], (memory, passes, lanes): (u32, u32, u32)) -> Option<Vec<u8>> {
+fn derive(password: &str, salt: &[u8], (memory, passes, lanes): Cost) -> Option<Vec<u8>> {
+    #[cfg(test)]
+    lock(&tests::DERIVED).push((password.to_string(), (memory, passes, lanes)));
     let params = Params::new(memory, passes, lanes, Some(32)).ok()?;
     let mut digest = vec![0; 32];
     let mut blocks = take(params.block_count());
@@ -79,7 +81,10 @@ fn take(count: usize) -> Vec<Block> {
     blocks
 }
 
-type Parsed = ((u32, u32, u32), Vec<u8>, Vec<u8>);
+/// Memory in KiB, passes, lanes.
+type Cost = (u32, u32, u32);
+
+type Parsed = (Cost, Vec<u8>, Vec<u8>);
 
 fn parse(hash: &str) -> Option<Parsed> {
     let mut parts = hash.strip_prefix("argon2id$")?.split('$');
@@ -249,6 +254,22 @@ mod tests {
         // Only the first hundred characters are looked at.
         assert_eq!(key(&"x1Q!".repeat(64), &[]).await, Some("password-too-common"));
         assert_eq!(key(&"x1Q!".repeat(65), &[]).await, Some("password-too-weak"), "there is a most");
+    }
+
+    /// Everything that was derived so far, by whatever test.
+    pub(super) static DERIVED: Mutex<Vec<(String, Cost)>> = Mutex::new(Vec::new());
+
+    #[tokio::test]
+    async fn without_a_hash_one_is_derived_all_the_same() {
+        let hash = hash(&Random::system(), "somebody’s horse").await.expect("hashed");
+        for known in [Some(hash.as_str()), Some("no hash of ours"), None] {
+            lock(&DERIVED).retain(|(password, _)| password != "nobody’s horse");
+            assert!(!matches("nobody’s horse", known).await.expect("compared"));
+            let derived = lock(&DERIVED).clone();
+            let derived: Vec<_> =
+                derived.iter().filter(|(password, _)| password == "nobody’s horse").collect();
+            assert_eq!(derived, [&("nobody’s horse".to_string(), COST)], "{known:?}");
+        }
     }
 
     #[tokio::test]

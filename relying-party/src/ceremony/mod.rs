@@ -70,7 +70,7 @@ pub(crate) struct Asked {
     pub(crate) algorithms: Vec<i64>,
     /// A conditional request: autofill at sign-in, a silent upgrade at enrolment.
     pub(crate) conditional: bool,
-    /// The credential ids that were sent.
+    /// The credential ids that may answer.
     pub(crate) allow: Vec<Vec<u8>>,
     /// The user was named before the ceremony: the answer must be this user's.
     pub(crate) identified: bool,

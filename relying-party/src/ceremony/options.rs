@@ -41,8 +41,10 @@ pub(crate) async fn begin_registration(
 
 /// Starts an authentication: the options, as `navigator.credentials.get()` takes them.
 ///
-/// `named` is the identifier that narrows the ceremony to one user's passkeys. A name that is nobody's gets a
-/// decoy: one credential id, always the same for the same name, that looks like any other.
+/// `named` is the identifier that narrows the ceremony to one user's passkeys. Who that is, and which passkeys there
+/// are, the page is told of a user who is signed in only: how many ids there were, how long, and by which transports
+/// would tell anybody else who has an account. Every passkey is made to be found without a list (`residentKey`); the
+/// answer must be of the named user's all the same, and of nobody's where the name is nobody's.
 pub(crate) async fn begin_authentication(
     visit: &mut Visit,
     kind: Kind,
@@ -52,19 +54,22 @@ pub(crate) async fn begin_authentication(
     let policy = visit.app.policy().await?;
     let mut user_id = None;
     let mut allowed = Vec::new();
-    if let Some((name, user)) = named {
-        if let Some(user) = user {
-            allowed = visit.app.database.passkeys(&user.id).await?;
-            user_id = Some(user.id.as_str());
-        }
-        if allowed.is_empty() {
-            allowed.push(decoy(visit, name));
-        }
+    if let Some((_, Some(user))) = named {
+        allowed = visit.app.database.passkeys(&user.id).await?;
+        user_id = Some(user.id.as_str());
+    }
+    let mut allow: Vec<_> = allowed.iter().map(|passkey| passkey.credential_id.clone()).collect();
+    if kind == Kind::SignIn {
+        allowed.clear();
+    }
+    if let (Some((name, _)), true) = (named, allow.is_empty()) {
+        // No passkey has this id: an empty list would let any in.
+        allow.push(secret::keyed(&visit.app.secret, &[b"decoy", name.as_bytes()]));
     }
     let asked = Asked {
         user_verification: policy.passkey.user_verification,
         conditional: wish.is_conditional(),
-        allow: allowed.iter().map(|passkey| passkey.credential_id.clone()).collect(),
+        allow,
         identified: named.is_some(),
         platform: wish.platform_authenticator,
         ..Asked::default()
@@ -169,24 +174,4 @@ fn request_options(visit: &Visit, policy: &Policy, allowed: &[Passkey], challeng
         "userVerification": policy.passkey.user_verification,
         "hints": policy.passkey.hints,
     })
-}
-
-fn decoy(visit: &Visit, name: &str) -> Passkey {
-    Passkey {
-        credential_id: secret::keyed(&visit.app.secret, &[b"decoy", name.as_bytes()]),
-        id: String::new(),
-        user_id: String::new(),
-        public_key: Vec::new(),
-        sign_count: 0,
-        backup_eligible: true,
-        backup_state: true,
-        user_verified: true,
-        aaguid: String::new(),
-        transports: vec!["internal".into(), "hybrid".into()],
-        attachment: None,
-        name: None,
-        user_agent: String::new(),
-        created_at: 0,
-        last_used_at: None,
-    }
 }

@@ -26,7 +26,7 @@ const RULES: [(&str, &[&str]); 25] = [
         "a log-in for an unknown address looks like one for a known one",
         &[
             "names::an_unknown_address_looks_like_a_known_one_at_login",
-            "names::the_decoy_of_an_unknown_address_is_always_the_same",
+            "names::a_user_with_two_passkeys_looks_like_nobody",
             "names::a_wrong_password_and_an_unknown_address_look_the_same",
         ],
     ),
