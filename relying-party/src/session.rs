@@ -252,10 +252,12 @@ impl Visit {
         Self::open(&self.app, token, None, &self.source.ip, &self.source.user_agent).await
     }
 
-    /// The same request with a session that was found otherwise.
+    /// The same request with the session of a program's token.
     pub(crate) fn of_session(mut self, session: StoredSession) -> Self {
         self.data = serde_json::from_str(&session.data).unwrap_or_default();
         self.source.correlation_id.clone_from(&session.id);
+        // It ends when its token says, however it is used.
+        self.ends_at = Some(session.expires_at);
         self.session = session;
         self.is_stored = true;
         self.held = None;
@@ -345,9 +347,16 @@ impl Visit {
         secret::equal(entered.as_bytes(), operator_mark(&self.app).as_bytes())
     }
 
-    /// Notes that the operator's token was entered.
-    pub(crate) fn make_operator(&mut self) {
+    /// Notes that the operator's token was entered. The session's own token changes, so that one known before never
+    /// is an operator's.
+    pub(crate) async fn make_operator(&mut self) -> Result<(), Failure> {
         self.data.operator = Some(operator_mark(&self.app));
+        let mut changes = Changes::default();
+        if self.is_stored {
+            changes = changes.if_session(&self.session.digest).end_session(&self.session.digest);
+        }
+        self.is_stored = false;
+        if self.save_with(changes).await? { Ok(()) } else { Err(Failure::OutOfOrder) }
     }
 
     /// Keeps what this visit changed in the session, if that has not ended meanwhile.

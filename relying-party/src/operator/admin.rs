@@ -68,8 +68,7 @@ async fn sign_in(mut visit: Visit, FormBody(form): FormBody<TokenForm>) -> Resul
             pages::admin::token(&visit.app, Some("This is not the token that was printed at the start."));
         return Ok(visit.page_with(StatusCode::UNAUTHORIZED, page));
     }
-    visit.make_operator();
-    visit.save().await?;
+    visit.make_operator().await?;
     Ok(visit.see_other("/admin"))
 }
 

@@ -425,6 +425,21 @@ async fn an_app_whose_answer_with_the_next_recovery_code_is_lost_asks_once_more(
 }
 
 #[tokio::test]
+async fn a_token_lives_as_long_as_it_says_whatever_was_asked_with_it() {
+    let world = World::new().await;
+    let mut native = Native::of(&world);
+    let answer = native.sign_up("ada@example.org").await;
+    let token = token(&answer);
+    let hours = answer.json()["expires_in"].as_i64().expect("seconds") / 3600;
+    let begun = native.me(&token, "POST", METHODS, Some(json!({ "type": "passkey" }))).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.text);
+    world.pass_minutes(60 * hours - 1);
+    assert_eq!(native.me(&token, "GET", METHODS, None).await.status, StatusCode::OK);
+    world.pass_minutes(1);
+    assert_eq!(native.me(&token, "GET", METHODS, None).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_password_and_a_code_are_no_passkey_to_the_token_endpoint() {
     let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
     let (email, password) = ("ada@example.org", "correct horse battery");

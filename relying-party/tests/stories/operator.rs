@@ -324,3 +324,27 @@ async fn a_form_that_was_opened_before_another_change_leaves_that_change_alone()
     assert_eq!(world.events().await.len(), count);
     assert!(operator.get("/admin").await.text.contains("Nothing has changed."));
 }
+
+/// Whoever has planted a session in the operator's browser knows its token.
+#[tokio::test]
+async fn the_session_changes_when_the_operators_token_is_entered() {
+    let world = World::new().await;
+    let mut operator = world.browser();
+    operator.sign_up("ada@example.org", &mut Authenticator::platform()).await;
+    let planted = operator.clone();
+    assert_eq!(operator.form("/admin/token", &[("token", ADMIN)]).await.location(), "/admin");
+    assert_ne!(operator.cookie("session"), planted.cookie("session"));
+    assert!(!operator.get("/admin").await.text.contains("Operators only"));
+    assert_eq!(operator.get("/account").await.status, StatusCode::OK, "still signed in");
+    for path in ["/admin", "/account"] {
+        let answer = planted.clone().get(path).await;
+        assert!(answer.status == StatusCode::SEE_OTHER || answer.text.contains("Operators only"), "{path}");
+    }
+    // Without a session before, too.
+    let mut fresh = world.browser();
+    fresh.get("/login").await;
+    let held = fresh.clone();
+    fresh.form("/admin/token", &[("token", ADMIN)]).await;
+    assert_ne!(fresh.cookie("session"), held.cookie("session"));
+    assert!(held.clone().get("/admin").await.text.contains("Operators only"));
+}
