@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
+use serde_json::Value;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail};
+use crate::events::{Event, Source};
 use crate::failure::Failure;
 use crate::metadata::{Metadata, MetadataError, Providers, Publisher, RevocationLists};
 use crate::policy::Policy;
@@ -163,12 +165,10 @@ impl App {
         check_rp_id(&config, &database).await?;
         let proposal = secret::text(&config.random.bytes::<32>());
         let secret = secret::bytes(&database.agree_on("secret", &proposal).await?).unwrap_or_default();
-        if let Some(policy) = &config.policy {
-            policy
-                .check()
-                .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
-            database.set_setting("policy", &policy_text(policy)).await?;
-        }
+        let before = match &config.policy {
+            Some(policy) => Some(put_into_force(policy, &database).await?),
+            None => None,
+        };
         let metadata = read_metadata(&config, &database).await?;
         let mut providers = Providers::default();
         if let Some(names) = &config.provider_names {
@@ -209,7 +209,12 @@ impl App {
             event_counter: AtomicU32::new(0),
             time_of_ids: AtomicI64::new(newest),
         }));
-        app.policy().await?;
+        let in_force = app.policy().await?;
+        if let Some(before) = before.flatten() {
+            let patch = difference(&before, &serde_json::to_value(&*in_force).unwrap_or_default());
+            let event = Event::of("sapi").detail("operation", "policy").detail("patch", patch);
+            app.log(&Source::default(), event.detail("by", "--policy")).await;
+        }
         Ok(app)
     }
 
@@ -301,6 +306,35 @@ async fn newest_event_time(database: &Database) -> Result<i64, StoreError> {
     let newest = database.events_before(LAST, 1).await?.pop();
     let time = newest.and_then(|event| event.id.get(..14)?.parse::<i64>().ok());
     Ok(time.map_or(0, |time| time.saturating_add(1)))
+}
+
+/// Puts the policy of the settings into force; gives the one of before, if that was another, and somebody may have
+/// counted on it.
+async fn put_into_force(policy: &Policy, database: &Database) -> Result<Option<Value>, StartError> {
+    policy.check().map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
+    let text = policy_text(policy);
+    let before = database.setting("policy").await?;
+    database.set_setting("policy", &text).await?;
+    let is_new = before.is_none() && database.events_before(LAST, 1).await?.is_empty();
+    let known = read_policy(before.clone());
+    if is_new || known.as_ref() == Ok(policy) {
+        return Ok(None);
+    }
+    eprintln!(
+        "warning: the policy of --policy is in force now, and not the one that the database held: what was changed at \
+         /admin since the last start is gone"
+    );
+    // As it was written, if it cannot be read.
+    let known = known.map_or(before, |known| Some(policy_text(&known)));
+    Ok(known.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// What makes `after` of `before` (RFC 7396).
+fn difference(before: &Value, after: &Value) -> Value {
+    let Value::Object(members) = after else { return after.clone() };
+    let changed = members.iter().filter(|(name, value)| before.get(name) != Some(value));
+    let changed = changed.map(|(name, value)| (name.clone(), difference(&before[name], value)));
+    Value::Object(changed.collect())
 }
 
 /// How often a change of policy begins anew when others come first.

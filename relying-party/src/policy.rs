@@ -226,7 +226,7 @@ pub struct Mfa {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MfaPolicy {
-    /// Only of users who set one up themselves.
+    /// Of nobody, whoever has set up what.
     #[default]
     Never,
     /// Of everyone; who has none sets one up at the next sign-in.
@@ -392,6 +392,9 @@ impl Policy {
         let attributes = [self.attributes.email, self.attributes.phone, self.attributes.username];
         if !attributes.iter().any(|attribute| attribute.identifier && attribute.signup == Ask::Required) {
             return Err("attributes: at least one must be an identifier and required at sign-up".into());
+        }
+        if !self.passkey.enabled && !self.password.enabled {
+            return Err("passkey.enabled or password.enabled must stay on: nobody could sign up".into());
         }
         if !self.password.enabled && !self.code.enabled {
             return Err(

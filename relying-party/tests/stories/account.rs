@@ -76,9 +76,15 @@ async fn what_policy_has_turned_off_confirms_nobody() {
     assert!(page.contains("Confirm with the password") && !page.contains("Confirm with a passkey"), "{page}");
     assert_eq!(browser.json("/step-up/options", &json!({})).await.status, StatusCode::NOT_FOUND);
 
-    let neither = json!({ "password": { "enabled": false } });
-    world.admin("PATCH", "/api/v2/policy", Some(neither)).await;
-    let page = browser.get("/step-up?then=/account").await.text;
+    // Whoever has a password only, where passwords are off, gets a code.
+    let both = json!({ "passkey": { "enabled": true } });
+    world.admin("PATCH", "/api/v2/policy", Some(both)).await;
+    let mut other = world.browser();
+    other.sign_up_with_password("eve@example.org", PASSWORD).await;
+    world.pass_minutes(6);
+    let swapped = json!({ "password": { "enabled": false } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(swapped)).await.status, StatusCode::OK);
+    let page = other.get("/step-up?then=/account").await.text;
     assert!(page.contains("Get a code by mail"), "{page}");
 }
 

@@ -348,3 +348,38 @@ async fn the_session_changes_when_the_operators_token_is_entered() {
     assert_ne!(fresh.cookie("session"), held.cookie("session"));
     assert!(held.clone().get("/admin").await.text.contains("Operators only"));
 }
+
+#[tokio::test]
+async fn a_policy_that_lets_nobody_in_is_refused() {
+    let world = World::new().await;
+    let neither = json!({ "passkey": { "enabled": false }, "password": { "enabled": false } });
+    let refused = world.admin("PATCH", "/api/v2/policy", Some(neither)).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.text.contains("passkey.enabled or password.enabled"), "{}", refused.text);
+    let signup = world.browser().form("/signup", &[("email", "ada@example.org")]).await;
+    assert_eq!(signup.location(), "/signup/passkey");
+}
+
+#[tokio::test]
+async fn a_policy_that_a_start_puts_into_force_is_an_event() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    // The first one is no change, nor is the same once more.
+    let file = "[mfa]\npolicy = \"always\"";
+    World::start(&database, file).await;
+    let world = World::start(&database, file).await;
+    assert!(world.events().await.is_empty());
+    let patch = json!({ "mfa": { "policy": "never" }, "passkey": { "hints": ["hybrid"] } });
+    world.admin("PATCH", "/api/v2/policy", Some(patch)).await;
+    let world = World::start(&database, file).await;
+    let (code, event) = world.events().await.pop().expect("an event");
+    let undone = json!({ "mfa": { "policy": "always" }, "passkey": { "hints": [] } });
+    assert_eq!((code.as_str(), &event["details"]["patch"]), ("sapi", &undone));
+    assert_eq!(event["details"]["by"], "--policy");
+    let count = world.events().await.len();
+    assert_eq!(
+        World::start_with(&database, None).await.events().await.len(),
+        count,
+        "nothing was put into force"
+    );
+}
