@@ -166,7 +166,7 @@ impl App {
         let proposal = secret::text(&config.random.bytes::<32>());
         let secret = secret::bytes(&database.agree_on("secret", &proposal).await?).unwrap_or_default();
         let before = match &config.policy {
-            Some(policy) => Some(put_into_force(policy, &database).await?),
+            Some(policy) => put_into_force(policy, &database).await?,
             None => None,
         };
         let metadata = read_metadata(&config, &database).await?;
@@ -210,7 +210,7 @@ impl App {
             time_of_ids: AtomicI64::new(newest),
         }));
         let in_force = app.policy().await?;
-        if let Some(before) = before.flatten() {
+        if let Some(before) = before {
             let patch = difference(&before, &serde_json::to_value(&*in_force).unwrap_or_default());
             let event = Event::of("sapi").detail("operation", "policy").detail("patch", patch);
             app.log(&Source::default(), event.detail("by", "--policy")).await;

@@ -150,6 +150,9 @@ pub(crate) struct Proved {
     /// The user's when the address was proved.
     pub(crate) generation: i64,
     pub(crate) since: i64,
+    /// A second factor has passed, too.
+    #[serde(default)]
+    pub(crate) second: bool,
 }
 
 /// For how long a proof waits for what comes after it, in milliseconds: time enough to install an authenticator app.

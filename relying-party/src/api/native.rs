@@ -66,7 +66,7 @@ async fn begin_registration(visit: &mut Visit, body: &Register) -> Result<Value,
     let profile = &body.user_profile;
     let given = [profile.email.as_deref(), profile.phone_number.as_deref(), profile.username.as_deref()];
     signup::start(visit, &policy, given).await?;
-    let signup = signup::ready(visit)?;
+    let signup = signup::ready(visit, &policy)?;
     let handle = visit.app.config.random.bytes::<64>();
     let subject = Subject { user_id: None, handle: &handle, name: signup::name_of(&signup), exclude: &[] };
     Ok(ceremony::begin_registration(visit, Kind::SignUp, &subject, &Wish::default(), None).await?)

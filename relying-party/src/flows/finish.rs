@@ -109,8 +109,8 @@ async fn go_on(
     }
     visit.data.first_factor = None;
     if let Some(recovery) = &mut visit.data.recovery {
-        let (user_id, since) = (user.id.clone(), visit.app.now());
-        recovery.proved = Some(Proved { user_id, generation: first.generation, since });
+        let (user_id, since, second) = (user.id.clone(), visit.app.now(), second.is_some());
+        recovery.proved = Some(Proved { user_id, generation: first.generation, since, second });
     }
     visit.save().await?;
     Ok("/recover/new")

@@ -96,14 +96,21 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     Ok(visit.see_other(next))
 }
 
-/// The user who has proved the address, not long ago and since anything else has changed who gets in.
+/// The user who has proved the address, and the second factor where policy asks for one, not long ago and since anything
+/// else has changed who gets in.
 async fn proved(visit: &Visit) -> Result<User, Failure> {
     let proved = visit.data.recovery.as_ref().and_then(|recovery| recovery.proved.as_ref());
     let proved = proved.ok_or(Failure::OutOfOrder)?;
-    finish::refuse_off(visit.app.policy().await?.as_ref(), Method::Code)?;
+    let policy = visit.app.policy().await?;
+    finish::refuse_off(&policy, Method::Code)?;
     let user = visit.user_of_proof(&proved.user_id, proved.generation, proved.since).await?;
     let user = user.ok_or(Failure::OutOfOrder)?;
     finish::refuse_blocked(visit, &user).await?;
+    // Policy may ask for a second factor by now, and a recovery ends in a session.
+    let first = FirstFactor::of(&user, Method::Code);
+    if !proved.second && finish::needs_second_factor(visit, &policy, &first).await? {
+        return Err(Failure::OutOfOrder);
+    }
     Ok(user)
 }
 

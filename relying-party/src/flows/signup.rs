@@ -193,9 +193,15 @@ async fn resend_code(mut visit: Visit) -> Result<Response, Failure> {
     Ok(visit.see_other("/signup/code"))
 }
 
-/// The sign-up of this session, past its codes.
-pub(crate) fn ready(visit: &Visit) -> Result<SignUp, Failure> {
-    visit.data.signup.clone().filter(|signup| signup.code_id.is_none()).ok_or(Failure::OutOfOrder)
+/// The sign-up of this session, past its codes: those that policy asks for now, whatever it asked for when the sign-up
+/// began.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if there is none, or something has yet to be proved.
+pub(crate) fn ready(visit: &Visit, policy: &Policy) -> Result<SignUp, Failure> {
+    let signup = visit.data.signup.clone().filter(|signup| signup.code_id.is_none());
+    let proved = signup.filter(|signup| first_unproved(policy, &signup.identifiers).is_none());
+    proved.ok_or(Failure::OutOfOrder)
 }
 
 pub(crate) fn name_of(signup: &SignUp) -> &str {
@@ -204,7 +210,7 @@ pub(crate) fn name_of(signup: &SignUp) -> &str {
 
 async fn show_passkey(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    let Ok(signup) = ready(&visit) else { return Ok(visit.see_other("/signup")) };
+    let Ok(signup) = ready(&visit, &policy) else { return Ok(visit.see_other("/signup")) };
     if !policy.passkey.enabled {
         return Ok(visit.see_other("/signup/password"));
     }
@@ -220,7 +226,7 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
     if given.iter().any(Option::is_some) {
         start(&mut visit, &policy, given).await?;
     }
-    let signup = ready(&visit)?;
+    let signup = ready(&visit, &policy)?;
     let handle = visit.app.config.random.bytes::<64>();
     let subject = Subject { user_id: None, handle: &handle, name: name_of(&signup), exclude: &[] };
     let options = ceremony::begin_registration(&mut visit, Kind::SignUp, &subject, &wish, None).await?;
@@ -241,7 +247,8 @@ pub(crate) async fn finish_with_passkey(
     visit: &Visit,
     credential: &crate::verify::Credential,
 ) -> Result<(User, bool), Failure> {
-    finish::refuse_off(visit.app.policy().await?.as_ref(), Method::Passkey)?;
+    let policy = visit.app.policy().await?;
+    finish::refuse_off(&policy, Method::Passkey)?;
     let finished = ceremony::finish_registration(visit, Kind::SignUp, credential).await;
     let registered = match finished {
         Ok(finished) => finished,
@@ -251,7 +258,7 @@ pub(crate) async fn finish_with_passkey(
             return Err(refused.failure);
         }
     };
-    let signup = ready(visit)?;
+    let signup = ready(visit, &policy)?;
     let user = new_user(visit, registered.asked.handle.clone(), &signup);
     let passkey = ceremony::new_passkey(visit, &user.id, &registered.registration);
     let event = Event::of("ss")
@@ -307,7 +314,7 @@ async fn create(
 
 async fn show_password(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    let Ok(signup) = ready(&visit) else { return Ok(visit.see_other("/signup")) };
+    let Ok(signup) = ready(&visit, &policy) else { return Ok(visit.see_other("/signup")) };
     if !policy.password.enabled {
         return Ok(visit.see_other("/signup/passkey"));
     }
@@ -324,7 +331,7 @@ async fn submit_password(
     FormBody(form): FormBody<PasswordForm>,
 ) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    let signup = ready(&visit)?;
+    let signup = ready(&visit, &policy)?;
     if !policy.password.enabled {
         return Err(Failure::NO_PASSWORDS);
     }

@@ -130,6 +130,7 @@ async fn a_proof_that_nobody_goes_on_with_is_void_after_half_an_hour() {
     world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
     let mut waiting = world.browser();
     assert_eq!(waiting.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/setup");
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "never" } }))).await;
     world.pass_minutes(29);
     assert_eq!(recovering.get("/recover/new").await.status, StatusCode::OK);
     assert_eq!(waiting.get("/mfa/setup").await.status, StatusCode::OK);
@@ -360,4 +361,73 @@ async fn what_policy_has_turned_off_leads_nobody_in_however_far_they_are() {
     for browser in [&mut recovering, &mut waiting, &mut asked] {
         assert_eq!(browser.get("/account").await.location(), "/login");
     }
+}
+
+const VERIFIED: &str = "{\"attributes\":{\"email\":{\"verify\":true}}}";
+
+async fn verify_addresses(world: &World) {
+    let patch = serde_json::from_str(VERIFIED).expect("JSON");
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+}
+
+/// Whoever has begun before policy asked for more.
+#[tokio::test]
+async fn an_address_that_policy_wants_proved_by_now_is_proved_before_there_is_an_account() {
+    let world = World::new().await;
+    let mut with_password = world.browser();
+    with_password.form("/signup", &[("email", EMAIL)]).await;
+    let mut with_passkey = with_password.clone();
+    let options = with_passkey.json("/signup/passkey/options", &json!({})).await.json();
+    let passkey = Authenticator::platform().create(&options["publicKey"], ORIGIN, Twist::None);
+    let mut native = world.browser();
+    let json = [("content-type", "application/json")];
+    let ask = json!({ "client_id": "doppelkey", "user_profile": { "email": EMAIL } }).to_string();
+    let begun = native.send("POST", "/passkey/register", &json, Some(ask)).await.json();
+    let native_passkey =
+        Authenticator::platform().create(&begun["authn_params_public_key"], ORIGIN, Twist::None);
+
+    verify_addresses(&world).await;
+    assert_eq!(with_password.get("/signup/password").await.location(), "/signup");
+    assert_eq!(with_password.get("/signup/passkey").await.location(), "/signup");
+    let refused = with_password.form("/signup/password", &[("password", PASSWORD)]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let refused = with_passkey.json("/signup/passkey", &passkey).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let exchange = json!({
+        "grant_type": "urn:okta:params:oauth:grant-type:webauthn", "client_id": "doppelkey",
+        "auth_session": begun["auth_session"], "authn_response": native_passkey,
+    });
+    let refused = native.send("POST", "/oauth/token", &json, Some(exchange.to_string())).await;
+    assert!(refused.status.is_client_error(), "{}", refused.text);
+    assert!(!world.codes().await.contains(&"ss".to_string()), "there is no account");
+    // Whoever has the mailbox goes on.
+    assert_eq!(with_password.form("/signup", &[("email", EMAIL)]).await.location(), "/signup/code");
+    let code = world.latest_code().await;
+    assert_eq!(with_password.form("/signup/code", &[("code", &code)]).await.location(), "/signup/passkey");
+    let done = with_password.form("/signup/password", &[("password", PASSWORD)]).await;
+    assert_eq!(done.location(), "/account");
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_proved_before_policy_asked_for_a_second_factor_asks_for_it() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.sign_up(EMAIL, &mut Authenticator::platform()).await;
+    let mut app = App::default();
+    app.set_up_in_account(&world, &mut owner).await;
+    world.pass_minutes(1);
+    let mut thief = world.browser();
+    assert_eq!(prove(&world, &mut thief).await, "/recover/new");
+    let always = json!({ "mfa": { "policy": "always" } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(always)).await.status, StatusCode::OK);
+    is_void(&mut thief).await;
+    // Whoever has both goes on.
+    let mut owner = world.browser();
+    assert_eq!(prove(&world, &mut owner).await, "/mfa/otp");
+    let next = owner.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(next.location(), "/recover/new");
+    assert_eq!(
+        owner.form("/recover/password", &[("password", OTHER_PASSWORD)]).await.location(),
+        "/account/lost"
+    );
 }
