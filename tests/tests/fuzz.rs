@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use end_to_end::fuzz::{
-    Mutator, TARGETS, Target, answers, bridge, commands, control, corpus, find, replicas, requests, vault,
-    verification,
+    Mutator, TARGETS, Target, answers, bridge, commands, control, corpus, find, policies, replicas, requests,
+    vault, verification,
 };
 
 #[test]
@@ -37,6 +37,9 @@ fn the_relying_party_survives_every_story() {
     let successes: u32 = corpus::requests().iter().map(|story| requests(story)).sum();
     assert!(successes > 20, "only {successes} requests of the corpus are right: the rest is not reached");
     assert!(corpus::responses().iter().all(|story| verification(story)), "the corpus is right");
+    let refused: Vec<_> = corpus::policies().into_iter().filter(|story| !policies(story)).collect();
+    assert_eq!(refused.len(), 1, "all is right but the BLOB, which nobody here signs: {refused:02x?}");
+    assert_eq!(refused[0][0], 3);
     tell(&[
         "requests",
         "verification",

@@ -11,6 +11,8 @@
 
 mod assessment;
 mod jws;
+#[cfg(feature = "fuzzing")]
+pub mod parsers;
 mod providers;
 mod statement;
 

@@ -81,7 +81,9 @@ pub const TARGETS: [Target; 20] = [
     target("attestation_object", 3000, corpus::attestation_object, attestation_object),
     target("cose_key", 10_000, corpus::cose_key, cose_key),
     target("certificate", 3000, corpus::certificate, certificate),
-    target("policies", 3000, corpus::policies, policies),
+    target("policies", 3000, corpus::policies, |story| {
+        policies(story);
+    }),
     // sync
     target("entries", 20_000, corpus::entries, entries),
     target("letters", 5000, corpus::letters, letters),

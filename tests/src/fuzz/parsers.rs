@@ -1,11 +1,14 @@
 //! One parser each: any bytes, and nothing but a verdict. Those of the relying party are behind its feature `fuzzing`.
 
+use std::sync::LazyLock;
+
 use doppelkey::vault::exchange::{cxf, json, private_key_from_pkcs8, private_key_to_pkcs8};
 use doppelkey_core::Credential;
-use doppelkey_relying_party::metadata::{Metadata, Providers, Publisher, RevocationLists};
+use doppelkey_relying_party::metadata::{self, Metadata, Providers, Publisher, RevocationLists};
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::verify::parsers;
 use doppelkey_sync::simulator::Scenario;
+use serde_json::Value;
 
 /// Authenticator data, and the key in it.
 pub fn authenticator_data(bytes: &[u8]) {
@@ -75,32 +78,43 @@ pub fn exchange(story: &[u8]) {
     }
 }
 
-/// What an operator or a user writes: a policy, a persona, a scenario; and what they fetch: metadata, names of
-/// providers. The first byte says which.
-pub fn policies(story: &[u8]) {
-    let Some((which, bytes)) = story.split_first() else { return };
+/// What an operator or a user writes: a policy, a persona, a scenario; and what they fetch: metadata and the payload in
+/// it, names of providers, lists of revoked certificates. The first byte says which. Whether it was taken.
+///
+/// # Panics
+/// If a policy that is read is not one that can be used.
+pub fn policies(story: &[u8]) -> bool {
+    const NOW_S: u64 = 1_750_000_000;
+    let Some((which, bytes)) = story.split_first() else { return false };
     let text = String::from_utf8_lossy(bytes);
-    match which % 5 {
-        0 => {
-            if let Ok(policy) = Policy::from_toml(&text) {
-                assert_eq!(policy.check(), Ok(()), "a policy that is read is one that can be used");
-            }
-        }
-        1 => {
-            if let Ok(profile) = toml::from_str::<doppelkey::persona::Profile>(&text) {
-                let _ = profile.configuration();
-            }
-        }
-        2 => {
-            let _ = Scenario::parse(&text);
-        }
+    match which % 7 {
+        0 => Policy::from_toml(&text).is_ok_and(|policy| {
+            assert_eq!(policy.check(), Ok(()), "a policy that is read is one that can be used");
+            true
+        }),
+        1 => toml::from_str::<doppelkey::persona::Profile>(&text)
+            .is_ok_and(|profile| profile.configuration().is_ok()),
+        2 => Scenario::parse(&text).is_ok(),
         3 => {
-            let _ = RevocationLists::default().add(bytes);
-            let publisher = Publisher { root: bytes, name: Publisher::FIDO };
-            let _ = Metadata::read(&text, &publisher, RevocationLists::default(), 1_750_000_000, None);
+            let publisher = Publisher { root: &ROOT, name: Publisher::FIDO };
+            Metadata::read(&text, &publisher, RevocationLists::default(), NOW_S, None).is_ok()
         }
+        4 => Providers::default().extend(bytes).is_ok(),
+        5 => metadata::parsers::payload(bytes),
         _ => {
-            let _ = Providers::default().extend(bytes);
+            let mut lists = RevocationLists::default();
+            let is_taken = lists.add(bytes).is_ok();
+            let _ = lists.overdue(NOW_S);
+            is_taken
         }
     }
 }
+
+/// The root of the attestations that are right.
+static ROOT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let suite: Value = serde_json::from_str(include_str!("../../vectors/webauthn-l3-vectors.json"))
+        .expect("the file holds the vectors");
+    let hex = suite["attestation_root"]["attestation_ca_cert"].as_str().expect("they have a root");
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("it is written in hex");
+    (0..hex.len()).step_by(2).map(byte).collect()
+});

@@ -1,7 +1,7 @@
 //! Right files, and the parts of right responses.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ciborium::Value;
 use doppelkey::vault::exchange::{cxf, json, private_key_to_pkcs8};
 use doppelkey_core::{Algorithm, CredBlob, CredRandom, Credential, CredentialProtection, PrivateKey, User};
@@ -125,7 +125,8 @@ pub fn exchange() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A policy with every table, every persona of the program and every scenario of the simulator.
+/// A policy with every table, metadata and what is in it, names, lists, every persona of the program and every scenario of
+/// the simulator.
 pub fn policies() -> Vec<Vec<u8>> {
     let root = crate::root();
     let files = |which: u8, folder: &str| {
@@ -139,15 +140,59 @@ pub fn policies() -> Vec<Vec<u8>> {
         [password]\nenabled = true\nmin_length = 12\n[code]\nenabled = true\n\
         [attributes]\nemail = { identifier = true, signup = \"required\", verify = true }\n\
         [mfa]\npolicy = \"always\"\nafter_passkey = \"skip-if-uv\"\n[limits]\nblock_minutes = 5\n";
-    let metadata = "eyJhbGciOiJFUzI1NiIsIng1YyI6WyJNQUE9Il19.eyJubyI6MX0.AAAA";
+    // Its certificate is under the root; whose key it has does not sign here.
+    let header = serde_json::json!({ "alg": "ES256", "x5c": [STANDARD.encode(batch())] });
+    let signed = |part: &str| URL_SAFE_NO_PAD.encode(part);
+    let metadata =
+        format!("{}.{}.{}", signed(&header.to_string()), signed(PAYLOAD), URL_SAFE_NO_PAD.encode([1; 64]));
     let providers = r#"{"00000000-0000-0000-0000-000000000001": {"name": "A provider", "icon_dark": "x"}}"#;
-    let own = [(0, policy), (3, metadata), (4, providers)];
+    let list = REVOKED.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    let list = STANDARD.decode(list).expect("it is base64");
+    let own = [
+        (0, policy.as_bytes()),
+        (3, metadata.as_bytes()),
+        (4, providers.as_bytes()),
+        (5, PAYLOAD.as_bytes()),
+        (6, REVOKED.as_bytes()),
+        (6, &list),
+    ];
     own.iter()
-        .map(|(which, text)| [&[*which], text.as_bytes()].concat())
+        .map(|(which, bytes)| [&[*which], *bytes].concat())
         .chain(files(1, "authenticator/src/persona/data"))
         .chain(files(2, "sync/scenarios"))
         .collect()
 }
+
+/// A batch's certificate under the root of the vectors.
+fn batch() -> Vec<u8> {
+    let packed = RIGHT.iter().find(|case| case["id"] == "registration/packed").expect("there is one");
+    let object = packed["credential"]["response"]["attestationObject"].as_str().expect("it has one");
+    let object = URL_SAFE_NO_PAD.decode(object).expect("it is base64url");
+    let at = object.windows(5).position(|bytes| bytes == b"cx5c\x81").expect("it has a certificate") + 5;
+    let leaf: Value = ciborium::from_reader(&object[at..]).expect("it is right");
+    leaf.into_bytes().expect("bytes")
+}
+
+/// What is signed of a metadata BLOB: a model of each kind.
+const PAYLOAD: &str = r#"{"legalHeader": "", "no": 7, "nextUpdate": "2027-02-01", "entries": [
+    {"aaguid": "07070707-0707-0707-0707-070707070707", "metadataStatement": {
+        "description": "A model", "icon": "data:image/png;base64,AAAA", "attestationTypes": ["basic_full"],
+        "attestationRootCertificates": ["MAA=", "MAAwAA=="]},
+     "statusReports": [{"status": "FIDO_CERTIFIED_L1", "effectiveDate": "2026-01-01"}, {"status": "REVOKED"}]},
+    {"attestationCertificateKeyIdentifiers": ["00112233445566778899aabbccddeeff00112233"],
+     "metadataStatement": {"attestationTypes": ["basic_surrogate"]}, "statusReports": []},
+    {"aaid": "1234#5678", "metadataStatement": {}, "statusReports": []}]}"#;
+
+/// A list of two certificates, by nobody.
+const REVOKED: &str = "\
+-----BEGIN X509 CRL-----\n\
+MIHqMIGQAgEBMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBFJvb3QXDTI0MDEwMTAw\n\
+MDAwMFoXDTI1MDEwMTAwMDAwMFowLzASAgEBFw0yNDAxMDEwMDAwMDBaMBkCCBI0\n\
+VniQq83vFw0yNDAxMDEwMDAwMDBaoB8wHTAKBgNVHRQEAwIBAzAPBgNVHRwBAf8E\n\
+BTADgQH/MAoGCCqGSM49BAMCA0kAMEYCIQC8NLOnxn0YiQnm4d2b/6+90/qppb9A\n\
+Eti6mnFjSI/p4wIhAPomlQfEpHiah5HN0EzF0e7X26G0Jce6K/iSMW6Fe0+a\n\
+-----END X509 CRL-----\n\
+";
 
 fn bodies() -> Vec<Vec<u8>> {
     let record = |number| RecordId([number; 16]);
