@@ -4,21 +4,26 @@
 //! [`Brain`], which one thread at a time takes out to work *without* the mutex: meanwhile packets are received,
 //! BUSY is answered and keepalives go out. Work that comes up meanwhile is left in the queue for that thread.
 
+mod ports;
+mod timer;
+
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use doppelkey_core::{Answer, Input, Message, Output, Time};
-use doppelkey_ctaphid::{
-    BROADCAST, Capabilities, Ctaphid, ErrorCode, Event, Packet, Transaction, allocated_channel, refusal,
-};
+use doppelkey_ctaphid::{BROADCAST, Capabilities, Ctaphid, ErrorCode, Event, Transaction};
 
-use super::wire::{Disturbed, PacketFaults, PacketSeen};
+use super::wire::{PacketFaults, PacketSeen};
 use super::{Clock, Engine};
 use crate::stack;
 use crate::user_interface::{Reply, UserInterface};
+use ports::PortState;
+use timer::TimerState;
+
+pub(super) use ports::Waited;
+pub(super) use timer::Timer;
 
 /// Something that happened in a device, for whoever watches. Holds no message: nothing secret, nobody's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,32 +114,6 @@ struct Asking {
     until: Duration,
 }
 
-struct PortState {
-    outgoing: VecDeque<Packet>,
-    room: usize,
-    channels: VecDeque<u32>,
-    waiters: usize,
-    wake: Arc<Condvar>,
-    closed: bool,
-    disturbed: Disturbed,
-}
-
-/// When the timer's thread wakes next.
-struct TimerState {
-    at: Option<Duration>,
-    /// Something was pending since the timer woke last.
-    used: bool,
-    stopped: bool,
-}
-
-/// How a wait ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waited {
-    Ready,
-    TimedOut,
-    Closed,
-}
-
 impl Shared {
     pub(super) fn new(clock: Clock, user: Box<dyn UserInterface>, mut power_up: PowerUp) -> Arc<Self> {
         let engine = power_up();
@@ -156,7 +135,7 @@ impl Shared {
             observers: Arc::new([]),
             packet_observer: None,
             packet_faults: packet_faults.clone(),
-            timer: TimerState { at: None, used: false, stopped: false },
+            timer: TimerState::default(),
         };
         Arc::new_cyclic(|this| Shared {
             state: Mutex::new(state),
@@ -191,107 +170,12 @@ impl Shared {
         state.hid.power_cycle();
         state.owners.clear();
         for port in state.ports.values_mut() {
-            port.channels.clear();
-            port.outgoing.clear();
+            port.power_cycle();
         }
         // What was to be done for the engine of before is not to be done by the new one.
         state.work.clear();
         state.work.push_back(Work::PowerUp);
         self.drive(state, None);
-    }
-
-    pub(super) fn connect(&self, room: usize) -> u64 {
-        let mut state = self.lock();
-        state.last_port += 1;
-        let number = state.last_port;
-        let port = PortState {
-            outgoing: VecDeque::new(),
-            room,
-            channels: VecDeque::new(),
-            waiters: 0,
-            wake: Arc::default(),
-            closed: false,
-            disturbed: Disturbed::default(),
-        };
-        state.ports.insert(number, port);
-        number
-    }
-
-    pub(super) fn disconnect(&self, port: u64) {
-        let mut state = self.lock();
-        let Some(gone) = state.ports.remove(&port) else { return };
-        for channel in gone.channels {
-            state.owners.remove(&channel);
-            let event = state.hid.abandon(channel);
-            state.note(event);
-        }
-        state.pump(None);
-        self.drive(state, None);
-    }
-
-    pub(super) fn send(&self, port: u64, packet: &Packet) -> bool {
-        let now = self.now();
-        let mut state = self.lock();
-        let has_room = state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room);
-        if !has_room || !state.hid.ready() {
-            return false;
-        }
-        if let Some(observer) = &state.packet_observer {
-            observer(&PacketSeen::new(false, packet));
-        }
-        let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
-        if channel != BROADCAST && state.owners.get(&channel) != Some(&port) {
-            // Another door's channel is not there for this one.
-            if let Some(refusal) = refusal(packet) {
-                state.deliver(port, refusal, Some(port));
-            }
-            return true;
-        }
-        let event = state.hid.receive(now, packet);
-        state.note(event);
-        state.pump(Some(port));
-        self.set_alarm(&mut state);
-        self.drive(state, Some(port));
-        true
-    }
-
-    pub(super) fn take(&self, port: u64) -> Option<Packet> {
-        let mut state = self.lock();
-        let packet = state.ports.get_mut(&port)?.outgoing.pop_front()?;
-        // There is room for more of the response.
-        state.pump(Some(port));
-        Some(packet)
-    }
-
-    /// Waits for a packet for this port, until this moment if there is one.
-    pub(super) fn wait(&self, port: u64, until: Option<Duration>) -> Waited {
-        let mut state = self.lock();
-        loop {
-            let Some(waiting) = state.ports.get_mut(&port) else { return Waited::Closed };
-            if waiting.closed {
-                return Waited::Closed;
-            }
-            if !waiting.outgoing.is_empty() {
-                return Waited::Ready;
-            }
-            let left = match until.map(|until| until.saturating_sub(self.now())) {
-                Some(Duration::ZERO) => return Waited::TimedOut,
-                left => left,
-            };
-            waiting.waiters += 1;
-            let wake = waiting.wake.clone();
-            state = wait(&wake, state, left);
-            if let Some(waiting) = state.ports.get_mut(&port) {
-                waiting.waiters -= 1;
-            }
-        }
-    }
-
-    pub(super) fn close(&self, port: u64) {
-        if let Some(port) = self.lock().ports.get_mut(&port) {
-            port.closed = true;
-            port.wake.notify_all();
-        }
     }
 
     fn answer(&self, prompt: u64, answer: Answer) {
@@ -486,67 +370,6 @@ impl Shared {
         // Nothing that runs under the lock leaves the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Sees to it that the timer wakes in time.
-    fn set_alarm(&self, state: &mut State) {
-        let Some(due) = state.due() else { return };
-        state.timer.used = true;
-        if state.timer.at.is_none_or(|at| at > due) {
-            state.timer.at = Some(due);
-            self.alarm.notify_one();
-        }
-    }
-
-    /// The timer's thread.
-    fn keep_time(&self) {
-        let mut state = self.lock();
-        while !state.timer.stopped {
-            let now = self.now();
-            if state.timer.at.is_none_or(|at| at > now) {
-                let left = state.timer.at.map(|at| at - now);
-                state = wait(&self.alarm, state, left);
-                continue;
-            }
-            state.hid.tick(now);
-            if let Some(asking) = &state.asking
-                && asking.until <= now
-            {
-                let prompt = asking.prompt;
-                state.work.push_back(Work::TimeOut { prompt });
-            }
-            state.pump(None);
-            self.drive(state, None);
-            state = self.lock();
-            // While requests come and go the timer stays armed, which costs them nothing; then it sleeps.
-            let again =
-                std::mem::take(&mut state.timer.used).then(|| now + doppelkey_ctaphid::KEEPALIVE_INTERVAL);
-            let due = state.due().map(|due| due.max(now + SHORTEST));
-            state.timer.at = due.or(again);
-            // Before it sleeps, or while a user is thinking.
-            if state.timer.at.is_none() || state.asking.is_some() {
-                state = self.prepare(state);
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// Lets the engine make ready what is wanted next, when the timer is awake and nobody waits for the engine: it
-    /// costs no wake-up.
-    fn prepare<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let Some(mut brain) = state.brain.take() else { return state };
-        drop(state);
-        let prepared = catch_unwind(AssertUnwindSafe(|| brain.engine.prepare()));
-        if prepared.is_err() {
-            brain.engine = (brain.power_up)();
-        }
-        let mut state = self.lock();
-        state.brain = Some(brain);
-        // What came meanwhile was left to this thread.
-        self.drive(state, None);
-        state = self.lock();
-        state
-    }
 }
 
 impl State {
@@ -560,71 +383,6 @@ impl State {
             Some(Event::Wink) => Work::Wink,
             None => return,
         });
-    }
-
-    /// Moves packets from the machine to their ports. `taker` is the port whose packets the calling thread takes.
-    fn pump(&mut self, taker: Option<u64>) {
-        loop {
-            // A response waits while its port is full. (The machine gives it up in time.)
-            if let Some(channel) = self.hid.sending()
-                && let Some(port) = self.owners.get(&channel).and_then(|owner| self.ports.get(owner))
-                && port.outgoing.len() >= port.room
-            {
-                return;
-            }
-            let Some(packet) = self.hid.next_packet() else { return };
-            let channel = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
-            let port = if channel == BROADCAST {
-                // The answer to what the taker has just sent.
-                if let (Some(port), Some(channel)) = (taker, allocated_channel(&packet)) {
-                    self.allot(channel, port);
-                }
-                taker
-            } else {
-                self.owners.get(&channel).copied()
-            };
-            if let Some(port) = port {
-                self.deliver(port, packet, taker);
-            }
-        }
-    }
-
-    fn allot(&mut self, channel: u32, number: u64) {
-        let Some(port) = self.ports.get_mut(&number) else { return };
-        self.owners.insert(channel, number);
-        port.channels.push_back(channel);
-        if port.channels.len() > CHANNELS_MAX
-            && let Some(oldest) = port.channels.pop_front()
-        {
-            self.owners.remove(&oldest);
-            let event = self.hid.abandon(oldest);
-            self.note(event);
-        }
-    }
-
-    fn deliver(&mut self, number: u64, packet: Packet, taker: Option<u64>) {
-        let Some(port) = self.ports.get_mut(&number) else { return };
-        for packet in port.disturbed.pass(&self.packet_faults, packet).into_iter().flatten() {
-            if let Some(observer) = &self.packet_observer {
-                observer(&PacketSeen::new(true, &packet));
-            }
-            // What does not fit is a keepalive or the end of a timeout, to someone who does not listen.
-            if port.outgoing.len() < port.room + REPLIES_ABOVE {
-                port.outgoing.push_back(packet);
-            }
-        }
-        if port.waiters > 0 && taker != Some(number) {
-            port.wake.notify_all();
-        }
-    }
-
-    /// When the timer has something to do.
-    fn due(&self) -> Option<Duration> {
-        let until = self.asking.as_ref().map(|asking| asking.until);
-        match (self.hid.due(), until) {
-            (Some(hid), Some(until)) => Some(hid.min(until)),
-            (hid, until) => hid.or(until),
-        }
     }
 }
 
@@ -658,38 +416,6 @@ impl Brain {
     }
 }
 
-/// The thread that sends keepalives and ends what is out of time; ends when dropped.
-pub(super) struct Timer {
-    shared: Weak<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Timer {
-    pub(super) fn start(shared: &Arc<Shared>) -> Self {
-        let timed = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("doppelkey-timer".into())
-            .spawn(move || timed.keep_time())
-            .expect("the operating system gives a thread");
-        Timer { shared: Arc::downgrade(shared), thread: Some(thread) }
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.lock().timer.stopped = true;
-            shared.alarm.notify_one();
-        }
-        // The last clone of a device may be dropped by that thread itself: inside an answer.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn capabilities(engine: &dyn Engine) -> Capabilities {
     let always = Capabilities::CBOR | Capabilities::WINK;
     if engine.speaks_u2f() { always | Capabilities::MSG } else { always }
@@ -708,12 +434,5 @@ fn wait<'a>(
 
 /// What CTAPHID_INIT says of the device's version: major, minor, build.
 const DEVICE_VERSION: [u8; 3] = [0, 1, 0];
-/// The most channels that one port keeps; the oldest goes.
-const CHANNELS_MAX: usize = 256;
-/// Replies of one packet that a full port takes nevertheless.
-const REPLIES_ABOVE: usize = 8;
-/// The timer never wakes more often, whatever is due.
-const SHORTEST: Duration = Duration::from_millis(1);
-
 /// So many accounts are named to the user; more than that nobody reads.
 const NAMED_ACCOUNTS: usize = 20;
