@@ -130,7 +130,8 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
 
     /// Takes one event and carries out what follows from it, until nothing more does.
     ///
-    /// An error is the journal's: the record and everything behind it are kept and tried again at the next call.
+    /// # Errors
+    /// The journal's: the record and everything behind it are kept and tried again at the next call.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> io::Result<Vec<Report>> {
         let mut reports = Vec::new();
         let effects = self.replica.handle(now_ms, event);
@@ -140,6 +141,9 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     }
 
     /// One round with every mailbox: what is new comes in, what is missing there goes out.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle); a mailbox that fails is a report.
     pub fn sync(&mut self, now_ms: u64) -> io::Result<Vec<Report>> {
         let mut reports = Vec::new();
         for mailbox in 0..self.mailboxes.len() {

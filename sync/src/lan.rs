@@ -74,6 +74,9 @@ struct Shared {
 
 impl Lan {
     /// Listens. `notify` is called, from another thread, whenever there is an event.
+    ///
+    /// # Errors
+    /// The system's: the address cannot be listened on.
     pub fn listen(address: SocketAddr, notify: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -105,6 +108,9 @@ impl Lan {
     }
 
     /// Connects to a device at a known address.
+    ///
+    /// # Errors
+    /// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) if nobody answers.
     pub fn connect(&self, address: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         self.shared.keep(stream, true);
@@ -113,6 +119,9 @@ impl Lan {
 
     /// Announces this device to the circle's others and connects to those that announce themselves. `random` tells this
     /// device from others.
+    ///
+    /// # Errors
+    /// The system's: the network has no multicast for this address.
     pub fn discover(&self, group: SocketAddrV4, circle: CircleId, random: [u8; 16]) -> io::Result<()> {
         let socket = multicast(group, self.address.ip())?;
         let announcement = announcement(circle, random, self.address.port());

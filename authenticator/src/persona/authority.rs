@@ -20,6 +20,9 @@ pub struct Authority {
 
 impl Authority {
     /// The authority of this user on this computer: its seed is beside the default vault, made at first need.
+    ///
+    /// # Errors
+    /// [`PersonaError`] if the file cannot be read or made.
     pub fn of_this_user() -> Result<Self, PersonaError> {
         let path = Vault::default_path()
             .map_err(|error| PersonaError { hint: error.hint(), error: error.to_string() })?;
@@ -27,6 +30,9 @@ impl Authority {
     }
 
     /// The authority whose seed is in this file; made if there is none, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`PersonaError`] if the file cannot be read or made, or is too short.
     pub fn in_file(path: &Path) -> Result<Self, PersonaError> {
         let failed = |error: std::io::Error| PersonaError {
             error: format!(

@@ -57,6 +57,9 @@ impl std::error::Error for PersonaError {}
 
 impl Persona {
     /// The built-in persona of this name, or that of a file: what has a slash or ends in `.toml` is a path.
+    ///
+    /// # Errors
+    /// [`PersonaError`]: there is none of this name, or its file cannot be read or says what cannot be.
     pub fn load(name_or_file: &str, authority: &Authority) -> Result<Self, PersonaError> {
         if name_or_file.contains('/') || name_or_file.ends_with(".toml") {
             return Self::from_file(Path::new(name_or_file), authority);

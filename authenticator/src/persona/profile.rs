@@ -111,7 +111,10 @@ pub enum Format {
 }
 
 impl Profile {
-    /// The authenticator this describes, without its certificates. The error says which member is wrong.
+    /// The authenticator this describes, without its certificates.
+    ///
+    /// # Errors
+    /// Which member is wrong, and why.
     pub fn configuration(&self) -> Result<Configuration, String> {
         let mut configuration = Configuration::default();
         if let Some(aaguid) = &self.aaguid {

@@ -214,6 +214,10 @@ impl Replication {
     }
 
     /// Founds a circle on this device, with these mailboxes.
+    ///
+    /// # Errors
+    /// [`AlreadySetUp`](ReplicateError::AlreadySetUp); a mailbox's, the store's or the file's. Nothing is left behind here; at a
+    /// relay a circle that nobody knows may be.
     pub fn found(
         store: &mut dyn CredentialStore,
         vault: &Path,
@@ -229,6 +233,9 @@ impl Replication {
     }
 
     /// Joins with an invitation and the welcome letter that answered it.
+    ///
+    /// # Errors
+    /// [`Journal`](ReplicateError::Journal) for a welcome that does not answer the invitation; else as [`found`](Self::found).
     pub fn join(
         store: &mut dyn CredentialStore,
         vault: &Path,
@@ -247,6 +254,9 @@ impl Replication {
     }
 
     /// Begins with a replica that was made elsewhere: the recovery member's, or one it admitted.
+    ///
+    /// # Errors
+    /// As [`found`](Self::found).
     pub fn adopt(
         store: &mut dyn CredentialStore,
         vault: &Path,
@@ -262,6 +272,11 @@ impl Replication {
     }
 
     /// Reads back what an earlier run of the program left.
+    ///
+    /// # Errors
+    /// [`NotSetUp`](ReplicateError::NotSetUp); [`OtherVault`](ReplicateError::OtherVault),
+    /// [`Damaged`](ReplicateError::Damaged) and [`Journal`](ReplicateError::Journal) for a file that is not this vault's, or not
+    /// whole; the store's and the disk's. The file is left as it was.
     pub fn load(store: &mut dyn CredentialStore, vault: &Path) -> Result<Self, ReplicateError> {
         let path = Self::path_of(vault);
         if !path.exists() {
@@ -306,6 +321,9 @@ impl Replication {
     }
 
     /// The same, unless the vault was reset since: then this device leaves its circle, which is told in the log.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`NotSetUp`](ReplicateError::NotSetUp) also once this device has left.
     pub fn load_unless_reset(
         store: &mut dyn CredentialStore,
         vault: &Path,
@@ -378,6 +396,10 @@ impl Replication {
     }
 
     /// Connections to the mailboxes of this circle, beside the driver's own.
+    ///
+    /// # Errors
+    /// [`Mailbox`](ReplicateError::Mailbox) for a relay that does not know this device. Whether one can be reached is found out
+    /// when it is used.
     pub fn mailboxes(&self) -> Result<Vec<Box<dyn Mailbox>>, ReplicateError> {
         mailboxes::connect(&self.places, self.replica().circle())
     }
@@ -408,6 +430,9 @@ impl Replication {
     }
 
     /// Takes an event of the user's: admit, revoke, post.
+    ///
+    /// # Errors
+    /// [`File`](ReplicateError::File): the journal could not be written. What was to be written is tried again at the next call.
     pub fn tell(&mut self, now_ms: u64, event: Event) -> Result<Vec<Report>, ReplicateError> {
         if let Event::Poll { mailbox } = event {
             self.shut_out_at.remove(&mailbox);
@@ -437,6 +462,9 @@ impl Replication {
     }
 
     /// One round: the store's changes go out, what is new comes in, and the store is made to agree.
+    ///
+    /// # Errors
+    /// The store's, or [`File`](ReplicateError::File). A mailbox that fails is a [`Report`], not an error.
     pub fn round(
         &mut self,
         store: &mut dyn CredentialStore,
@@ -471,6 +499,9 @@ impl Replication {
     }
 
     /// The credentials of this vault that take part.
+    ///
+    /// # Errors
+    /// The store's.
     pub fn credentials(
         &self,
         store: &mut dyn CredentialStore,

@@ -24,6 +24,10 @@ pub struct DeviceInfo {
 }
 
 /// The devices a server offers (OP_REQ_DEVLIST).
+///
+/// # Errors
+/// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) if the server does not answer,
+/// [`InvalidData`](io::ErrorKind::InvalidData) if it does not speak USB/IP.
 pub fn devices(address: SocketAddr) -> io::Result<Vec<DeviceInfo>> {
     let mut stream = connect(address)?;
     stream.write_all(&protocol::operation(OP_REQ_DEVLIST, 0))?;
@@ -145,6 +149,10 @@ struct Answer {
 
 impl UsbIpConnection {
     /// Attaches the device at this bus id and enumerates it as Linux does.
+    ///
+    /// # Errors
+    /// As [`devices`]; [`ResourceBusy`](io::ErrorKind::ResourceBusy) if somebody else has the device,
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is none with this bus id.
     pub fn attach(address: SocketAddr, busid: &str) -> io::Result<Self> {
         let (stream, imported) = import(address, busid)?;
         let mut connection = UsbIpConnection {

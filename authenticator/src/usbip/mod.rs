@@ -54,6 +54,9 @@ struct Place {
 
 impl Server {
     /// Listens.
+    ///
+    /// # Errors
+    /// The system's: the address is taken, not this machine's, or not for this user.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = Listener::tcp(address)?;
         let address = listener.tcp_address()?.unwrap_or(address);

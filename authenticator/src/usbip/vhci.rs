@@ -81,6 +81,9 @@ pub struct UsedPort {
 
 impl Vhci {
     /// Finds it.
+    ///
+    /// # Errors
+    /// [`VhciError::NotLoaded`] or [`VhciError::NotInKernel`].
     pub fn find() -> Result<Self, VhciError> {
         let vhci = Self::at(Path::new("/sys/devices/platform/vhci_hcd.0"));
         if vhci.folder.join("status").exists() { Ok(vhci) } else { Err(why_not()) }
@@ -109,11 +112,17 @@ impl Vhci {
     }
 
     /// Takes the device out of this port.
+    ///
+    /// # Errors
+    /// [`VhciError::NotRoot`]; [`VhciError::Io`] if the port has no device.
     pub fn detach(&self, port: u32) -> Result<(), VhciError> {
         self.write("detach", &port.to_string())
     }
 
     /// The ports that have a device.
+    ///
+    /// # Errors
+    /// [`VhciError::Io`].
     pub fn used(&self) -> Result<Vec<UsedPort>, VhciError> {
         let used = |line: PortLine| {
             (line.status != FREE).then(|| UsedPort { port: line.port, busid: line.busid.to_owned() })
@@ -171,6 +180,9 @@ pub struct SelfAttachment {
 
 impl SelfAttachment {
     /// Plugs the device in, freshly.
+    ///
+    /// # Errors
+    /// [`VhciError::NotRoot`], [`VhciError::NoFreePort`], or the system's. The device is replugged all the same.
     pub fn new(vhci: &Vhci, device: &Device, identity: Identity) -> Result<Self, VhciError> {
         let (ours, kernels) = UnixStream::pair().map_err(VhciError::Io)?;
         let (ours, served) = (Stream::Unix(ours.try_clone().map_err(VhciError::Io)?), Stream::Unix(ours));

@@ -157,6 +157,10 @@ impl Vault {
     /// file that was moved, `custody` says where it is now.
     ///
     /// Blocks while the keyring asks the user to unlock it, and while a passphrase is typed.
+    ///
+    /// # Errors
+    /// The environment's fault ([`VaultError::Io`], `InUse`, a custody that does not answer), the caller's (`WrongKey`,
+    /// `OtherCustody`, `MissingDirectory`) or a damaged file's (`Corrupt`, with the offset). The file is left as it was.
     pub fn open(path: &Path, custody: Option<Custody>) -> Result<Self, VaultError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         // A link is followed, or the first rewrite would put a file in its place.
@@ -182,6 +186,9 @@ impl Vault {
     }
 
     /// A vault in memory, gone with this value.
+    ///
+    /// # Errors
+    /// If the operating system gives no randomness.
     pub fn ephemeral() -> Result<Self, VaultError> {
         Self::create(
             Box::<Memory>::default(),
@@ -193,6 +200,9 @@ impl Vault {
     }
 
     /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`; makes the directory (mode 0700).
+    ///
+    /// # Errors
+    /// [`VaultError::NoHome`], or [`VaultError::Io`] if the directory cannot be made.
     pub fn default_path() -> Result<PathBuf, VaultError> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data =

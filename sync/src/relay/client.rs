@@ -167,6 +167,10 @@ impl RelayClient {
     }
 
     /// Opens the circle there; no error if it is open already.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is open for another token;
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if the relay opens no more circles.
     pub fn open(&self) -> io::Result<()> {
         let answer = self.agent.post(self.at("")).header("Authorization", self.bearer()).send_empty();
         let full = |error: io::Error| match error.kind() {
@@ -177,11 +181,17 @@ impl RelayClient {
     }
 
     /// Lets the holder of another token in, under a label (hexadecimal) by which it can be shut out again.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn let_in(&self, label: &str, token: &str) -> io::Result<()> {
         self.let_in_at(&format!("/tokens/{label}"), token)
     }
 
     /// The same for so long only.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn let_in_for(&self, label: &str, token: &str, stay: Duration) -> io::Result<()> {
         self.let_in_at(&format!("/tokens/{label}?for_s={}", stay.as_secs()), token)
     }
@@ -192,12 +202,18 @@ impl RelayClient {
     }
 
     /// Whom a guest let in under this label is a member: its token stays when the guest's ends.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn let_stay(&self, label: &str) -> io::Result<()> {
         let path = format!("/tokens/{label}");
         done(self.agent.post(self.at(&path)).header("Authorization", self.bearer()).send_empty()).map(drop)
     }
 
     /// Shuts it out.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn shut_out(&self, label: &str) -> io::Result<()> {
         let path = format!("/tokens/{label}");
         done(self.agent.delete(self.at(&path)).header("Authorization", self.bearer()).call()).map(drop)
@@ -247,12 +263,18 @@ impl RelayClient {
     }
 
     /// Leaves a deposit in escrow, in the place of the one before.
+    ///
+    /// # Errors
+    /// [`EscrowError`]; nothing is changed then, unless the answer was lost.
     pub fn deposit(&self, deposit: &Deposit) -> Result<(), EscrowError> {
         let request = self.agent.put(self.at("/escrow")).header("Authorization", self.bearer());
         escrowed(request.send(deposit.encode().as_slice())).map(drop)
     }
 
     /// How the circle's escrow stands.
+    ///
+    /// # Errors
+    /// [`EscrowError`]; [`Nothing`](EscrowError::Nothing) if there is none.
     pub fn escrow(&self) -> Result<EscrowStatus, EscrowError> {
         let request = self.agent.get(self.at("/escrow")).header("Authorization", self.bearer());
         let status = bounded(escrowed(request.call())?, STATUS)?;
@@ -262,18 +284,27 @@ impl RelayClient {
     }
 
     /// Destroys what is in escrow.
+    ///
+    /// # Errors
+    /// [`EscrowError`].
     pub fn end_escrow(&self) -> Result<(), EscrowError> {
         let request = self.agent.delete(self.at("/escrow")).header("Authorization", self.bearer());
         escrowed(request.call()).map(drop)
     }
 
     /// Asks the question of a guess, which is counted. Needs no token.
+    ///
+    /// # Errors
+    /// [`EscrowError`]; [`TooSoon`](EscrowError::TooSoon) is not counted, a guess whose answer was lost is.
     pub fn guess(&self, question: &[u8]) -> Result<Answer, EscrowError> {
         let answer = bounded(escrowed(self.agent.post(self.at("/escrow")).send(question))?, ANSWER_MAX)?;
         Ok(Answer::decode(&answer).ok_or_else(nonsense)?)
     }
 
     /// Proves that the last guess was right: the count begins anew. Needs no token.
+    ///
+    /// # Errors
+    /// [`EscrowError`]; the count goes on from where it was.
     pub fn prove(&self, proof: &[u8; 32]) -> Result<(), EscrowError> {
         escrowed(self.agent.post(self.at("/escrow/proof")).send(&proof[..])).map(drop)
     }

@@ -43,6 +43,9 @@ struct Passkey {
 }
 
 /// The passkeys in an export. They come as synced credentials without counters: they were elsewhere, and may be still.
+///
+/// # Errors
+/// [`ExchangeError`], with the place in the text of what is not as it should be. Nothing is read in part.
 pub fn read(text: &str) -> Result<Imported, ExchangeError> {
     let export: Export =
         serde_json::from_str(text).map_err(|error| ExchangeError::new("", error.to_string()))?;

@@ -93,6 +93,9 @@ struct HmacCredentials {
 }
 
 /// These credentials, keys and all, as a CXF document made at this time (seconds since 1970).
+///
+/// # Errors
+/// [`ExchangeError`] for a key that cannot be carried, with the credential's place.
 pub fn write(credentials: &[Credential], timestamp: u64) -> Result<String, ExchangeError> {
     let items = credentials.iter().enumerate().map(|(at, credential)| item(credential, at));
     let account = Account {
@@ -113,6 +116,9 @@ pub fn write(credentials: &[Credential], timestamp: u64) -> Result<String, Excha
 }
 
 /// The passkeys in a CXF document of version 1. They come as synced credentials: they were elsewhere, and may be still.
+///
+/// # Errors
+/// [`ExchangeError`], with the place in the text of what is not as it should be. Nothing is read in part.
 pub fn read(text: &str) -> Result<Imported, ExchangeError> {
     let header: Header =
         serde_json::from_str(text).map_err(|error| ExchangeError::new("", error.to_string()))?;

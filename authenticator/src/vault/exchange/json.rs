@@ -53,7 +53,10 @@ struct Record {
     non_discoverable: bool,
 }
 
-/// These credentials, keys and all, as text. Fails for a key that cannot be carried.
+/// These credentials, keys and all, as text.
+///
+/// # Errors
+/// [`ExchangeError`] for a key that cannot be carried.
 pub fn write(credentials: &[Credential]) -> Result<String, ExchangeError> {
     let records = credentials.iter().enumerate().map(|(at, credential)| Record::of(credential, at));
     let file = File { format: FORMAT.into(), credentials: records.collect::<Result<_, _>>()? };
@@ -61,6 +64,9 @@ pub fn write(credentials: &[Credential]) -> Result<String, ExchangeError> {
 }
 
 /// The credentials in this text. Orders are left out: the store gives them.
+///
+/// # Errors
+/// [`ExchangeError`], with the place in the text of what is not as it should be. Nothing is read in part.
 pub fn read(text: &str) -> Result<Vec<Credential>, ExchangeError> {
     let file: File = serde_json::from_str(text).map_err(|error| ExchangeError::new("", error.to_string()))?;
     if file.format != FORMAT {

@@ -22,6 +22,9 @@ struct Passkey {
 }
 
 /// The passkeys in a file of either form. They come as synced credentials without counters.
+///
+/// # Errors
+/// [`ExchangeError`], with the place in the text of what is not as it should be. Nothing is read in part.
 pub fn read(text: &str) -> Result<Imported, ExchangeError> {
     if text.trim_start().starts_with('<') {
         return read_xml(text);
