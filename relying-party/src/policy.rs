@@ -389,6 +389,13 @@ impl Policy {
     /// # Errors
     /// The first contradiction, in plain words.
     pub fn check(&self) -> Result<(), String> {
+        self.check_ways_in()?;
+        self.check_bounds()?;
+        self.check_lists()
+    }
+
+    /// Whether everybody can get in, and in again.
+    fn check_ways_in(&self) -> Result<(), String> {
         let attributes = [self.attributes.email, self.attributes.phone, self.attributes.username];
         if !attributes.iter().any(|attribute| attribute.identifier && attribute.signup == Ask::Required) {
             return Err("attributes: at least one must be an identifier and required at sign-up".into());
@@ -404,11 +411,16 @@ impl Policy {
         }
         if !self.password.enabled && self.attributes.email.signup != Ask::Required {
             return Err(
-                "password.enabled is off, so attributes.email.signup must be \"required\": without an \
-                        address no code can be sent to who loses a passkey"
+                "password.enabled is off, so attributes.email.signup must be \"required\": without an address no code \
+                 can be sent to who loses a passkey"
                     .into(),
             );
         }
+        Ok(())
+    }
+
+    /// Whether every number is within its bounds.
+    fn check_bounds(&self) -> Result<(), String> {
         let bounds: [(&str, u32, u32, u32); 19] = [
             ("passkey.max_per_user", self.passkey.max_per_user, 1, 1000),
             ("passkey.timeout_ms", self.passkey.timeout_ms, 10_000, 3_600_000),
@@ -440,6 +452,11 @@ impl Policy {
                 return Err(format!("{name} is {value}, not {least} to {most}"));
             }
         }
+        Ok(())
+    }
+
+    /// Whether every list holds only what is known here.
+    fn check_lists(&self) -> Result<(), String> {
         if let Some(odd) =
             self.passkey.algorithms.iter().find(|alg| !crate::verify::SUPPORTED_ALGORITHMS.contains(alg))
         {
