@@ -12,6 +12,17 @@ use crate::status::{Status, Step};
 use crate::store::CredentialStore;
 
 impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
+    /// Without this option there is no such command.
+    #[cfg(any(
+        feature = "authenticator-config",
+        feature = "built-in-verification",
+        feature = "credential-management",
+        feature = "large-blobs"
+    ))]
+    pub(crate) fn must_offer(&self, option: OptionId) -> Step {
+        if self.configuration.offers(option) { Ok(()) } else { Err(Status::InvalidCommand) }
+    }
+
     /// Built-in user verification: `None` if there is none, else whether it is set up (getInfo's option uv).
     ///
     /// A sensor is set up once a fingerprint is enrolled; a built-in method that is no sensor always is.

@@ -5,20 +5,9 @@ mod wire;
 use ciborium::Value;
 use doppelkey_core::testing::World;
 use doppelkey_core::testing::platform::{ACFG, MC, Platform, Secret, Token};
-use doppelkey_core::{Configuration, CredentialStore as _, Extension, OptionId, Status};
-use wire::ceremony::{CLIENT_DATA_HASH, Get, Got, Made, Make, descriptors};
+use doppelkey_core::{Configuration, CredentialStore as _, Extension, Status};
+use wire::ceremony::{CLIENT_DATA_HASH, Get, Got, Made, Make, descriptors, verifying, world};
 use wire::{bytes, get, map, send, status};
-
-fn world() -> World {
-    World::new(Configuration::default())
-}
-
-/// A model whose built-in verification needs no enrolment.
-fn verifying() -> World {
-    let mut configuration = Configuration::default();
-    configuration.set_option(OptionId::BioEnroll, false);
-    World::new(configuration)
-}
 
 /// A discoverable credential, made with verification.
 fn make(user: &str) -> Make {

@@ -10,19 +10,8 @@ use doppelkey_core::{
     Action, Answer, Authenticator, Configuration, CredentialStore as _, Input, MemoryStore, Message,
     OptionId, Output, Status,
 };
-use wire::ceremony::{Get, Make, descriptors, next};
+use wire::ceremony::{Get, Make, descriptors, next, verifying, world};
 use wire::{bytes, get, get_named, named, raw, status};
-
-fn world() -> World {
-    World::new(Configuration::default())
-}
-
-/// A model whose built-in verification needs no enrolment.
-fn verifying() -> World {
-    let mut configuration = Configuration::default();
-    configuration.set_option(OptionId::BioEnroll, false);
-    World::new(configuration)
-}
 
 #[test]
 fn section_6_2_2_signs_in_with_a_discoverable_credential() {

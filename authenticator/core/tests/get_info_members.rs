@@ -6,25 +6,13 @@ use ciborium::Value;
 use doppelkey_core::testing::platform::{ACFG, BOTH, CM, PCMR, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{
-    Action, Algorithm, Answer, Configuration, Extension, MemoryStore, OptionId, Status, Transport, Version,
-    list,
+    Action, Algorithm, Answer, Configuration, Extension, MemoryStore, Status, Transport, Version, list,
 };
-use wire::ceremony::{Get, Make, algorithms};
+use wire::ceremony::{Get, Make, algorithms, verifying, world};
 use wire::{bytes, get, get_named, map, named, raw, send, status};
 
 const PIN: &str = "a1b2c3d4";
 const PLATFORM: Platform = Platform(2);
-
-fn world() -> World {
-    World::new(Configuration::default())
-}
-
-/// A model whose built-in verification needs no enrolment.
-fn verifying() -> World {
-    let mut configuration = Configuration::default();
-    configuration.set_option(OptionId::BioEnroll, false);
-    World::new(configuration)
-}
 
 fn member(world: &mut World, key: i32) -> Option<Value> {
     get(&raw(world, &[0x04]).unwrap(), key).cloned()

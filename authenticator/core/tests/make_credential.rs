@@ -7,12 +7,8 @@ use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{
     Action, Answer, Attestation, Configuration, CredentialStore as _, MemoryStore, OptionId, Status,
 };
-use wire::ceremony::{Get, Make, algorithms, descriptors};
+use wire::ceremony::{Get, Make, algorithms, descriptors, verifying, world};
 use wire::{bytes, get, get_named, named, status};
-
-fn world() -> World {
-    World::new(Configuration::default())
-}
 
 #[test]
 fn section_6_1_2_makes_a_discoverable_credential_with_self_attestation() {
@@ -367,13 +363,6 @@ fn section_6_1_2_step_6_always_uv_without_any_way_to_verify_says_to_set_a_pin() 
     assert_eq!(Make::new("a").send(&mut world), status(Status::PuatRequired));
     world.authenticator().configuration_mut().set_option(OptionId::ClientPin, false);
     assert_eq!(Make::new("a").send(&mut world), status(Status::OperationDenied));
-}
-
-/// A model whose built-in verification needs no enrolment.
-fn verifying() -> World {
-    let mut configuration = Configuration::default();
-    configuration.set_option(OptionId::BioEnroll, false);
-    World::new(configuration)
 }
 
 #[test]

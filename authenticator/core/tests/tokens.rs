@@ -7,7 +7,7 @@ use std::time::Duration;
 use doppelkey_core::testing::platform::{BOTH, CM, GA, MC, Platform, Token};
 use doppelkey_core::testing::{Does, World};
 use doppelkey_core::{Answer, Configuration, CredentialStore as _, OptionId, Status};
-use wire::ceremony::{CLIENT_DATA_HASH, Get, Make, descriptors, next};
+use wire::ceremony::{CLIENT_DATA_HASH, Get, Make, descriptors, next, verifying};
 use wire::{bytes, get, status};
 
 const PIN: &str = "123456";
@@ -117,13 +117,6 @@ fn section_6_1_2_step_14_a_refused_touch_spends_nothing() {
     assert_eq!(make("alice", &token).send(&mut world), status(Status::OperationDenied));
     world.user = Box::new(|_| doppelkey_core::testing::APPROVES);
     assert!(make("alice", &token).send(&mut world).is_ok());
-}
-
-/// A model whose built-in verification needs no enrolment.
-fn verifying() -> World {
-    let mut configuration = Configuration::default();
-    configuration.set_option(OptionId::BioEnroll, false);
-    World::new(configuration)
 }
 
 #[test]

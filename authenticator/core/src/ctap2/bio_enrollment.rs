@@ -36,13 +36,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         parameters: Map<'_>,
         response: &mut Message,
     ) -> Step<Reply> {
-        let option = match command {
+        self.must_offer(match command {
             Command::BioEnrollmentPreview => OptionId::UserVerificationMgmtPreview,
             _ => OptionId::BioEnroll,
-        };
-        if !self.configuration.offers(option) {
-            return Err(Status::InvalidCommand);
-        }
+        })?;
         if parameters.get(GET_MODALITY).map_or(Ok(false), |get| get.boolean())? {
             return get_modality(response);
         }

@@ -16,9 +16,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     /// authenticatorConfig.
     #[inline(never)]
     pub(crate) fn config(&mut self, now: Time, parameters: Map<'_>) -> Step<Reply> {
-        if !self.configuration.offers(OptionId::AuthnrCfg) {
-            return Err(Status::InvalidCommand);
-        }
+        self.must_offer(OptionId::AuthnrCfg)?;
         // Step 1.
         let subcommand = parameters.required(SUBCOMMAND)?.byte()?;
         // Step 2.

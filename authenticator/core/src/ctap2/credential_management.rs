@@ -38,13 +38,10 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         parameters: Map<'_>,
         response: &mut Message,
     ) -> Step<Reply> {
-        let option = match command {
+        self.must_offer(match command {
             Command::CredentialManagementPreview => OptionId::CredentialMgmtPreview,
             _ => OptionId::CredMgmt,
-        };
-        if !self.configuration.offers(option) {
-            return Err(Status::InvalidCommand);
-        }
+        })?;
         // What the command before this one left to go on with.
         let enumeration = self.enumeration.take();
         let next = enumeration.filter(|it| now.saturating_sub(it.since) <= STATE_LASTS).map(|it| it.next);

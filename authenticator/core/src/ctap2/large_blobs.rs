@@ -29,9 +29,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         parameters: Map<'_>,
         response: &mut Message,
     ) -> Step<Reply> {
-        if !self.configuration.offers(OptionId::LargeBlobs) {
-            return Err(Status::InvalidCommand);
-        }
+        self.must_offer(OptionId::LargeBlobs)?;
         let offset = parameters.get(OFFSET).ok_or(Status::InvalidParameter)?.unsigned()?;
         let offset = usize::try_from(offset).map_err(|_| Status::InvalidParameter)?;
         match (parameters.get(GET), parameters.get(SET)) {

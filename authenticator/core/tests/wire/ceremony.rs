@@ -2,14 +2,26 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use ciborium::Value;
-use doppelkey_core::CredentialStore;
 use doppelkey_core::testing::World;
+use doppelkey_core::{Configuration, CredentialStore, OptionId};
 use sha2::{Digest as _, Sha256};
 
 use super::{bytes, get, get_named, map, named, send};
 
 pub(crate) const CLIENT_DATA_HASH: [u8; 32] = [0xCD; 32];
 pub(crate) const RP_ID: &str = "example.com";
+
+/// A device as it is by default.
+pub(crate) fn world() -> World {
+    World::new(Configuration::default())
+}
+
+/// A model whose built-in verification needs no enrolment.
+pub(crate) fn verifying() -> World {
+    let mut configuration = Configuration::default();
+    configuration.set_option(OptionId::BioEnroll, false);
+    World::new(configuration)
+}
 
 /// A makeCredential request: parameters by key, to be changed at will.
 pub(crate) struct Make(pub(crate) std::collections::BTreeMap<i32, Value>);
