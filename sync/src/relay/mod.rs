@@ -68,7 +68,7 @@ use watch::Watchers;
 /// The most bytes of entries in one page.
 const PAGE_MAX: usize = 4 << 20;
 
-/// No honest page has more names: the shortest thing that a device puts is longer than 64 bytes.
+/// No page has more names: whoever puts shorter things than a device does fills no device's memory.
 const PAGE_NAMES_MAX: usize = PAGE_MAX / 64;
 
 /// What one circle may use of a relay.
@@ -249,7 +249,7 @@ async fn list(
 ) -> Result<Response, RelayError> {
     let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     relay.0.lists.fetch_add(1, Ordering::Relaxed);
-    let (items, head) = relay.0.database.list(circle, since, PAGE_MAX).await?;
+    let (items, head) = relay.0.database.list(circle, since, (PAGE_MAX, PAGE_NAMES_MAX)).await?;
     let page = encode_page(head, items.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], page).into_response())
 }

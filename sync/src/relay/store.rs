@@ -269,7 +269,7 @@ impl Database {
         &self,
         circle: CircleId,
         since: u64,
-        most: usize,
+        (most, names_max): (usize, usize),
     ) -> Result<(Vec<(Name, Vec<u8>)>, u64), RelayError> {
         let head = self.head(circle).await?;
         let mut items: Vec<(Name, Vec<u8>)> = Vec::new();
@@ -290,7 +290,7 @@ impl Database {
                 size += content.len();
                 items.extend(Name::parse(&name).map(|name| (name, content)));
             }
-            if done || size >= most {
+            if done || size >= most || items.len() + 256 > names_max {
                 return Ok((items, head));
             }
         }

@@ -321,6 +321,38 @@ fn whatever_a_relay_answers_a_device_reports_it_and_goes_on() {
 }
 
 #[test]
+fn a_circle_full_of_tiny_entries_is_listed_to_its_end() {
+    let postgres = Postgres::start(false);
+    let urls = ["memory"].into_iter().chain(postgres.as_ref().map(|postgres| postgres.url.as_str()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for url in urls {
+        let pages = runtime.block_on(async {
+            let database = Database::open(url).await.unwrap();
+            assert!(database.open_circle(CIRCLE, "hash", 1).await.unwrap());
+            let puts = (0..700_u32).map(|number| {
+                let bytes = Bytes::copy_from_slice(&number.to_be_bytes());
+                let (name, token) = (Name::of(&bytes), "hash".into());
+                let entry = Entry { circle: CIRCLE, token, name, bytes, quota: Quota::default() };
+                let writer = database.writer.clone();
+                tokio::spawn(async move { writer.put(entry).await.unwrap() })
+            });
+            for put in puts.collect::<Vec<_>>() {
+                assert!(put.await.unwrap());
+            }
+            let (mut pages, mut since) = (Vec::new(), 0);
+            while pages.last() != Some(&0) {
+                let (items, head) = database.list(CIRCLE, since, (PAGE_MAX, 300)).await.unwrap();
+                assert_eq!(head, 700);
+                since += items.len() as u64;
+                pages.push(items.len());
+            }
+            pages
+        });
+        assert_eq!(pages, [256, 256, 188, 0], "{url}");
+    }
+}
+
+#[test]
 fn a_page_of_more_names_than_any_honest_one_has_is_nonsense() {
     let item = |number: usize| (Name::of(&number.to_be_bytes()), &b""[..]);
     assert!(decode_page(&encode_page(0, (0..PAGE_NAMES_MAX).map(item))).is_some());

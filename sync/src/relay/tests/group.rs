@@ -63,10 +63,10 @@ fn what_waits_together_is_kept_in_one_transaction_numbered_without_holes_and_wit
             "{answers:?}"
         );
         assert_eq!(database.writer.commits().load(Ordering::Relaxed), 1);
-        let (listed, head) = database.list(CIRCLE, 0, 1000).await.unwrap();
+        let (listed, head) = database.list(CIRCLE, 0, (1000, 1000)).await.unwrap();
         let listed: Vec<&[u8]> = listed.iter().map(|(_, bytes)| bytes.as_slice()).collect();
         assert_eq!((listed, head), (std::vec![&b"one"[..], b"two", b"three"], 3));
-        assert_eq!(database.list(OTHER, 0, 1000).await.unwrap().1, 1);
+        assert_eq!(database.list(OTHER, 0, (1000, 1000)).await.unwrap().1, 1);
         // Whoever has no token of the circle is told nothing, not even that a name is there.
         let stranger = |bytes: &'static [u8]| Entry {
             circle: CIRCLE,
@@ -102,6 +102,6 @@ fn a_put_that_the_database_will_not_take_fails_alone() {
             matches!(answers.as_slice(), [Ok(true), Err(RelayError::Database(_)), Ok(true)]),
             "{answers:?}"
         );
-        assert_eq!(database.list(CIRCLE, 0, 1000).await.unwrap().1, 2, "no number was used up by it");
+        assert_eq!(database.list(CIRCLE, 0, (1000, 1000)).await.unwrap().1, 2, "no number was used up by it");
     });
 }
