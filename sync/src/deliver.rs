@@ -257,6 +257,7 @@ impl<R: CryptoRng> Replica<R> {
         }
         let Signed { body, hash, .. } = signed;
         let (log, seq) = (body.log, body.seq);
+        self.heard_itself |= log == self.me && seq > self.said && !self.replaying;
         let mut seen = self.dag.get(log, seq - 1).map(|entry| entry.seen.clone()).unwrap_or_default();
         seen.extend(body.deps.iter().map(|dep| (dep.log, dep.seq)));
         seen.insert(log, seq);

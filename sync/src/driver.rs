@@ -134,8 +134,43 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     /// The journal's: the record and everything behind it are kept and tried again at the next call.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> io::Result<Vec<Report>> {
         let mut reports = Vec::new();
-        let effects = self.replica.handle(now_ms, event);
-        self.pending.extend(effects);
+        let polled = if let Event::Poll { mailbox } = event { Some(mailbox) } else { None };
+        self.pending.extend(self.replica.handle(now_ms, event));
+        self.work(now_ms, &mut reports)?;
+        let failed =
+            |report: &Report| matches!(report, Report::Unreachable(number, _) if Some(*number) == polled);
+        if polled.is_some() && !self.replica.has_heard() && !reports.iter().any(failed) {
+            self.pending.extend(self.replica.handle(now_ms, Event::Heard));
+            self.work(now_ms, &mut reports)?;
+        }
+        Ok(reports)
+    }
+
+    /// Takes one event as [`handle`](Self::handle) does, and waits for no mailbox: records are kept, and whatever goes to
+    /// mailboxes and peers is left for the next call, of [`carry_out`](Self::carry_out) for example.
+    pub fn note(&mut self, now_ms: u64, event: Event) -> io::Result<Vec<Report>> {
+        let (mut reports, mut index) = (Vec::new(), 0);
+        self.pending.extend(self.replica.handle(now_ms, event));
+        while let Some(effect) = self.pending.get(index) {
+            match effect {
+                Effect::Put { .. } | Effect::Get { .. } | Effect::List { .. } | Effect::Send { .. } => {
+                    index += 1;
+                    continue;
+                }
+                Effect::Persist(record) => self.journal.append(record)?,
+                Effect::Rewrite(records) => self.journal.replace(records)?,
+                _ => {}
+            }
+            if let Some(effect) = self.pending.remove(index) {
+                self.perform(effect, &mut BTreeSet::new(), &mut reports);
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Carries out what [`note`](Self::note) left.
+    pub fn carry_out(&mut self, now_ms: u64) -> io::Result<Vec<Report>> {
+        let mut reports = Vec::new();
         self.work(now_ms, &mut reports)?;
         Ok(reports)
     }

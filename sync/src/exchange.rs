@@ -156,6 +156,7 @@ impl<R: CryptoRng> Replica<R> {
     fn greeted(&mut self, peer: u32, greeting: &Greeting, effects: &mut Vec<Effect>) {
         let own = self.dag.logs.get(&self.me).map_or(0, |log| log.head());
         self.is_vouched_for |= greeting.have.get(&self.me).copied().unwrap_or(0) <= own;
+        self.unheard &= !self.is_vouched_for;
         for (mailbox, cursor, hash) in &greeting.mailboxes {
             let view = self.mailboxes.get(mailbox).filter(|view| view.order == Order::Shared);
             if view.is_some_and(|view| view.contradicts(*cursor, *hash)) {

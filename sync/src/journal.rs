@@ -82,6 +82,7 @@ impl<R: CryptoRng> Replica<R> {
             return Err(OpenError::Unfinished);
         }
         replica.replaying = false;
+        replica.unheard = true;
         replica.note_all_holders(&mut unused);
         // A crash may have come between learning something and saying so.
         replica.acknowledge_at = Some(u64::MAX);

@@ -102,6 +102,10 @@ pub enum Event {
     Post(Vec<u8>),
     /// Time passed.
     Tick,
+    /// A list of a mailbox was carried out to its end, with every [`Effect::Get`] that followed. After a start the replica
+    /// says nothing of itself before that: what it said last may be there and not in a journal that was put back from a
+    /// backup. It needs to be told once, and [`Driver`](crate::Driver) does it.
+    Heard,
 }
 
 /// What the driver must do, in this order.
@@ -272,6 +276,12 @@ pub struct Replica<R> {
     pub(crate) alarms: BTreeSet<Alarm>,
     /// Whether a member has said that it knows nothing of this device that this device does not.
     pub(crate) is_vouched_for: bool,
+    /// Whether nobody was heard yet since the journal was read back.
+    pub(crate) unheard: bool,
+    /// The last number that this process gave to an entry of its own.
+    pub(crate) said: u32,
+    /// Whether an entry of this device's came from elsewhere that was not here.
+    pub(crate) heard_itself: bool,
     /// Whether the journal is being read back: nothing is written, nothing verified twice.
     pub(crate) replaying: bool,
 }
@@ -328,6 +338,9 @@ impl<R: CryptoRng> Replica<R> {
             now_ms: 0,
             alarms: BTreeSet::new(),
             is_vouched_for: false,
+            unheard: false,
+            said: 0,
+            heard_itself: false,
             replaying: false,
         }
     }
@@ -380,6 +393,7 @@ impl<R: CryptoRng> Replica<R> {
             Event::Post(letter) => self.post(letter, &mut effects),
             // What was ahead of its time may have come to it.
             Event::Tick => self.deliver(&mut effects),
+            Event::Heard => self.unheard = false,
         }
         self.settle(now_ms, &mut effects);
         settle_backups(&mut effects);
@@ -409,7 +423,7 @@ impl<R: CryptoRng> Replica<R> {
 
     /// When [`Event::Tick`] is due, in milliseconds since 1970; `None` if nothing waits for time.
     pub fn wake_at(&self) -> Option<u64> {
-        self.acknowledge_at
+        self.acknowledge_at.filter(|_| self.has_heard())
     }
 
     /// The log this device writes.
@@ -456,6 +470,26 @@ impl<R: CryptoRng> Replica<R> {
     /// that was put back from a backup does.
     pub fn is_vouched_for(&self) -> bool {
         self.is_vouched_for
+    }
+
+    /// Whether a mailbox or a device that vouches was heard since the start ([`Event::Heard`]), if there is a mailbox. Before
+    /// that the replica says nothing of itself, and what the host makes it say may contradict what it said before: the host
+    /// waits, too.
+    pub fn has_heard(&self) -> bool {
+        !self.unheard || self.mailboxes.is_empty()
+    }
+
+    /// Whether something that this device said, and did not know, came from elsewhere since the start: its journal was put
+    /// back from a backup, and whatever else the host keeps beside it may be as old.
+    pub fn has_heard_itself(&self) -> bool {
+        self.heard_itself
+    }
+
+    /// Whether this device has ended its own membership.
+    pub fn has_left(&self) -> bool {
+        let ends = |op: &Op| matches!(op, Op::Revoke { log, .. } if *log == self.me);
+        let mut own = self.dag.entries().filter(|entry| entry.body.log == self.me);
+        own.any(|entry| entry.body.ops.iter().any(ends))
     }
 
     /// How many entries of each log are here.

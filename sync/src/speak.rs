@@ -28,10 +28,13 @@ impl<R: CryptoRng> Replica<R> {
         }
     }
 
-    /// What is due after an event: evidence, wraps for newcomers, acknowledgements.
+    /// What is due after an event: evidence, wraps for newcomers, acknowledgements. It waits until somebody was heard.
     pub(crate) fn settle(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         if !self.members.is_live(self.me) {
             self.acknowledge_at = None;
+            return;
+        }
+        if !self.has_heard() {
             return;
         }
         for sealed in core::mem::take(&mut self.evidence) {
@@ -211,6 +214,7 @@ impl<R: CryptoRng> Replica<R> {
             hlc: self.hlc,
             ops,
         };
+        self.said = body.seq;
         let keys: Vec<EpochKey> = cover.iter().filter_map(|id| self.epochs.get(id)?.key.clone()).collect();
         for key in keys {
             let signed = Signed::new(body.clone(), &self.keys, &key);

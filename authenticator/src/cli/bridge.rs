@@ -129,9 +129,10 @@ impl Arguments {
         }
         let store = SharedStore::new(self.vault.open()?);
         let user = self.user.interface();
+        let configuration = self.vault.for_its_circle(without_sensor())?;
         let powered = store.clone();
         let device = Device::new(clock.clone(), user, move || {
-            Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), without_sensor()))
+            Box::new(Authenticator::new(powered.clone(), UnwrapErr(getrandom::SysRng), configuration.clone()))
         });
         Ok(Source::here(clock.clone(), device, store))
     }

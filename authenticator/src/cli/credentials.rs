@@ -202,12 +202,28 @@ impl Delete {
         // All of them are looked for before the first one goes.
         let found =
             self.ids.iter().map(|id| find_to_delete(&credentials, id)).collect::<Result<Vec<_>, _>>()?;
+        let mut circle = self.circle(&mut vault);
         for credential in found {
             vault.remove(&credential.id).map_err(store_failure)?;
             let summary = Summary::of(credential);
             log::info!("deleted {}  {}", short(&summary.id), visible(&summary.rp_id));
+            if let Some(circle) = &mut circle {
+                // The others hear of it by the next `doppelkey run` or `doppelkey sync`.
+                circle.note_removed(&credential.id, &mut vault)?;
+            }
         }
         Ok(())
+    }
+
+    /// The circle that the vault takes part in. Without it, what is deleted here is deleted here.
+    fn circle(&self, vault: &mut Vault) -> Option<Replication> {
+        let path =
+            self.vault.place().ok().filter(|path| !self.vault.ephemeral && Replication::is_set_up(path))?;
+        Replication::load(vault, &path)
+            .inspect_err(|error| {
+                log::warn!("{error}: the other devices do not hear of this; {}", error.hint())
+            })
+            .ok()
     }
 }
 

@@ -92,9 +92,10 @@ impl Arguments {
             }
         };
         let store = SharedStore::new(self.vault.open()?);
+        let configuration = self.vault.for_its_circle(Phone::configuration())?;
         let user = self.user.interface();
         let device = Device::new(clock.clone(), user, move || {
-            Box::new(Authenticator::new(store.clone(), UnwrapErr(SysRng), Phone::configuration()))
+            Box::new(Authenticator::new(store.clone(), UnwrapErr(SysRng), configuration.clone()))
         });
         let make = |address| {
             let authenticator = (device.clone(), clock.clone());

@@ -4,8 +4,10 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use doppelkey_core::Configuration;
 
 use super::Failure;
+use crate::replicate::Replication;
 use crate::vault::{Custody, Vault};
 
 /// A vault that is kept or one in memory: for what runs an authenticator.
@@ -89,6 +91,15 @@ impl VaultOptions {
     /// Where the vault of the `number`-th device is.
     pub fn place_of(&self, number: u32) -> Result<PathBuf, Failure> {
         Ok(numbered(&self.place()?, number))
+    }
+
+    /// A configuration for a vault that may take part in a sync circle: then its passkeys may be copied (BE = 1), and whether
+    /// they are (BS), sync says of each when it runs.
+    pub fn for_its_circle(&self, mut configuration: Configuration) -> Result<Configuration, Failure> {
+        if !self.ephemeral && Replication::is_set_up(&self.place()?) {
+            (configuration.backup_eligible, configuration.backup_state) = (true, false);
+        }
+        Ok(configuration)
     }
 }
 

@@ -174,6 +174,6 @@ pub(super) fn register(key: Option<&[u8; 32]>, array: &Array) -> Option<(u8, Vec
         .map(|value| (LARGE_BLOB, value))
 }
 
-fn value_of(record: &Record) -> &[u8] {
+pub(super) fn value_of(record: &Record) -> &[u8] {
     record.registers.get(&LARGE_BLOB).map_or(&[], |register| &register.value)
 }

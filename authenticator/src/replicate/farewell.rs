@@ -25,17 +25,18 @@ use crate::text::{from_hex, hex};
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Replication {
-    /// Ends this device's membership and forgets the circle. There is to be no round after it. What went wrong on the way,
-    /// and the mailboxes that are to be told yet.
-    pub(super) fn end_membership(
-        &mut self,
-        now_ms: u64,
-    ) -> Result<(Vec<Report>, Vec<String>), ReplicateError> {
+    /// Ends this device's membership, and tells whom it can; the sync file is to be removed afterwards, and there is to be no
+    /// round. What went wrong on the way, and the mailboxes that are to be told yet.
+    pub(super) fn say_farewell(&mut self, now_ms: u64) -> Result<(Vec<Report>, Vec<String>), ReplicateError> {
         let log = self.replica().log();
-        let was_live = self.replica().members().is_live(log);
-        let mut reports = self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+        let mut reports = Vec::new();
+        if self.replica().members().is_live(log) {
+            reports = self.tell(now_ms, Event::Revoke { log, why: 0 })?;
+        }
+        // Also if it was said before and whoever said it was killed before anybody heard. What another device said is known.
+        let is_own_word = self.replica().has_left();
         let mut untold = BTreeSet::new();
-        for mailbox in (0..u8::try_from(self.places.len()).unwrap_or(u8::MAX)).filter(|_| was_live) {
+        for mailbox in (0..u8::try_from(self.places.len()).unwrap_or(u8::MAX)).filter(|_| is_own_word) {
             // A look, because what was said before has to be there, too.
             let found = self.poll(mailbox, now_ms)?;
             if fails(mailbox, &found) {
@@ -48,8 +49,12 @@ impl Replication {
         if !untold.is_empty() {
             self.keep_farewell(&untold).map_err(failed)?;
         }
-        fs::remove_file(&self.path).map_err(failed)?;
         Ok((reports, untold.iter().map(Place::to_string).collect()))
+    }
+
+    /// Forgets the circle.
+    pub(super) fn remove_file(&self) -> Result<(), ReplicateError> {
+        fs::remove_file(&self.path).map_err(|error| ReplicateError::File(self.path.clone(), error))
     }
 
     fn keep_farewell(&self, to: &[Place]) -> io::Result<()> {
@@ -87,8 +92,7 @@ pub fn tell_farewells(vault: &Path) -> Vec<String> {
         for place in &farewell.to {
             match tell(place, &farewell) {
                 Ok(()) => log::info!("{place} has heard that this device left"),
-                // Whoever ended the token knows.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) if needs_no_farewell(place, &error) => {}
                 Err(_) => untold.push(place.to_string()),
             }
         }
@@ -148,11 +152,68 @@ fn read(text: &str) -> Option<Farewell> {
     Some(farewell)
 }
 
-/// Puts what a mailbox lacks of it.
+/// Whoever ended a token at a relay knows that its device is gone. A folder, or a key, that this user may not open now says
+/// nothing of the kind.
+fn needs_no_farewell(place: &Place, error: &io::Error) -> bool {
+    matches!(place, Place::Opened(_)) && error.kind() == io::ErrorKind::PermissionDenied
+}
+
 fn tell(place: &Place, farewell: &Farewell) -> io::Result<()> {
-    let mut mailbox: Box<dyn Mailbox> = place.reconnect(farewell.circle).map_err(io::Error::other)?;
-    for entry in &farewell.entries {
-        mailbox.put(Name::of(entry), entry)?;
+    put_all(&mut *place.reconnect(farewell.circle).map_err(io::Error::other)?, &farewell.entries)
+}
+
+/// Puts what a mailbox lacks of it, but for what it takes at no time because it is too long.
+fn put_all(mailbox: &mut dyn Mailbox, entries: &[Vec<u8>]) -> io::Result<()> {
+    for entry in entries {
+        match mailbox.put(Name::of(entry), entry) {
+            Err(error) if error.kind() != io::ErrorKind::FileTooLarge => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use doppelkey_sync::{Listing, MemoryMailbox, Order};
+
+    use super::*;
+
+    /// As a key: it takes short entries only.
+    struct Short(MemoryMailbox);
+
+    impl Mailbox for Short {
+        fn order(&self) -> Order {
+            self.0.order()
+        }
+
+        fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+            if bytes.len() > 4096 { Err(io::ErrorKind::FileTooLarge.into()) } else { self.0.put(name, bytes) }
+        }
+
+        fn list(&mut self, since: u64) -> io::Result<Listing> {
+            self.0.list(since)
+        }
+
+        fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+            self.0.get(name)
+        }
+    }
+
+    #[test]
+    fn only_a_relay_that_refuses_the_token_needs_no_farewell() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let needs_none = |place: &str| needs_no_farewell(&place.parse().unwrap(), &denied);
+        assert!(needs_none("https://relay.example.org#00112233445566778899aabbccddeeff"));
+        assert!(!needs_none("folder:/mnt/stick") && !needs_none("key:/dev/hidraw3"));
+        let away = "https://relay.example.org#00112233445566778899aabbccddeeff".parse().unwrap();
+        assert!(!needs_no_farewell(&away, &io::ErrorKind::TimedOut.into()));
+    }
+
+    #[test]
+    fn a_farewell_goes_past_what_a_key_does_not_take() {
+        let held = MemoryMailbox::default();
+        put_all(&mut Short(held.clone()), &[vec![1; 100], vec![2; 5000], vec![3; 100]]).unwrap();
+        assert_eq!(held.with(|held| held.len()), 2, "the last word is there");
+    }
 }

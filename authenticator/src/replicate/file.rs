@@ -175,7 +175,7 @@ impl File {
                 self.revision = *revision;
                 match mark.here {
                     Here::No => self.applied.remove(id),
-                    Here::Yes | Here::Replaced => self.applied.insert(*id, *mark),
+                    Here::Yes | Here::Replaced | Here::Deleted => self.applied.insert(*id, *mark),
                 };
             }
         }

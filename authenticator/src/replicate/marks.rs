@@ -22,8 +22,11 @@ pub(super) fn digest_of(value: &[u8]) -> Digest {
 pub(super) enum Here {
     No = 0,
     Yes = 1,
-    /// No more: a newer passkey of its account took its place in this vault, and in no other.
+    /// No more: a newer passkey of its account took its place in this vault, and in no other. It may be one that never
+    /// leaves this device.
     Replaced = 2,
+    /// No more: it was taken away here, and that is not told yet.
+    Deleted = 3,
 }
 
 /// One record, at one time.
@@ -56,6 +59,7 @@ impl Mark {
             0 => Here::No,
             1 => Here::Yes,
             2 => Here::Replaced,
+            3 => Here::Deleted,
             _ => return None,
         };
         let given = rest.as_chunks().0.try_into().ok()?;
@@ -77,7 +81,7 @@ impl Applied {
         self.revision = revision;
         match mark.here {
             Here::No => self.marks.remove(&id),
-            Here::Yes | Here::Replaced => self.marks.insert(id, mark),
+            Here::Yes | Here::Replaced | Here::Deleted => self.marks.insert(id, mark),
         };
     }
 
@@ -110,7 +114,7 @@ mod tests {
         let line = mark.line(RecordId([9; 16]), 7);
         assert_eq!(Mark::read(&line), Some((RecordId([9; 16]), mark, 7)));
         let mut wrong = line;
-        wrong[16] = 3;
+        wrong[16] = 4;
         assert_eq!(Mark::read(&wrong), None);
     }
 }

@@ -28,6 +28,7 @@ mod owed;
 mod reconcile;
 mod recovery;
 mod requests;
+mod restored;
 #[cfg(unix)]
 mod running;
 mod service;
@@ -45,7 +46,7 @@ use std::path::{Path, PathBuf};
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
 use doppelkey_sync::{
-    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, OpenError, Replica, Report, Suite,
+    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, Op, OpenError, Replica, Report, Suite,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
@@ -188,9 +189,6 @@ pub struct Replication {
     places: Vec<Place>,
     path: PathBuf,
     neighbours: Option<Neighbours>,
-    /// Whether a mailbox, or a device on this network, was heard since the start. A sync file that was put back from a backup
-    /// must hear what it said before, or it says something else under the same numbers, and is out.
-    has_heard: bool,
     /// What the vault has in [`Slot::Membership`] as long as it was not reset.
     membership: [u8; 16],
     /// Where each mailbox's history stands, as the file has it.
@@ -198,6 +196,8 @@ pub struct Replication {
     /// The relays that shut this device out when they were asked last.
     shut_out_at: BTreeSet<u8>,
     acknowledged: Acknowledged,
+    /// Whether the marks were made to agree with the vault after a sync file was found to be older than it.
+    minded_an_old_file: bool,
 }
 
 impl Replication {
@@ -303,20 +303,20 @@ impl Replication {
         applied.begin();
         seen.iter().for_each(|(mailbox, stood)| replica.expect(*mailbox, *stood));
         let driver = Driver::new(replica, Vec::new(), file, mailboxes);
-        let has_heard = places.is_empty();
         let mut replication = Replication {
             driver,
             applied,
             places,
             path,
             neighbours: None,
-            has_heard,
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
+            minded_an_old_file: false,
         };
         replication.mind_a_restored(store)?;
+        replication.mind_a_crash(store)?;
         Ok(replication)
     }
 
@@ -375,11 +375,11 @@ impl Replication {
             places,
             path: path.clone(),
             neighbours,
-            has_heard: true,
             membership,
             seen,
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
+            minded_an_old_file: false,
         };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
@@ -388,6 +388,12 @@ impl Replication {
     /// The replica, to be asked.
     pub fn replica(&self) -> &Replica<Random> {
         self.driver.replica()
+    }
+
+    /// Whether a mailbox, or a device on this network, was heard since the start. A sync file that was put back from a backup
+    /// must hear what it said before, or it says something else under the same numbers, and is out.
+    fn has_heard(&self) -> bool {
+        self.replica().has_heard()
     }
 
     /// Where its mailboxes are.
@@ -443,9 +449,24 @@ impl Replication {
         Ok(reports)
     }
 
+    /// Takes what the store says. No mailbox is waited for: what goes out waits for [`carry_out`](Self::carry_out).
+    fn note(&mut self, now_ms: u64, ops: Vec<Op>) -> Result<Vec<Report>, ReplicateError> {
+        let reports = self.driver.note(now_ms, Event::Local(ops));
+        reports.map_err(|error| ReplicateError::File(self.path.clone(), error))
+    }
+
+    /// Gives the mailboxes what the store said. The store is not to be held meanwhile.
+    fn carry_out(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
+        let reports = self.driver.carry_out(now_ms);
+        let reports = reports.map_err(|error| ReplicateError::File(self.path.clone(), error))?;
+        self.heed(&reports);
+        Ok(reports)
+    }
+
     /// The user reset the authenticator: this device leaves, and nothing is deleted elsewhere.
     pub(super) fn retire(&mut self, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
-        let (reports, untold) = self.end_membership(now_ms)?;
+        let (reports, untold) = self.say_farewell(now_ms)?;
+        self.remove_file()?;
         log::info!("this authenticator was reset: it has left its sync circle");
         for mailbox in untold {
             log::warn!(
@@ -471,11 +492,13 @@ impl Replication {
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
         let mut reports = self.absorb(store, now_ms)?;
+        reports.extend(self.carry_out(now_ms)?);
         for mailbox in 0..self.places.len() {
             let mailbox = u8::try_from(mailbox).expect("nobody has 256 mailboxes");
             reports.extend(self.poll(mailbox, now_ms)?);
         }
         reports.extend(self.absorb(store, now_ms)?);
+        reports.extend(self.carry_out(now_ms)?);
         self.note_seen()?;
         Ok(reports)
     }
@@ -518,7 +541,6 @@ impl Replication {
     fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
         let reports = self.tell(now_ms, Event::Poll { mailbox })?;
         if !fails(mailbox, &reports) {
-            self.has_heard = true;
             self.settle_tokens(mailbox);
         }
         Ok(reports)

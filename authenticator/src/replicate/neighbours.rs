@@ -73,7 +73,6 @@ impl Replication {
                 LanEvent::Left(_) => Vec::new(),
             });
         }
-        self.has_heard |= self.replica().is_vouched_for();
         let here = self.replica().frontier();
         if let Some(neighbours) = self.neighbours.as_mut().filter(|neighbours| neighbours.told != here) {
             neighbours.told = here;

@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
 use doppelkey_sync::RecordId;
 
+use super::reconcile::record_of;
 use crate::device::Observer;
 
 /// What happened to a store.
@@ -12,6 +13,8 @@ use crate::device::Observer;
 pub enum Change {
     /// Credentials came, changed or went.
     Credentials,
+    /// A passkey was taken away, by whoever uses this device or because it was deleted on another.
+    Removed(RecordId),
     /// A passkey was used.
     Used(RecordId),
     /// Everything was forgotten.
@@ -52,7 +55,9 @@ impl<S: CredentialStore> Observer<S> for Teller {
     }
 
     fn remove(&mut self, store: &mut S, id: &[u8]) -> Result<bool, StoreError> {
-        self.told(Change::Credentials, store.remove(id))
+        let removed = store.remove(id);
+        let change = if removed == Ok(true) { Change::Removed(record_of(id)) } else { Change::Credentials };
+        self.told(change, removed)
     }
 
     fn write(&mut self, store: &mut S, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {

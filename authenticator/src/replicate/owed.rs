@@ -33,7 +33,8 @@ impl Replication {
         }
     }
 
-    /// Members that a relay has not acknowledged, with whether their tokens stay. A recovery key's was never a guest's.
+    /// Members that a relay has not acknowledged, with whether their tokens stay. A recovery key's was never a guest's. A
+    /// newcomer that has said nothing yet may have no token of its own yet, which could stay.
     fn owed_to(&self, mailbox: u8) -> impl Iterator<Item = (LogId, bool)> {
         let replica = self.replica();
         let members =
@@ -41,7 +42,7 @@ impl Replication {
         members
             .filter(move |(log, live, recovery)| {
                 *log != replica.log()
-                    && !(*live && *recovery)
+                    && !(*live && (*recovery || !self.has_spoken(*log)))
                     && self.acknowledged.0.get(&(mailbox, *log)) != Some(live)
             })
             .map(|(log, live, _)| (log, live))

@@ -43,54 +43,32 @@ impl Replication {
         Ok(length != Some(found.len()) || found != self.membership)
     }
 
-    /// After a start: a store that is older than what was written down about it was put back from a backup. What it lacks was
-    /// not deleted, and what else it says is no news.
-    pub(super) fn mind_a_restored(&mut self, store: &mut dyn CredentialStore) -> Result<(), ReplicateError> {
-        if store.revision()? >= self.applied.revision || self.was_reset(store)? {
-            return Ok(());
-        }
-        log::warn!("the vault is older than {}: what it lacks comes from there", self.path.display());
-        let (held, array) = (eligible(store)?, Array::read(store)?);
-        let (revision, newer) = (store.revision()?, self.applied.revision);
-        let mut last = None;
-        for id in self.applied.all() {
-            let credential = held.get(&id);
-            if let Some(key) = credential.and_then(|credential| credential.large_blob_key.as_deref()) {
-                self.applied.blobs.remember(id, &array.value(key));
-            }
-            let mark = match credential {
-                Some(credential) => self.mark_of(id, credential),
-                None => Mark { here: Here::No, given: Default::default() },
-            };
-            // As if it were not minded, until all of it is: whoever is killed in the middle begins again.
-            self.mark(id, mark, newer)?;
-            last = Some((id, mark));
-        }
-        last.map_or(Ok(()), |(id, mark)| self.mark(id, mark, revision))
-    }
-
-    /// Makes replica and store agree; changes neither if the store was reset, or before anybody was heard.
+    /// Makes replica and store agree; changes neither if the store was reset, or before anybody was heard. No mailbox is waited
+    /// for while the store is held: [`carry_out`](Self::carry_out) is to follow.
     pub(super) fn absorb(
         &mut self,
         store: &mut dyn CredentialStore,
         now_ms: u64,
     ) -> Result<Vec<Report>, ReplicateError> {
-        if !self.has_heard || self.was_reset(store)? {
+        if !self.has_heard() || self.was_reset(store)? {
             return Ok(Vec::new());
         }
-        let held = eligible(store)?;
+        let holdings = Holdings::of(store)?;
+        self.mind_an_old_file(store, &holdings)?;
+        self.mind_the_bound(&holdings, store.revision()?)?;
+        let held = &holdings.shared;
         let mut array = Array::read(store)?;
-        let ops = self.local_changes(&held, &array, now_ms);
+        let ops = self.local_changes(held, &array, now_ms);
         let mut reports = Vec::new();
         if !ops.is_empty() {
-            self.mark_before(&ops, &held, store.revision()?)?;
+            self.mark_before(&ops, held, store.revision()?)?;
             let most = if self.has_key() { KEY_BATCH } else { BATCH };
             for ops in batches(ops, most) {
-                reports.extend(self.tell(now_ms, Event::Local(ops))?);
+                reports.extend(self.note(now_ms, ops)?);
             }
         }
         let blobs = self.applied.blobs.clone();
-        let applied = self.apply(store, &held, &mut array, now_ms).and_then(|marks| {
+        let applied = self.apply(store, &holdings, &mut array, now_ms).and_then(|marks| {
             array.write(store)?;
             Ok(marks)
         });
@@ -100,6 +78,26 @@ impl Replication {
             self.mark(id, mark, revision)?;
         }
         Ok(reports)
+    }
+
+    /// A passkey whose place one took that never leaves this device was replaced here, and deleted nowhere.
+    fn mind_the_bound(&mut self, holdings: &Holdings, revision: u64) -> Result<(), ReplicateError> {
+        let records = self.replica().state().records.iter();
+        let replaced: Vec<RecordId> = records
+            .filter(|(id, record)| {
+                holdings.bound.contains(&record.account)
+                    && !holdings.shared.contains_key(id)
+                    && self.applied.here(**id) == Here::Yes
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        replaced.into_iter().try_for_each(|id| self.mark_as(id, Here::Replaced, revision))
+    }
+
+    /// Changes where a marked record is.
+    pub(super) fn mark_as(&mut self, id: RecordId, here: Here, revision: u64) -> Result<(), ReplicateError> {
+        let mark = self.applied.get(id).map(|mark| Mark { here, ..*mark });
+        mark.map_or(Ok(()), |mark| self.mark(id, mark, revision))
     }
 
     /// Notes what is about to be told: a crash in between makes it be told twice, and not undone.
@@ -116,9 +114,7 @@ impl Replication {
                 self.mark(*record, mark, revision)?;
             }
             for id in shadows {
-                if let Some(mark) = self.applied.get(*id).copied() {
-                    self.mark(*id, Mark { here: Here::Replaced, ..mark }, revision)?;
-                }
+                self.mark_as(*id, Here::Replaced, revision)?;
             }
         }
         Ok(())
@@ -164,7 +160,7 @@ impl Replication {
                     let replaced = state.records.iter().filter(|(other, record)| {
                         record.account == account
                             && !held.contains_key(other)
-                            && self.applied.here(**other) != Here::No
+                            && matches!(self.applied.here(**other), Here::Yes | Here::Replaced)
                     });
                     ops.push(Op::Put {
                         record: *id,
@@ -189,7 +185,12 @@ impl Replication {
             .copied()
             .collect();
         for id in state.records.keys() {
-            if self.applied.here(*id) == Here::Yes && !held.contains_key(id) && !replaced.contains(id) {
+            let is_gone = match self.applied.here(*id) {
+                Here::Yes => !replaced.contains(id),
+                Here::Deleted => true,
+                Here::No | Here::Replaced => false,
+            };
+            if is_gone && !held.contains_key(id) {
                 ops.push(Op::Del { record: *id });
             }
         }
@@ -213,24 +214,28 @@ impl Replication {
 
     /// Whether another live record of the account was meant to replace this one, and has been confirmed no less.
     fn is_shadow(&self, id: RecordId, record: &Record) -> bool {
-        self.replacements(id, record).any(|other| other.used_s >= record.used_s)
+        self.replacements(id, record).any(|(_, other)| other.used_s >= record.used_s)
     }
 
     /// Whether another live record of the account was meant to replace this one.
-    fn is_replaced(&self, id: RecordId, record: &Record) -> bool {
+    pub(super) fn is_replaced(&self, id: RecordId, record: &Record) -> bool {
         self.replacements(id, record).next().is_some()
     }
 
-    fn replacements(&self, id: RecordId, record: &Record) -> impl Iterator<Item = &Record> {
+    pub(super) fn replacements(
+        &self,
+        id: RecordId,
+        record: &Record,
+    ) -> impl Iterator<Item = (&RecordId, &Record)> {
         let (records, account) = (&self.replica().state().records, record.account);
-        records.values().filter(move |other| other.account == account && other.shadows.contains(&id))
+        records.iter().filter(move |(_, other)| other.account == account && other.shadows.contains(&id))
     }
 
     /// Gives the store what the replica says that it does not have. What is to be noted when the array is written, too.
     fn apply(
         &mut self,
         store: &mut dyn CredentialStore,
-        held: &BTreeMap<RecordId, Credential>,
+        Holdings { shared: held, bound }: &Holdings,
         array: &mut Array,
         now_ms: u64,
     ) -> Result<Vec<(RecordId, Mark)>, ReplicateError> {
@@ -255,9 +260,9 @@ impl Replication {
             let is_shadow = self.is_shadow(id, record);
             match self.applied.here(id) {
                 // A delete that is not told yet.
-                Here::Yes if known.is_none() => continue,
+                Here::Yes | Here::Deleted if known.is_none() => continue,
                 // It comes back when nothing that took its place is left.
-                Here::Replaced if self.is_replaced(id, record) => continue,
+                Here::Replaced if bound.contains(&record.account) || self.is_replaced(id, record) => continue,
                 _ => {}
             }
             let Some(mut wanted) = credential_of(record) else {
@@ -282,7 +287,7 @@ impl Replication {
     }
 
     /// That the store has this.
-    fn mark_of(&self, id: RecordId, credential: &Credential) -> Mark {
+    pub(super) fn mark_of(&self, id: RecordId, credential: &Credential) -> Mark {
         let mut given = [self.applied.blobs.digest(id); REGISTERS];
         for (number, value) in registers_in(credential) {
             given[usize::from(number) - 1] = digest_of(&value);
@@ -291,7 +296,7 @@ impl Replication {
     }
 
     /// Remembers, durably, what the store has of a record.
-    fn mark(&mut self, id: RecordId, mark: Mark, revision: u64) -> Result<(), ReplicateError> {
+    pub(super) fn mark(&mut self, id: RecordId, mark: Mark, revision: u64) -> Result<(), ReplicateError> {
         if mark.here != Here::No && self.applied.get(id) == Some(&mark) && self.applied.revision == revision {
             return Ok(());
         }
@@ -333,23 +338,39 @@ fn batches(ops: Vec<Op>, most: usize) -> Vec<Vec<Op>> {
     batches
 }
 
+/// What a store holds.
+pub(super) struct Holdings {
+    /// The credentials that may leave the device, by record.
+    pub(super) shared: BTreeMap<RecordId, Credential>,
+    /// The accounts of those that may not.
+    pub(super) bound: BTreeSet<AccountId>,
+}
+
+impl Holdings {
+    pub(super) fn of(store: &mut dyn CredentialStore) -> Result<Self, StoreError> {
+        let mut holdings = Holdings { shared: BTreeMap::new(), bound: BTreeSet::new() };
+        let mut after = None;
+        while let Some(first) = store.next_rp(after.as_ref())? {
+            after = Some(first.rp_id_hash);
+            let mut next = Some(first);
+            while let Some(credential) = next {
+                next = store.newest_before(&credential.rp_id_hash, credential.order)?;
+                if credential.backup_eligible {
+                    holdings.shared.insert(record_of(&credential.id), credential);
+                } else {
+                    holdings.bound.insert(account_of(&credential));
+                }
+            }
+        }
+        Ok(holdings)
+    }
+}
+
 /// The credentials that may leave the device, by record.
 pub(super) fn eligible(
     store: &mut dyn CredentialStore,
 ) -> Result<BTreeMap<RecordId, Credential>, StoreError> {
-    let mut held = BTreeMap::new();
-    let mut after = None;
-    while let Some(first) = store.next_rp(after.as_ref())? {
-        after = Some(first.rp_id_hash);
-        let mut next = Some(first);
-        while let Some(credential) = next {
-            next = store.newest_before(&credential.rp_id_hash, credential.order)?;
-            if credential.backup_eligible {
-                held.insert(record_of(&credential.id), credential);
-            }
-        }
-    }
-    Ok(held)
+    Ok(Holdings::of(store)?.shared)
 }
 
 /// The record of a credential: credential ids are random, so the hash of one is.
@@ -374,7 +395,7 @@ fn core_of(credential: &Credential) -> Vec<u8> {
     core.encode().to_vec()
 }
 
-fn registers_in(credential: &Credential) -> Registers {
+pub(super) fn registers_in(credential: &Credential) -> Registers {
     let text = |text: &Option<heapless::String<64>>| {
         text.as_ref().map_or(Vec::new(), |text| text.as_bytes().to_vec())
     };

@@ -203,13 +203,22 @@ impl Replication {
     /// Ends this device's membership: the vault keeps its passkeys, of which nothing says any more that they are kept
     /// elsewhere, and the sync file is removed. There is to be no round after it.
     pub(super) fn leave(&mut self, store: &mut dyn CredentialStore, now_ms: u64) -> Result<Value, Refusal> {
-        let credentials = self.credentials(store)?;
-        let (_, untold) = self.end_membership(now_ms)?;
-        for (_, mut credential) in credentials {
-            credential.backup_state = false;
-            store.put(&credential, None).map_err(ReplicateError::Store)?;
-        }
+        let (_, untold) = self.say_farewell(now_ms)?;
+        self.forget_circle(store)?;
         Ok(json!({ "untold": untold }))
+    }
+
+    /// What of leaving comes after the mailboxes, which may take long: what the store has by now is what counts. Nobody else is
+    /// to change it meanwhile.
+    pub(super) fn forget_circle(&mut self, store: &mut dyn CredentialStore) -> Result<(), ReplicateError> {
+        if !self.was_reset(store)? {
+            let credentials = self.credentials(store)?.into_iter().map(|(_, credential)| credential);
+            for mut credential in credentials.filter(|credential| credential.backup_state) {
+                credential.backup_state = false;
+                store.put(&credential, None)?;
+            }
+        }
+        self.remove_file()
     }
 
     fn relays(&self) -> Vec<(&Place, RelayClient)> {

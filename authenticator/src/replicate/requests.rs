@@ -175,9 +175,7 @@ impl Replication {
             Request::Asked { invitation } => self.asked(invitation, letters, now_ms),
             Request::Admit { invitation, letter } => self.admit(invitation, letter, now_ms),
             Request::HasSpoken { device } => {
-                let log = LogId::parse(device);
-                let said = log.and_then(|log| self.replica().frontier().get(&log).copied());
-                Ok(json!(said.is_some_and(|entries| entries > 0)))
+                Ok(json!(LogId::parse(device).is_some_and(|log| self.has_spoken(log))))
             }
             Request::AdmitRecovery { key, name } => self.admit_recovery(key, name, now_ms),
             Request::ConfirmRecovery { device } => self.confirm_recovery(device, now_ms),
@@ -188,10 +186,7 @@ impl Replication {
             Request::AddMailbox { place } => self.add_mailbox(place).map(|()| Value::Null),
             Request::Leave => self.leave(store, now_ms),
             Request::EndInvitation { label, admitted } => {
-                if let Some(log) = admitted.as_deref().and_then(LogId::parse) {
-                    self.let_stay(&label_of(log));
-                }
-                self.shut_out(label);
+                self.end_invitation(label, admitted.as_deref().and_then(LogId::parse));
                 Ok(Value::Null)
             }
         }
@@ -284,14 +279,24 @@ impl Replication {
         }
     }
 
-    /// A newcomer's token lasts from now on.
-    fn let_stay(&self, label: &str) {
+    /// Ends an invitation's token, with whoever came in by it but the newcomer that was admitted. As long as that has said
+    /// nothing it may still be on its way in: then the token is left to end by itself.
+    fn end_invitation(&self, label: &str, admitted: Option<LogId>) {
+        if admitted.is_some_and(|log| !self.has_spoken(log)) {
+            return;
+        }
         let circle = self.replica().circle();
         for relay in self.places().iter().filter_map(|place| place.relay(circle)) {
-            if let Err(error) = relay.let_stay(label) {
+            let stays = admitted.map_or(Ok(()), |log| relay.let_stay(&label_of(log)));
+            if let Err(error) = stays.and_then(|()| relay.shut_out(label)) {
                 log::warn!("the relay could not be told: {error}");
             }
         }
+    }
+
+    /// Whether a member has said anything yet. A newcomer has tokens of its own before it does.
+    pub(super) fn has_spoken(&self, log: LogId) -> bool {
+        self.replica().frontier().get(&log).is_some_and(|entries| *entries > 0)
     }
 
     fn invite(&self, wait_s: u64, now_ms: u64) -> Result<Value, Refusal> {

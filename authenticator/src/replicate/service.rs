@@ -1,6 +1,6 @@
 //! Replication while the authenticator runs: one thread, asleep unless something happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -125,6 +125,8 @@ struct Serving<'a> {
     letters: Vec<Vec<u8>>,
     /// When passkeys were used since the last round, in seconds since 1970.
     used: BTreeMap<RecordId, u64>,
+    /// Which passkeys were taken away since then.
+    removed: BTreeSet<RecordId>,
     /// How many guesses were left at each relay, and when to ask again.
     guesses_left: BTreeMap<String, u8>,
     look_at_escrow_ms: u64,
@@ -152,6 +154,7 @@ impl<'a> Serving<'a> {
             clock,
             letters: Vec::new(),
             used: BTreeMap::new(),
+            removed: BTreeSet::new(),
             guesses_left: BTreeMap::new(),
             look_at_escrow_ms: 0,
             look_at_ms: Vec::new(),
@@ -273,21 +276,32 @@ impl<'a> Serving<'a> {
     /// mailbox is waited for.
     fn round(&mut self, everywhere: bool) -> Result<(), ReplicateError> {
         let now_ms = (self.clock)();
-        if self.replication.has_heard {
+        if !self.removed.is_empty() {
+            self.replication.note_all_removed(&self.removed, &mut *self.store.lock())?;
+            self.removed.clear();
+        }
+        if self.replication.has_heard() {
             let reports = self.replication.tick(now_ms)?;
             self.note(reports);
             let reports = self.replication.used(&std::mem::take(&mut self.used), now_ms)?;
             self.note(reports);
-            let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
-            self.note(reports);
+            self.absorb(now_ms)?;
         }
         self.look(everywhere, now_ms)?;
         self.telling.never_came(self.replication.never_came(now_ms));
         let reports = self.replication.meet(now_ms)?;
         self.note(reports);
+        self.absorb(now_ms)?;
+        self.replication.note_seen()
+    }
+
+    fn absorb(&mut self, now_ms: u64) -> Result<(), ReplicateError> {
         let reports = self.replication.absorb(&mut *self.store.lock(), now_ms)?;
         self.note(reports);
-        self.replication.note_seen()
+        // By now the store is free again.
+        let reports = self.replication.carry_out(now_ms)?;
+        self.note(reports);
+        Ok(())
     }
 
     fn look(&mut self, everywhere: bool, now_ms: u64) -> Result<(), ReplicateError> {
@@ -328,7 +342,10 @@ impl<'a> Serving<'a> {
     fn answer(&mut self, request: &Request) -> Result<serde_json::Value, Refusal> {
         let now_ms = (self.clock)();
         let mut store = self.store.clone();
-        let mut answer = self.replication.answer(request, &mut store, &self.letters, now_ms);
+        let mut answer = match request {
+            Request::Leave => self.leave(now_ms),
+            _ => self.replication.answer(request, &mut store, &self.letters, now_ms),
+        };
         // If it was for another mailbox.
         self.watch();
         if let (Ok(status), Request::Status) = (&mut answer, request) {
@@ -348,18 +365,27 @@ impl<'a> Serving<'a> {
         answer
     }
 
+    /// As [`Replication::leave`], and nobody changes the store between a look at it and what is written.
+    fn leave(&mut self, now_ms: u64) -> Result<serde_json::Value, Refusal> {
+        let (_, untold) = self.replication.say_farewell(now_ms)?;
+        self.replication.forget_circle(&mut *self.store.lock())?;
+        Ok(serde_json::json!({ "untold": untold }))
+    }
+
     /// Takes what else is waiting: many changes are one round. The weightiest of them.
     fn rest(&mut self, first: Change, changes: &Receiver<Change>) -> Change {
         let weight = |change: &Change| match change {
             Change::Stop => 2,
             Change::Reset => 3,
-            Change::Credentials | Change::Used(_) | Change::News => 1,
+            Change::Credentials | Change::Removed(_) | Change::Used(_) | Change::News => 1,
             Change::Asked => 0,
         };
         let now_s = (self.clock)() / 1000;
         std::iter::once(first).chain(changes.try_iter()).fold(first, |one, other| {
-            if let Change::Used(record) = other {
-                self.used.insert(record, now_s);
+            match other {
+                Change::Used(record) => drop(self.used.insert(record, now_s)),
+                Change::Removed(record) => drop(self.removed.insert(record)),
+                _ => {}
             }
             if weight(&other) > weight(&one) { other } else { one }
         })

@@ -111,6 +111,12 @@ fn credential(id: u8, account: u8) -> Credential {
     }
 }
 
+fn rename(device: &mut Device, id: u8, name: &str) {
+    let mut renamed = get(device, id).unwrap();
+    renamed.user.name = Some(heapless::String::try_from(name).unwrap());
+    device.vault.put(&renamed, None).unwrap();
+}
+
 fn get(device: &mut Device, id: u8) -> Option<Credential> {
     device.vault.get(&[id; 32]).unwrap()
 }
@@ -165,6 +171,24 @@ fn a_replaced_passkey_stays_elsewhere_hidden() {
     assert!(get(&mut a, 1).is_none(), "the device that replaced it has done so");
     assert!(get(&mut b, 1).unwrap().hidden, "the relying party may not have heard of the new one");
     assert!(!get(&mut b, 3).unwrap().hidden);
+}
+
+#[test]
+fn a_device_bound_passkey_that_takes_the_place_of_a_shared_one_deletes_it_nowhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let bound = Credential { backup_eligible: false, sign_count: Some(0), ..credential(2, 1) };
+    a.vault.put(&bound, Some(&[1; 32])).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 1).is_none() && get(&mut a, 2).is_some(), "here the new one is in its place");
+    assert!(get(&mut b, 1).is_some() && get(&mut b, 2).is_none(), "elsewhere it signs in as before");
+    a.vault.remove(&[2; 32]).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 1).is_some() && get(&mut b, 1).is_some(), "without that one it comes back");
 }
 
 #[test]
@@ -252,6 +276,28 @@ fn a_reset_off_the_net_is_told_once_a_mailbox_is_back() {
 }
 
 #[test]
+fn a_reset_that_was_killed_before_it_was_told_is_told_at_the_next_start() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let (mailbox, away) = (world.folder.path().join("mailbox"), world.folder.path().join("away"));
+    std::fs::rename(&mailbox, &away).unwrap();
+    a.vault.reset().unwrap();
+    let log = a.replication.replica().log();
+    // Here it is killed: it waits for the mailbox.
+    a.replication.tell(world.now_ms, Event::Revoke { log, why: 0 }).unwrap();
+    let mut a = restart(a);
+    assert!(a.replication.was_reset(&mut a.vault).unwrap());
+    a.replication.retire(world.now_ms).unwrap();
+    assert!(!Replication::is_set_up(&a.path));
+    std::fs::rename(&away, &mailbox).unwrap();
+    assert_eq!(tell_farewells(&a.path), [""; 0]);
+    b.replication.round(&mut b.vault, world.now_ms).unwrap();
+    assert_eq!(b.replication.replica().members().live().count(), 1);
+}
+
+#[test]
 fn a_reset_deletes_nothing_elsewhere() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();
@@ -329,7 +375,7 @@ fn a_start_that_is_killed_while_it_minds_a_restored_vault_deletes_nothing() {
         std::fs::write(&path, &backup).unwrap();
         let mut vault = open(&path);
         let mut replication = Replication::load(&mut vault, &path).unwrap();
-        replication.has_heard = true;
+        replication.poll(0, world.now_ms).unwrap();
         replication.absorb(&mut vault, world.now_ms).unwrap();
         assert_eq!(replication.replica().state().records.len(), 4, "after {lines} lines");
         assert_eq!(vault.len(), Ok(4));
@@ -402,11 +448,94 @@ fn a_sync_file_that_is_put_back_looks_before_it_speaks_and_stays_a_member() {
     a.vault.put(&credential(3, 3), None).unwrap();
     std::fs::write(&file, backup).unwrap();
     let mut a = restart(a);
-    // Nothing is said as long as nobody was heard.
-    a.replication.absorb(&mut a.vault, world.now_ms).unwrap();
+    // Nothing is said as long as nobody was heard, however often the mailbox is looked for.
+    let (mailbox, away) = (world.folder.path().join("mailbox"), world.folder.path().join("away"));
+    std::fs::rename(&mailbox, &away).unwrap();
+    let said = a.replication.replica().frontier();
+    for _ in 0..2 {
+        a.replication.round(&mut a.vault, world.now_ms).unwrap();
+        world.now_ms += 2_000;
+    }
+    assert_eq!(a.replication.replica().frontier(), said);
+    std::fs::rename(&away, &mailbox).unwrap();
     world.settle(&mut [&mut a, &mut b]);
     assert!(get(&mut a, 2).is_some() && get(&mut b, 3).is_some());
     assert_eq!(b.replication.replica().members().live().count(), 2);
+}
+
+#[test]
+fn a_sync_file_that_is_put_back_deletes_no_passkey_that_was_replaced_since() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    a.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let file = Replication::path_of(&a.path);
+    let backup = std::fs::read(&file).unwrap();
+    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+    rename(&mut a, 2, "lisa");
+    world.settle(&mut [&mut a, &mut b]);
+    rename(&mut b, 2, "nora");
+    world.settle(&mut [&mut b]);
+    std::fs::write(&file, backup).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 1).unwrap().hidden && get(&mut a, 1).is_none(), "it was replaced, and not deleted");
+    for device in [&mut a, &mut b] {
+        assert_eq!(get(device, 2).unwrap().user.name.as_deref(), Some("nora"), "the last word");
+    }
+    a.vault.remove(&[2; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 2).is_none(), "from here on, a delete is one again");
+}
+
+#[test]
+fn what_came_after_a_crash_is_not_set_back_to_what_came_before_it() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    rename(&mut b, 1, "lisa");
+    b.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut b]);
+    a.replication.poll(0, world.now_ms).unwrap();
+    let file = Replication::path_of(&a.path);
+    let unmarked = std::fs::read(&file).unwrap();
+    a.replication.absorb(&mut a.vault, world.now_ms).unwrap();
+    // It is killed when the vault has it, and before that is noted.
+    std::fs::write(&file, unmarked).unwrap();
+    rename(&mut b, 1, "nora");
+    world.settle(&mut [&mut b]);
+    let mut a = restart(a);
+    a.vault.remove(&[2; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert_eq!(get(device, 1).unwrap().user.name.as_deref(), Some("nora"));
+        assert!(get(device, 2).is_none(), "what is deleted before the first contact is deleted");
+    }
+}
+
+#[test]
+fn a_passkey_deleted_before_its_account_has_a_new_one_is_deleted_everywhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    a.vault.remove(&[1; 32]).unwrap();
+    a.replication.note_removed(&[1; 32], &mut a.vault).unwrap();
+    a.vault.put(&credential(2, 1), None).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 1).is_none() && get(device, 2).is_some());
+    }
+    // Of what is here again nothing is said.
+    a.vault.remove(&[2; 32]).unwrap();
+    a.replication.note_removed(&[2; 32], &mut a.vault).unwrap();
+    a.vault.put(&credential(2, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut a, 2).is_some() && get(&mut b, 2).is_some());
 }
 
 #[test]

@@ -395,6 +395,10 @@ impl Fabric for OpLog {
                 }
                 let items = items.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
                 self.handle(cx, device, Event::Listed { mailbox: 0, request, items, head });
+                let listed = |replica: &Replica<Seeded>| !replica.has_heard() && replica.seen(0).is_some();
+                if self.replica(device).is_some_and(listed) {
+                    self.handle(cx, device, Event::Heard);
+                }
             }
             Message::News => self.handle(cx, device, Event::Poll { mailbox: 0 }),
             Message::Peer(bytes) => {

@@ -1,12 +1,15 @@
 //! When mailboxes are looked into, with a clock that the test sets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use doppelkey_core::{Algorithm, Credential, CredentialStore as _, PrivateKey, User};
 use doppelkey_sync::Suite;
 use doppelkey_sync::escrow::{Deposit, EscrowPin};
 use doppelkey_sync::relay::{Database, Keeper, Quota, Relay};
-use doppelkey_sync::{LogId, RecoveryKey};
+use doppelkey_sync::{DeviceKeys, Invitation, LogId, RecoveryKey};
 
 use super::*;
 use crate::replicate::{PIN_MEMBER, Secret, random};
@@ -27,6 +30,189 @@ fn relay() -> (tokio::runtime::Runtime, Place) {
     let place = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     runtime.spawn(async move { axum::serve(listener, relay.router()).await });
     (runtime, place)
+}
+
+/// What is between a device and its relay. Once it holds, puts come no further until it lets go.
+struct Between {
+    address: std::net::SocketAddr,
+    holds: Arc<AtomicBool>,
+    /// For each put that is held, whether the device has given it up.
+    held: mpsc::Receiver<Arc<AtomicBool>>,
+}
+
+impl Between {
+    fn new(relay: &Place) -> Self {
+        let relay = relay.to_string().trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let holds = Arc::new(AtomicBool::new(false));
+        let (tell, held) = mpsc::channel();
+        let holding = holds.clone();
+        thread::spawn(move || {
+            for device in listener.incoming().map_while(Result::ok) {
+                let Ok(relay) = TcpStream::connect(&relay) else { return };
+                let (mut back, mut to_device) = (relay.try_clone().unwrap(), device.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut back, &mut to_device));
+                let (tell, holding) = (tell.clone(), holding.clone());
+                thread::spawn(move || Self::carry(device, relay, &tell, &holding));
+            }
+        });
+        Between { address, holds, held }
+    }
+
+    fn carry(
+        mut device: TcpStream,
+        mut relay: TcpStream,
+        tell: &mpsc::Sender<Arc<AtomicBool>>,
+        holds: &AtomicBool,
+    ) {
+        device.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let (mut bytes, mut held) = ([0; 4096], Vec::new());
+        let mut gave_up: Option<Arc<AtomicBool>> = None;
+        loop {
+            match device.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => held.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+            if !holds.load(Ordering::Relaxed) {
+                gave_up = None;
+            } else if held.starts_with(b"PUT ") {
+                gave_up.get_or_insert_with(|| {
+                    let gave_up = Arc::new(AtomicBool::new(false));
+                    let _ = tell.send(gave_up.clone());
+                    gave_up
+                });
+                continue;
+            }
+            if relay.write_all(&std::mem::take(&mut held)).is_err() {
+                break;
+            }
+        }
+        if let Some(gave_up) = gave_up {
+            gave_up.store(true, Ordering::Relaxed);
+        }
+        let _ = relay.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Waits until a put is held.
+    fn holds_one(&self) -> Arc<AtomicBool> {
+        self.held.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+}
+
+fn passkey(id: u8) -> Credential {
+    Credential {
+        id: heapless::Vec::from_slice(&[id; 32]).unwrap(),
+        rp_id: heapless::String::try_from("example.org").unwrap(),
+        user: User { id: heapless::Vec::from_slice(&[id; 8]).unwrap(), name: None, display_name: None },
+        backup_eligible: true,
+        backup_state: true,
+        ..Credential::new([9; 32], PrivateKey::from_bytes(Algorithm::Es256, &[7; 32]).unwrap())
+    }
+}
+
+#[test]
+fn a_relay_that_takes_a_put_and_never_answers_holds_up_no_sign_in() {
+    let (_runtime, relay) = relay();
+    let between = Between::new(&relay);
+    let place = format!("http://{}", between.address).parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault");
+    let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
+    let now_ms = 1_767_225_600_000;
+    let mut replication =
+        Replication::found(&mut vault, &path, (Suite::P256, "a"), &[place], now_ms).unwrap();
+    let mut store = SharedStore::new(vault);
+    let clock: WallClock = Arc::new(move || now_ms);
+    let mut serving = Serving::new(&mut replication, store.clone(), clock, mpsc::channel().0);
+    store.put(&passkey(1), None).unwrap();
+    between.holds.store(true, Ordering::Relaxed);
+    thread::scope(|scope| {
+        let round = scope.spawn(move || serving.try_round(true));
+        let gave_up = between.holds_one();
+        assert!(store.get(&[1; 32]).unwrap().is_some());
+        assert!(!gave_up.load(Ordering::Relaxed) && !round.is_finished(), "the relay was still waited for");
+        between.holds.store(false, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_is_deleted_or_reset_while_a_device_leaves_stays_away() {
+    for resets in [false, true] {
+        let (_runtime, relay) = relay();
+        let between = Between::new(&relay);
+        let place = format!("http://{}", between.address).parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault");
+        let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
+        let now_ms = 1_767_225_600_000;
+        let mut replication =
+            Replication::found(&mut vault, &path, (Suite::P256, "a"), &[place], now_ms).unwrap();
+        let mut store = SharedStore::new(vault);
+        let clock: WallClock = Arc::new(move || now_ms);
+        let mut serving = Serving::new(&mut replication, store.clone(), clock, mpsc::channel().0);
+        [1, 2].iter().for_each(|id| store.put(&passkey(*id), None).unwrap());
+        between.holds.store(true, Ordering::Relaxed);
+        thread::scope(|scope| {
+            let left = scope.spawn(move || serving.answer(&Request::Leave).unwrap());
+            let gave_up = between.holds_one();
+            if resets {
+                store.reset().unwrap();
+            } else {
+                assert!(store.remove(&[1; 32]).unwrap());
+            }
+            assert!(!gave_up.load(Ordering::Relaxed), "the relay was still waited for");
+            between.holds.store(false, Ordering::Relaxed);
+            assert_eq!(left.join().unwrap()["untold"], serde_json::json!([]));
+        });
+        assert!(!Replication::is_set_up(&path) && store.get(&[1; 32]).unwrap().is_none());
+        let kept = store.get(&[2; 32]).unwrap();
+        assert_eq!(kept.map(|kept| kept.backup_state), if resets { None } else { Some(false) });
+    }
+}
+
+#[test]
+fn a_newcomer_whose_inviter_went_away_after_admitting_it_stays_at_the_relay() {
+    let (_runtime, place) = relay();
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let path = folder.path().join(name);
+        (Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap(), path)
+    };
+    let ((mut vault, path), now_ms) = (open("a"), 1_767_225_600_000);
+    let founded = (Suite::P256, "a");
+    let mut replication = Replication::found(&mut vault, &path, founded, &[place], now_ms).unwrap();
+    let mut ask = |request: Request, letters: &[Vec<u8>], replication: &mut Replication| {
+        let answer = replication.answer(&request, &mut vault, letters, now_ms).unwrap();
+        replication.round(&mut vault, now_ms).unwrap();
+        answer
+    };
+    let invited = ask(Request::Invite { wait_s: 600 }, &[], &mut replication);
+    let text = invited["invitation"].as_str().unwrap().to_owned();
+    let invitation = Invitation::parse(&text).unwrap();
+    let keys = DeviceKeys::generate(Suite::P256, &mut random());
+    let log = keys.public().log();
+    let letter = to_hex(&invitation.ask(&keys, b"b", &mut random()));
+    ask(Request::Admit { invitation: text, letter }, &[], &mut replication);
+    // The terminal is closed here: nobody ends the invitation. Then the newcomer comes by it.
+    let welcome = replication.welcome(log, &invitation.secret).unwrap();
+    let (mut other, path) = open("b");
+    let places = Place::parse_list(&invitation.mailbox).unwrap();
+    let joined = Replication::join(&mut other, &path, &invitation, keys, &welcome, places, now_ms);
+    let mut joined = joined.unwrap();
+    let round = |replication: &mut Replication, vault: &mut Vault| {
+        let reports = replication.round(vault, now_ms + 5_000).unwrap();
+        let reports = reports.into_iter().chain(replication.round(vault, now_ms + 10_000).unwrap());
+        assert!(!reports.into_iter().any(|report| matches!(report, Report::Unreachable(..))));
+    };
+    round(&mut joined, &mut other);
+    round(&mut replication, &mut vault);
+    // The relay does the same when the invitation's time is over.
+    let relay = replication.places()[0].relay(replication.replica().circle()).unwrap();
+    relay.shut_out(invited["label"].as_str().unwrap()).unwrap();
+    round(&mut joined, &mut other);
 }
 
 #[test]
@@ -63,6 +249,28 @@ fn a_relay_is_asked_seldom_while_it_is_heard_and_at_once_when_it_is_not_any_more
     assert_eq!(look_in_ms(&serving), 0, "the relay is gone: it is looked for");
     serving.try_round(false);
     assert_eq!(look_in_ms(&serving), RELAY_EVERY.as_millis() as u64);
+}
+
+#[test]
+fn a_service_that_has_heard_nobody_sleeps() {
+    let (runtime, place) = relay();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault");
+    let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
+    let now_ms = Arc::new(AtomicU64::new(1_767_225_600_000));
+    let founded = (Suite::P256, "a");
+    drop(Replication::found(&mut vault, &path, founded, &[place], now_ms.load(Ordering::Relaxed)).unwrap());
+    drop(runtime);
+    let mut replication = Replication::load(&mut vault, &path).unwrap();
+    let clock = now_ms.clone();
+    let clock: WallClock = Arc::new(move || clock.load(Ordering::Relaxed));
+    let mut serving = Serving::new(&mut replication, SharedStore::new(vault), clock, mpsc::channel().0);
+    serving.try_round(true);
+    now_ms.fetch_add(2_000, Ordering::Relaxed);
+    assert!(serving.wait() > Duration::ZERO);
+    serving.try_round(false);
+    now_ms.fetch_add(2_000, Ordering::Relaxed);
+    assert!(serving.wait() > Duration::ZERO);
 }
 
 #[test]
