@@ -162,6 +162,12 @@ impl Mailbox for KeyMailbox {
         Order::Private
     }
 
+    /// As a stick: it may be in the computer when that is lost. One that lies in a drawer keeps everything, too, and with the
+    /// recovery key brings it back; but nobody can tell where it will be.
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
         self.with(|key| key.put(name, bytes)).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull if bytes.len() > ENTRY_MAX => {

@@ -20,6 +20,12 @@ pub trait Mailbox: Send {
         false
     }
 
+    /// Whether it opens only to those it was told of, as a relay does: a recovery key is no use at one that was not told of it
+    /// ([`Event::Opens`](crate::Event::Opens)).
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     /// Keeps the bytes under the name, durably, unless the name is taken: then nothing changes, and that is fine.
     fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()>;
 

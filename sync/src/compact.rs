@@ -194,9 +194,9 @@ impl<R: CryptoRng> Replica<R> {
         self.are_listed_by(digest, |_| true)
     }
 
-    /// The same of those that are not lost together with this device.
-    pub(crate) fn parts_are_elsewhere(&self, digest: Hash) -> bool {
-        self.are_listed_by(digest, |view| !view.near)
+    /// The same of those where a recovery key finds what is lost with this device.
+    pub(crate) fn parts_are_elsewhere(&self, digest: Hash, recovery: LogId) -> bool {
+        self.are_listed_by(digest, |view| view.backs(recovery))
     }
 
     fn are_listed_by(&self, digest: Hash, counts: impl Fn(&View) -> bool) -> bool {

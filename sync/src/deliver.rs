@@ -11,7 +11,9 @@ use crate::entry::{ENTRY_MAX, Op, Signed};
 use crate::id::{Hash, LogId, Name, RecordId};
 use crate::membership::Members;
 use crate::pairing;
-use crate::replica::{Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, Replica, Sealed, Waiting};
+use crate::replica::{
+    Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, POLICY_RECOVERY_LETTERS, Replica, Sealed, Waiting,
+};
 use crate::state::{Record, State};
 
 /// A clock may be wrong: one that begins in 1970 after each reset, or that was never set right. By more than a hundred years
@@ -438,36 +440,82 @@ impl<R: CryptoRng> Replica<R> {
         holders >= 2 || (holders == 1 && self.recoverable(record))
     }
 
-    /// Whether the recovery key alone brings a record back: it is in a mailbox, sealed for the recovery member, and so is
-    /// everything its author had seen. An entry whose past is not there is never delivered. Mailboxes that may be lost together
-    /// with this device do not count.
+    /// Whether a recovery key alone brings a record back: in mailboxes that open to it there is its letter, what admitted it,
+    /// and the record with everything its author had seen. An entry whose past is not there is never delivered. Mailboxes
+    /// that may be lost together with this device do not count.
     fn recoverable(&self, record: &Record) -> bool {
-        if self.confirmed_recovery().next().is_none() {
-            return false;
-        }
-        if self.dag.covers(record.stamp.log, record.stamp.seq) {
-            return self.base.is_some_and(|digest| self.parts_are_elsewhere(digest));
-        }
-        let entry = self.dag.get(record.stamp.log, record.stamp.seq);
-        let listed =
-            |(log, seq): (&LogId, &u32)| self.listed_until.get(log).is_some_and(|until| until >= seq);
-        entry.is_some_and(|entry| entry.seen.iter().all(listed))
+        self.confirmed_recovery().any(|recovery| {
+            let admission = self.members.all.get(&recovery).map(|member| member.admission);
+            self.letter_is_elsewhere(recovery)
+                && admission.is_some_and(|admission| self.is_elsewhere(recovery, admission))
+                && self.is_elsewhere(recovery, (record.stamp.log, record.stamp.seq))
+        })
     }
 
-    /// Takes note of how much of each log mailboxes elsewhere list without a gap. Each entry is looked for until it is found, once.
-    fn note_listed(&mut self) {
-        if self.base.is_some_and(|digest| !self.parts_are_elsewhere(digest)) {
-            return self.listed_until.clear();
+    fn is_elsewhere(&self, recovery: LogId, (log, seq): (LogId, u32)) -> bool {
+        if self.dag.covers(log, seq) {
+            return self.base.is_some_and(|digest| self.parts_are_elsewhere(digest, recovery));
         }
-        let elsewhere = || self.mailboxes.values().filter(|view| !view.near);
-        let is_listed = |name: &Name| elsewhere().any(|view| view.seen.contains(name));
-        for (log, entries) in &self.dag.logs {
-            let until = self.listed_until.entry(*log).or_default();
-            *until = (*until).max(entries.covered());
-            while let Some(next) = entries.get(*until + 1)
-                && next.copies.iter().all(|(name, _)| is_listed(name))
-            {
-                *until += 1;
+        let Some(until) = self.listed_until.get(&recovery) else { return false };
+        let listed = |(log, seq): (&LogId, &u32)| until.get(log).is_some_and(|until| until >= seq);
+        self.dag.get(log, seq).is_some_and(|entry| entry.seen.iter().all(listed))
+    }
+
+    /// Whether the first letter to a recovery member is where its key finds it. For members of which nobody said what it is
+    /// called, as earlier versions did not, any first letter will do.
+    fn letter_is_elsewhere(&self, recovery: LogId) -> bool {
+        let is_seen = |name: &Name| {
+            self.mailboxes.values().any(|view| view.backs(recovery) && view.seen.contains(name))
+        };
+        match self.recovery_letter_names().find(|(log, _)| *log == recovery) {
+            Some((_, name)) => is_seen(&name),
+            None => {
+                self.letters.iter().any(|(name, letter)| pairing::recovery(letter).is_some() && is_seen(name))
+            }
+        }
+    }
+
+    fn recovery_letter_names(&self) -> impl Iterator<Item = (LogId, Name)> {
+        let named = self.state.policies.get(&POLICY_RECOVERY_LETTERS);
+        named.into_iter().flat_map(|register| register.value.as_chunks::<24>().0).map(|record| {
+            let (mut log, mut name) = ([0; 8], [0; 16]);
+            log.copy_from_slice(&record[..8]);
+            name.copy_from_slice(&record[8..]);
+            (LogId(log), Name(name))
+        })
+    }
+
+    /// Says what the letter that was just posted is called, if it is the first one to a recovery member: others cannot see from
+    /// a letter whom it is for.
+    pub(crate) fn name_recovery_letter(&mut self, now_ms: u64, letter: Name, effects: &mut Vec<Effect>) {
+        let Some(recovery) = self.recovery_letters.remove(&letter) else { return };
+        let known =
+            self.recovery_letter_names().filter(|(log, _)| *log != recovery && self.members.is_live(*log));
+        let named = known.chain([(recovery, letter)]);
+        let value = named.flat_map(|(log, name)| log.0.into_iter().chain(name.0)).collect();
+        self.say(now_ms, alloc::vec![Op::Policy { number: POLICY_RECOVERY_LETTERS, value }], effects);
+    }
+
+    /// Takes note of how much of each log mailboxes elsewhere list without a gap, of those that open to each recovery key. Each
+    /// entry is looked for until it is found, once.
+    fn note_listed(&mut self) {
+        let recovery: Vec<LogId> = self.confirmed_recovery().collect();
+        for recovery in recovery {
+            if self.base.is_some_and(|digest| !self.parts_are_elsewhere(digest, recovery)) {
+                self.listed_until.remove(&recovery);
+                continue;
+            }
+            let elsewhere = || self.mailboxes.values().filter(|view| view.backs(recovery));
+            let is_listed = |name: &Name| elsewhere().any(|view| view.seen.contains(name));
+            let known = self.listed_until.entry(recovery).or_default();
+            for (log, entries) in &self.dag.logs {
+                let until = known.entry(*log).or_default();
+                *until = (*until).max(entries.covered());
+                while let Some(next) = entries.get(*until + 1)
+                    && next.copies.iter().all(|(name, _)| is_listed(name))
+                {
+                    *until += 1;
+                }
             }
         }
     }

@@ -88,6 +88,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         for (number, mailbox) in (0..).zip(&mailboxes) {
             replica.add_mailbox(number, mailbox.order());
             replica.mailbox_is_near(number, mailbox.is_near());
+            replica.mailbox_is_closed(number, mailbox.is_closed());
         }
         Driver { replica, journal, mailboxes, peers: None, pending: first.into() }
     }
@@ -100,6 +101,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
         let number = u8::try_from(self.mailboxes.len()).expect("nobody has 257 mailboxes");
         self.replica.add_mailbox(number, mailbox.order());
         self.replica.mailbox_is_near(number, mailbox.is_near());
+        self.replica.mailbox_is_closed(number, mailbox.is_closed());
         self.mailboxes.push(mailbox);
     }
 

@@ -8,7 +8,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::id::{Name, hash};
+use crate::id::{LogId, Name, hash};
 
 /// How often a name may be missing from complete lists after the mailbox acknowledged it.
 const MISSING_LISTS: u8 = 2;
@@ -57,6 +57,8 @@ pub(crate) struct View {
     pub(crate) order: Order,
     /// Whether it may be lost together with this device.
     pub(crate) near: bool,
+    /// The recovery members that it opens to; `None` if to whoever comes.
+    pub(crate) opens_to: Option<BTreeSet<LogId>>,
     /// Every name that was listed.
     pub(crate) seen: BTreeSet<Name>,
     /// The start of the hash over the first `n + 1` names, at index `n`.
@@ -84,6 +86,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Whether it counts as a place where a recovery key finds what is lost with this device.
+    pub(crate) fn backs(&self, recovery: LogId) -> bool {
+        !self.near && self.opens_to.as_ref().is_none_or(|members| members.contains(&recovery))
+    }
+
     pub(crate) fn cursor(&self) -> u64 {
         self.chain.len() as u64
     }
@@ -133,12 +140,15 @@ impl View {
         self.sent.clear();
         self.asked = None;
         self.caught_up = false;
+        // What was put may have been lost with it.
+        self.topped_up = None;
     }
 
     /// Takes a list that begins at the cursor and of which the mailbox says that it holds `head` names in all.
     pub(crate) fn listed(&mut self, names: impl Iterator<Item = Name>, head: u64) -> Option<Misbehaviour> {
         if head < self.cursor() {
-            *self = View { order: self.order, near: self.near, requests: self.requests, ..View::default() };
+            let (order, near, opens_to) = (self.order, self.near, self.opens_to.take());
+            *self = View { order, near, opens_to, requests: self.requests, ..View::default() };
             return Some(Misbehaviour::RolledBack);
         }
         for name in names {

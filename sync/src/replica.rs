@@ -23,6 +23,10 @@ pub const POLICY_RECOVERY_CONFIRMED: u8 = 0;
 /// several, one after the other, while a PIN takes another's place. Whoever sets another PIN says so of the ones before.
 pub const POLICY_PIN_RETIREMENT: u8 = 1;
 
+/// The policy register with the first letters to recovery members: log (8 bytes) and the letter's name (16), one after the
+/// other. Without its letter a recovery key opens nothing.
+pub(crate) const POLICY_RECOVERY_LETTERS: u8 = 2;
+
 /// How long acknowledgements wait for more to acknowledge, in milliseconds.
 pub const ACKNOWLEDGE_AFTER_MS: u64 = 1_000;
 
@@ -100,6 +104,13 @@ pub enum Event {
     },
     /// A letter for someone who is no member yet: kept, and put into every mailbox.
     Post(Vec<u8>),
+    /// A closed mailbox opens to the key of a recovery member: to be said once after each start.
+    Opens {
+        /// Which one.
+        mailbox: u8,
+        /// Whose.
+        recovery: LogId,
+    },
     /// Time passed.
     Tick,
     /// A list of a mailbox was carried out to its end, with every [`Effect::Get`] that followed. After a start the replica
@@ -249,8 +260,11 @@ pub struct Replica<R> {
     /// Keys letters that were tried.
     pub(crate) letters_tried: BTreeSet<Name>,
     pub(crate) backed: BTreeSet<RecordId>,
-    /// For each log the number up to which mailboxes list every entry: what a recovery key alone would bring back.
-    pub(crate) listed_until: BTreeMap<LogId, u32>,
+    /// For each confirmed recovery member, and each log, the number up to which mailboxes list every entry: what that recovery
+    /// key alone would bring back.
+    pub(crate) listed_until: BTreeMap<LogId, BTreeMap<LogId, u32>>,
+    /// The first letters to recovery members that this process made and that are not posted yet.
+    pub(crate) recovery_letters: BTreeMap<Name, LogId>,
     pub(crate) put_by: BTreeMap<(LogId, u32), Vec<RecordId>>,
     pub(crate) acknowledge_at: Option<u64>,
     pub(crate) rewrap: bool,
@@ -321,6 +335,7 @@ impl<R: CryptoRng> Replica<R> {
             letters_tried: BTreeSet::new(),
             backed: BTreeSet::new(),
             listed_until: BTreeMap::new(),
+            recovery_letters: BTreeMap::new(),
             put_by: BTreeMap::new(),
             acknowledge_at: None,
             rewrap: false,
@@ -390,7 +405,17 @@ impl<R: CryptoRng> Replica<R> {
             Event::Failed { mailbox } => self.mailboxes.entry(mailbox).or_default().failed(),
             Event::PeerSeen { peer } => self.greet(peer, true, &mut effects),
             Event::Peer { peer, bytes } => self.peer(peer, bytes, &mut effects),
-            Event::Post(letter) => self.post(letter, &mut effects),
+            Event::Post(letter) => {
+                let name = Name::of(&letter);
+                self.post(letter, &mut effects);
+                self.name_recovery_letter(now_ms, name, &mut effects);
+            }
+            Event::Opens { mailbox, recovery } => {
+                let view = self.mailboxes.entry(mailbox).or_default();
+                if view.opens_to.as_mut().is_some_and(|members| members.insert(recovery)) {
+                    self.note_all_holders(&mut effects);
+                }
+            }
             // What was ahead of its time may have come to it.
             Event::Tick => self.deliver(&mut effects),
             Event::Heard => self.unheard = false,
@@ -408,6 +433,18 @@ impl<R: CryptoRng> Replica<R> {
     /// Tells the replica whether a mailbox may be lost together with this device ([`Mailbox::is_near`](crate::Mailbox::is_near)).
     pub fn mailbox_is_near(&mut self, mailbox: u8, near: bool) {
         self.mailboxes.entry(mailbox).or_default().near = near;
+    }
+
+    /// Tells the replica whether a mailbox opens only to those it was told of ([`Mailbox::is_closed`](crate::Mailbox::is_closed)):
+    /// to no recovery key, until the host says so ([`Event::Opens`]).
+    pub fn mailbox_is_closed(&mut self, mailbox: u8, closed: bool) {
+        self.mailboxes.entry(mailbox).or_default().opens_to = closed.then(BTreeSet::new);
+    }
+
+    /// Whether a closed mailbox is known to open to the key of a recovery member.
+    pub fn opens_to(&self, mailbox: u8, recovery: LogId) -> bool {
+        let opens_to = self.mailboxes.get(&mailbox).and_then(|view| view.opens_to.as_ref());
+        opens_to.is_some_and(|members| members.contains(&recovery))
     }
 
     /// Where a mailbox's history stands, once all of it was seen: how many names, and their hash. For the host to keep.

@@ -217,8 +217,7 @@ impl Delete {
 
     /// The circle that the vault takes part in. Without it, what is deleted here is deleted here.
     fn circle(&self, vault: &mut Vault) -> Option<Replication> {
-        let path =
-            self.vault.place().ok().filter(|path| !self.vault.ephemeral && Replication::is_set_up(path))?;
+        let path = self.vault.place().ok().filter(|path| Replication::is_set_up(path))?;
         Replication::load(vault, &path)
             .inspect_err(|error| {
                 log::warn!("{error}: the other devices do not hear of this; {}", error.hint())

@@ -539,9 +539,10 @@ impl Replication {
 
     /// A look into one mailbox, by its number.
     fn poll(&mut self, mailbox: u8, now_ms: u64) -> Result<Vec<Report>, ReplicateError> {
-        let reports = self.tell(now_ms, Event::Poll { mailbox })?;
+        let mut reports = self.tell(now_ms, Event::Poll { mailbox })?;
         if !fails(mailbox, &reports) {
             self.settle_tokens(mailbox);
+            reports.extend(self.ask_whom_it_opens_to(mailbox, now_ms)?);
         }
         Ok(reports)
     }

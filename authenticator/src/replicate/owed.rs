@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use doppelkey_sync::LogId;
+use doppelkey_sync::{Event, LogId, Report};
 use serde_json::{Value, json};
 
 use super::requests::shown;
-use super::{Replication, label_of};
+use super::{ReplicateError, Replication, label_of};
 
 /// What relays have acknowledged since this process began: by mailbox and member, whether it stays.
 #[derive(Default)]
@@ -31,6 +31,28 @@ impl Replication {
             }
             self.acknowledged.0.insert((mailbox, log), stays);
         }
+    }
+
+    /// Asks a relay that was just reached which recovery keys it opens to: only to those it is a backup. Another device may have
+    /// made the key, at other relays.
+    pub(super) fn ask_whom_it_opens_to(
+        &mut self,
+        mailbox: u8,
+        now_ms: u64,
+    ) -> Result<Vec<Report>, ReplicateError> {
+        let replica = self.replica();
+        let relay = self.places().get(usize::from(mailbox)).and_then(|place| place.relay(replica.circle()));
+        let Some(relay) = relay else { return Ok(Vec::new()) };
+        let unknown = replica.confirmed_recovery().filter(|log| !replica.opens_to(mailbox, *log));
+        let mut reports = Vec::new();
+        for recovery in unknown.collect::<Vec<LogId>>() {
+            match relay.is_let_in(&label_of(recovery)) {
+                Ok(true) => reports.extend(self.tell(now_ms, Event::Opens { mailbox, recovery })?),
+                Ok(false) => {}
+                Err(error) => log::debug!("the relay does not say whether it knows a recovery key: {error}"),
+            }
+        }
+        Ok(reports)
     }
 
     /// Members that a relay has not acknowledged, with whether their tokens stay. A recovery key's was never a guest's. A

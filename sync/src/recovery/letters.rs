@@ -29,7 +29,7 @@ use super::RecoveryKey;
 use crate::cbor::{Reader, Writer};
 use crate::crypto::{DeviceKeys, Suite, verify, wrap};
 use crate::entry::{expect_array, list};
-use crate::id::{CircleId, LogId};
+use crate::id::{CircleId, LogId, Name};
 use crate::journal::{Welcome, welcome_info};
 use crate::pairing;
 use crate::replica::Replica;
@@ -40,8 +40,11 @@ const AGAIN: &[u8] = b"recovery/again";
 impl<R: CryptoRng> Replica<R> {
     /// The first letter to a recovery key that was just admitted: to be posted. `None` if it is no member.
     pub fn recovery_letter(&mut self, key: &RecoveryKey) -> Option<Vec<u8>> {
-        let sealed = self.letter_to(key.keys(self.suite).public().log(), &*key.letter_secret())?;
-        Some(pairing::letter(pairing::RECOVERY, &sealed))
+        let log = key.keys(self.suite).public().log();
+        let sealed = self.letter_to(log, &*key.letter_secret())?;
+        let letter = pairing::letter(pairing::RECOVERY, &sealed);
+        self.recovery_letters.insert(Name::of(&letter), log);
+        Some(letter)
     }
 
     /// A letter to a recovery member whose key is on paper somewhere.

@@ -210,6 +210,13 @@ impl RelayClient {
         done(self.agent.post(self.at(&path)).header("Authorization", self.bearer()).send_empty()).map(drop)
     }
 
+    /// Whether a token is let in under this label, for good.
+    pub fn is_let_in(&self, label: &str) -> io::Result<bool> {
+        let request = self.agent.get(self.at(&format!("/tokens/{label}")));
+        let answer = request.header("Authorization", self.bearer()).call().map_err(io::Error::other)?;
+        if answer.status() == 404 { Ok(false) } else { done(Ok(answer)).map(|_| true) }
+    }
+
     /// Shuts it out.
     ///
     /// # Errors
@@ -321,6 +328,10 @@ impl RelayClient {
 impl Mailbox for RelayClient {
     fn order(&self) -> Order {
         Order::Shared
+    }
+
+    fn is_closed(&self) -> bool {
+        true
     }
 
     fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {

@@ -154,7 +154,7 @@ impl Relay {
             )
             .route("/c/{circle}/escrow/proof", post(escrow::prove))
             .route("/c/{circle}/{name}", put(keep).get(fetch))
-            .route("/c/{circle}/tokens/{label}", put(let_in).post(let_stay).delete(end))
+            .route("/c/{circle}/tokens/{label}", put(let_in).get(is_let_in).post(let_stay).delete(end))
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::max(ENTRY_MAX))
@@ -301,6 +301,18 @@ async fn let_stay(
     let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
     relay.0.database.let_stay(circle, &label).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn is_let_in(
+    State(relay): State<Relay>,
+    Path((circle, label)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, RelayError> {
+    let circle = relay.member(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
+    match relay.0.database.has_label(circle, &label).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(RelayError::NotFound),
+    }
 }
 
 async fn end(

@@ -82,6 +82,19 @@ impl Database {
         Ok(row.is_some())
     }
 
+    /// Whether a token is let in under this label, and no guest's.
+    pub(super) async fn has_label(&self, circle: CircleId, label: &str) -> Result<bool, RelayError> {
+        let row: Option<(i64,)> = sqlx::query_as(
+            "SELECT CAST(1 AS BIGINT) FROM tokens WHERE circle = $1 AND label = $2 AND NOT EXISTS \
+             (SELECT 1 FROM guests WHERE guests.circle = $1 AND guests.label = $2)",
+        )
+        .bind(circle.to_string())
+        .bind(label)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.is_some())
+    }
+
     /// Lets the holder of a token in, under this label. A guest replaces nobody.
     pub(super) async fn add_token(
         &self,

@@ -219,6 +219,52 @@ fn a_recovery_key_that_was_not_confirmed_is_no_backup_beside_one_that_was() {
     assert!(!world.devices[0].replica().is_backed_up(record));
 }
 
+/// A mailbox that has no room for letters to recovery members, until it is cleared.
+struct Full(MemoryMailbox, alloc::sync::Arc<core::sync::atomic::AtomicBool>);
+
+impl Mailbox for Full {
+    fn order(&self) -> crate::Order {
+        self.0.order()
+    }
+
+    fn put(&mut self, name: crate::Name, bytes: &[u8]) -> std::io::Result<()> {
+        if crate::pairing::recovery(bytes).is_some() && self.1.load(core::sync::atomic::Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::QuotaExceeded.into());
+        }
+        self.0.put(name, bytes)
+    }
+
+    fn list(&mut self, since: u64) -> std::io::Result<crate::Listing> {
+        self.0.list(since)
+    }
+
+    fn get(&mut self, name: crate::Name) -> std::io::Result<Option<Vec<u8>>> {
+        self.0.get(name)
+    }
+}
+
+#[test]
+fn a_key_whose_letter_no_mailbox_took_is_no_backup() {
+    let mut world = World::of(31, 1);
+    let is_full = alloc::sync::Arc::new(core::sync::atomic::AtomicBool::new(true));
+    let journal = world.devices[0].journal().clone();
+    let replica = crate::Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+    let mailbox: Box<dyn Mailbox> = Box::new(Full(world.mailbox.clone(), is_full.clone()));
+    world.devices[0] = Driver::new(replica, Vec::new(), journal, vec![mailbox]);
+    let key = RecoveryKey::generate(&mut world.rng);
+    let log = admit_paper(&mut world, &key);
+    let confirmed = world.devices[0].replica().confirm_recovery(log);
+    world.tell(0, Event::Local(vec![confirmed]));
+    let record = world.put(0);
+    world.settle();
+    assert!(open_paper(&world, &key, Suite::P256).is_none(), "the key opens nothing");
+    assert!(!world.devices[0].replica().is_backed_up(record), "and nobody says that it does");
+    is_full.store(false, core::sync::atomic::Ordering::Relaxed);
+    world.settle();
+    assert!(open_paper(&world, &key, Suite::P256).is_some());
+    assert!(world.devices[0].replica().is_backed_up(record));
+}
+
 #[test]
 fn a_passkey_is_backed_up_by_paper_only_with_everything_that_its_author_had_seen() {
     let mut world = World::of(28, 1);

@@ -42,7 +42,10 @@ impl Add {
         Circle::of(&self.vault)?.ask(&Request::AddMailbox { place: self.place.clone() })?;
         log::info!("{} is a mailbox of this device from now on", self.place);
         if self.place.starts_with("http") {
-            log::info!("a recovery key or PIN that was made before does not open this relay");
+            log::info!(
+                "a recovery key or PIN that was made before does not open this relay, and makes no backup of what is only there; \
+                 for one that does: `doppelkey sync recovery create`"
+            );
         }
         Ok(())
     }

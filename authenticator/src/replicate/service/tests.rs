@@ -194,7 +194,7 @@ fn a_newcomer_whose_inviter_went_away_after_admitting_it_stays_at_the_relay() {
     let invitation = Invitation::parse(&text).unwrap();
     let keys = DeviceKeys::generate(Suite::P256, &mut random());
     let log = keys.public().log();
-    let letter = to_hex(&invitation.ask(&keys, b"b", &mut random()));
+    let letter = hex(&invitation.ask(&keys, b"b", &mut random()));
     ask(Request::Admit { invitation: text, letter }, &[], &mut replication);
     // The terminal is closed here: nobody ends the invitation. Then the newcomer comes by it.
     let welcome = replication.welcome(log, &invitation.secret).unwrap();
@@ -271,6 +271,35 @@ fn a_service_that_has_heard_nobody_sleeps() {
     serving.try_round(false);
     now_ms.fetch_add(2_000, Ordering::Relaxed);
     assert!(serving.wait() > Duration::ZERO);
+}
+
+#[test]
+fn a_relay_added_after_the_recovery_key_is_no_backup() {
+    let ((first_runtime, first), (_second_runtime, second)) = (relay(), relay());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault");
+    let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
+    let now_ms = 1_767_225_600_000;
+    let mut replication =
+        Replication::found(&mut vault, &path, (Suite::P256, "a"), &[first], now_ms).unwrap();
+    let mut ask = |request: Request| replication.answer(&request, &mut vault, &[], now_ms).unwrap();
+    let key = Secret::new(RecoveryKey::generate(&mut random()).to_text());
+    let admitted = ask(Request::AdmitRecovery { key, name: "paper".into() });
+    ask(Request::ConfirmRecovery { device: admitted["device"].as_str().unwrap().into() });
+    vault.put(&Credential { backup_state: false, ..passkey(1) }, None).unwrap();
+    let is_backed_up = |replication: &mut Replication, vault: &mut Vault| {
+        for _ in 0..3 {
+            replication.round(vault, now_ms).unwrap();
+        }
+        vault.get(&[1; 32]).unwrap().unwrap().backup_state
+    };
+    assert!(is_backed_up(&mut replication, &mut vault), "the key opens this relay");
+    let place = second.to_string();
+    replication.answer(&Request::AddMailbox { place }, &mut vault, &[], now_ms).unwrap();
+    assert!(is_backed_up(&mut replication, &mut vault));
+    drop((replication, first_runtime));
+    let mut replication = Replication::load(&mut vault, &path).unwrap();
+    assert!(!is_backed_up(&mut replication, &mut vault), "what the other one has the key does not open");
 }
 
 #[test]
