@@ -1,14 +1,17 @@
-//! The signals that end a server: SIGINT and SIGTERM. Whoever says that it is ready has them caught.
+//! The signals that end a server: SIGINT, SIGTERM and SIGHUP. Whoever says that it is ready has them caught.
 
 use super::Failure;
 
-/// SIGINT and SIGTERM (Ctrl-C elsewhere), caught from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP (Ctrl-C elsewhere), caught from the moment this is made.
 pub(super) struct Signals {
     runtime: tokio::runtime::Runtime,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// A terminal that is closed. `None` where `nohup` keeps it from mattering.
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -26,8 +29,10 @@ impl Signals {
             let guard = runtime.enter();
             let terminate = signal(SignalKind::terminate()).map_err(failed)?;
             let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+            let hangup = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup())).transpose();
+            let hangup = hangup.map_err(failed)?;
             drop(guard);
-            Ok(Signals { runtime, terminate, interrupt })
+            Ok(Signals { runtime, terminate, interrupt, hangup })
         }
         #[cfg(not(unix))]
         Ok(Signals { runtime })
@@ -41,14 +46,22 @@ impl Signals {
     /// Returns once one has come, or with what came before.
     pub(super) fn wait_or<T>(self, other: impl Future<Output = T>) -> Option<T> {
         #[cfg(unix)]
-        let Signals { runtime, mut terminate, mut interrupt } = self;
+        let Signals { runtime, mut terminate, mut interrupt, mut hangup } = self;
         #[cfg(not(unix))]
         let Signals { runtime } = self;
         let signal = async {
             #[cfg(unix)]
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            #[cfg(unix)]
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hung_up => {}
             }
             // Without the handler, Ctrl-C ends the process all the same.
             #[cfg(not(unix))]
@@ -61,6 +74,16 @@ impl Signals {
             }
         })
     }
+}
+
+/// Whether whoever started this process wants it to outlive the terminal (`nohup`): to catch the signal would undo that.
+/// Where that cannot be known, it is left alone.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // A bit for each signal; SIGHUP is the first.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask & 1 == 1)
 }
 
 /// Done at SIGINT or SIGTERM; from the call on, not only once it is waited for.
