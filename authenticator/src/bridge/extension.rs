@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -24,31 +26,38 @@ const CHROMIUM: [(&str, &str); 2] = [
 ];
 const FIREFOX: [(&str, &str); 1] = [("manifest.json", include_str!("../../browser/firefox/manifest.json"))];
 
-/// Where the extensions are, with the address and token of one bridge. The token is removed when this is dropped.
+/// Where the extensions are, with the address and token of one bridge. The token is removed when this is dropped,
+/// unless another bridge's is there by then.
 pub struct Folders {
     /// For Chromium: `--load-extension`, or "Load unpacked".
     pub chromium: PathBuf,
     /// For Firefox: `about:debugging`, "Load Temporary Add-on", or WebDriver's `moz/addon/install`.
     pub firefox: PathBuf,
+    /// What [`CONFIG`] holds, if it is ours.
+    config: String,
 }
 
 impl Folders {
     /// Writes both extensions under this folder, for this bridge. What is there already is replaced.
     ///
-    /// The token is readable by this user only.
+    /// The token is readable by this user only. If another bridge is there and listens still, the extensions lead to
+    /// this one from now on, and that is logged.
     ///
     /// # Errors
     /// The file system's.
     pub fn write(under: &Path, server: &Server) -> io::Result<Self> {
-        let folders = Folders { chromium: under.join("chromium"), firefox: under.join("firefox") };
         let url = format!("http://{}", server.address());
         let config = json!({"url": url, "token": server.token().as_str()}).to_string();
+        let folders = Folders { chromium: under.join("chromium"), firefox: under.join("firefox"), config };
+        if let Some(other) = listening(&folders.chromium.join(CONFIG)) {
+            log::warn!("the bridge at {other} runs still: from now on, the extensions lead to this one");
+        }
         for (folder, own) in [(&folders.chromium, &CHROMIUM[..]), (&folders.firefox, &FIREFOX[..])] {
             fs::create_dir_all(folder)?;
             for (name, text) in SHARED.iter().chain(own) {
                 fs::write(folder.join(name), text)?;
             }
-            write_private(&folder.join(CONFIG), &config)?;
+            write_private(&folder.join(CONFIG), &folders.config)?;
         }
         Ok(folders)
     }
@@ -57,10 +66,20 @@ impl Folders {
 impl Drop for Folders {
     fn drop(&mut self) {
         for folder in [&self.chromium, &self.firefox] {
-            // It may have been removed before; the token is of no use after this process anyway.
-            let _ = fs::remove_file(folder.join(CONFIG));
+            let config = folder.join(CONFIG);
+            if fs::read_to_string(&config).is_ok_and(|found| found == self.config) {
+                // It may be removed meanwhile; the token is of no use after this process anyway.
+                let _ = fs::remove_file(config);
+            }
         }
     }
+}
+
+/// The address in this file, if something listens there: a bridge that ended without a word leaves it, too.
+fn listening(config: &Path) -> Option<SocketAddr> {
+    let config: serde_json::Value = serde_json::from_str(&fs::read_to_string(config).ok()?).ok()?;
+    let address = config["url"].as_str()?.strip_prefix("http://")?.parse().ok()?;
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok().then_some(address)
 }
 
 const CONFIG: &str = "config.json";
@@ -88,10 +107,34 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_of_a_later_bridge_outlives_an_earlier_one() {
+        let under = tempfile::tempdir().unwrap();
+        let start = || {
+            let clock: crate::device::Clock = std::sync::Arc::new(|| Duration::ZERO);
+            let nowhere = crate::bridge::Source::usbip(clock, "127.0.0.1:1".parse().unwrap(), "1-1".into());
+            let server = Server::bind("127.0.0.1:0".parse().unwrap(), nowhere).unwrap();
+            let folders = Folders::write(under.path(), &server).unwrap();
+            (server, folders)
+        };
+        let config = under.path().join("firefox").join(CONFIG);
+        let earlier = start();
+        assert_eq!(listening(&config), Some(earlier.0.address()));
+        let later = start();
+        drop(earlier);
+        assert!(fs::read_to_string(&config).unwrap().contains(later.0.token().as_str()));
+        assert_eq!(listening(&config), Some(later.0.address()));
+        drop(later);
+        assert!(!config.exists());
+        // One that ended without a word is listened to by nobody.
+        fs::write(&config, r#"{"url": "http://127.0.0.1:1", "token": ""}"#).unwrap();
+        assert_eq!(listening(&config), None);
+    }
+
+    #[test]
     fn the_extensions_stay_small() {
         let lines = |files: &[(&str, &str)]| -> usize {
             files.iter().filter(|(name, _)| name.ends_with(".js")).map(|(_, text)| text.lines().count()).sum()
         };
-        assert!(lines(&SHARED) + lines(&CHROMIUM) + lines(&FIREFOX) <= 170);
+        assert!(lines(&SHARED) + lines(&CHROMIUM) + lines(&FIREFOX) <= 290);
     }
 }
