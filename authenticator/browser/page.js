@@ -13,6 +13,15 @@
     if (!error) return resolve?.(response);
     reject?.(error.name === "TypeError" ? new TypeError(error.message) : new DOMException(error.message, error.name));
   };
+  // Firefox has page.js run in open pages again when the extension is reloaded: then nobody answers what was asked before.
+  let own = true;
+  addEventListener("message", ({ source, data }) => {
+    if (source !== window || data !== "doppelkey") return;
+    if (own) return (own = false);
+    const gone = new DOMException("the extension was reloaded: ask again, or reload the page", "NotAllowedError");
+    for (const { reject } of waiting.values()) reject(gone);
+    waiting.clear();
+  });
   const ask = (path, body, signal) => new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const id = ++last;
@@ -53,43 +62,13 @@
       getClientExtensionResults: () => results, toJSON: () => json });
   };
 
-  // A conditional request: pending until the user picks an account in the list under the field.
-  const autofill = ({ publicKey, signal }) => new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const options = toJSON(publicKey);
-    const list = Object.assign(document.createElement("div"), { id: "doppelkey-autofill", role: "listbox" });
-    const entry = ({ id, name }) => {
-      const pick = Object.assign(document.createElement("button"), { type: "button", role: "option", textContent: `${name} (passkey)` });
-      pick.onmousedown = (event) => event.preventDefault();
-      pick.onclick = () => {
-        stop();
-        ask("get", { publicKey: { ...options, allowCredentials: [{ type: "public-key", id }] } }, signal).then(resolve, reject);
-      };
-      return pick;
-    };
-    const show = async ({ target }) => {
-      if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
-      const entries = (await ask("accounts", { publicKey: options })).map(entry);
-      if (entries.length === 0 || document.activeElement !== target) return;
-      const { left, bottom } = target.getBoundingClientRect();
-      Object.assign(list.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
-      list.replaceChildren(...entries);
-      document.body.append(list);
-    };
-    const hide = () => list.remove();
-    const stop = () => { hide(); removeEventListener("focusin", show); removeEventListener("focusout", hide); };
-    addEventListener("focusin", show);
-    addEventListener("focusout", hide);
-    signal?.addEventListener("abort", () => { stop(); reject(signal.reason); });
-    show({ target: document.activeElement });
-  });
-
   const { create, get } = CredentialsContainer.prototype;
   const call = (kind, native) => async function (options) {
     const conditional = kind === "get" && options?.mediation === "conditional";
     if (!options?.publicKey || (routed && !conditional)) return native.call(this, options);
     const body = { mediation: options.mediation, publicKey: toJSON(options.publicKey) };
-    return credential(await (conditional ? autofill(options) : ask(kind, body, options.signal)));
+    // The list under the field is relay.js's: the page learns no names.
+    return credential(await ask(conditional ? "autofill" : kind, body, options.signal));
   };
   Object.assign(CredentialsContainer.prototype, { create: call("create", create), get: call("get", get) });
   PublicKeyCredential.isConditionalMediationAvailable = async () => true;

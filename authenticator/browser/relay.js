@@ -1,7 +1,9 @@
-// Between the page's world and the extension's: a port that page.js opens before any script of the page runs.
-addEventListener("message", function opened({ source, data, ports: [port] }) {
-  if (source !== window || data !== "doppelkey" || !port) return;
+// Between the page's world and the extension's: a port that page.js opens before any script of the page runs; and the list
+// of autofill, which no script of the page sees into.
+addEventListener("message", function opened({ source, data, ports: [page] }) {
+  if (source !== window || data !== "doppelkey" || !page) return;
   removeEventListener("message", opened);
+  const { runtime } = globalThis.browser ?? chrome;
   // Whether any page above is of another origin: who frames it may be framed by one of this origin again.
   const crossOrigin = (() => {
     try {
@@ -9,8 +11,86 @@ addEventListener("message", function opened({ source, data, ports: [port] }) {
       return false;
     } catch { return true; }
   })();
-  port.onmessage = async ({ data: { path, id, body } }) => {
-    const answer = await (globalThis.browser ?? chrome).runtime.sendMessage({ path, id, crossOrigin, body });
-    if (path !== "cancel") port.postMessage({ id, ...answer });
+
+  // What waits for an answer, by our own numbers.
+  const waiting = new Map();
+  let extension = null;
+  let last = 0;
+  const lose = () => {
+    extension = null;
+    const error = { name: "NotAllowedError", message: "the extension was reloaded, or the page left: reload the page" };
+    for (const settle of waiting.values()) settle({ error });
+    waiting.clear();
+  };
+  const connect = () => {
+    const port = runtime.connect();
+    port.onMessage.addListener(({ id, ...answer }) => { waiting.get(id)?.(answer); waiting.delete(id); });
+    port.onDisconnect.addListener(() => { if (port === extension) lose(); });
+    return port;
+  };
+  const ask = (path, body, number = ++last) => new Promise((settle) => {
+    waiting.set(number, settle);
+    try {
+      extension ??= connect();
+      extension.postMessage({ path, id: number, crossOrigin, body });
+    } catch { lose(); }
+  });
+  // A page that is left may be kept, and come back: what it asked ends all the same.
+  addEventListener("pagehide", () => { extension?.disconnect(); lose(); });
+
+  // A conditional request: pending until the user picks an account in the list under the field.
+  const autofill = (body, settle) => {
+    const host = Object.assign(document.createElement("div"), { id: "doppelkey-autofill" });
+    const list = Object.assign(document.createElement("div"), { role: "listbox" });
+    host.attachShadow({ mode: "closed" }).append(list);
+    const entry = ({ id, name }) => {
+      const pick = Object.assign(document.createElement("button"), { type: "button", role: "option", textContent: `${name} (passkey)` });
+      pick.onmousedown = (event) => event.preventDefault();
+      pick.onclick = ({ isTrusted }) => {
+        if (!isTrusted) return;
+        stop();
+        settle({ ...body, publicKey: { ...body.publicKey, allowCredentials: [{ type: "public-key", id }] } });
+      };
+      return pick;
+    };
+    const show = async ({ target }) => {
+      if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
+      const entries = (await accounts()).map(entry);
+      if (entries.length === 0 || document.activeElement !== target) return;
+      const { left, bottom } = target.getBoundingClientRect();
+      Object.assign(host.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
+      list.replaceChildren(...entries);
+      document.body.append(host);
+    };
+    let stopped = false;
+    const hide = () => host.remove();
+    const stop = () => { stopped = true; hide(); removeEventListener("focusin", show); removeEventListener("focusout", hide); };
+    // A bridge that is not there may come; what this page may not ask for is refused.
+    const accounts = async () => {
+      const { response, error, absent } = await ask("accounts", body);
+      if (stopped) return [];
+      if (error && !absent) { stop(); settle(null, { error }); }
+      return response ?? [];
+    };
+    addEventListener("focusin", show);
+    addEventListener("focusout", hide);
+    // Also where no field has the focus: whether the page may ask shows at once.
+    accounts().then(() => stopped || show({ target: document.activeElement }));
+    return stop;
+  };
+
+  // What the page waits for, by its numbers: how to take it back.
+  const asked = new Map();
+  const kinds = ["create", "get", "signal"];
+  page.onmessage = ({ data: { path, id, body } }) => {
+    if (path === "cancel") { asked.get(id)?.(); return asked.delete(id); }
+    const answer = (told) => { asked.delete(id); page.postMessage({ id, response: told.response, error: told.error }); };
+    const take = (path, body) => {
+      const number = ++last;
+      asked.set(id, () => { waiting.delete(number); extension?.postMessage({ path: "cancel", id: number }); });
+      return ask(path, body, number).then(answer);
+    };
+    if (path === "autofill") asked.set(id, autofill(body, (picked, refused) => (picked ? take("get", picked) : answer(refused))));
+    else if (kinds.includes(path)) take(path, body);
   };
 });

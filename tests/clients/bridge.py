@@ -4,7 +4,9 @@ Chromium is driven by Selenium over Debian's chromedriver. Firefox is driven ove
 speaks itself: geckodriver, which Selenium would need, is in no package registry that is plain to reach.
 """
 
+import base64
 import contextlib
+import hmac
 import json
 import os
 import pathlib
@@ -16,6 +18,13 @@ import tempfile
 import time
 
 FIREFOX, CHROMIUM, CHROMEDRIVER = (shutil.which(name) for name in ("firefox-esr", "chromium", "chromedriver"))
+
+
+def authorization(token, path, body):
+    """What the extension sends in place of the token; path without the slash in front."""
+    nonce = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+    proof = hmac.digest(token.encode(), f"request\n{path}\n{nonce}\n".encode() + body, "sha256")
+    return f"Doppelkey {nonce}." + base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
 
 
 class Program:
@@ -71,6 +80,9 @@ def chromium(extension):
     """Headless Chromium with the extension, as Selenium's driver."""
     from selenium import webdriver
 
+    class Chromium(ChromiumMethods, webdriver.Chrome):
+        pass
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in [
@@ -84,12 +96,62 @@ def chromium(extension):
         f"--load-extension={extension}",
     ]:
         options.add_argument(argument)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
+    driver = Chromium(options, webdriver.ChromeService(CHROMEDRIVER))
     try:
         driver.set_script_timeout(30)
         yield driver
     finally:
         driver.quit()
+
+
+class ChromiumMethods:
+    """What a test needs beyond Selenium, with the names of Marionette's below."""
+
+    def open_tab(self, url):
+        self.switch_to.new_window("tab")
+        self.get(url)
+
+    def tab(self):
+        return self.current_window_handle
+
+    def go_to_tab(self, handle):
+        self.switch_to.window(handle)
+
+    def close_tab(self):
+        self.close()
+
+    def reload_extension(self):
+        """As the button on chrome://extensions does."""
+        here = self.tab()
+        self.open_tab("chrome://extensions")
+        self.execute_async_script("""
+            const [done, id] = [arguments[1], arguments[0]];
+            chrome.developerPrivate.reload(id, { failQuietly: true }).then(done, done);
+        """, "hobkallklihhfficgpclfggelmflbedd")
+        self.close_tab()
+        self.go_to_tab(here)
+
+    def offered(self):
+        root = self.execute_cdp_cmd("DOM.getDocument", {"depth": -1, "pierce": True})["root"]
+        entries = []
+
+        def look(node, inside):
+            attributes = node.get("attributes", [])
+            inside = inside or "doppelkey-autofill" in attributes
+            if inside and node["nodeName"] == "BUTTON":
+                box = self.execute_cdp_cmd("DOM.getBoxModel", {"backendNodeId": node["backendNodeId"]})["model"]["border"]
+                text = "".join(child.get("nodeValue", "") for child in node.get("children", []))
+                entries.append([text, sum(box[0::2]) / 4, sum(box[1::2]) / 4])
+            for child in node.get("children", []) + node.get("shadowRoots", []):
+                look(child, inside)
+
+        look(root, False)
+        return entries
+
+    def click_at(self, x, y):
+        for kind in ["mousePressed", "mouseReleased"]:
+            deed = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+            self.execute_cdp_cmd("Input.dispatchMouseEvent", deed)
 
 
 class Marionette:
@@ -136,7 +198,12 @@ class Marionette:
 
     def install(self, folder):
         """Installs an extension from a folder, until Firefox ends."""
+        self.extension = folder
         self.send("Addon:Install", {"path": str(folder), "temporary": True})
+
+    def reload_extension(self):
+        """As the button on about:debugging does."""
+        self.install(self.extension)
 
     def get(self, url):
         self.send("WebDriver:Navigate", {"url": url})
@@ -144,6 +211,42 @@ class Marionette:
     @property
     def current_url(self):
         return self.send("WebDriver:GetCurrentURL")["value"]
+
+    def open_tab(self, url):
+        """Opens a tab with this page, and goes there."""
+        handle = self.send("WebDriver:NewWindow", {"type": "tab"})["handle"]
+        self.go_to_tab(handle)
+        self.get(url)
+
+    def tab(self):
+        return self.send("WebDriver:GetWindowHandle")["value"]
+
+    def go_to_tab(self, handle):
+        self.send("WebDriver:SwitchToWindow", {"handle": handle})
+
+    def close_tab(self):
+        self.send("WebDriver:CloseWindow")
+
+    def offered(self):
+        """What autofill offers, which only the browser can see: the text of each entry and where it is."""
+        script = """
+            const list = document.getElementById("doppelkey-autofill")?.openOrClosedShadowRoot;
+            return [...(list?.querySelectorAll("[role=option]") ?? [])].map((option) => {
+              const { x, y, width, height } = option.getBoundingClientRect();
+              return [option.textContent, Math.round(x + width / 2), Math.round(y + height / 2)];
+            });
+        """
+        return self.send("WebDriver:ExecuteScript", {"script": script, "args": [], "sandbox": "system"})["value"]
+
+    def click_at(self, x, y):
+        """A click that is the user's, to the page."""
+        deeds = [
+            {"type": "pointerMove", "x": x, "y": y, "duration": 0},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": deeds}
+        self.send("WebDriver:PerformActions", {"actions": [mouse]})
 
     def execute_async_script(self, script, *arguments):
         return self.send("WebDriver:ExecuteAsyncScript", {"script": script, "args": arguments, "sandbox": None})["value"]

@@ -5,6 +5,7 @@ import http.server
 import json
 import signal
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -35,6 +36,13 @@ const used = await navigator.credentials.get({ publicKey, signal });
 const { prf } = used.getClientExtensionResults();
 const text = (bytes) => bytes && new Uint8Array(bytes).toBase64();
 return { id: used.id, prf: prf?.results && text(prf.results.first), json: used.toJSON().response.clientDataJSON };
+"""
+
+
+CONDITIONAL = """
+const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON({ challenge: "AAAAAAAAAAAAAAAAAAAAAA", ...given[0] });
+const used = await navigator.credentials.get({ publicKey, mediation: "conditional" });
+return { id: used.id };
 """
 
 
@@ -76,6 +84,19 @@ def sign_out(browser):
     bridge.wait_until(lambda: not browser.current_url.endswith("/account"), "the page after logging out")
 
 
+def focus(browser):
+    """Has the field with autofill get the focus anew; gives what is offered under it."""
+    browser.execute_script("document.activeElement.blur(); document.querySelector('[autocomplete~=webauthn]').focus()")
+    time.sleep(0.5)
+    return [text for text, _, _ in browser.offered()]
+
+
+def pick(browser, name):
+    """Clicks this entry of autofill's list, as a user does."""
+    (x, y), = [(x, y) for text, x, y in browser.offered() if text == f"{name} (passkey)"]
+    browser.click_at(x, y)
+
+
 def press(browser, selector):
     browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
@@ -104,11 +125,9 @@ def test_signed_up_in_one_browser_and_in_in_the_other_from_one_vault(relying_par
         with bridge.chromium(ready["chromium"]) as chromium:
             # And back, by autofill, which offers both.
             chromium.get(f"{relying_party}/login")
-            chromium.execute_script("document.activeElement.blur(); document.querySelector('[autocomplete~=webauthn]').focus()")
-            offer = "return [...document.querySelectorAll('#doppelkey-autofill [role=option]')].map((option) => option.textContent)"
-            offered = bridge.wait_until(lambda: chromium.execute_script(offer), "the list of autofill")
+            offered = bridge.wait_until(lambda: focus(chromium), "the list of autofill")
             assert offered == ["firefox@example.com (passkey)", "chromium@example.com (passkey)"]
-            press(chromium, "#doppelkey-autofill [role=option]:last-child")
+            pick(chromium, "chromium@example.com")
             assert "chromium@example.com" in account(chromium)
 
 
@@ -141,8 +160,7 @@ def test_a_page_gets_what_the_browser_would_give_it(open_browser, relying_party)
 def test_a_page_that_aborts_frees_the_authenticator(open_browser, relying_party):
     open_it, name = open_browser
     # Somebody who thinks for a minute.
-    arguments = ("--ephemeral", "--user", "control", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
-    with bridge.program("run", *arguments) as running, bridge.bridge("--packets", running["packets"]) as ready:
+    with bridge.program("run", *WAITING) as running, bridge.bridge("--packets", running["packets"]) as ready:
         user = User(running)
         with open_it(ready[name]) as browser:
             browser.get(f"{relying_party}/login")
@@ -160,9 +178,94 @@ def test_a_page_that_aborts_frees_the_authenticator(open_browser, relying_party)
             assert outcome(browser)["name"] == "NotAllowedError"
 
 
+WAITING = ("--ephemeral", "--user", "control", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
+
+
+def test_a_tab_that_closes_or_navigates_frees_the_authenticator(open_browser):
+    open_it, name = open_browser
+    there = bridge.program("run", *WAITING)
+    with page_server() as port, there as running, bridge.bridge("--packets", running["packets"]) as ready:
+        user = User(running)
+        with open_it(ready[name]) as browser:
+            browser.get(f"http://localhost:{port}/field")
+            begin(browser, CREATE, {})
+            user.answer("press")
+            made = outcome(browser)["id"]
+            first = browser.tab()
+
+            def ask():
+                if name == "firefox":
+                    return begin(browser, GET, {})
+                # What Chromium does not route itself: after a pick in autofill's list.
+                begin(browser, CONDITIONAL, {})
+                bridge.wait_until(lambda: focus(browser), "the list of autofill")
+                pick(browser, "localhost")
+
+            # The tab closes.
+            browser.open_tab(f"http://localhost:{port}/field")
+            ask()
+            bridge.wait_until(user.prompt, "the prompt")
+            browser.close_tab()
+            bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt of a tab that closed")
+            # The tab goes elsewhere; and what the next page asks is its own.
+            browser.go_to_tab(first)
+            ask()
+            bridge.wait_until(user.prompt, "the prompt")
+            before = user.prompt()["number"]
+            browser.get(f"http://localhost:{port}/field?next")
+            begin(browser, GET, {})
+            after = lambda: (user.prompt() or {"number": before})["number"] > before
+            bridge.wait_until(after, "the prompt of the next page")
+            user.answer("press")
+            assert outcome(browser)["id"] == made
+
+
+# A page that asks six times at once.
+MANY = """
+const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON({ challenge: "AAAAAAAAAAAAAAAAAAAAAA", timeout: 600000 });
+const names = [];
+for (let i = 0; i < 6; ++i) navigator.credentials.get({ publicKey }).catch(({ name }) => names.push(name));
+await new Promise((resolve) => setTimeout(resolve, 1000));
+return names;
+"""
+
+
+def test_a_page_that_asks_many_times_holds_up_no_other_page(relying_party):
+    with bridge.program("run", *WAITING) as running, bridge.bridge("--packets", running["packets"]) as ready:
+        user = User(running)
+        with bridge.firefox(ready["firefox"]) as browser:
+            browser.get(f"{relying_party}/login")
+            begin(browser, CREATE, {})
+            user.answer("press")
+            made = outcome(browser)["id"]
+            assert run(browser, MANY) == ["NotAllowedError"] * 5
+            number = bridge.wait_until(user.prompt, "the prompt")["number"]
+            browser.open_tab(f"{relying_party}/login")
+            begin(browser, GET, {})
+            # The one that is shown is refused, and the next is the other page's.
+            user.answer("deny")
+            bridge.wait_until(lambda: (user.prompt() or {"number": number})["number"] > number, "the other page's prompt")
+            user.answer("press")
+            assert outcome(browser)["id"] == made
+            assert user.prompt() is None
+
+
+def test_a_request_that_would_wait_for_ever_is_answered():
+    with bridge.bridge() as ready:
+        body = {"origin": "https://example.com", "mediation": "conditional", "publicKey": {"challenge": "AAAA"}}
+        body = json.dumps(body).encode()
+        headers = {
+            "Authorization": bridge.authorization(ready["token"], "get", body),
+            "Content-Type": "application/json",
+            "Origin": "chrome-extension://hobkallklihhfficgpclfggelmflbedd",
+        }
+        request = urllib.request.Request(f"{ready['bridge']}/get", body, headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["error"]["name"] == "NotAllowedError"
+
+
 def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):
-    arguments = ("--ephemeral", "--user", "control", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
-    with bridge.program("run", *arguments) as running, bridge.bridge("--packets", running["packets"]) as ready:
+    with bridge.program("run", *WAITING) as running, bridge.bridge("--packets", running["packets"]) as ready:
         user = User(running)
         with bridge.chromium(ready["chromium"]) as browser:
             browser.get(f"{relying_party}/login")
@@ -171,48 +274,52 @@ def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):
         bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt")
 
 
-def test_a_hung_authenticator_ends_the_ceremony_and_serves_the_next(relying_party, tmp_path):
-    arguments = ("--ephemeral", "--user", "auto", "--usbip", "off", "--packets", "127.0.0.1:0", "--json")
+@pytest.mark.parametrize("door", ["packets", "usbip"])
+def test_a_hung_authenticator_ends_the_ceremony_and_serves_the_next(relying_party, tmp_path, door):
+    doors = {"packets": "off", "usbip": "off", door: "127.0.0.1:0"}
+    arguments = ("--ephemeral", "--user", "auto", "--packets", doors["packets"], "--usbip", doors["usbip"], "--json")
     log = tmp_path / "log"
     with bridge.running("run", *arguments) as hung, open(log, "w") as told:
-        packets = ("--packets", hung.ready["packets"], "--extensions", str(tmp_path))
-        with bridge.running("bridge", "--json", *packets, stderr=told) as started:
-            with bridge.chromium(started.ready["chromium"]) as browser:
-                browser.get(f"{relying_party}/login")
-                made = run(browser, CREATE, {})
-                hung.process.send_signal(signal.SIGSTOP)
-                refused = run(browser, CREATE, {})
-                hung.process.send_signal(signal.SIGCONT)
-                assert refused == {"name": "NotAllowedError", "message": "no answer within the time allowed"}
-                # Nothing came of it, and what was there is there.
-                assert run(browser, GET, {})["id"] == made["id"]
+        there = (f"--{door}", hung.ready[door], "--extensions", str(tmp_path))
+        try:
+            with bridge.running("bridge", "--json", *there, stderr=told) as started:
+                with bridge.chromium(started.ready["chromium"]) as browser:
+                    browser.get(f"{relying_party}/login")
+                    made = run(browser, CREATE, {})
+                    hung.process.send_signal(signal.SIGSTOP)
+                    refused = run(browser, CREATE, {})
+                    hung.process.send_signal(signal.SIGCONT)
+                    assert refused == {"name": "NotAllowedError", "message": "no answer within the time allowed"}
+                    # Nothing came of it, and what was there is there.
+                    assert run(browser, GET, {})["id"] == made["id"]
+                    # And it can be ended while it waits.
+                    hung.process.send_signal(signal.SIGSTOP)
+                    begin(browser, CREATE, {})
+                    time.sleep(0.5)
+                    started.stop()
+        finally:
+            hung.process.send_signal(signal.SIGCONT)
         assert "NotAllowedError: no answer within the time allowed" in log.read_text()
 
 
 def test_a_relying_partys_signals_are_followed_and_destroy_nothing(open_browser, relying_party):
     open_it, name = open_browser
-    offer = """
-        document.activeElement.blur();
-        document.querySelector("[autocomplete~=webauthn]").focus();
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        return [...document.querySelectorAll("#doppelkey-autofill [role=option]")].map((option) => option.textContent);
-    """
     tell = "return await PublicKeyCredential[`signal${given[0]}`]({ rpId: 'localhost', userId: 'AQ', ...given[1] }) ?? null"
     with bridge.bridge() as ready, open_it(ready[name]) as browser:
         browser.get(f"{relying_party}/login")
         made = run(browser, CREATE, {})["id"]
-        assert run(browser, offer) == ["mona (passkey)"]
+        assert focus(browser) == ["mona (passkey)"]
         # The account has another name by now.
         assert run(browser, tell, "CurrentUserDetails", {"name": "mona.lisa", "displayName": "Mona Lisa"}) is None
-        assert run(browser, offer) == ["mona.lisa (passkey)"]
+        assert focus(browser) == ["mona.lisa (passkey)"]
         # The relying party has forgotten the passkey: it is offered no more; and remembers it: it is there again.
         assert run(browser, tell, "UnknownCredential", {"credentialId": made}) is None
-        assert run(browser, offer) == []
+        assert focus(browser) == []
         assert run(browser, GET, {})["name"] == "NotAllowedError"
         assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": [made]}) is None
-        assert run(browser, offer) == ["mona.lisa (passkey)"]
+        assert focus(browser) == ["mona.lisa (passkey)"]
         assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": []}) is None
-        assert run(browser, offer) == []
+        assert focus(browser) == []
         assert run(browser, tell, "AllAcceptedCredentials", {"allAcceptedCredentialIds": [made]}) is None
         assert run(browser, GET, {})["id"] == made
         # A page cannot speak for another site, nor make no sense.
@@ -230,6 +337,7 @@ MessagePort.prototype.postMessage = function (...given) { port = this; return po
 const say = (path, body) => new Promise((resolve) => {
   const id = ++last;
   port.addEventListener("message", ({ data }) => { if (data.id === id) resolve([path, data.error?.name ?? "served"]); });
+  if (path === "accounts" || path === "autofill") setTimeout(() => resolve([path, "unanswered"]), 1000);
   postMessage.call(port, { path, id, crossOrigin: false, body: { allowed: true, crossOrigin: false, cross_origin: false, ...body } });
 });
 const challenge = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -238,11 +346,12 @@ const creation = { rp: { id: "localhost", name: "Example" }, user: { id: "Ag", n
                    pubKeyCredParams: [{ type: "public-key", alg: -7 }] };
 const details = { rpId: "localhost", credentialId: "AAAA" };
 PublicKeyCredential.signalUnknownCredential(details).catch(() => {}).then(async () => {
-  const heard = [await say("accounts", { publicKey: request }), await say("signal", { kind: "UnknownCredential", details }),
+  const heard = [await say("accounts", { publicKey: request }), await say("autofill", { publicKey: request }), await say("signal", { kind: "UnknownCredential", details }),
                  await say("get", { publicKey: request }), await say("create", { publicKey: creation })];
   top.postMessage(heard, "*");
 });
 </script>"""
+FIELD = b"""<!doctype html><input autocomplete="username webauthn">"""
 AROUND = b"""<!doctype html><script>onmessage = ({ data }) => { if (Array.isArray(data)) window.heard = data; };</script>"""
 
 
@@ -251,23 +360,25 @@ def test_a_foreign_frame_gets_neither_a_ceremony_nor_names_whatever_it_says(open
     with page_server() as port, bridge.bridge() as ready, open_it(ready[name]) as browser:
         browser.get(f"{relying_party}/login")
         run(browser, CREATE, {})
-        said = ["accounts", "signal", "get", "create"]
+        # Names are told to no page at all; where they are shown to the user, autofill waits for them.
+        said = ["signal", "get", "create"]
         # The frame of a page of its own origin, of one elsewhere, and of one elsewhere that its own origin frames.
         pages = ["localhost:%d/around", "127.0.0.1:%d/around", "localhost:%d/twice"]
         for page, outcome in zip(pages, ["served", "NotAllowedError", "NotAllowedError"]):
+            autofill = {"served": "unanswered"}.get(outcome, outcome)
             browser.get(f"http://{page % port}")
             heard = bridge.wait_until(lambda: browser.execute_script("return window.heard"), "what the frame heard")
-            assert heard == [[path, outcome] for path in said]
+            assert heard == [["accounts", "unanswered"], ["autofill", autofill]] + [[path, outcome] for path in said]
 
 
 @contextlib.contextmanager
 def page_server():
-    """Serves /frame, /around with that frame of localhost in it, /twice with 127.0.0.1's /around; gives the port."""
+    """Serves /field, with a field for autofill; /frame, /around with that frame of localhost in it, /twice with 127.0.0.1's /around; gives the port."""
 
     class Pages(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             around = {"/around": b"localhost:%d/frame" % port, "/twice": b"127.0.0.1:%d/around" % port}
-            page = FRAME if self.path == "/frame" else None
+            page = {"/frame": FRAME, "/field": FIELD}.get(self.path.split("?")[0])
             if self.path in around:
                 page = AROUND + b'<iframe src="http://%s" allow="publickey-credentials-get *"></iframe>' % around[self.path]
             self.send_response(200 if page else 404)
@@ -289,8 +400,9 @@ def test_only_the_extension_with_the_token_is_served():
     with bridge.bridge() as ready:
 
         def status(token, origin):
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Origin": origin}
-            body = json.dumps({"id": "1", "origin": "https://example.com", "publicKey": {}}).encode()
+            body = json.dumps({"origin": "https://example.com", "publicKey": {}}).encode()
+            proof = bridge.authorization(token, "accounts", body)
+            headers = {"Authorization": proof, "Content-Type": "application/json", "Origin": origin}
             request = urllib.request.Request(f"{ready['bridge']}/accounts", body, headers)
             try:
                 return urllib.request.urlopen(request, timeout=10).status
@@ -305,6 +417,96 @@ def test_only_the_extension_with_the_token_is_served():
         # In Firefox, each profile's extension has an origin of its own: the first that shows the token is served.
         assert status(ready["token"], "moz-extension://first") == 200
         assert status(ready["token"], "moz-extension://second") == 403
+
+
+def test_a_program_at_a_dead_bridges_port_is_not_believed(open_browser, tmp_path):
+    open_it, name = open_browser
+    heard = []
+
+    class Impostor(http.server.BaseHTTPRequestHandler):
+        """Answers as a bridge does, with a key of its own."""
+
+        def do_POST(self):
+            heard.append((self.path, self.rfile.read(int(self.headers["Content-Length"])), str(self.headers)))
+            response = {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"attestationObject": "oA"}}
+            self.send_response(200)
+            self.send_header("Doppelkey-Proof", "A" * 43)
+            self.end_headers()
+            self.wfile.write(json.dumps({"response": response}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    program = bridge.Program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path))
+    ready = program.ready
+    with page_server() as port, open_it(ready[name]) as browser:
+        browser.get(f"http://localhost:{port}/field")
+        made = run(browser, CREATE, {})
+        program.process.kill()
+        program.process.wait()
+        program.process.stdout.close()
+        address = ("127.0.0.1", int(ready["bridge"].rsplit(":")[-1]))
+        with http.server.ThreadingHTTPServer(address, Impostor) as impostor:
+            threading.Thread(target=impostor.serve_forever, daemon=True).start()
+            for ask in [CREATE, GET]:
+                refused = run(browser, ask, {})
+                assert refused["name"] == "NotAllowedError" and "doppelkey bridge" in refused["message"], refused
+            impostor.shutdown()
+    assert "id" in made
+    # It was told nothing: not who asks, not for whom, and not the token.
+    assert [(path, body) for path, body, _ in heard] == [("/hello", b"")] * 2
+    assert not any(ready["token"] in headers for _, _, headers in heard)
+
+
+def test_a_bridge_whose_terminal_is_closed_takes_its_token_away(tmp_path):
+    program = bridge.Program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path))
+    assert list(tmp_path.glob("*/config.json"))
+    program.process.send_signal(signal.SIGHUP)
+    assert program.process.wait(timeout=30) == 0
+    program.process.stdout.close()
+    assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(open_browser, relying_party):
+    open_it, name = open_browser
+    with page_server() as port, bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"http://localhost:{port}/field")
+        for number in (1, 2):
+            user = {"id": f"A{number}", "name": f"mona{number}", "displayName": "Mona"}
+            made = run(browser, CREATE, {"user": user})["id"]
+        # The page's own list counts, and the names are not in the page.
+        begin(browser, CONDITIONAL, {"allowCredentials": [{"type": "public-key", "id": made}]})
+        assert bridge.wait_until(lambda: focus(browser), "the list") == ["mona2 (passkey)"]
+        assert "mona" not in browser.execute_script("return document.documentElement.outerHTML")
+        # A click of the page's is none; one of the user's is.
+        reach = "const list = document.querySelector('#doppelkey-autofill'); list.click(); return String(list.shadowRoot)"
+        assert browser.execute_script(reach) == "null"
+        browser.execute_script("const { left, bottom } = document.querySelector('input').getBoundingClientRect(); document.elementFromPoint(left + 9, bottom + 9).click()")
+        time.sleep(0.3)
+        assert browser.execute_script("return window.outcome") is None
+        pick(browser, "mona2")
+        assert outcome(browser) == {"id": made}
+        # For another site there is nothing to wait for.
+        assert run(browser, CONDITIONAL, {"rpId": "example.com"})["name"] == "SecurityError"
+
+
+def test_a_reloaded_extension_tells_open_pages_so(open_browser):
+    open_it, name = open_browser
+    with page_server() as port, bridge.program("run", *WAITING) as running:
+        user = User(running)
+        with bridge.bridge("--packets", running["packets"]) as ready, open_it(ready[name]) as browser:
+            browser.get(f"http://localhost:{port}/field")
+            begin(browser, CREATE, {})
+            user.answer("press")
+            outcome(browser)
+            begin(browser, CONDITIONAL, {})
+            bridge.wait_until(lambda: focus(browser), "the list")
+            pick(browser, "localhost")
+            bridge.wait_until(user.prompt, "the prompt")
+            browser.reload_extension()
+            refused = outcome(browser)
+            assert refused["name"] == "NotAllowedError" and "reload" in refused["message"], refused
+            bridge.wait_until(lambda: user.prompt() is None, "the end of the prompt")
 
 
 def test_without_a_bridge_a_page_learns_so_at_once(open_browser, relying_party, tmp_path):

@@ -6,6 +6,8 @@ const proxy = chrome.webAuthenticationProxy;
 // asked for one, so that no passkey is made in vain and the page's next choice is taken.
 const UNREADABLE = [-35, -36, -47];
 
+const requested = new Map();
+
 for (const kind of ["Create", "Get"]) {
   proxy[`on${kind}Request`].addListener(async ({ requestId, requestDetailsJson }) => {
     const publicKey = JSON.parse(requestDetailsJson);
@@ -18,7 +20,11 @@ for (const kind of ["Create", "Get"]) {
         return complete({ error: { name: "NotSupportedError", message: "this browser reads none of these algorithms' keys" } });
       }
     }
-    const { response, error } = await ask(kind.toLowerCase(), { id: `${requestId}`, origin, ...frame, publicKey });
+    const abort = new AbortController();
+    requested.set(requestId, abort);
+    const { response, error } = await ask(kind.toLowerCase(), { origin, ...frame, publicKey }, abort.signal);
+    // The browser has let go of what it cancelled.
+    if (!requested.delete(requestId)) return;
     try {
       await complete(error ? { error } : { responseJson: JSON.stringify(response) });
     } catch (refused) {
@@ -27,6 +33,9 @@ for (const kind of ["Create", "Get"]) {
     }
   });
 }
-proxy.onRequestCanceled.addListener((requestId) => ask("cancel", { id: `${requestId}` }));
+proxy.onRequestCanceled.addListener((requestId) => {
+  requested.get(requestId)?.abort();
+  requested.delete(requestId);
+});
 proxy.onIsUvpaaRequest.addListener(({ requestId }) => proxy.completeIsUvpaaRequest({ requestId, isUvpaa: true }));
 proxy.attach();

@@ -1,50 +1,52 @@
 //! A browser's way to an authenticator without USB, kernel module or root.
 //!
 //! Two small extensions (`authenticator/browser/`) send what pages ask here, over HTTP on loopback; each request is
-//! one ceremony of [`Client`](crate::client::Client). A request is served if it shows the token that this process
-//! wrote into the extension's folder, and comes from the extension: Chromium's has an origin that its key fixes, and
-//! Firefox's, which is another in every profile, is the first that shows the token.
+//! one ceremony of [`Client`](crate::client::Client). A request is served if it proves to come from whoever has the
+//! token that this process wrote into the extension's folder, and comes from the extension: Chromium's has an origin
+//! that its key fixes, and Firefox's, which is another in every profile, is the first with such a proof. The answer
+//! proves that it comes from this process (`proof.rs`).
 //!
 //! | path | body | answer |
 //! |---|---|---|
-//! | `/create`, `/get` | `id`, `origin`, `crossOrigin`, `allowed`, `mediation`, `publicKey` | `response`, or `error` with `name` and `message` |
+//! | `/hello` | | `response`: null |
+//! | `/create`, `/get` | `origin`, `crossOrigin`, `allowed`, `mediation`, `publicKey` | `response`, or `error` with `name` and `message` |
 //! | `/accounts` | `origin`, `publicKey` | `response`: a list of `id` and `name`, for autofill |
 //! | `/signal` | `origin`, `kind`, `details` | `response`: null |
-//! | `/cancel` | `id` | `response`: null |
 //!
-//! A ceremony whose request ends early (a tab closed, a browser killed) is aborted.
+//! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted.
 
 mod extension;
+mod proof;
 mod routes;
 mod signal;
 mod source;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use crate::client::Abort;
+use self::proof::Proofs;
 use crate::token::Token;
 
 pub use extension::{CHROMIUM_ORIGIN, Folders};
+pub use proof::authorization;
 pub use source::Source;
 
 /// A listening bridge. Closes, with every ceremony under way, when dropped.
 pub struct Server {
     address: SocketAddr,
     token: Token,
-    _runtime: tokio::runtime::Runtime,
+    /// Always there, but in `drop`.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 /// What every request shares.
 struct Bridge {
     source: Source,
-    token: Token,
-    /// The extension's origin in Firefox, once it has shown the token.
+    proofs: Proofs,
+    /// The extension's origin in Firefox, once it has proven to have the token.
     firefox: OnceLock<String>,
-    /// Ceremonies under way, by the id that the extension gave them.
-    pending: Mutex<HashMap<String, Abort>>,
 }
 
 impl Server {
@@ -60,12 +62,8 @@ impl Server {
             .thread_name("doppelkey-bridge")
             .enable_all()
             .build()?;
-        let bridge = Arc::new(Bridge {
-            source,
-            token: token.clone(),
-            firefox: OnceLock::new(),
-            pending: Mutex::default(),
-        });
+        let proofs = Proofs::new(token.clone());
+        let bridge = Arc::new(Bridge { source, proofs, firefox: OnceLock::new() });
         let listener = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
@@ -74,7 +72,7 @@ impl Server {
             // Serving ends with the runtime; an error before is the listener's, and every later request shows it.
             let _ = axum::serve(listener, routes::routes(bridge)).await;
         });
-        Ok(Server { address, token, _runtime: runtime })
+        Ok(Server { address, token, runtime: Some(runtime) })
     }
 
     /// Where it listens, with the port it was given.
@@ -82,8 +80,20 @@ impl Server {
         self.address
     }
 
-    /// What a request must show.
+    /// What a request must prove to be made with, see [`authorization`].
     pub fn token(&self) -> &Token {
         &self.token
     }
 }
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Each ceremony is aborted, and takes back what it asked of its authenticator. One that hangs holds up nobody.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(FAREWELL);
+        }
+    }
+}
+
+/// How long the ceremonies under way may take to end with the bridge.
+const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,11 +1,11 @@
 //! The bridge's HTTP: who may ask, and what each path does.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -17,7 +17,7 @@ use super::signal::{self, Refusal};
 use super::source::Account;
 use super::{Bridge, CHROMIUM_ORIGIN};
 use crate::client::{self, Abort, Call, Error, Mediation};
-use crate::text::base64url;
+use crate::text::{base64url, from_base64url};
 
 /// The most a request holds: an allow list of a few thousand credentials.
 const BODY_MAX: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub(super) fn routes(bridge: Arc<Bridge>) -> Router {
         .route("/get", post(get))
         .route("/accounts", post(accounts))
         .route("/signal", post(signal))
-        .route("/cancel", post(cancel))
+        .route("/hello", post(async || Json(json!({"response": null}))))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(Arc::clone(&bridge), gate))
         .with_state(bridge)
@@ -37,23 +37,39 @@ pub(super) fn routes(bridge: Arc<Bridge>) -> Router {
 
 async fn gate(State(bridge): State<Arc<Bridge>>, request: Request<Body>, next: Next) -> Response {
     let origin = header_of(request.headers(), header::ORIGIN).unwrap_or_default().to_owned();
-    let shown =
-        header_of(request.headers(), header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
-    if !shown.is_some_and(|shown| bridge.token.is(shown)) {
-        log::warn!("bridge: {origin:?} did not show the token of this run");
+    let shown = header_of(request.headers(), header::AUTHORIZATION).unwrap_or_default().to_owned();
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_MAX).await else {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long, or did not arrive whole");
+    };
+    let Some(nonce) = bridge.proofs.check(&shown, parts.uri.path().trim_start_matches('/'), &body) else {
+        log::warn!("bridge: {origin:?} did not prove to have the token of this run");
         return refuse(
             StatusCode::UNAUTHORIZED,
-            "the token is missing or not this run's: reload the extension",
+            "nothing proves that this was made with this run's token: reload the extension",
         );
-    }
-    if !is_ours(&bridge, &origin) {
-        log::warn!("bridge: {origin:?} shows the token, and is not the extension");
-        return refuse(StatusCode::FORBIDDEN, "only the extension that came first may use this bridge");
-    }
-    next.run(request).await
+    };
+    let answer = if is_ours(&bridge, &origin) {
+        next.run(Request::from_parts(parts, Body::from(body))).await
+    } else {
+        log::warn!("bridge: {origin:?} has the token, and is not the extension");
+        refuse(StatusCode::FORBIDDEN, "only the extension that came first may use this bridge")
+    };
+    proven(&bridge, &nonce, answer).await
 }
 
-fn header_of(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+/// The answer with the proof that it is ours, and to the request with this nonce.
+async fn proven(bridge: &Bridge, nonce: &str, answer: Response) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    // It is in memory already.
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if let Ok(proof) = HeaderValue::try_from(bridge.proofs.of_answer(nonce, &body)) {
+        parts.headers.insert(PROOF, proof);
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn header_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(HeaderValue::to_str)?.ok()
 }
 
@@ -72,7 +88,6 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Asked {
-    id: String,
     #[serde(default)]
     origin: String,
     #[serde(default)]
@@ -91,13 +106,20 @@ struct Asked {
 
 impl Asked {
     fn call(&self, abort: &Abort) -> Call {
+        // Autofill waits for the user in the page. Nothing that may wait for ever is asked for here.
         let mediation = match self.mediation.as_deref() {
-            Some("conditional") => Mediation::Conditional,
             Some("immediate") => Mediation::Immediate,
             _ => Mediation::Modal,
         };
         let call = Call::by(self.origin.as_str()).mediation(mediation).abort(abort);
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
+    }
+
+    /// The ids that the page's `allowCredentials` names.
+    fn allowed_ids(&self) -> Vec<Vec<u8>> {
+        let listed = self.public_key["allowCredentials"].as_array().into_iter().flatten();
+        let ids = listed.filter_map(|descriptor| descriptor["id"].as_str());
+        ids.filter_map(from_base64url).collect()
     }
 
     /// The RP ID of what is no ceremony: nobody is asked, so no frame of another origin is told or believed anything,
@@ -136,8 +158,8 @@ async fn ceremony(
     asked: Asked,
     run: impl FnOnce(&mut client::Client, Call, &Value) -> Result<Value, Error> + Send + 'static,
 ) -> Answer {
-    let pending = Pending::begin(Arc::clone(&bridge), &asked.id);
-    let abort = pending.abort.clone();
+    let pending = Pending(Abort::new());
+    let abort = pending.0.clone();
     log::info!("bridge: {} asks", asked.origin);
     let done = tokio::task::spawn_blocking(move || {
         let mut client = bridge.source.client()?;
@@ -147,50 +169,31 @@ async fn ceremony(
     answer(done.await.unwrap_or(Err(Error::Aborted)))
 }
 
-/// A ceremony under way.
-struct Pending {
-    bridge: Arc<Bridge>,
-    id: String,
-    abort: Abort,
-}
-
-impl Pending {
-    fn begin(bridge: Arc<Bridge>, id: &str) -> Self {
-        let abort = Abort::new();
-        let mut all = bridge.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(id.to_owned(), abort.clone());
-        drop(all);
-        Pending { bridge, id: id.to_owned(), abort }
-    }
-}
+/// A ceremony under way: aborted when this is dropped, as it is with a request that ends early.
+struct Pending(Abort);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.abort.abort();
-        self.bridge.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.0.abort();
     }
 }
 
-async fn cancel(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    let abort = bridge.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&asked.id).cloned();
-    if let Some(abort) = abort {
-        abort.abort();
-    }
-    Json(json!({"response": null}))
-}
-
-/// What autofill can offer. From another process' authenticator: one entry without a name, if anything is there.
+/// What autofill can offer, of what the page's `allowCredentials` names if it names any. From another process'
+/// authenticator: one entry without a name, if anything is there.
 async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
     let rp_id = match asked.own_rp_id(&asked.public_key["rpId"]) {
         Ok(rp_id) => rp_id,
         Err(error) => return answer(Err(error)),
     };
+    let allowed = asked.allowed_ids();
     let found = tokio::task::spawn_blocking(move || match bridge.source.accounts(&rp_id) {
-        Some(accounts) => {
-            accounts.map_err(|_| Error::Disconnected(io::Error::other("the vault cannot be read")))
+        Some(Ok(mut accounts)) => {
+            accounts.retain(|account| allowed.is_empty() || allowed.contains(&account.id));
+            Ok(accounts)
         }
+        Some(Err(_)) => Err(Error::Disconnected(io::Error::other("the vault cannot be read"))),
         None => {
-            let here = bridge.source.client()?.find(&rp_id)?;
+            let here = bridge.source.client()?.find(&rp_id, &allowed)?;
             Ok(here.map(|id| Account { id, name: rp_id }).into_iter().collect())
         }
     });
@@ -217,3 +220,6 @@ async fn signal(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> 
         }
     })
 }
+
+/// Where the proof of an answer is.
+const PROOF: HeaderName = HeaderName::from_static("doppelkey-proof");

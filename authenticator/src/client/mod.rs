@@ -150,14 +150,23 @@ impl Client {
         }
     }
 
-    /// A discoverable credential of this RP ID, looked for without asking the user: the newest, if there is any that
-    /// can be seen without verification.
+    /// A credential of this RP ID, looked for without asking the user, if there is any that can be seen without
+    /// verification: of these ids, or where there are none, the newest that is discoverable.
     ///
     /// # Errors
     /// The authenticator's and its transport's.
-    pub fn find(&mut self, rp_id: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub fn find(&mut self, rp_id: &str, ids: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Error> {
         let limit = self.limit(None, None);
-        ctap::find(&mut self.channel, rp_id, &[], None, &limit)
+        if ids.is_empty() {
+            return ctap::find(&mut self.channel, rp_id, ids, None, &limit);
+        }
+        let info = Info::get(&mut self.channel, &limit)?;
+        for batch in ctap::batches(ids.to_vec(), &info) {
+            if let Some(id) = ctap::find(&mut self.channel, rp_id, &batch, None, &limit)? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     /// Sets the first PIN: 4 characters to 63 bytes.

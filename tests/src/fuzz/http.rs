@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use doppelkey::bridge::{self, CHROMIUM_ORIGIN, Source};
 use doppelkey::client::without_sensor;
-use doppelkey::control::{self, ControlledUser, Fleet, Habits, Manner, Setup};
+use doppelkey::control::{self, ControlledUser, Fleet, Habits, Manner, Setup, Token};
 use doppelkey::device::SharedStore;
 use doppelkey_core::MemoryStore;
 
@@ -68,7 +68,7 @@ pub(super) const CONTROL: [(&str, &str); 46] = [
 
 /// Where requests to the bridge go.
 pub(super) const BRIDGE: [(&str, &str); 5] =
-    [("POST", "/create"), ("POST", "/get"), ("POST", "/accounts"), ("POST", "/signal"), ("POST", "/cancel")];
+    [("POST", "/create"), ("POST", "/get"), ("POST", "/accounts"), ("POST", "/signal"), ("POST", "/hello")];
 
 /// Sends a story's requests to the control port, each step a path and a body; how many were carried out.
 ///
@@ -109,8 +109,7 @@ static CONTROL_PORT: LazyLock<Mutex<ControlPort>> = LazyLock::new(|| {
     let server = control::Server::bind(localhost(), fleet.clone()).expect("a port is free");
     let headers =
         format!("Host: {}\r\nAuthorization: Bearer {}\r\n", server.address(), server.token().as_str());
-    let (address, patience) = (server.address(), Duration::from_secs(20));
-    let http = Http { address, headers, patience, may_wait: false, connection: None };
+    let http = Http { address: server.address(), headers, proves: None, connection: None };
     Mutex::new(ControlPort { fleet, _server: server, http })
 });
 
@@ -120,13 +119,9 @@ static BRIDGE_PORT: LazyLock<Mutex<(bridge::Server, Http)>> = LazyLock::new(|| {
     let member = fleet.add(setup());
     let source = Source::here(clock, member.device().clone(), member.store().clone());
     let server = bridge::Server::bind(localhost(), source).expect("a port is free");
-    let headers = format!(
-        "Host: {}\r\nAuthorization: Bearer {}\r\nOrigin: {CHROMIUM_ORIGIN}\r\n",
-        server.address(),
-        server.token().as_str()
-    );
-    let (address, patience) = (server.address(), Duration::from_secs(1));
-    let http = Http { address, headers, patience, may_wait: true, connection: None };
+    let headers = format!("Host: {}\r\nOrigin: {CHROMIUM_ORIGIN}\r\n", server.address());
+    let proves = Some((server.token().clone(), 0));
+    let http = Http { address: server.address(), headers, proves, connection: None };
     Mutex::new((server, http))
 });
 
@@ -149,10 +144,8 @@ fn localhost() -> SocketAddr {
 struct Http {
     address: SocketAddr,
     headers: String,
-    /// How long an answer may take.
-    patience: Duration,
-    /// Whether some requests wait for as long as their page does: autofill, with nothing to offer.
-    may_wait: bool,
+    /// The token that each request proves to be made with, and how many were, where it is not among the headers.
+    proves: Option<(Token, u64)>,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -173,13 +166,20 @@ impl Http {
     }
 
     fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        let proof = self.proves.as_mut().map(|(token, asked)| {
+            *asked += 1;
+            let nonce = format!("{asked:022}");
+            let proof = bridge::authorization(token, path.trim_start_matches('/'), &nonce, body);
+            format!("Authorization: {proof}\r\n")
+        });
         let head = format!(
-            "{method} {path} HTTP/1.1\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\n{}{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.headers,
+            proof.unwrap_or_default(),
             body.len()
         );
         let request = [head.as_bytes(), body].concat();
-        // A connection that was kept may have been closed since; a new one must answer.
+        // A connection that was kept may have been closed since, before it took the request; a new one must answer.
         if let Some(mut kept) = self.connection.take()
             && let Some(answer) = exchange(&mut kept, &request)
         {
@@ -187,13 +187,10 @@ impl Http {
             return self.keep(answer);
         }
         let stream = TcpStream::connect(self.address).expect("it listens");
-        stream.set_read_timeout(Some(self.patience)).expect("it is no zero");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is no zero");
         stream.set_nodelay(true).expect("it is a TCP socket");
         let mut fresh = BufReader::new(stream);
-        let Some(answer) = exchange(&mut fresh, &request) else {
-            assert!(self.may_wait, "a request gets an answer");
-            return (0, String::new());
-        };
+        let answer = exchange(&mut fresh, &request).expect("a request gets an answer");
         self.connection = Some(fresh);
         self.keep(answer)
     }
@@ -233,3 +230,6 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &[u8]) -> Option<Ans
     connection.read_exact(&mut body).ok()?;
     Some(Answer { status, closes, body: String::from_utf8_lossy(&body).into_owned() })
 }
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);

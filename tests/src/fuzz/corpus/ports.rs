@@ -91,19 +91,19 @@ pub fn control() -> Vec<Vec<u8>> {
 
 /// The extension at the bridge.
 pub fn bridge() -> Vec<Vec<u8>> {
-    let create = r#"{"id": "1", "origin": "https://example.com", "publicKey": {"rp": {"id": "example.com", "name": "Example"}, "user": {"id": "AQ", "name": "alice", "displayName": "Alice"}, "challenge": "AAAA", "pubKeyCredParams": [{"type": "public-key", "alg": -7}], "authenticatorSelection": {"residentKey": "required"}, "extensions": {"prf": {}, "credProps": true}}}"#;
-    let get = r#"{"id": "2", "origin": "https://example.com", "mediation": "immediate", "publicKey": {"challenge": "AAAA", "rpId": "example.com", "allowCredentials": [{"type": "public-key", "id": "AQ"}], "userVerification": "required", "extensions": {"largeBlob": {"read": true}}}}"#;
-    let found = r#"{"id": "3", "origin": "https://login.example.com", "crossOrigin": true, "allowed": true, "publicKey": {"challenge": "AAAA", "rpId": "example.com"}}"#;
-    let accounts = r#"{"id": "4", "origin": "https://example.com", "publicKey": {"rpId": "example.com"}}"#;
+    let create = r#"{"origin": "https://example.com", "publicKey": {"rp": {"id": "example.com", "name": "Example"}, "user": {"id": "AQ", "name": "alice", "displayName": "Alice"}, "challenge": "AAAA", "pubKeyCredParams": [{"type": "public-key", "alg": -7}], "authenticatorSelection": {"residentKey": "required"}, "extensions": {"prf": {}, "credProps": true}}}"#;
+    let get = r#"{"origin": "https://example.com", "mediation": "immediate", "publicKey": {"challenge": "AAAA", "rpId": "example.com", "allowCredentials": [{"type": "public-key", "id": "AQ"}], "userVerification": "required", "extensions": {"largeBlob": {"read": true}}}}"#;
+    let found = r#"{"origin": "https://login.example.com", "crossOrigin": true, "allowed": true, "publicKey": {"challenge": "AAAA", "rpId": "example.com"}}"#;
+    let accounts = r#"{"origin": "https://example.com", "publicKey": {"rpId": "example.com"}}"#;
     let signal = |kind: &str, details: &str| {
-        format!(r#"{{"id": "5", "origin": "https://example.com", "kind": "{kind}", "details": {details}}}"#)
+        format!(r#"{{"origin": "https://example.com", "kind": "{kind}", "details": {details}}}"#)
     };
     vec![
         requests(
             &BRIDGE,
             &[("POST", "/create", create), ("POST", "/get", found), ("POST", "/accounts", accounts)],
         ),
-        requests(&BRIDGE, &[("POST", "/get", get), ("POST", "/cancel", r#"{"id": "2", "origin": ""}"#)]),
+        requests(&BRIDGE, &[("POST", "/hello", ""), ("POST", "/get", get)]),
         requests(
             &BRIDGE,
             &[
