@@ -1,5 +1,7 @@
 //! The log: a header and sealed records, in one file that only grows until it is rewritten.
 
+mod header;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use super::error::VaultError;
 use super::medium::{EXCHANGED, Medium};
 use super::record::{RECORD_MAX, Record};
 use super::seal::{NONCE_LENGTH, Sealer, TAG_LENGTH, VaultKey, random};
+
+pub(super) use header::Header;
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,78 +403,6 @@ impl Fresh<'_> {
     }
 }
 
-/// The header of a log's file.
-#[derive(Clone)]
-pub(super) struct Header {
-    pub(super) vault_id: [u8; 16],
-    pub(super) salt: [u8; 32],
-    pub(super) custody: CustodyRecord,
-}
-
-impl Header {
-    fn length(&self) -> u64 {
-        (HEADER_FIXED + self.custody.parameters.len() + HEADER_CHECK + TAG_LENGTH) as u64
-    }
-
-    fn encode(&self, sealer: &Sealer) -> Vec<u8> {
-        let length = u16::try_from(self.length()).expect("a path is shorter than 60 kB: custody sees to it");
-        let mut bytes = Vec::with_capacity(length.into());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&self.vault_id);
-        bytes.extend_from_slice(&self.salt);
-        bytes.push(self.custody.kind);
-        bytes.extend_from_slice(&self.custody.parameters);
-        let check = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&check);
-        let tag = sealer.header_tag(&bytes);
-        bytes.extend_from_slice(&tag);
-        bytes
-    }
-
-    fn read(medium: &mut dyn Medium, end: u64, file: &Path) -> Result<Self, VaultError> {
-        let failed = |error| VaultError::Io { file: file.to_owned(), doing: "read", error };
-        let corrupt = |what| VaultError::Corrupt { file: file.to_owned(), offset: 0, what };
-        let mut start = [0; 12];
-        if end < start.len() as u64 {
-            return Err(VaultError::NotAVault { file: file.to_owned() });
-        }
-        medium.read_at(0, &mut start).map_err(failed)?;
-        let [magic @ .., v0, v1, l0, l1] = start;
-        if magic != *MAGIC {
-            return Err(VaultError::NotAVault { file: file.to_owned() });
-        }
-        let (version, length) = (u16::from_le_bytes([v0, v1]), u16::from_le_bytes([l0, l1]));
-        if version != FORMAT_VERSION {
-            return Err(VaultError::NewerFormat { file: file.to_owned(), version });
-        }
-        let parameters = usize::from(length).checked_sub(HEADER_FIXED + HEADER_CHECK + TAG_LENGTH);
-        let parameters =
-            parameters.filter(|_| u64::from(length) <= end).ok_or_else(|| corrupt("the header is cut"))?;
-        let mut bytes = vec![0; length.into()];
-        medium.read_at(0, &mut bytes).map_err(failed)?;
-        let (covered, check) = bytes.split_at(HEADER_FIXED + parameters);
-        if Sha256::digest(covered).as_slice() != &check[..HEADER_CHECK] {
-            return Err(corrupt("the header was changed"));
-        }
-        let array = "the slice has the array's length";
-        Ok(Header {
-            vault_id: covered[12..28].try_into().expect(array),
-            salt: covered[28..60].try_into().expect(array),
-            custody: CustodyRecord { kind: covered[60], parameters: covered[HEADER_FIXED..].to_vec() },
-        })
-    }
-
-    /// Whether this key made the header, as read from the medium.
-    pub(super) fn is_of(&self, key: &VaultKey, medium: &mut dyn Medium) -> io::Result<bool> {
-        let mut bytes = vec![0; self.length() as usize];
-        medium.read_at(0, &mut bytes)?;
-        let (covered, tag) = bytes.split_last_chunk().expect("a header ends with its tag");
-        Ok(Sealer::new(key, &self.salt).header_is_ours(covered, tag))
-    }
-}
-
 /// What precedes a sealed record.
 struct FrameHeader {
     length: u32,
@@ -641,10 +573,7 @@ fn frame() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(FRAME_HEADER + RECORD_MAX + TAG_LENGTH))
 }
 
-const MAGIC: &[u8; 8] = b"doppelkv";
 const FORMAT_VERSION: u16 = 1;
-const HEADER_FIXED: usize = 61;
-const HEADER_CHECK: usize = 32;
 const FRAME_HEADER: usize = 28;
 const WINDOW: usize = 256 * 1024;
 /// What a disk writes as a whole, in bytes; where it is more, that is a multiple.
