@@ -148,7 +148,7 @@ fn refused(error: Error) -> Failure {
             "change it with `doppelkey pin change`, then try again"
         }
         Error::NotVerified(NotVerified::PinRefused) => {
-            "choose a longer one, of more different characters: a relying party or an administrator asks for it"
+            "choose a longer one, of more different characters: what this vault asks of a PIN was raised"
         }
         _ => "a PIN has 4 characters at least and 63 bytes at most",
     };

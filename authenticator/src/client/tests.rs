@@ -589,3 +589,15 @@ fn an_rp_that_this_platform_was_told_of_gets_enterprise_attestation() {
     assert_eq!(certificate(&mut client, "example.net"), of_the_enterprise);
     assert_ne!(certificate(&mut client, "example.org"), of_the_enterprise);
 }
+
+#[test]
+fn a_new_pin_that_the_authenticators_policy_refuses_is_not_called_one_that_must_be_changed() {
+    let configuration = Configuration { min_pin_length: 6, ..presence_only() };
+    let (device, clock) = device(configuration, Auto);
+    let mut client = client_of(&device, &clock);
+    let refused = |result| matches!(result, Err(Error::NotVerified(NotVerified::PinRefused)));
+    assert!(refused(client.set_pin("1234")));
+    client.set_pin("123456").unwrap();
+    assert!(refused(client.change_pin("123456", "4321")));
+    client.verify_pin("123456").unwrap();
+}

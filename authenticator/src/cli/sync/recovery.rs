@@ -279,12 +279,16 @@ fn bring_back(
     let path = opened.path.clone();
     let mut replication = Replication::adopt(&mut opened.vault, &path, replica, effects, places, now_ms())?;
     opened.round(&mut replication)?;
-    let count = passkeys(&mut opened.vault)?;
+    tell_what_is_back(passkeys(&mut opened.vault)?, &stay);
+    Ok(())
+}
+
+fn tell_what_is_back(count: u64, stay: &BTreeMap<LogId, String>) {
     let are = if count == 1 { "is" } else { "are" };
     let back = format!("{} {are} back", counted(count, "passkey"));
     if stay.is_empty() {
         log::info!("{back}; the devices that were lost are out of the circle");
-        return Ok(());
+        return;
     }
     log::info!("{back}");
     for (log, name) in stay {
@@ -294,7 +298,6 @@ fn bring_back(
              passkeys anew that `doppelkey sync exposed {log}` lists"
         );
     }
-    Ok(())
 }
 
 /// Ends the tokens of devices that are out. What a relay refuses is only quota that is not saved.
