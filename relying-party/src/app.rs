@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::metadata::{Metadata, MetadataError, Providers, Publisher, RevocationLists};
 use crate::policy::Policy;
 use crate::store::{Database, LAST, StoreError};
-use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
+use crate::{api, developer, edge, flows, key, mail, operator, secret, webhooks, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ pub enum StartError {
     Database(StoreError),
     /// The metadata BLOB, or the list of provider names, is not what it should be.
     Metadata(MetadataError),
+    /// The database's secrets are sealed, and this is not their key.
+    Key {
+        /// Whether there is a key at all.
+        is_given: bool,
+    },
     /// Passkeys were made for another RP ID, and would be lost.
     RpIdChanged {
         /// The RP ID that the passkeys are for.
@@ -66,6 +71,11 @@ impl StartError {
                     .into()
             }
             Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
+            Self::Key { .. } => {
+                "put the key file back from its backup, or name it with --key-file; every process on one database \
+                 needs the same"
+                    .into()
+            }
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
         }
     }
@@ -77,6 +87,12 @@ impl fmt::Display for StartError {
             Self::Config { what, .. } => f.write_str(what),
             Self::Database(error) => error.fmt(f),
             Self::Metadata(error) => error.fmt(f),
+            Self::Key { is_given: true } => {
+                f.write_str("the secrets in the database are sealed under another key than this one")
+            }
+            Self::Key { is_given: false } => {
+                f.write_str("the secrets in the database are sealed under a key, and there is none here")
+            }
             Self::RpIdChanged { stored, configured, passkeys } => {
                 write!(
                     f,
@@ -163,8 +179,7 @@ impl App {
         config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
         let database = Database::open(&config.database).await?;
         check_rp_id(&config, &database).await?;
-        let proposal = secret::text(&config.random.bytes::<32>());
-        let secret = secret::bytes(&database.agree_on("secret", &proposal).await?).unwrap_or_default();
+        let secret = key::shared_secret(&config, &database).await?;
         let before = match &config.policy {
             Some(policy) => put_into_force(policy, &database).await?,
             None => None,
@@ -200,7 +215,7 @@ impl App {
         let app = Self(Arc::new(Shared {
             config,
             database,
-            secret: Zeroizing::new(secret),
+            secret,
             metadata,
             providers,
             new_events: Notify::new(),

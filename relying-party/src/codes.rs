@@ -112,7 +112,8 @@ pub(crate) async fn check(
     Ok(visit.app.database.check_code(id, purpose, &digest, policy.code.tries, visit.app.now()).await?)
 }
 
-/// A million codes are soon tried, so the digest is keyed: the database alone does not give them away.
+/// A million codes are soon tried, so the digest is keyed, under what is sealed where there is a [key](crate::key): the
+/// database alone does not give them away then.
 fn digest(visit: &Visit, id: &str, code: &str) -> Vec<u8> {
     secret::keyed(&visit.app.secret, &[b"code", id.as_bytes(), code.as_bytes()])
 }

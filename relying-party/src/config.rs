@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroize as _;
 
+use crate::key::Key;
 use crate::policy::Policy;
 use crate::webhooks::Webhooks;
 
@@ -128,6 +129,10 @@ pub struct Config {
     pub behind_proxy: bool,
     /// Start although the RP ID is not the one that the stored passkeys were made for.
     pub accept_rp_id_change: bool,
+    /// What a copy of the database must not give away is sealed under this key, which is kept elsewhere; all processes
+    /// that share the database need it. Without one, whoever reads the database can sign tokens and knows the secrets
+    /// of authenticator apps.
+    pub key: Option<Key>,
     /// Where mail goes.
     pub mail: Mail,
     /// Where the log's events are sent, if anywhere.
@@ -215,6 +220,7 @@ impl Config {
             admin_token: crate::secret::text(&random.bytes::<24>()),
             behind_proxy: false,
             accept_rp_id_change: false,
+            key: None,
             mail: Mail::Outbox,
             webhooks: Webhooks::default(),
             metadata: None,

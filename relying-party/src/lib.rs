@@ -30,6 +30,7 @@ mod events;
 mod failure;
 mod flows;
 mod identifiers;
+mod key;
 mod limits;
 mod lock;
 mod mail;
@@ -51,6 +52,7 @@ mod well_known;
 
 pub use app::{StartError, app};
 pub use config::{Clock, Config, Mail, MetadataFiles, Random};
+pub use key::Key;
 pub use serve::serve;
 pub use store::StoreError;
 pub use webhooks::Webhooks;

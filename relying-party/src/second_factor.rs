@@ -10,8 +10,8 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
-use crate::store::{Changes, User};
-use crate::{secret, totp};
+use crate::store::{Changes, SealedApp, User};
+use crate::{key, secret, totp};
 
 /// Wrong codes for one user in five minutes before it takes a break.
 const TRIES: i64 = 5;
@@ -21,7 +21,7 @@ const TRIES: i64 = 5;
 #[derive(Clone, Serialize, Deserialize, ZeroizeOnDrop)]
 pub(crate) struct NewApp {
     user_id: String,
-    secret: Vec<u8>,
+    app: SealedApp,
 }
 
 /// Tells no secret.
@@ -33,7 +33,7 @@ impl fmt::Debug for NewApp {
 
 impl PartialEq for NewApp {
     fn eq(&self, other: &Self) -> bool {
-        self.user_id == other.user_id && bool::from(self.secret.ct_eq(&other.secret))
+        self.user_id == other.user_id && bool::from(self.app.bytes.ct_eq(&other.app.bytes))
     }
 }
 
@@ -47,11 +47,13 @@ pub(crate) async fn secret_to_set_up(visit: &mut Visit, user: &User) -> Result<Z
     if visit.app.database.totp(&user.id).await?.is_some() {
         return Err(Failure::OutOfOrder);
     }
-    if let Some(known) = visit.data.new_app.as_ref().filter(|known| known.user_id == user.id) {
-        return Ok(Zeroizing::new(known.secret.clone()));
+    let known = visit.data.new_app.as_ref().filter(|known| known.user_id == user.id);
+    if let Some(known) = known.and_then(|known| key::open_app(&visit.app.config, &user.id, &known.app)) {
+        return Ok(known);
     }
     let fresh = Zeroizing::new(visit.app.config.random.bytes::<20>().to_vec());
-    visit.data.new_app = Some(NewApp { user_id: user.id.clone(), secret: fresh.to_vec() });
+    let app = key::seal_app(&visit.app.config, &user.id, &fresh);
+    visit.data.new_app = Some(NewApp { user_id: user.id.clone(), app });
     visit.save().await?;
     visit.log(Event::of("gd_start_enroll").user(user)).await;
     Ok(fresh)
@@ -76,7 +78,8 @@ pub(crate) async fn set_up(
     let event =
         Event::of("gd_enrollment_complete").user(user).detail("authenticator", json!({ "type": "otp" }));
     let changes = Changes::default().if_generation(&user.id, user.generation);
-    if !visit.make(user, changes.add_totp(&user.id, shared, step, now), event).await? {
+    let app = key::seal_app(&visit.app.config, &user.id, shared);
+    if !visit.make(user, changes.add_totp(&user.id, &app, step, now), event).await? {
         return Err(Failure::OutOfOrder);
     }
     forget_failures(visit, user).await?;
@@ -89,8 +92,9 @@ pub(crate) async fn set_up(
 pub(crate) async fn check_code(visit: &Visit, user: &User, code: &str) -> Result<bool, Failure> {
     within_limit(visit, user).await?;
     let Some(known) = visit.app.database.totp(&user.id).await? else { return Ok(false) };
-    let step = totp::step_of(&known.secret, code, visit.app.now());
-    match step {
+    let shared = key::open_app(&visit.app.config, &user.id, &known.app);
+    let shared = shared.ok_or(Failure::Broken("an authenticator app is sealed under another key"))?;
+    match totp::step_of(&shared, code, visit.app.now()) {
         Some(step) => Ok(visit.app.database.use_totp_step(&user.id, step).await?),
         None => Ok(false),
     }

@@ -13,6 +13,7 @@ mod doctor;
 mod failure;
 mod hybrid;
 mod kernel;
+mod key_file;
 mod load;
 mod logging;
 mod persona;

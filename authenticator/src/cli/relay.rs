@@ -1,24 +1,18 @@
 //! `doppelkey relay`: a mailbox for sync circles.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use doppelkey_sync::Hash;
 use doppelkey_sync::relay::{Database, Keeper, LONGEST_SILENCE, Quota, Relay, RelayError};
-use getrandom::SysRng;
-use getrandom::rand_core::{Rng as _, UnwrapErr};
 use serde_json::json;
 use tokio::net::TcpListener;
-use zeroize::Zeroizing;
 
+use super::key_file::{Purpose, new_key};
 use super::signals::terminated;
 use super::sync::wall_clock;
 use super::{Failure, make_files_private, print};
-use crate::private_file;
-use crate::text::hex;
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
 ///
@@ -96,7 +90,7 @@ impl Arguments {
     fn keeper(&self) -> Result<Option<Keeper>, Failure> {
         let beside = self.db.strip_prefix("sqlite:").map(|path| PathBuf::from(format!("{path}.escrow-key")));
         let key = match self.escrow_key.clone().or(beside) {
-            Some(path) => escrow_key(&path)?,
+            Some(path) => ESCROW_KEY.read_or_make(&path)?,
             // Both are forgotten together.
             None if self.db == "memory" => new_key(),
             None => {
@@ -148,58 +142,6 @@ impl Arguments {
     }
 }
 
-/// Reads a relay's key for escrows, or makes it: 64 hexadecimal digits. A new one is on the disk, whole, before it has
-/// its name; of several relays that begin at once, one makes it and the others read it.
-fn escrow_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let failed = |error: io::Error| {
-        Failure::new(
-            format_args!("{}: {error}", path.display()),
-            "name a file that this relay may read and write with --escrow-key",
-        )
-    };
-    if !path.try_exists().map_err(failed)? {
-        let text = Zeroizing::new(hex(&*new_key()) + "\n");
-        match private_file::create_whole(path, text.as_bytes()) {
-            // Another relay was first.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
-        }
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    Hash::parse(text.trim()).map(|key| Zeroizing::new(key.0)).ok_or_else(|| {
-        Failure::new(
-            format_args!("{} is no key for escrows", path.display()),
-            "put the file back from its backup; without it what is in escrow is lost",
-        )
-    })
-}
-
-fn new_key() -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    UnwrapErr(SysRng).fill_bytes(&mut *key);
-    key
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn relays_that_begin_at_once_have_one_escrow_key_and_leave_nothing_half_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("escrow-key");
-        let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
-            let relays: Vec<_> = (0..8).map(|_| scope.spawn(|| *escrow_key(&path).unwrap())).collect();
-            relays.into_iter().map(|relay| relay.join().unwrap()).collect()
-        });
-        assert!(keys.iter().all(|key| *key == keys[0] && *key != [0; 32]));
-        assert_eq!(*escrow_key(&path).unwrap(), keys[0], "it is read back");
-        assert_eq!(directory.path().read_dir().unwrap().count(), 1, "and nothing else is left");
-        std::fs::write(&path, "half a k").unwrap();
-        let refused = escrow_key(&path).unwrap_err().to_string();
-        assert!(
-            refused.contains("is no key for escrows") && refused.contains("from its backup"),
-            "{refused}"
-        );
-    }
-}
+/// The key of `--escrow-key`.
+const ESCROW_KEY: Purpose =
+    Purpose { flag: "--escrow-key", what_for: "for escrows", lost: "what is in escrow is lost" };

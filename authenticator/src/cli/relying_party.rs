@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use doppelkey_relying_party::metadata::Publisher;
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Config, Mail, MetadataFiles, StartError, Webhooks, app, serve};
+use doppelkey_relying_party::{Config, Key, Mail, MetadataFiles, StartError, Webhooks, app, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use super::key_file::Purpose;
 use super::signals::terminated;
 use super::{Failure, make_files_private, print};
 
@@ -34,6 +35,10 @@ pub(super) struct Arguments {
     /// Where accounts are kept: memory, sqlite:PATH or postgres://… [default: a SQLite file in the user's data folder]
     #[arg(long, value_name = "URL")]
     db: Option<String>,
+    /// The key that seals what a copy of the database must not give away; made if it is not there. Processes that share
+    /// a database share it [default for SQLite: PATH.key, beside the database]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// The RP ID that passkeys are made for [default: the host of the first origin]
     #[arg(long, value_name = "DOMAIN")]
     rp_id: Option<String>,
@@ -135,7 +140,14 @@ impl Arguments {
         let config = self.config(port)?;
         let (url, admin_token) = (config.own_origin().to_string(), config.admin_token.clone());
         let database = config.database.clone();
+        let is_sealed = config.key.is_some() || database == "memory";
         let router = app(config).await.map_err(failure)?;
+        if !is_sealed {
+            eprintln!(
+                "warning: whoever copies the database can sign tokens, and knows the secrets of authenticator apps\nhint: \
+                 --key-file FILE seals them; give every process on this database the same"
+            );
+        }
         let terminated = terminated();
         self.announce(&url, &admin_token, &database);
         serve(listener, router, terminated)
@@ -149,6 +161,7 @@ impl Arguments {
             Some(url) => url.clone(),
             None => default_database()?,
         };
+        config.key = self.key(&config.database)?;
         if let Some(origin) = self.origin.first() {
             let host = origin.split("://").nth(1).unwrap_or_default().split(':').next().unwrap_or_default();
             config.rp_id = host.to_string();
@@ -185,6 +198,17 @@ impl Arguments {
         Ok(config)
     }
 
+    /// The key that seals what the database holds, where it outlives this process.
+    fn key(&self, database: &str) -> Result<Option<Key>, Failure> {
+        let path = database.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let beside = path.filter(|path| !path.is_empty()).map(|path| PathBuf::from(format!("{path}.key")));
+        // Where there is no such folder, there is no database either: that is what is told then.
+        let beside =
+            beside.filter(|path| path.parent().is_none_or(|it| it.as_os_str().is_empty() || it.is_dir()));
+        let path = self.key_file.clone().or(beside);
+        path.map(|path| KEY.read_or_make(&path).map(|key| Key::new(*key))).transpose()
+    }
+
     fn announce(&self, url: &str, admin_token: &str, database: &str) {
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": url, "admin_token": admin_token })));
@@ -198,6 +222,10 @@ impl Arguments {
         ));
     }
 }
+
+/// The key of `--key-file`.
+const KEY: Purpose =
+    Purpose { flag: "--key-file", what_for: "for a relying party", lost: "its database cannot be used" };
 
 fn failure(error: StartError) -> Failure {
     let hint = error.hint();

@@ -1,6 +1,7 @@
 //! Tokens of our own: JSON Web Tokens signed with ES256 (RFC 7519, RFC 7518 §3.4), and nothing more general.
 //!
-//! The key comes from the secret that all processes share, so any of them verifies what another has signed.
+//! The key comes from the secret that all processes share, so any of them verifies what another has signed. Whoever can
+//! read that secret can sign, too: see [`key`](crate::key).
 
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey};

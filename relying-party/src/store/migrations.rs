@@ -245,4 +245,8 @@ CREATE TABLE webhooks (
 ALTER TABLE users ADD COLUMN generation BIGINT NOT NULL DEFAULT 0;
 DELETE FROM totp WHERE confirmed = 0;
 ",
+    // Secrets may be sealed under a key that is not in here. A program that knows nothing of that must not start.
+    "
+ALTER TABLE totp ADD COLUMN sealed BIGINT NOT NULL DEFAULT 0;
+",
 ];

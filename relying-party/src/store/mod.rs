@@ -31,7 +31,7 @@ pub(crate) use codes::CodeCheck;
 pub(crate) use credentials::{Passkey, PasskeyUse};
 pub(crate) use events::{LAST, StoredEvent};
 pub(crate) use mail::{Mailed, WaitingMail};
-pub(crate) use second_factors::Totp;
+pub(crate) use second_factors::{SealedApp, Totp};
 pub(crate) use sessions::StoredSession;
 pub(crate) use users::{Identifier, User};
 pub(crate) use webhooks::Progress;
@@ -252,6 +252,15 @@ impl Database {
             sql("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
         self.write(statement.bind(key).bind(proposal)).await?;
         Ok(self.setting(key).await?.unwrap_or_else(|| proposal.to_string()))
+    }
+
+    /// Writes the database anew, so that its file holds nothing any more that has been replaced. PostgreSQL's files are not
+    /// this program's: what its tables held goes with the next vacuum.
+    pub(crate) async fn forget_what_was_there(&self) -> Result<()> {
+        match &self.0 {
+            Engine::Sqlite(sqlite) => sqlite.write_anew(),
+            Engine::Postgres(_) => Ok(()),
+        }
     }
 
     /// Removes what has expired. Nothing depends on it: every read compares with the clock.

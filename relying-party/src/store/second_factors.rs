@@ -2,33 +2,44 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+use zeroize::ZeroizeOnDrop;
 
 use super::sql::sql;
 use super::{Changes, Database, Result};
 
-/// An authenticator app's shared secret.
-#[derive(Clone)]
+/// An authenticator app.
+#[derive(Clone, Debug)]
 pub(crate) struct Totp {
-    pub(crate) secret: Zeroizing<Vec<u8>>,
+    pub(crate) app: SealedApp,
     pub(crate) created_at: i64,
 }
 
+/// An authenticator app's shared secret, sealed if there is a [key](crate::key).
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ZeroizeOnDrop)]
+pub(crate) struct SealedApp {
+    pub(crate) bytes: Vec<u8>,
+    #[serde(default)]
+    pub(crate) is_sealed: bool,
+}
+
 /// Tells no secret.
-impl fmt::Debug for Totp {
+impl fmt::Debug for SealedApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Totp").field("created_at", &self.created_at).finish_non_exhaustive()
+        f.debug_struct("SealedApp").field("is_sealed", &self.is_sealed).finish_non_exhaustive()
     }
 }
 
 impl Changes {
     /// Gives a user an authenticator app, whose first code was of this time step, on condition that there is none.
-    pub(crate) fn add_totp(self, user_id: &str, secret: &[u8], step: i64, now: i64) -> Self {
+    pub(crate) fn add_totp(self, user_id: &str, new: &SealedApp, step: i64, now: i64) -> Self {
         // One that is not confirmed is what an older program began.
-        let app = sql("INSERT INTO totp (user_id, secret, confirmed, last_step, created_at) \
-             VALUES ($1, $2, 1, $3, $4) ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, confirmed = 1, \
-             last_step = excluded.last_step, created_at = excluded.created_at WHERE totp.confirmed = 0");
-        self.and(app.bind(user_id).bind(secret).bind(step).bind(now).or_nothing())
+        let app = sql("INSERT INTO totp (user_id, secret, confirmed, last_step, created_at, sealed) \
+             VALUES ($1, $2, 1, $3, $4, $5) ON CONFLICT (user_id) DO UPDATE SET secret = excluded.secret, \
+             confirmed = 1, last_step = excluded.last_step, created_at = excluded.created_at, \
+             sealed = excluded.sealed WHERE totp.confirmed = 0");
+        let app = app.bind(user_id).bind(&new.bytes).bind(step).bind(now).bind(new.is_sealed);
+        self.and(app.or_nothing())
     }
 
     /// Removes the authenticator app, on condition that there is one. Remembered devices have passed it, and logins may
@@ -65,9 +76,21 @@ impl Changes {
 impl Database {
     /// The user's authenticator app.
     pub(crate) async fn totp(&self, user_id: &str) -> Result<Option<Totp>> {
-        let query = sql("SELECT secret, created_at FROM totp WHERE user_id = $1 AND confirmed = 1");
-        let row: Option<(Vec<u8>, i64)> = self.one(query.bind(user_id)).await?;
-        Ok(row.map(|(secret, created_at)| Totp { secret: Zeroizing::new(secret), created_at }))
+        let query = sql("SELECT secret, sealed, created_at FROM totp WHERE user_id = $1 AND confirmed = 1");
+        let row: Option<(Vec<u8>, bool, i64)> = self.one(query.bind(user_id)).await?;
+        let totp = |(bytes, is_sealed, created_at)| Totp { app: SealedApp { bytes, is_sealed }, created_at };
+        Ok(row.map(totp))
+    }
+
+    /// Whose app's secret is not sealed, and the secret.
+    pub(crate) async fn apps_in_clear(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.all(sql("SELECT user_id, secret FROM totp WHERE sealed = 0")).await
+    }
+
+    /// Seals the secret of an app that has been there before, unless somebody else has done so.
+    pub(crate) async fn seal_app(&self, user_id: &str, app: &SealedApp) -> Result<()> {
+        let sealing = sql("UPDATE totp SET secret = $2, sealed = 1 WHERE user_id = $1 AND sealed = 0");
+        self.write(sealing.bind(user_id).bind(&app.bytes)).await.map(drop)
     }
 
     /// Uses a time step up: false if this one or a later one has been used.

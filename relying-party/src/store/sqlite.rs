@@ -99,6 +99,11 @@ impl Sqlite {
         read
     }
 
+    /// Writes every page anew, and the log into the file.
+    pub(super) fn write_anew(&self) -> Result<()> {
+        Ok(lock(&self.0.writer).execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?)
+    }
+
     /// Does all statements or none: `None` if one of them is a condition that was not met.
     pub(super) async fn write(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
         let (reply, answer) = oneshot::channel();

@@ -34,6 +34,11 @@ impl App {
         }
     }
 
+    /// The secret that it shares with the service.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
     /// The code it shows now.
     pub(crate) fn code(&self, world: &World) -> String {
         let mut mac = Hmac::<Sha1>::new_from_slice(&self.secret).expect("any length");

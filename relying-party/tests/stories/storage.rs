@@ -1,9 +1,11 @@
 //! The database across restarts and versions.
 
 use axum::http::StatusCode;
-use doppelkey_relying_party::{Config, StartError, StoreError, app};
+use doppelkey_relying_party::policy::Policy;
+use doppelkey_relying_party::{Config, Key, StartError, StoreError, app};
 use serde_json::json;
 
+use crate::second_factor;
 use crate::world::{Authenticator, Browser, ORIGIN, Twist, World, postgres};
 
 #[tokio::test]
@@ -154,4 +156,93 @@ async fn cookies_are_host_cookies_wherever_there_is_tls() {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     assert!(answer.headers.contains_key("strict-transport-security"));
+}
+
+/// A TOTP secret or the secret that all processes share, as it would lie in the database.
+fn holds(folder: &std::path::Path, part: &[u8]) -> bool {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
+    files.into_iter().any(|file| {
+        std::fs::read(file).expect("it can be read").windows(part.len()).any(|window| window == part)
+    })
+}
+
+/// Whoever copies the database, but not the key beside it.
+#[tokio::test]
+async fn a_copy_of_the_database_opens_no_account() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let start = async |key: Option<[u8; 32]>, policy: &str| {
+        let policy = Policy::from_toml(policy).ok();
+        let config = Config { database: database.clone(), policy, ..Config::localhost(8080) };
+        World::started(Config { key: key.map(Key::new), ..config }).await
+    };
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    // It begins without a key, as every database did, with an app that is set up and another one that is about to be.
+    let mut app = second_factor::App::default();
+    let before = start(None, "").await.expect("it starts");
+    let mut browser = before.browser();
+    browser.sign_up_with_password(email, password).await;
+    app.set_up_in_account(&before, &mut browser).await;
+    let setting = |name: &str| -> String {
+        let connection = rusqlite::Connection::open(folder.path().join("accounts.db")).expect("the database");
+        let query = format!("SELECT value FROM settings WHERE name = '{name}'");
+        connection.query_row(&query, [], |row| row.get(0)).expect("a setting")
+    };
+    let clear = setting("secret");
+    let keys = before.browser().get("/.well-known/jwks.json").await.text;
+    assert!(holds(folder.path(), clear.as_bytes()) && holds(folder.path(), app.secret()));
+    drop((before, browser));
+
+    // With a key, what was in clear is sealed, and goes on.
+    let sealed = start(Some([1; 32]), "[mfa]\npolicy = \"always\"").await.expect("it starts");
+    assert!(!holds(folder.path(), clear.as_bytes()), "the shared secret is in the file");
+    assert!(!holds(folder.path(), app.secret()), "an app's secret is in the file");
+    assert_eq!(sealed.browser().get("/.well-known/jwks.json").await.text, keys, "tokens stay valid");
+    sealed.pass_minutes(1);
+    let mut browser = sealed.browser();
+    assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/otp");
+    assert_eq!(browser.form("/mfa/otp", &[("code", &app.code(&sealed))]).await.location(), "/enroll");
+    // Whoever comes now leaves no secret there either, not even while setting up.
+    let (mut eve, mut eves) = (sealed.browser(), second_factor::App::default());
+    assert_eq!(eve.sign_up_with_password("eve@example.org", password).await, "/mfa/setup");
+    eves.scan(&eve.get("/mfa/setup").await.text);
+    let in_json = format!("{:?}", eves.secret()).replace(' ', "");
+    assert!(!holds(folder.path(), &in_json.as_bytes()[1..in_json.len() - 1]), "a session holds it");
+    assert_eq!(eve.form("/mfa/setup", &[("code", &eves.code(&sealed))]).await.status, StatusCode::OK);
+    assert!(!holds(folder.path(), eves.secret()));
+    drop((sealed, browser, eve));
+
+    // Nobody starts on it without the key, and the hint says what to do; with it, everything is there.
+    for key in [None, Some([2; 32])] {
+        let refused = start(key, "").await.err().expect("another key");
+        assert!(matches!(refused, StartError::Key { is_given } if is_given == key.is_some()), "{refused}");
+        assert!(
+            refused.hint().contains("backup") && refused.hint().contains("--key-file"),
+            "{}",
+            refused.hint()
+        );
+    }
+    let again = start(Some([1; 32]), "").await.expect("it starts");
+    assert_eq!(again.browser().get("/.well-known/jwks.json").await.text, keys);
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_with_one_key_seal_one_secret() {
+    for old in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = postgres::shared_database(folder.path());
+        if old {
+            drop(World::start(&database, "").await);
+        }
+        let starts = (0..4).map(|_| {
+            let config = Config { database: database.clone(), ..Config::localhost(8080) };
+            tokio::spawn(World::started(Config { key: Some(Key::new([1; 32])), ..config }))
+        });
+        let mut keys = std::collections::BTreeSet::new();
+        for started in starts.collect::<Vec<_>>() {
+            let world = started.await.expect("it ends").expect("each of them starts");
+            keys.insert(world.browser().get("/.well-known/jwks.json").await.text);
+        }
+        assert_eq!(keys.len(), 1, "on a database that was there: {old}");
+    }
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Clock, Config, Mail, Webhooks, app};
+use doppelkey_relying_party::{Clock, Config, Mail, StartError, Webhooks, app};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -101,12 +101,16 @@ impl World {
     }
 
     async fn start_with_token(config: Config) -> Self {
+        Self::started(config).await.expect("the relying party starts")
+    }
+
+    /// As these settings say, if they let it start.
+    pub async fn started(config: Config) -> Result<Self, StartError> {
         let now = Arc::new(AtomicI64::new(START_MS));
         let read = Arc::clone(&now);
         let clock = Clock::new(move || read.load(Ordering::SeqCst));
         let config = Config { clock, ..config };
-        let router = app(config).await.expect("the relying party starts");
-        Self { router, now }
+        Ok(Self { router: app(config).await?, now })
     }
 
     /// Lets time pass.

@@ -1,0 +1,141 @@
+//! The key that is not in the database. What a copy of the database must not give away, and this service has to read again,
+//! is sealed under it: the secret that all processes share (it signs tokens, and keys the digests of codes), and the
+//! secrets of authenticator apps.
+//!
+//! AES-256-GCM under the key as it is, with what is sealed and whose it is as associated data; a random nonce of 12 bytes
+//! comes first. In the settings, `secret` is base64url after [`SEALED`] then, and without it where there is no key.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use zeroize::Zeroizing;
+
+use crate::app::StartError;
+use crate::config::{Config, Random};
+use crate::secret;
+use crate::store::{Database, SealedApp};
+
+/// A key of 32 random bytes, which every process that shares a database is given, and the database is not.
+#[derive(Clone)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+/// Tells no key.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    /// The key of these bytes, which must be random.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    fn seal(&self, random: &Random, of: &str, clear: &[u8]) -> Vec<u8> {
+        let nonce = random.bytes::<12>();
+        let payload = Payload { msg: clear, aad: of.as_bytes() };
+        let sealed = self.cipher().encrypt(&Nonce::from(nonce), payload);
+        [&nonce[..], &sealed.expect("a secret is short")].concat()
+    }
+
+    fn open(&self, of: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, msg) = sealed.split_first_chunk::<12>()?;
+        let payload = Payload { msg, aad: of.as_bytes() };
+        self.cipher().decrypt(&Nonce::from(*nonce), payload).ok().map(Zeroizing::new)
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new(&(*self.0).into())
+    }
+}
+
+/// Seals the secret of a user's authenticator app, if there is a key.
+pub(crate) fn seal_app(config: &Config, user_id: &str, clear: &[u8]) -> SealedApp {
+    match &config.key {
+        Some(key) => SealedApp { bytes: key.seal(&config.random, &app_of(user_id), clear), is_sealed: true },
+        None => SealedApp { bytes: clear.to_vec(), is_sealed: false },
+    }
+}
+
+/// The secret of a user's authenticator app; `None` if it is sealed under another key, or for another user.
+pub(crate) fn open_app(config: &Config, user_id: &str, app: &SealedApp) -> Option<Zeroizing<Vec<u8>>> {
+    if app.is_sealed {
+        return config.key.as_ref()?.open(&app_of(user_id), &app.bytes);
+    }
+    Some(Zeroizing::new(app.bytes.clone()))
+}
+
+/// The secret that all processes share: the first makes it. Where there is a key and the database was written without
+/// one, everything in it is sealed now.
+pub(crate) async fn shared_secret(
+    config: &Config,
+    database: &Database,
+) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    let found = database.setting(NAME).await?;
+    let is_sealed = found.as_ref().is_some_and(|text| text.starts_with(SEALED));
+    let Some(key) = &config.key else {
+        if is_sealed {
+            return Err(StartError::Key { is_given: false });
+        }
+        let proposal = secret::text(&config.random.bytes::<32>());
+        let agreed = database.agree_on(NAME, &proposal).await?;
+        return Ok(Zeroizing::new(secret::bytes(&agreed).unwrap_or_default()));
+    };
+    let sealed_under =
+        |key: &Key, clear: &[u8]| format!("{SEALED}{}", secret::text(&key.seal(&config.random, NAME, clear)));
+    match found.as_deref() {
+        None => {
+            let proposal = sealed_under(key, &config.random.bytes::<32>());
+            database.agree_on(NAME, &proposal).await?;
+        }
+        Some(clear) if !is_sealed => {
+            let clear = Zeroizing::new(secret::bytes(clear).unwrap_or_default());
+            database.replace_setting(NAME, found.as_deref(), &sealed_under(key, &clear)).await?;
+            for (user_id, clear) in database.apps_in_clear().await? {
+                let app = seal_app(config, &user_id, &Zeroizing::new(clear));
+                database.seal_app(&user_id, &app).await?;
+            }
+            database.forget_what_was_there().await?;
+        }
+        Some(_) => {}
+    }
+    let agreed = database.setting(NAME).await?.unwrap_or_default();
+    let opened =
+        agreed.strip_prefix(SEALED).and_then(secret::bytes).and_then(|sealed| key.open(NAME, &sealed));
+    opened.ok_or(StartError::Key { is_given: true })
+}
+
+fn app_of(user_id: &str) -> String {
+    format!("totp {user_id}")
+}
+
+const NAME: &str = "secret";
+
+/// No base64url begins like this.
+const SEALED: &str = "sealed:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_with_its_key_for_its_user_and_unchanged_only() {
+        let with = |bytes| Config { key: Some(Key::new(bytes)), ..Config::localhost(8080) };
+        let (config, other) = (with([1; 32]), with([2; 32]));
+        let sealed = seal_app(&config, "usr_1", &[7; 20]);
+        assert!(sealed.is_sealed && !sealed.bytes.windows(4).any(|part| part == [7; 4]));
+        assert_eq!(open_app(&config, "usr_1", &sealed).as_deref(), Some(&vec![7; 20]));
+        assert_eq!(open_app(&config, "usr_2", &sealed), None);
+        assert_eq!(open_app(&other, "usr_1", &sealed), None);
+        assert_eq!(open_app(&Config::localhost(8080), "usr_1", &sealed), None);
+        for at in 0..sealed.bytes.len() {
+            let mut changed = sealed.clone();
+            changed.bytes[at] ^= 1;
+            assert_eq!(open_app(&config, "usr_1", &changed), None, "byte {at}");
+        }
+        assert_ne!(seal_app(&config, "usr_1", &[7; 20]).bytes, sealed.bytes);
+    }
+}
