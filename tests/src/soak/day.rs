@@ -50,12 +50,14 @@ pub fn day(visits: u64, seed: u64) -> Day {
             0..10 if party.users < USERS_MAX => {
                 party.users += 1;
                 let email = party.email(party.users);
-                party.ceremony("/signup/passkey", &json!({ "email": email }));
+                let passkey = party.ceremony("/signup/passkey", &json!({ "email": email }), &json!([]));
+                party.passkeys.push(json!([{ "type": "public-key", "id": passkey }]));
             }
             0..50 if party.users > 0 => {
                 let user = 1 + party.rng.below(party.users);
                 let email = party.email(user);
-                party.ceremony("/login/passkey", &json!({ "identifier": email }));
+                let own = party.passkeys[user as usize - 1].clone();
+                party.ceremony("/login/passkey", &json!({ "identifier": email }), &own);
                 day.log_ins += 1;
             }
             50..60 => party.wrong_password(),
@@ -84,6 +86,8 @@ struct Party {
     client: Client,
     rng: Seeded,
     users: u64,
+    /// Of each user, as a list to choose from: before a login the service does not tell whose passkeys there are.
+    passkeys: Vec<Value>,
     requests: u64,
     _folder: tempfile::TempDir,
 }
@@ -104,7 +108,17 @@ impl Party {
         let runtime = runtime.expect("a runtime can be built");
         let router = runtime.block_on(app(config)).expect("the relying party starts");
         let (client, rng) = (Client::ephemeral(), Seeded::new(seed));
-        Party { runtime, router, now_ms, client, rng, users: 0, requests: 0, _folder: folder }
+        Party {
+            runtime,
+            router,
+            now_ms,
+            client,
+            rng,
+            users: 0,
+            passkeys: Vec::new(),
+            requests: 0,
+            _folder: folder,
+        }
     }
 
     fn email(&self, user: u64) -> String {
@@ -117,20 +131,24 @@ impl Party {
         Visitor { address: format!("10.1.{a}.{b}"), cookie: String::new() }
     }
 
-    fn ceremony(&mut self, path: &str, wish: &Value) {
+    /// A whole ceremony, with one of these passkeys; the id of the one that was used.
+    fn ceremony(&mut self, path: &str, wish: &Value, own: &Value) -> Value {
         let mut visitor = self.visitor();
         let (status, text) = visitor.post_json(self, &format!("{path}/options"), wish);
         assert_eq!(status, 200, "{path}: {text}");
-        let options: Value = serde_json::from_str(&text).expect("options are JSON");
+        let mut options: Value = serde_json::from_str(&text).expect("options are JSON");
         let response = if path.starts_with("/signup") {
             self.client.create(ORIGIN, &options["publicKey"])
         } else {
+            options["publicKey"]["allowCredentials"] = own.clone();
             self.client.get(ORIGIN, &options["publicKey"])
         };
-        let (status, text) = visitor.post_json(self, path, &response.expect("a right request succeeds"));
+        let response = response.expect("a right request succeeds");
+        let (status, text) = visitor.post_json(self, path, &response);
         assert_eq!(status, 200, "{path}: {text}");
         let (status, _) = visitor.get(self, "/account");
         assert_eq!(status, 200, "whoever is logged in sees the account");
+        response["id"].clone()
     }
 
     fn wrong_password(&mut self) {

@@ -1,7 +1,14 @@
 //! A user at a running relying party, without a browser.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use doppelkey::client::Client;
 use serde_json::{Value, json};
+
+/// The passkeys of who was told to be signed up, by address, the newest first. Before a login no site tells whose passkeys
+/// there are: a user chooses by name, and this one by what it has kept.
+static PASSKEYS: Mutex<BTreeMap<String, Vec<Value>>> = Mutex::new(BTreeMap::new());
 
 /// One visit, with its cookie.
 pub struct Site {
@@ -19,16 +26,26 @@ impl Site {
 
     /// Whether this address was signed up with a passkey.
     pub fn sign_up(&mut self, client: &mut Client, email: &str) -> bool {
-        self.ceremony("/signup/passkey", &json!({ "email": email }), |origin, options| {
-            client.create(origin, options).expect("a right request succeeds")
-        })
+        let mut passkey = Value::Null;
+        let is_told = self.ceremony("/signup/passkey", &json!({ "email": email }), |origin, options| {
+            let created = client.create(origin, options).expect("a right request succeeds");
+            passkey = json!({ "type": "public-key", "id": created["id"] });
+            created
+        });
+        if is_told {
+            let mut known = PASSKEYS.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(email.to_owned()).or_default().insert(0, passkey);
+        }
+        is_told
     }
 
     /// Whether the user of this address is logged in by a passkey.
     pub fn log_in(&mut self, client: &mut Client, email: &str) -> bool {
-        let origin = self.origin.clone();
-        self.ceremony("/login/passkey", &json!({ "identifier": email }), |_, options| {
-            client.get(origin.as_str(), options).unwrap_or_default()
+        let known = PASSKEYS.lock().unwrap_or_else(PoisonError::into_inner).get(email).cloned();
+        self.ceremony("/login/passkey", &json!({ "identifier": email }), |origin, options| {
+            let mut options = options.clone();
+            options["allowCredentials"] = known.unwrap_or_default().into();
+            client.get(origin, &options).unwrap_or_default()
         })
     }
 
