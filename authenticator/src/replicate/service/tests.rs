@@ -175,6 +175,16 @@ fn what_is_deleted_or_reset_while_a_device_leaves_stays_away() {
 
 #[test]
 fn a_newcomer_whose_inviter_went_away_after_admitting_it_stays_at_the_relay() {
+    comes_late(false);
+}
+
+#[test]
+fn a_newcomer_that_comes_after_its_inviter_has_waited_in_vain_stays_at_the_relay() {
+    comes_late(true);
+}
+
+/// A newcomer that settles in at the relay only after it was admitted, and after its inviter's round.
+fn comes_late(is_given_up: bool) {
     let (_runtime, place) = relay();
     let folder = tempfile::tempdir().unwrap();
     let open = |name: &str| {
@@ -196,7 +206,11 @@ fn a_newcomer_whose_inviter_went_away_after_admitting_it_stays_at_the_relay() {
     let log = keys.public().log();
     let letter = hex(&invitation.ask(&keys, b"b", &mut random()));
     ask(Request::Admit { invitation: text, letter }, &[], &mut replication);
-    // The terminal is closed here: nobody ends the invitation. Then the newcomer comes by it.
+    // The terminal is closed here, or has waited for a minute. Then the newcomer comes by the invitation.
+    if is_given_up {
+        let (label, admitted) = (invited["label"].as_str().unwrap().to_owned(), Some(log.to_string()));
+        ask(Request::EndInvitation { label, admitted }, &[], &mut replication);
+    }
     let welcome = replication.welcome(log, &invitation.secret).unwrap();
     let (mut other, path) = open("b");
     let places = Place::parse_list(&invitation.mailbox).unwrap();
