@@ -14,6 +14,9 @@ pub use external::External;
 pub(crate) use names::visible;
 pub use terminal::{Ask, typed};
 
+/// The target of a message of the log that says what the user can do about the one before it.
+pub(crate) const HINT: &str = "doppelkey::hint";
+
 /// Someone to show a prompt to.
 pub trait UserInterface: Send {
     /// Shows the prompt. The answer goes through `reply`: at once, or later and from any thread.

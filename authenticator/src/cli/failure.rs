@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+use crate::user_interface::visible;
 use crate::vault::VaultError;
 
 /// Why a command could not be done, for the user. Shown as `error:` what, `hint:` what next.
@@ -50,9 +51,15 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.error)?;
-        writeln!(f, "hint: {}", self.hint)
+        writeln!(f, "error: {}", shown(&self.error))?;
+        writeln!(f, "hint: {}", shown(&self.hint))
     }
+}
+
+/// What steers a terminal is not passed on: a server, a file or another device may have put it there. More lines than
+/// one are set in, so that none of them is taken for a line of ours.
+fn shown(text: &str) -> String {
+    text.trim_end().lines().map(visible).collect::<Vec<_>>().join("\n  ")
 }
 
 impl From<VaultError> for Failure {

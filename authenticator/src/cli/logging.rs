@@ -1,8 +1,13 @@
 //! What the program says while it works: on standard error, without a clock and without colours.
+//!
+//! A message is one line, whatever a page, a site, a phone or another device put into it: what would steer the terminal
+//! is shown as �, here, so that no message can forget it.
 
 use std::io::Write as _;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::user_interface::{HINT, visible};
 
 struct StandardError;
 
@@ -17,11 +22,14 @@ impl Log for StandardError {
             return;
         }
         let kind = match record.level() {
+            _ if record.target() == HINT => "hint: ",
             Level::Error => "error: ",
             Level::Warn => "warning: ",
             _ => "",
         };
-        let _ = writeln!(std::io::stderr(), "{kind}{}", record.args());
+        // At once, so that the lines of two threads do not mix.
+        let line = format!("{kind}{}\n", visible(&record.args().to_string()));
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     fn flush(&self) {}

@@ -20,6 +20,7 @@ use super::tunnel::{Event, Tunnel};
 use crate::cbor::Map;
 use crate::clock::WallClock;
 use crate::device::Clock;
+use crate::user_interface::visible;
 
 /// Whoever waits is asked so often whether to go on.
 const ATTENTION: Duration = Duration::from_millis(100);
@@ -84,12 +85,12 @@ impl Desktop {
             self.screen.hide();
             match called {
                 Err(Error::Unlinked) => {
-                    log::info!("hybrid: {} can be called no more, and is forgotten", link.name);
+                    log::info!("hybrid: {} can be called no more, and is forgotten", visible(&link.name));
                     self.links.forget(&link.identity).map_err(Error::Room)?;
                 }
                 // Switched off, or elsewhere: it may be another phone's turn.
                 Err(error @ Error::Tunnel(_)) => {
-                    log::info!("hybrid: {} cannot be called: {error}", link.name)
+                    log::info!("hybrid: {} cannot be called: {error}", visible(&link.name))
                 }
                 called => return called,
             }

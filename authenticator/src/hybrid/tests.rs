@@ -1,8 +1,8 @@
 //! Phone and desktop, over the air of a folder and a tunnel server of this process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -54,12 +54,16 @@ impl World {
 
     /// A phone at this port, or any if it is 0.
     fn phone(&self, user: impl UserInterface + 'static, port: u16) -> (Arc<Phone>, Calls) {
+        self.phone_called("Mona's phone", user, port)
+    }
+
+    fn phone_called(&self, name: &str, user: impl UserInterface + 'static, port: u16) -> (Arc<Phone>, Calls) {
         let clock = system_clock();
         let device = ephemeral_device(Phone::configuration(), Box::new(user), clock.clone());
         let root = Zeroizing::new([7; 32]);
         let address = ([127, 0, 0, 1], port).into();
         let (phone, calls) =
-            Phone::new((device, clock), self.room(), "Mona's phone", address, root, rng(u64::from(port) + 9))
+            Phone::new((device, clock), self.room(), name, address, root, rng(u64::from(port) + 9))
                 .expect("a phone");
         (Arc::new(phone), calls)
     }
@@ -313,4 +317,53 @@ fn a_phone_gives_up_when_its_user_does_and_calls_that_make_no_sense_are_none() {
     let contact_id: [u8; 16] = *super::secrets::derive(&[7; 32], &[], super::secrets::Purpose::ContactId);
     let _tunnel = Tunnel::contact(port, &contact_id, &[0xa0]).expect("it is known");
     assert!(calls.next(Duration::from_millis(500)).is_err());
+}
+
+/// What this process has logged since the first test that looked.
+struct Logged(Mutex<Vec<String>>);
+
+static LOGGED: Logged = Logged(Mutex::new(Vec::new()));
+
+impl log::Log for Logged {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().expect("nobody panics with it").push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Where another program than ours keeps the log, too.
+#[test]
+fn a_linked_phones_name_steers_no_log() {
+    log::set_logger(&LOGGED).expect("no other test has one");
+    log::set_max_level(log::LevelFilter::Debug);
+    let world = World::new();
+    let name = "Mona\u{1b}]0;yours\u{7}\u{202e}\nerror: lost";
+    let (phone, calls) = world.phone_called(name, Auto, 0);
+    let (mut client, codes) = world.client(1);
+    let scanning = scan_first(&phone, codes);
+    client.create(ORIGIN, &creation("mona")).expect("a passkey");
+    scanning.join().unwrap().unwrap();
+    // Off, and then at another port's tunnel server, which knows nothing of a link.
+    let port = phone.address().port();
+    drop((phone, calls, client));
+    let least = Duration::from_millis(300);
+    let timeouts = || Timeouts { least, usual: least, most: least };
+    let (client, _codes) = world.client(3);
+    assert!(client.with_timeouts(timeouts()).get(ORIGIN, &request()).is_err());
+    let _stranger = TunnelServer::bind(([127, 0, 0, 1], port).into()).expect("it is free again");
+    let (client, _codes) = world.client(5);
+    assert!(client.with_timeouts(timeouts()).get(ORIGIN, &request()).is_err());
+    let logged = LOGGED.0.lock().unwrap().clone();
+    for about in ["cannot be called", "can be called no more"] {
+        let line =
+            logged.iter().find(|line| line.contains(about) && line.contains("Mona�]0;yours���error: lost"));
+        assert!(line.is_some(), "{about}: {logged:?}");
+    }
+    let steers = |line: &&String| line.contains('\u{1b}') || line.contains('\u{202e}');
+    assert_eq!(logged.iter().find(steers), None);
 }

@@ -565,7 +565,8 @@ pub(super) fn tell(file: &Path, error: &io::Error) {
         }
         _ => "check the disk, and try again; what was there is still there",
     };
-    log::error!("the vault {} cannot be written: {error}\nhint: {hint}", file.display());
+    log::error!("the vault {} cannot be written: {error}", file.display());
+    log::error!(target: crate::user_interface::HINT, "{hint}");
 }
 
 /// Room for the longest frame, so that no secret is left behind where a growing buffer was.
