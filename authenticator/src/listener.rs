@@ -131,7 +131,7 @@ impl Listener {
     /// Listens at a path, only for this user. A socket that is there and that nobody listens on is replaced.
     #[cfg(unix)]
     pub(crate) fn unix(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+        use std::os::unix::fs::FileTypeExt as _;
         if let Ok(metadata) = path.symlink_metadata()
             && metadata.file_type().is_socket()
         {
@@ -140,8 +140,7 @@ impl Listener {
             }
             std::fs::remove_file(path)?;
         }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = crate::private_file::listen(path)?;
         let made = UnixDoor::at(path)?;
         Ok(Listener::Unix(UnixDoor { listener, path: path.to_owned(), made }))
     }

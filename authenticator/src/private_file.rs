@@ -1,7 +1,9 @@
 //! Files for their owner alone; and those of a few bytes that are made once and then kept for ever: keys and seeds.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 /// Makes a file that its owner alone may read, open for reading and writing.
@@ -14,6 +16,30 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// Puts such a file with these bytes in the place of whatever has this name, and not of what that may lead to.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    create_new(path)?.write_all(bytes)
+}
+
+/// Makes a folder that its owner alone may enter, and those above it that are missing. One that is there stays as it is.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 /// Makes such a file with these bytes, durably: whoever sees it sees all of it, also after a crash or a power cut in the
@@ -45,6 +71,21 @@ fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
         }
         linked => linked,
     }
+}
+
+/// Listens at a path, for its owner alone from the first moment: a mode that is set afterwards lets in whoever was there
+/// before.
+///
+/// # Errors
+/// As [`UnixListener::bind`].
+#[cfg(unix)]
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    use rustix::fs::Mode;
+    // The process has one for all threads. What another makes in this moment is for its owner alone, too.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listening = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listening
 }
 
 /// Makes the names in this file's folder durable.

@@ -40,8 +40,8 @@ pub struct Folders {
 impl Folders {
     /// Writes both extensions under this folder, for this bridge. What is there already is replaced.
     ///
-    /// The token is readable by this user only. If another bridge is there and listens still, the extensions lead to
-    /// this one from now on, and that is logged.
+    /// They are for this user only: nobody else reads the token, or puts code of their own into the extensions. If another
+    /// bridge is there and listens still, the extensions lead to this one from now on, and that is logged.
     ///
     /// # Errors
     /// The file system's.
@@ -53,11 +53,11 @@ impl Folders {
             log::warn!("the bridge at {other} runs still: from now on, the extensions lead to this one");
         }
         for (folder, own) in [(&folders.chromium, &CHROMIUM[..]), (&folders.firefox, &FIREFOX[..])] {
-            fs::create_dir_all(folder)?;
+            private_file::create_folder(folder)?;
             for (name, text) in SHARED.iter().chain(own) {
-                fs::write(folder.join(name), text)?;
+                private_file::replace(&folder.join(name), text.as_bytes())?;
             }
-            write_private(&folder.join(CONFIG), &folders.config)?;
+            private_file::replace(&folder.join(CONFIG), folders.config.as_bytes())?;
         }
         Ok(folders)
     }
@@ -83,11 +83,6 @@ fn listening(config: &Path) -> Option<SocketAddr> {
 }
 
 const CONFIG: &str = "config.json";
-
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let _ = fs::remove_file(path);
-    io::Write::write_all(&mut private_file::create_new(path)?, text.as_bytes())
-}
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use crate::bridge::Source;
 use crate::client;
 use crate::device::Clock;
 use crate::hybrid::{Desktop, Links, QrCode, Room, Screen};
+use crate::private_file;
 use crate::user_interface::visible;
 use crate::vault::Vault;
 
@@ -84,7 +85,8 @@ struct TerminalScreen {
 impl Screen for TerminalScreen {
     fn show(&mut self, code: &QrCode) {
         if let Some(file) = &self.picture
-            && let Err(error) = fs::write(file, code.picture())
+            // For this user alone: whoever reads the code can answer as the phone.
+            && let Err(error) = private_file::replace(file, &code.picture())
         {
             log::warn!("the picture of the code cannot be written to {}: {error}", file.display());
         }

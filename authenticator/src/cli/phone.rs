@@ -239,7 +239,7 @@ fn root(file: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let root = random()?;
             if let Some(folder) = file.parent() {
-                fs::create_dir_all(folder)?;
+                private_file::create_folder(folder)?;
             }
             private_file::create_whole(file, &*root)?;
             Ok(root)

@@ -92,7 +92,7 @@ impl Links {
         let fresh = file.with_extension("new");
         let _ = fs::remove_file(&fresh);
         if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
+            private_file::create_folder(folder)?;
         }
         let mut written = private_file::create_new(&fresh)?;
         io::Write::write_all(&mut written, text.as_bytes())?;

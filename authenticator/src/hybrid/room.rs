@@ -54,11 +54,7 @@ impl Room {
 
     /// Listens from now on, until dropped.
     pub(super) fn listen(&self) -> io::Result<Listener> {
-        let mut options = fs::DirBuilder::new();
-        options.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut options, 0o700);
-        options.create(&self.folder)?;
+        private_file::create_folder(&self.folder)?;
         self.check()?;
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let entry = self.folder.join(socket.local_addr()?.port().to_string());

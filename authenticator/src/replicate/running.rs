@@ -3,10 +3,9 @@
 //! Beside the vault `PATH` lies, while it runs, the Unix socket `PATH.sync.socket`, for its user alone. Each line is a
 //! [`Request`] in JSON, each answer a line: `{"ok": …}` or `{"error": …, "hint": …}`.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::requests::{Asked, Refusal, Request};
 use super::{Change, ReplicateError};
+use crate::private_file;
 
 /// No request is longer.
 const REQUEST_MAX: u64 = 1 << 20;
@@ -43,8 +43,7 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let listener = private_file::listen(&path)?;
         let ended = Arc::new(AtomicBool::new(false));
         let over = ended.clone();
         thread::spawn(move || {
