@@ -24,7 +24,7 @@
 //! milliseconds, big-endian).
 //!
 //! Circle and name are hexadecimal. Every request about a circle carries `Authorization: Bearer TOKEN`, guesses and their
-//! proofs excepted: whoever guesses has lost every device. The relay
+//! proofs excepted: whoever guesses has lost every device. A request with an `Origin` is a web page's, and gets 403. The relay
 //! keeps tokens' hashes only. It sees no relying party, no user, no author and no device's name: sizes (padded),
 //! times and how many tokens there are is what it learns. It keeps no state in memory but who waits for news, so any
 //! number of relays may serve one PostgreSQL.
@@ -48,8 +48,9 @@ use std::vec::Vec;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Deserialize;
@@ -158,6 +159,7 @@ impl Relay {
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::max(ENTRY_MAX))
+            .layer(from_fn_with_state(self.clone(), refuse_pages))
             .with_state(self.clone())
     }
 
@@ -196,6 +198,16 @@ impl Relay {
 fn token_hash(headers: &HeaderMap) -> Option<String> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
     (token.len() >= 16).then(|| hash(&[token.as_bytes()]).to_string())
+}
+
+/// No client of a relay is a web page. A page can send a request without a token from any browser that reaches the relay,
+/// and guesses at a PIN need none: what a browser sends for a page names the page's origin, and does nothing.
+async fn refuse_pages(State(relay): State<Relay>, request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        relay.0.refused.fetch_add(1, Ordering::Relaxed);
+        return (StatusCode::FORBIDDEN, "web pages may not use a relay\n").into_response();
+    }
+    next.run(request).await
 }
 
 async fn open(
