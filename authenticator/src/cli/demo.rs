@@ -74,10 +74,22 @@ impl Arguments {
     }
 
     fn plug_in(&self, clock: &Clock) -> Result<usbip::Server, Failure> {
+        refuse_remote(self.usbip, "doppelkey run --usbip ADDR --allow-remote")?;
         let server = bind(self.usbip, USBIP_PORT, usbip::Server::bind)
             .map_err(|(at, error)| Failure::listen("USB/IP", at, "--usbip", &error))?;
         server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock.clone()));
         Ok(server)
+    }
+}
+
+/// Everybody who reaches the demo may use it: its user agrees to everything.
+fn refuse_remote(asked: Option<SocketAddr>, instead: &str) -> Result<(), Failure> {
+    match asked.filter(|address| !address.ip().is_loopback()) {
+        None => Ok(()),
+        Some(address) => Err(Failure::new(
+            format_args!("{address} can be reached by other machines; the demo is for this one"),
+            format_args!("for one that others can reach: {instead}"),
+        )),
     }
 }
 
@@ -103,6 +115,7 @@ struct RelyingParty {
 
 impl RelyingParty {
     fn start(asked: Option<SocketAddr>) -> Result<Self, Failure> {
+        refuse_remote(asked, "doppelkey relying-party --listen ADDR --allow-remote")?;
         let listener = bind(asked, RELYING_PARTY_PORT, TcpListener::bind)
             .map_err(|(at, error)| Failure::listen("the relying party", at, "--relying-party", &error))?;
         let cannot = |error: io::Error| {
@@ -112,12 +125,6 @@ impl RelyingParty {
             )
         };
         let address = listener.local_addr().map_err(cannot)?;
-        if !address.ip().is_loopback() {
-            return Err(Failure::new(
-                format_args!("{address} can be reached by other machines; the demo is for this one"),
-                "for a relying party that others can reach: doppelkey relying-party",
-            ));
-        }
         listener.set_nonblocking(true).map_err(cannot)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
