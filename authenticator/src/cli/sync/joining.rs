@@ -1,5 +1,6 @@
 //! `doppelkey sync invite | join`.
 
+use std::io::IsTerminal as _;
 use std::thread::sleep;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use getrandom::rand_core::UnwrapErr;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{Circle, LOOK_EVERY, Opened, host_name, now_ms, passkeys, place, say};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
@@ -122,9 +124,10 @@ fn owned(value: &Value) -> String {
 pub(super) struct Join {
     #[command(flatten)]
     vault: KeptVault,
-    /// What `doppelkey sync invite` shows on the other device
+    /// What `doppelkey sync invite` shows on the other device; asked for if it is not said, since every user of this
+    /// machine sees what is said here
     #[arg(value_name = "DOPPELKEY:…")]
-    invitation: String,
+    invitation: Option<String>,
     /// What this device is called [default: the machine's name]
     #[arg(long)]
     name: Option<String>,
@@ -136,12 +139,7 @@ pub(super) struct Join {
 
 impl Join {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let invitation = Invitation::parse(&self.invitation).ok_or_else(|| {
-            Failure::new(
-                "this is no invitation, or a character of it is wrong",
-                "copy all of the text that begins with DOPPELKEY:",
-            )
-        })?;
+        let invitation = self.invitation()?;
         if now_ms() / 1000 >= invitation.expires_s {
             return Err(Failure::new("the invitation has expired", "run `doppelkey sync invite` again"));
         }
@@ -186,6 +184,24 @@ impl Join {
 }
 
 impl Join {
+    /// The invitation: as an argument, or from standard input.
+    fn invitation(&self) -> Result<Invitation, Failure> {
+        let mut text = Zeroizing::new(self.invitation.clone().unwrap_or_default());
+        if self.invitation.is_none() {
+            if std::io::stdin().is_terminal() {
+                eprintln!("What the other device shows (DOPPELKEY:…):");
+            }
+            // What cannot be read is no invitation.
+            let _ = std::io::stdin().read_line(&mut text);
+        }
+        Invitation::parse(text.trim()).ok_or_else(|| {
+            Failure::new(
+                "this is no invitation, or a character of it is wrong",
+                "copy all of the text that begins with DOPPELKEY:",
+            )
+        })
+    }
+
     /// Where this device finds the circle: the relays of the invitation; folders and keys as they are called here.
     fn places(&self, invitation: &Invitation) -> Result<Vec<Place>, Failure> {
         let mut invited = Place::parse_list(&invitation.mailbox)?;
