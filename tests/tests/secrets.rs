@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use doppelkey::packets;
 use doppelkey::vault::{Custody, Vault};
 use doppelkey_core::testing::SeededRng;
 use doppelkey_core::{Credential, CredentialStore as _};
+use end_to_end::memory::scan;
 use serde_json::{Value, json};
 
 /// Not to be found anywhere by chance.
@@ -35,7 +36,7 @@ fn secrets_are_in_no_output_and_after_use_not_in_memory() {
     assert_eq!(again, prf, "the secret of the passkey is the same again");
     let token = run.ready["token"].as_str().expect("it has a token").as_bytes().to_vec();
     // The scan works: what is in use is found.
-    let Some(found) = scan(run.child.id(), &[("token", token)]) else {
+    let Some(found) = scan(run.child.id(), &[("token".to_owned(), token)]) else {
         run.end();
         return end_to_end::skipped("the right to read another process' memory (root)");
     };
@@ -52,7 +53,7 @@ fn secrets_are_in_no_output_and_after_use_not_in_memory() {
 }
 
 /// What must not be seen, of the vault in this folder.
-fn secrets(home: &Path, prf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+fn secrets(home: &Path, prf: &[u8]) -> Vec<(String, Vec<u8>)> {
     let key = std::fs::read_to_string(home.join("key")).expect("the key file is there");
     let mut vault =
         Vault::open(&home.join("vault"), Some(Custody::File(home.join("key")))).expect("it opens");
@@ -61,7 +62,7 @@ fn secrets(home: &Path, prf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         .expect("it reads")
         .expect("the passkey is there");
     let random = credential.cred_random.as_ref().expect("it has hmac-secret");
-    vec![
+    let all = [
         ("the PIN", PIN.as_bytes().to_vec()),
         ("the vault's key as text", key.trim().as_bytes().to_vec()),
         ("the passkey's private key", credential.key.as_bytes().to_vec()),
@@ -70,7 +71,8 @@ fn secrets(home: &Path, prf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("the key of its large blob", credential.large_blob_key.as_ref().expect("it has one").to_vec()),
         ("its credBlob", credential.cred_blob.as_ref().expect("it has one").to_vec()),
         ("the output of PRF", prf.to_vec()),
-    ]
+    ];
+    all.map(|(what, secret)| (what.to_owned(), secret)).into()
 }
 
 /// As bytes of text, in hexadecimal, and in both base64s.
@@ -159,29 +161,6 @@ fn sign_in(run: &Run) -> Vec<u8> {
     let response = run.client().get("https://example.com", &options).expect("a right request succeeds");
     let prf = response["clientExtensionResults"]["prf"]["results"]["first"].as_str().expect("it has PRF");
     BASE64_URL_SAFE_NO_PAD.decode(prf).expect("it is base64url")
-}
-
-/// Which of these are in the writable memory of a process; `None` if that may not be read.
-fn scan(process: u32, secrets: &[(&'static str, Vec<u8>)]) -> Option<Vec<&'static str>> {
-    let maps =
-        std::fs::read_to_string(format!("/proc/{process}/maps")).ok().filter(|maps| !maps.is_empty())?;
-    let mut memory = File::open(format!("/proc/{process}/mem")).ok()?;
-    let mut found = Vec::new();
-    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|may| may.starts_with("rw"))) {
-        let (from, to) = line.split(' ').next()?.split_once('-')?;
-        let [from, to] = [from, to].map(|end| u64::from_str_radix(end, 16).unwrap_or_default());
-        let mut bytes = vec![0; usize::try_from(to - from).ok()?];
-        // Some of the kernel's own cannot be read.
-        if memory.seek(SeekFrom::Start(from)).is_err() || memory.read_exact(&mut bytes).is_err() {
-            continue;
-        }
-        for (what, secret) in secrets {
-            if !found.contains(what) && bytes.windows(secret.len()).any(|window| window == secret) {
-                found.push(*what);
-            }
-        }
-    }
-    Some(found)
 }
 
 #[test]

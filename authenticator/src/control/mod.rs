@@ -25,6 +25,7 @@ use axum::http::StatusCode;
 use tokio::sync::oneshot;
 
 use self::reply::Failure;
+use crate::stack;
 
 pub use crate::token::Token;
 pub use fleet::{Fleet, Member, Model, Setup, without_sensor};
@@ -118,7 +119,13 @@ fn routes(fleet: Fleet, browser: Option<BrowserDriver>) -> Router {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        // Its thread waits for the next one, with whatever keys were moved on its stack.
+        stack::scrub();
+        done
+    });
+    done.await.unwrap_or_else(|_| {
         let hint = "look at the log, and report it";
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread ended early", hint))
     })
