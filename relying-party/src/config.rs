@@ -217,7 +217,7 @@ impl Config {
             origins: vec![format!("http://localhost:{port}")],
             policy: None,
             dev: true,
-            admin_token: crate::secret::text(&random.bytes::<24>()),
+            admin_token: crate::secret::text(&random.bytes::<32>()),
             behind_proxy: false,
             accept_rp_id_change: false,
             key: None,

@@ -233,7 +233,7 @@ pub fn label(log: LogId) -> String {
     log.to_string()
 }
 
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     let mut bytes = [0; 16];
     random().fill_bytes(&mut bytes);
     hex(&bytes)

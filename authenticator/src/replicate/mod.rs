@@ -25,6 +25,9 @@ mod marks;
 mod neighbours;
 mod observed;
 mod owed;
+#[cfg(test)]
+#[path = "../../../tests/src/randomness.rs"]
+mod randomness;
 mod reconcile;
 mod recovery;
 mod requests;

@@ -299,7 +299,7 @@ impl Replication {
         self.replica().frontier().get(&log).is_some_and(|entries| *entries > 0)
     }
 
-    fn invite(&self, wait_s: u64, now_ms: u64) -> Result<Value, Refusal> {
+    pub(super) fn invite(&self, wait_s: u64, now_ms: u64) -> Result<Value, Refusal> {
         let replica = self.replica();
         let mut secret = [0; 16];
         random().fill_bytes(&mut secret);

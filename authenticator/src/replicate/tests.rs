@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use doppelkey_core::{Algorithm, Credential, CredentialStore, PrivateKey, User};
 use doppelkey_sync::{DeviceKeys, Event, Invitation, Suite};
 
+use super::randomness::{SAMPLES, assert_every_bit_is_free};
 use super::*;
+use crate::text::from_hex;
 use crate::vault::{Custody, Vault};
 
 struct Device {
@@ -748,4 +750,19 @@ fn whoever_may_not_open_a_key_is_given_the_rule_for_udev() {
     let denied = std::io::ErrorKind::PermissionDenied.into();
     let error = ReplicateError::Mailbox("key:/dev/hidraw0".into(), denied);
     assert!(error.hint().contains(crate::hidraw::UDEV_RULE), "{}", error.hint());
+}
+
+#[test]
+fn the_secret_of_an_invitation_and_a_token_at_a_relay_have_128_free_bits() {
+    let mut world = World::new();
+    let (a, _) = world.pair();
+    let (mut tokens, mut secrets) = (Vec::new(), Vec::new());
+    for _ in 0..SAMPLES {
+        tokens.push(from_hex(&mailboxes::new_token()).expect("it is hexadecimal"));
+        let invited = a.replication.invite(60, world.now_ms).expect("it is a member");
+        let invitation = Invitation::parse(invited["invitation"].as_str().expect("text")).expect("it reads");
+        secrets.push(invitation.secret.to_vec());
+    }
+    assert_every_bit_is_free("tokens", 128, &tokens);
+    assert_every_bit_is_free("invitations", 128, &secrets);
 }

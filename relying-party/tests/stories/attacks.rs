@@ -1,8 +1,14 @@
 //! What somebody does who wants in: attacks on the seams between the network, mail and accounts.
 
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doppelkey_relying_party::Config;
+use serde_json::json;
 
-use crate::world::{Browser, World};
+use crate::randomness::{SAMPLES, assert_every_bit_is_free};
+use crate::second_factor::{self, bytes_of, shown_secret};
+use crate::world::{Authenticator, Browser, World};
 
 const EMAIL: &str = "mike@example.org";
 const PASSWORD: &str = "correct horse battery";
@@ -89,4 +95,55 @@ async fn a_forged_host_leads_no_link_in_a_mail_astray() {
         assert!(outbox.contains(&format!("{}{link}", crate::world::ORIGIN)), "{link} is mailed: {outbox}");
     }
     assert!(!outbox.contains("evil.example"), "{outbox}");
+}
+
+/// What a link, a cookie, a page or the operator's file holds, and what opens an account or the service.
+#[tokio::test]
+async fn no_token_that_is_mailed_or_kept_in_a_cookie_can_be_guessed() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let (mut phone, mut app) = (Authenticator::platform(), second_factor::App::default());
+    let mut owner = world.browser();
+    owner.sign_up_with_passkey_and_app(EMAIL, &mut phone, &world, &mut app).await;
+    let base64url = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("it is base64url");
+    let (mut devices, mut links, mut recovery_codes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut operators = Vec::new();
+    for _ in 0..SAMPLES {
+        // A code of the app's works once, and mails to one address are so many an hour.
+        world.pass_minutes(31);
+        let mut browser = world.browser();
+        browser.authenticate("/login/passkey", json!({}), &mut phone).await;
+        let fields = [("code", &*app.code(&world)), ("remember", "on")];
+        assert_eq!(browser.form("/mfa/otp", &fields).await.location(), "/account");
+        devices.push(base64url(&browser.cookie("device").expect("it is remembered")));
+        let page = browser.form("/account/security/recovery-code", &[]).await.text;
+        recovery_codes.push(bytes_of(&shown_secret(&page)));
+        browser.form("/reset-password", &[("email", EMAIL)]).await;
+        links.push(base64url(&mailed(&world.outbox().await, "/reset-password/new?token=")));
+        operators.push(base64url(&Config::localhost(8080).admin_token));
+    }
+    assert_every_bit_is_free("remembered devices", 256, &devices);
+    assert_every_bit_is_free("links in mails", 256, &links);
+    assert_every_bit_is_free("recovery codes", 120, &recovery_codes);
+    assert_every_bit_is_free("the operator's token", 256, &operators);
+    // The secret of an app is one session's until it is set up.
+    let mut secrets = Vec::new();
+    let mut owner = world.browser();
+    assert_eq!(
+        world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "never" } }))).await.status,
+        StatusCode::OK
+    );
+    owner.sign_up("ada@example.org", &mut phone).await;
+    for _ in 0..SAMPLES {
+        owner.form("/logout", &[]).await;
+        let options = json!({ "identifier": "ada@example.org" });
+        assert_eq!(owner.authenticate("/login/passkey", options, &mut phone).await.status, StatusCode::OK);
+        secrets.push(bytes_of(&shown_secret(&owner.get("/account/security/otp").await.text)));
+    }
+    assert_every_bit_is_free("secrets of apps", 160, &secrets);
+}
+
+/// The token of the latest link of this kind.
+pub(crate) fn mailed(outbox: &str, link: &str) -> String {
+    let token = outbox.split(link).nth(1).and_then(|rest| rest.split(['"', '<', '&', ' ']).next());
+    token.unwrap_or_else(|| panic!("there is a mail with {link}: {outbox}")).to_string()
 }

@@ -18,6 +18,8 @@ mod operator;
 mod postgresql;
 mod processes;
 mod proofs;
+#[path = "../../../tests/src/randomness.rs"]
+mod randomness;
 mod recovery;
 mod routes;
 mod rules;

@@ -19,19 +19,7 @@ pub(crate) struct App {
 impl App {
     /// Reads the secret from a page, as a person types it.
     pub(crate) fn scan(&mut self, page: &str) {
-        let text =
-            page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next()).expect("a key");
-        let (mut bits, mut count) = (0_u32, 0);
-        for letter in text.bytes().filter(|byte| *byte != b' ') {
-            let value = if letter >= b'A' { letter - b'A' } else { letter - b'2' + 26 };
-            bits = (bits << 5) | u32::from(value);
-            count += 5;
-            if count >= 8 {
-                count -= 8;
-                self.secret.push((bits >> count) as u8);
-                bits &= (1 << count) - 1;
-            }
-        }
+        self.secret = bytes_of(&shown_secret(page));
     }
 
     /// The secret that it shares with the service.
@@ -58,11 +46,32 @@ impl App {
     }
 }
 
+/// The secret on a page: of an app that is set up, or a recovery code.
+pub(crate) fn shown_secret(page: &str) -> String {
+    let text = page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
+    text.unwrap_or_else(|| panic!("it shows a secret: {page}")).to_string()
+}
+
+/// What base32 stands for, as a person typed it.
+pub(crate) fn bytes_of(base32: &str) -> Vec<u8> {
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for letter in base32.bytes().filter(|byte| *byte != b' ') {
+        let value = if letter >= b'A' { letter - b'A' } else { letter - b'2' + 26 };
+        bits = (bits << 5) | u32::from(value);
+        count += 5;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes
+}
+
 fn recovery_code(page: &str) -> String {
-    let text =
-        page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next()).expect("a code");
+    let text = shown_secret(page);
     assert_eq!(text.replace(' ', "").len(), 24);
-    text.to_string()
+    text
 }
 
 #[tokio::test]

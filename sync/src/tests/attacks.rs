@@ -101,3 +101,12 @@ fn a_relay_that_swaps_two_circles_shows_neither_anything_of_the_other() {
         world.assert_equal(&[0, 1, 2]);
     }
 }
+
+/// Of whatever randomness its device has.
+#[test]
+fn a_recovery_key_has_128_free_bits() {
+    let mut rng = Seeded::new(2611);
+    let keys: Vec<_> =
+        (0..randomness::SAMPLES).map(|_| crate::RecoveryKey::generate(&mut rng).seed().to_vec()).collect();
+    randomness::assert_every_bit_is_free("recovery keys", 128, &keys);
+}

@@ -12,6 +12,8 @@ mod membership;
 mod merge;
 #[cfg(feature = "simulator")]
 mod model;
+#[path = "../../../tests/src/randomness.rs"]
+mod randomness;
 mod vectors;
 
 use alloc::boxed::Box;
