@@ -10,10 +10,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use doppelkey_relying_party::Webhooks;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{World, postgres};
+use crate::attacks::mailed;
+use crate::second_factor::{App, shown_secret};
+use crate::world::{ADMIN, Authenticator, ORIGIN, Twist, World, postgres};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PASSWORD: &str = "correct horse battery";
@@ -285,4 +287,142 @@ fn put_event(database: &str, id: &str) {
          VALUES ('{id}', 0, 's', NULL, '{{\"log_id\":\"{id}\",\"type\":\"s\"}}', NULL)"
     );
     postgres::run(database, &row);
+}
+
+/// Every way in is taken once, and once with a mistake; what each was opened with is looked for in all that is told.
+#[tokio::test]
+async fn nothing_that_opens_an_account_is_in_an_event_or_a_webhook() {
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let world = World::with_webhooks(&postgres::database_for_tests(), receiver.webhooks()).await;
+    let email = "ada@example.org";
+    let mut kept = Kept::default();
+    kept.put("the operator's token", ADMIN);
+    for password in [PASSWORD, "wrong horse battery", "a new and longer phrase"] {
+        kept.put("a password", password);
+    }
+    // A password, an app and a recovery code.
+    let (mut owner, mut app) = (world.browser(), App::default());
+    owner.sign_up_with_password(email, PASSWORD).await;
+    kept.cookies(&owner);
+    let page = owner.get("/account/security/otp").await.text;
+    app.scan(&page);
+    kept.put("the secret of an app", &shown_secret(&page));
+    assert_eq!(owner.form("/account/security/otp", &[("code", "000000")]).await.status, 422);
+    let page = owner.form("/account/security/otp", &[("code", &kept.put("a code", &app.code(&world)))]).await;
+    let recovery_code = kept.put("a recovery code", &shown_secret(&page.text));
+    let policy = json!({ "mfa": { "policy": "always" } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(policy)).await.status, 200);
+    // Logging in with them.
+    world.pass_minutes(2);
+    let mut browser = world.browser();
+    browser.form("/login", &[("identifier", email)]).await;
+    browser.form("/login/password", &[("password", "wrong horse battery")]).await;
+    assert_eq!(browser.log_in_with_password(email, PASSWORD).await, "/mfa/otp");
+    kept.cookies(&browser);
+    let code = kept.put("a code", &app.code(&world));
+    assert_eq!(browser.form("/mfa/otp", &[("code", &code), ("remember", "on")]).await.location(), "/enroll");
+    kept.cookies(&browser);
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(email, PASSWORD).await, "/mfa/otp");
+    let wrong = kept.put("a wrong recovery code", "AAAABBBBCCCCDDDDEEEEFFFF");
+    browser.form("/mfa/recovery-code", &[("code", &wrong)]).await;
+    let page = browser.form("/mfa/recovery-code", &[("code", &recovery_code)]).await;
+    kept.put("a recovery code", &shown_secret(&page.text));
+    kept.cookies(&browser);
+    // What was forgotten, and what was guessed at too often.
+    world.pass_minutes(61);
+    let mut browser = world.browser();
+    browser.form("/recover", &[("email", email)]).await;
+    let code = kept.put("a mailed code", &world.latest_code().await);
+    browser.form("/recover/code", &[("code", "000000")]).await;
+    assert_eq!(browser.form("/recover/code", &[("code", &code)]).await.location(), "/mfa/otp");
+    kept.cookies(&browser);
+    browser.form("/reset-password", &[("email", email)]).await;
+    let token = kept.put("a link", &mailed(&world.outbox().await, "/reset-password/new?token="));
+    assert_eq!(browser.get(&format!("/reset-password/new?token={token}")).await.status, 200);
+    let form = [("token", token.as_str()), ("password", "a new and longer phrase")];
+    assert_eq!(browser.form("/reset-password/new", &form).await.location(), "/login");
+    for _ in 0..11 {
+        browser.form("/login", &[("identifier", email)]).await;
+        browser.form("/login/password", &[("password", "wrong horse battery")]).await;
+    }
+    let token = kept.put("a link", &mailed(&world.outbox().await, "/unblock?token="));
+    assert_eq!(browser.form("/unblock", &[("token", &token)]).await.location(), "/login");
+    // The operator, in a browser.
+    let mut operator = world.browser();
+    operator.form("/admin/token", &[("token", "a guess of somebody's")]).await;
+    kept.put("a guess at the operator's token", "a guess of somebody's");
+    assert_eq!(operator.form("/admin/token", &[("token", ADMIN)]).await.location(), "/admin");
+    kept.cookies(&operator);
+    // An app without a browser.
+    app_without_a_browser(&world, &mut kept).await;
+    for line in kept.0.iter().map(|(what, secret)| (what, secret, secret.len())) {
+        assert!(line.2 >= 6, "{} is no secret: {}", line.0, line.1);
+    }
+    assert!(kept.0.len() > 18, "only {} secrets were seen", kept.0.len());
+
+    let count = logged(&world).await.len();
+    assert!((30..100).contains(&count), "{count} events");
+    receiver.wait_for(count, &[&world]).await;
+    let told = [json!(world.events().await).to_string(), format!("{:?}", receiver.heard())];
+    for (what, secret) in &kept.0 {
+        // Digits alone may be part of a time or an id.
+        let is_word = secret.bytes().all(|byte| byte.is_ascii_digit());
+        let found = |text: &String| match is_word {
+            true => text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == secret),
+            false => text.contains(secret.as_str()) || text.contains(&secret.replace(' ', "")),
+        };
+        assert!(!told.iter().any(found), "{what}, {secret}, is in {told:?}");
+    }
+}
+
+async fn app_without_a_browser(world: &World, kept: &mut Kept) {
+    let policy = json!({ "mfa": { "policy": "never" } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(policy)).await.status, 200);
+    let mut phone = Authenticator::platform();
+    let client = json!("doppelkey");
+    let mut http = world.browser();
+    let headers = [("content-type", "application/json")];
+    let profile = json!({ "client_id": client, "user_profile": { "email": "bea@example.org" } });
+    let begun = http.send("POST", "/passkey/register", &headers, Some(profile.to_string())).await.json();
+    let auth_session = begun["auth_session"].as_str().expect("text");
+    let exchange = |credential: Value| {
+        json!({
+            "grant_type": "urn:okta:params:oauth:grant-type:webauthn", "client_id": "doppelkey",
+            "scope": "openid read:me:authentication_methods", "auth_session": auth_session,
+            "authn_response": credential,
+        })
+    };
+    kept.put("the session of an app", auth_session);
+    let credential = phone.create(&begun["authn_params_public_key"], ORIGIN, Twist::None);
+    let body = exchange(credential).to_string();
+    let tokens = http.send("POST", "/oauth/token", &headers, Some(body)).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.text);
+    for name in ["access_token", "id_token"] {
+        kept.put(name, tokens.json()[name].as_str().expect("text"));
+    }
+    let bearer = format!("Bearer {}", tokens.json()["access_token"].as_str().expect("text"));
+    let methods = "/me/v1/authentication-methods";
+    assert_eq!(http.send("GET", methods, &[("authorization", &bearer)], None).await.status, 200);
+}
+
+/// What somebody could get in with, and what it is.
+#[derive(Default)]
+struct Kept(Vec<(String, String)>);
+
+impl Kept {
+    fn put(&mut self, what: &str, secret: &str) -> String {
+        self.0.push((what.to_string(), secret.to_string()));
+        secret.to_string()
+    }
+
+    /// Those that a browser has now.
+    fn cookies(&mut self, browser: &crate::world::Browser) {
+        for name in ["session", "device"] {
+            if let Some(value) = browser.cookie(name) {
+                self.put(&format!("the cookie {name}"), &value);
+            }
+        }
+    }
 }

@@ -128,9 +128,9 @@ impl World {
         self.pass_minutes(days * 1440);
     }
 
-    /// How many days have passed.
-    pub fn days_passed(&self) -> i64 {
-        (self.now.load(Ordering::SeqCst) - START_MS) / 86_400_000
+    /// How many minutes have passed.
+    pub fn minutes_passed(&self) -> i64 {
+        (self.now.load(Ordering::SeqCst) - START_MS) / 60_000
     }
 
     /// Now, in seconds.
