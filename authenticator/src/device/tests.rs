@@ -1,9 +1,12 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use doppelkey_core::testing::SeededRng;
-use doppelkey_core::{Action, Algorithm, Answer, Configuration, Credential, MemoryStore, PrivateKey};
+use doppelkey_core::{
+    Action, Algorithm, Answer, Configuration, CredRandom, Credential, MemoryStore, PrivateKey,
+};
 use doppelkey_ctaphid::command;
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +34,14 @@ impl Engine for Parrot {
         response.clear();
         let until = now + Duration::from_millis(300);
         let said: &[u8] = match input {
-            Input::Cbor([PANIC, ..]) => panic!("as told"),
+            Input::Cbor([PANIC, request @ ..]) => {
+                // As a bug of ours may: it prints what it had in its hands.
+                let key: [u8; 32] = request.first_chunk().copied().unwrap_or([1; 32]);
+                let key = PrivateKey::from_bytes(Algorithm::Es256, &key).expect("a key");
+                let mut credential = Credential::new([1; 32], key);
+                credential.cred_random = Some(CredRandom { with_uv: [0x5A; 32], without_uv: [0x5A; 32] });
+                Err::<Output, _>(credential).expect("as told")
+            }
             Input::Cbor([ASK, ..]) => {
                 self.asking = true;
                 return Output::AskUser { until };
@@ -369,6 +379,24 @@ fn an_engine_that_panics_ends_its_request_and_no_other() {
     assert_eq!(channel.answer(), (command::ERROR, 0x7f));
     channel.send(command::CBOR, &[ECHO]);
     assert_eq!(channel.answer(), (command::CBOR, ECHO));
+}
+
+#[test]
+fn a_panic_of_the_engine_tells_nothing_of_the_request() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (hears, before) = (Arc::clone(&told), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        hears.lock().expect("nobody panics with it").push(panic.to_string());
+        before(panic);
+    }));
+    let mut channel = Channel::open(&device(Auto));
+    channel.send(command::CBOR, &[&[PANIC][..], &[0x5A; 32], b"ZZZZ-the-PIN"].concat());
+    assert_eq!(channel.answer(), (command::ERROR, 0x7f));
+    let told = told.lock().expect("nobody panics with it").join("\n");
+    assert!(told.contains("as told: Credential"), "it panicked: {told}");
+    for secret in ["90, 90", "5a5a", "5A5A", "ZZZZ"] {
+        assert!(!told.contains(secret), "{secret} is in {told}");
+    }
 }
 
 #[test]

@@ -127,6 +127,40 @@ fn signature_counters_are_written_once_in_a_block() {
 }
 
 #[test]
+fn no_signature_counter_comes_twice_wherever_the_power_is_cut() {
+    let id = credential(1).id;
+    let mut cuts = 0;
+    for (survives, after) in
+        [0, 90, 255].into_iter().flat_map(|survives| (0..24).map(move |at| (survives, at)))
+    {
+        let platter = Platter::default();
+        let mut vault = create(&platter).expect("memory takes a vault");
+        vault.put(&credential(1), None).expect("there is room");
+        platter.cut(PowerCut { after, survives });
+        // The passkey's, and the authenticator's own.
+        let mut last = [None, None];
+        'power: for _ in 0..4 * COUNTER_BLOCK {
+            for (last, of) in last.iter_mut().zip([Some(&id[..]), None]) {
+                let Ok(count) = vault.next_sign_count(of) else {
+                    cuts += 1;
+                    break 'power;
+                };
+                assert!(Some(count) > *last, "{count} after {last:?}");
+                *last = Some(count);
+            }
+        }
+        drop(vault);
+        platter.restart();
+        let mut vault = open(&platter).expect("it opens");
+        for (last, of) in last.into_iter().zip([Some(&id[..]), None]) {
+            let count = vault.next_sign_count(of).expect("it is here");
+            assert!(Some(count) > last, "{count} after {last:?}, cut after {after}, {survives} survive");
+        }
+    }
+    assert!(cuts > 20, "the power was cut {cuts} times only");
+}
+
+#[test]
 fn a_log_of_the_past_is_rewritten_while_it_is_used() {
     let platter = Platter::default();
     let mut vault = create(&platter).expect("memory takes a vault");
