@@ -4,9 +4,12 @@
 //! every tool, and fails when that line is printed.
 
 pub mod browser;
+pub mod extension;
 pub mod firmware;
 pub mod fuzz;
 pub mod guest;
+pub mod memory;
+pub mod randomness;
 pub mod relying_party;
 mod server;
 pub mod soak;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-pub use server::Server;
+pub use server::{Server, exchange};
 
 /// The root of the repository.
 pub fn root() -> &'static Path {

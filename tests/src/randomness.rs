@@ -10,10 +10,12 @@ pub const SAMPLES: usize = 256;
 ///
 /// # Panics
 /// If it is not so.
-pub fn assert_every_bit_is_free(what: &str, bits: usize, samples: &[Vec<u8>]) {
+pub fn assert_every_bit_is_free(what: &str, bits: usize, samples: &[impl AsRef<[u8]>]) {
     assert_eq!(samples.len(), SAMPLES, "{what}: so many samples");
-    assert!(samples.iter().all(|sample| sample.len() * 8 == bits), "{what}: {} bits", samples[0].len() * 8);
-    let bit = |sample: &[u8], at: usize| sample[at / 8] >> (at % 8) & 1;
+    for sample in samples {
+        assert_eq!(sample.as_ref().len() * 8, bits, "{what}: so many bits");
+    }
+    let bit = |sample: &dyn AsRef<[u8]>, at: usize| sample.as_ref()[at / 8] >> (at % 8) & 1;
     let half = SAMPLES / 2;
     let near_half = half - 45..=half + 45;
     for at in 0..bits {

@@ -2,31 +2,68 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use doppelkey::bridge::CHROMIUM_ORIGIN;
 use doppelkey::control::Token;
-use end_to_end::Server;
-use end_to_end::soak::{Home, create, sign};
+use doppelkey_core::testing::SeededRng;
+use doppelkey_sync::CircleId;
+use doppelkey_sync::RecoveryKey;
+use doppelkey_sync::escrow::{Deposit, EscrowPin, Guess};
+use doppelkey_sync::relay::{RelayClient, RelayUrl};
+use end_to_end::extension;
+use end_to_end::randomness::{SAMPLES, assert_every_bit_is_free};
+use end_to_end::{Server, exchange};
+use serde_json::json;
 
 /// A port that speaks HTTP.
 struct Port {
     what: &'static str,
     address: String,
+    /// What it is called at home: the `Host` of whoever means it.
+    host: String,
     /// What opens it, for whoever has it.
     token: String,
-    /// Something worth reading, and something worth changing.
-    reads: &'static str,
-    changes: &'static str,
-    /// A word of what is worth reading.
-    secret: &'static str,
-    /// Whether it answers to any name: it is behind a proxy, and its token is all there is.
-    has_any_name: bool,
+    /// The `Origin` that may use it, if pages or extensions may.
+    origin: Option<String>,
+    /// What the `Authorization` of a request says: of this token, this path and this body.
+    authorization: fn(&str, &str, &str) -> String,
+    requests: Vec<Request>,
 }
 
+fn bearer(token: &str, _path: &str, _body: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// Something that a port does for whoever may have it.
+struct Request {
+    method: &'static str,
+    path: &'static str,
+    body: (&'static str, String),
+    /// A word of what is worth reading, if it is told something.
+    secret: Option<&'static str>,
+    /// What it looks at.
+    guards: &'static [Guard],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Guard {
+    /// Whether the token is shown.
+    Token,
+    /// Where the page that asks comes from.
+    Origin,
+    /// What name it was called by.
+    Host,
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Everything that listens: the servers have to be kept.
-fn ports(folder: &std::path::Path) -> (Vec<Server>, Vec<Port>) {
+fn ports(folder: &Path) -> (Vec<Server>, Vec<Port>) {
     let extensions = folder.display().to_string();
     let run = Server::start(&[
         "run",
@@ -44,53 +81,201 @@ fn ports(folder: &std::path::Path) -> (Vec<Server>, Vec<Port>) {
     ]);
     let party = Server::start(&["relying-party", "--db", "memory", "--listen", "127.0.0.1:0", "--dev"]);
     let relay = Server::start(&["relay", "--db", "memory", "--listen", "127.0.0.1:0"]);
-    let address = |url: &str| url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
-    let written = std::fs::read_dir(run.text("chromium")).expect("the extension was written");
-    let written: String =
-        written.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
-    let bridge_token = written
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
-        .find(|word| word.len() == 43)
-        .expect("the extension has the bridge's token");
-    let all = vec![
-        Port {
-            what: "control",
-            address: address(run.text("control")),
-            token: run.text("token").to_owned(),
-            reads: "/v1/devices/1/credentials?with_keys=true",
-            changes: "/v1/devices/1/reset",
-            secret: "credentials",
-            has_any_name: false,
-        },
-        Port {
-            what: "bridge",
-            address: address(run.text("bridge")),
-            token: bridge_token.to_owned(),
-            reads: "/accounts",
-            changes: "/create",
-            secret: "response",
-            has_any_name: false,
-        },
-        Port {
-            what: "relying party",
-            address: address(party.text("url")),
-            token: party.text("admin_token").to_owned(),
-            reads: "/outbox",
-            changes: "/signup",
-            secret: "Outbox",
-            has_any_name: false,
-        },
-        Port {
-            what: "relay",
-            address: address(relay.text("url")),
-            token: "a token that nobody has".to_owned(),
-            reads: "/c/07070707070707070707070707070707",
-            changes: "/c/07070707070707070707070707070707/tokens/01",
-            secret: "07070707",
-            has_any_name: true,
-        },
-    ];
+    let all = vec![control(&run), bridge(&run), relying_party(&party), relay_port(&relay)];
     (vec![run, party, relay], all)
+}
+
+fn control(run: &Server) -> Port {
+    use Guard::{Host, Origin, Token};
+    let address = address(run.text("control"));
+    Port {
+        what: "control",
+        host: address.clone(),
+        address,
+        token: run.text("token").to_owned(),
+        origin: None,
+        authorization: bearer,
+        requests: vec![
+            Request {
+                method: "GET",
+                path: "/v1/devices/1/credentials?with_keys=true",
+                body: (JSON, String::new()),
+                secret: Some("\"credentials\""),
+                guards: &[Token, Origin, Host],
+            },
+            Request {
+                method: "PATCH",
+                path: "/v1/devices/1/user",
+                body: (JSON, json!({"manner": "auto"}).to_string()),
+                secret: None,
+                guards: &[Token, Origin, Host],
+            },
+            Request {
+                method: "POST",
+                path: "/v1/devices/1/reset",
+                body: (JSON, String::new()),
+                secret: None,
+                guards: &[Token, Origin, Host],
+            },
+        ],
+    }
+}
+
+fn bridge(run: &Server) -> Port {
+    use Guard::{Host, Origin, Token};
+    let address = address(run.text("bridge"));
+    let token = extension::Extension::of(run).token().to_owned();
+    let origin = "https://example.com";
+    let options = json!({
+        "rp": {"id": "example.com", "name": "Example"}, "challenge": "AAAAAAAAAAAAAAAAAAAAAA",
+        "user": {"id": "AQ", "name": "mona", "displayName": "Mona"},
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+        "authenticatorSelection": {"residentKey": "required"},
+    });
+    let asks = |path, public_key| Request {
+        method: "POST",
+        path,
+        body: (JSON, json!({"id": "1", "origin": origin, "publicKey": public_key}).to_string()),
+        secret: Some("response"),
+        guards: &[Token, Origin, Host],
+    };
+    Port {
+        what: "bridge",
+        host: address.clone(),
+        address,
+        token,
+        origin: Some(CHROMIUM_ORIGIN.into()),
+        authorization: extension::authorization,
+        requests: vec![asks("/create", options), asks("/accounts", json!({"rpId": "example.com"}))],
+    }
+}
+
+fn relying_party(party: &Server) -> Port {
+    use Guard::{Host, Origin, Token};
+    let url = party.text("url");
+    Port {
+        what: "relying party",
+        address: address(url),
+        host: url.trim_start_matches("http://").to_owned(),
+        token: party.text("admin_token").to_owned(),
+        origin: Some(url.to_owned()),
+        authorization: bearer,
+        requests: vec![
+            Request {
+                method: "GET",
+                path: "/outbox",
+                body: (FORM, String::new()),
+                secret: Some("Outbox"),
+                guards: &[Host],
+            },
+            Request {
+                method: "POST",
+                path: "/signup",
+                body: (FORM, "email=mona%40example.com".into()),
+                secret: None,
+                guards: &[Origin, Host],
+            },
+            Request {
+                method: "POST",
+                path: "/login/passkey/options",
+                body: (JSON, "{}".into()),
+                secret: Some("challenge"),
+                guards: &[Origin, Host],
+            },
+            Request {
+                method: "GET",
+                path: "/api/v2/logs",
+                body: (JSON, String::new()),
+                secret: Some("\"log"),
+                guards: &[Token, Host],
+            },
+        ],
+    }
+}
+
+fn relay_port(relay: &Server) -> Port {
+    use Guard::{Origin, Token};
+    let address = address(relay.text("url"));
+    // It has any name: it is behind a proxy.
+    let asks = |method, path, body: String, secret| Request {
+        method,
+        path,
+        body: ("application/octet-stream", body),
+        secret,
+        guards: &[Token, Origin],
+    };
+    Port {
+        what: "relay",
+        host: address.clone(),
+        address,
+        token: "the token of whoever opened it".replace(' ', "-"),
+        origin: None,
+        authorization: bearer,
+        requests: vec![
+            asks("POST", "/c/07070707070707070707070707070707", String::new(), None),
+            asks("GET", "/c/07070707070707070707070707070707", String::new(), Some("\0")),
+            asks("PUT", "/c/07070707070707070707070707070707/tokens/01", "5a".repeat(32), None),
+            Request {
+                method: "GET",
+                path: "/metrics",
+                body: (JSON, String::new()),
+                secret: Some("doppelkey_relay"),
+                guards: &[Origin],
+            },
+        ],
+    }
+}
+
+fn address(url: &str) -> String {
+    url.trim_start_matches("http://").replace("localhost", "127.0.0.1")
+}
+
+/// What somebody sends with a request.
+#[derive(Clone)]
+struct Sender {
+    host: String,
+    origin: Option<String>,
+    token: Option<String>,
+    /// In the place of what the body is.
+    as_plain_text: bool,
+}
+
+impl Sender {
+    /// Whoever may have what the port does.
+    fn at_home(port: &Port) -> Self {
+        let (host, origin) = (port.host.clone(), port.origin.clone());
+        Sender { host, origin, token: Some(port.token.clone()), as_plain_text: false }
+    }
+
+    fn of(mut self, origin: &str) -> Self {
+        self.origin = Some(origin.to_owned());
+        self
+    }
+
+    /// By this name.
+    fn calling(mut self, host: &str) -> Self {
+        self.host = host.to_owned();
+        self
+    }
+
+    fn with(mut self, token: Option<String>) -> Self {
+        self.token = token;
+        self
+    }
+
+    fn headers(&self, port: &Port, path: &str, (kind, body): (&str, &str)) -> Vec<(&'static str, String)> {
+        let kind = if self.as_plain_text { "text/plain" } else { kind };
+        let mut headers = vec![("Host", self.host.clone()), ("Content-Type", kind.to_owned())];
+        headers.extend(self.origin.clone().map(|origin| ("Origin", origin)));
+        let shown = self.token.as_ref().map(|token| (port.authorization)(token, path, body));
+        headers.extend(shown.map(|shown| ("Authorization", shown)));
+        headers
+    }
+
+    fn ask(&self, port: &Port, request: &Request) -> (u16, String) {
+        let (kind, body) = &request.body;
+        ask(port, request.method, request.path, &self.headers(port, request.path, (kind, body)), body)
+    }
 }
 
 fn send(address: &str, request: &[u8]) -> String {
@@ -103,64 +288,157 @@ fn send(address: &str, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn ask(port: &Port, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 2\r\n");
+fn ask(port: &Port, method: &str, path: &str, headers: &[(&str, String)], body: &str) -> (u16, String) {
+    let length = body.len();
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    let answer = send(&port.address, format!("{request}\r\n{{}}").as_bytes());
+    let answer = send(&port.address, format!("{request}\r\n{body}").as_bytes());
     let status = answer.get(9..12).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("{}: no HTTP: {answer:?}", port.what)), answer)
 }
 
+/// Each refusal is of something that was served a moment before, to whoever may have it.
 #[test]
 fn no_port_does_anything_for_a_page_elsewhere_a_false_name_or_whoever_has_no_token() {
     let folder = tempfile::tempdir().expect("there is a place for temporary files");
     let (_servers, ports) = ports(folder.path());
+    let mut refusals = 0;
     for port in &ports {
-        let what = port.what;
-        let (here, bearer) = (port.address.as_str(), format!("Bearer {}", port.token));
-        let false_name = format!("evil.example:{}", here.rsplit(':').next().unwrap_or_default());
-        let json = ("Content-Type", "application/json");
-        let refused = |attack: &str, (status, answer): (u16, String)| {
-            assert!((400..500).contains(&status), "{what}, {attack}: {answer}");
-            assert!(!answer.contains(port.secret), "{what}, {attack}, tells: {answer}");
+        for request in &port.requests {
+            let (what, path, at_home) = (port.what, request.path, Sender::at_home(port));
+            let (status, answer) = at_home.ask(port, request);
+            assert!((200..400).contains(&status), "{what}, {path}, at home: {answer}");
+            let told = request.secret.is_none_or(|secret| answer.contains(secret));
+            assert!(told, "{what}, {path}, at home, tells too little: {answer:?}");
+            for (attack, guard, sender) in attacks(port) {
+                let (status, answer) = sender.ask(port, request);
+                let shared = answer.to_ascii_lowercase().contains("access-control-allow");
+                assert!(!shared, "{what}, {path}, {attack}: a page may read this: {answer}");
+                if request.guards.contains(&guard) {
+                    assert!(matches!(status, 401 | 403), "{what}, {path}, {attack}: {answer}");
+                    let tells = request.secret.is_some_and(|secret| answer.contains(secret));
+                    assert!(!tells, "{what}, {path}, {attack}, tells: {answer}");
+                    refusals += 1;
+                }
+            }
+            // A script asks beforehand whether it may.
+            let asking = at_home.of("https://evil.example").with(None);
+            let mut headers = asking.headers(port, path, (JSON, ""));
+            headers.push(("Access-Control-Request-Method", request.method.to_owned()));
+            headers.push(("Access-Control-Request-Headers", "authorization".to_owned()));
+            let (_, answer) = ask(port, "OPTIONS", path, &headers, "");
             let shared = answer.to_ascii_lowercase().contains("access-control-allow");
-            assert!(!shared, "{what}, {attack}: a page may read this: {answer}");
-        };
-        // A page elsewhere posts what a form can post, as plain text.
-        for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
-            let plain = ("Content-Type", "text/plain");
-            let headers = [("Host", here), ("Origin", origin), plain];
-            refused(&format!("a form of {origin}"), ask(port, "POST", port.changes, &headers));
-            let headers = [("Host", here), ("Origin", origin), json, ("Authorization", &bearer)];
-            refused(&format!("a script of {origin}"), ask(port, "POST", port.changes, &headers));
-        }
-        // A script asks beforehand whether it may.
-        let headers = [
-            ("Host", here),
-            ("Origin", "https://evil.example"),
-            ("Access-Control-Request-Method", "POST"),
-            ("Access-Control-Request-Headers", "authorization"),
-        ];
-        let (_, answer) = ask(port, "OPTIONS", port.changes, &headers);
-        let shared = answer.to_ascii_lowercase().contains("access-control-allow");
-        assert!(!shared, "{what}: a page elsewhere is told that it may: {answer}");
-        // A name that was made to point here: to the browser, the page is at home.
-        if !port.has_any_name {
-            let origin = format!("http://{false_name}");
-            refused("a false name, reading", ask(port, "GET", port.reads, &[("Host", &false_name)]));
-            let headers = [("Host", &*false_name), ("Origin", &origin), json, ("Authorization", &bearer)];
-            refused("a false name, posting", ask(port, "POST", port.changes, &headers));
-        }
-        // Another program of this machine, without the token or with a wrong one.
-        let guarded = if what == "relying party" { "/api/v2/logs" } else { port.reads };
-        let method = if what == "bridge" { "POST" } else { "GET" };
-        let wrong = format!("Bearer {}x", port.token);
-        for headers in [&[("Host", here), json][..], &[("Host", here), json, ("Authorization", &wrong)]] {
-            refused("no token", ask(port, method, guarded, headers));
+            assert!(!shared, "{what}, {path}: a page elsewhere is told that it may: {answer}");
         }
     }
+    assert!(refusals > 70, "only {refusals} requests were refused");
+}
+
+/// What is sent by somebody who may not, and what tells them apart.
+fn attacks(port: &Port) -> Vec<(String, Guard, Sender)> {
+    let at_home = Sender::at_home(port);
+    let mut all = Vec::new();
+    // A page elsewhere posts what a form can post, as plain text; a script has even got hold of the token.
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let script = at_home.clone().of(origin);
+        all.push((format!("a script of {origin} that has the token"), Guard::Origin, script.clone()));
+        let form = Sender { as_plain_text: true, ..script.with(None) };
+        all.push((format!("a form of {origin}"), Guard::Origin, form));
+    }
+    // A name that was made to point here: to the browser, the page is at home.
+    let false_name = format!("evil.example:{}", port.address.rsplit(':').next().unwrap_or_default());
+    let page = at_home.clone().calling(&false_name).of(&format!("http://{false_name}"));
+    all.push(("a false name, posting".to_owned(), Guard::Host, page.clone()));
+    // Its own reads have no origin, and its page has no token.
+    let reading = Sender { origin: None, ..page.with(None) };
+    all.push(("a false name, reading".to_owned(), Guard::Host, reading));
+    // Another program of this machine, without the token or with a wrong one.
+    all.push(("no token".to_owned(), Guard::Token, at_home.clone().with(None)));
+    all.push(("a wrong token".to_owned(), Guard::Token, at_home.with(Some(format!("{}x", port.token)))));
+    all
+}
+
+/// What is said on standard error is one line a message, whatever a page asks for.
+#[test]
+fn what_a_page_asks_for_steers_no_terminal() {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let (errors, extensions) = (folder.path().join("errors"), folder.path().display().to_string());
+    let arguments = ["--verbose", "run", "--ephemeral", "--user", "auto", "--usbip", "off"];
+    let bridge_at = ["--bridge", "127.0.0.1:0", "--extensions", &extensions];
+    let run = Server::start_with_errors(&[&arguments[..], &bridge_at].concat(), &errors);
+    let port = bridge(&run);
+    let name = "evil\u{1b}]0;yours\u{7}\u{202e}\nerror: the vault is lost\r\u{9b}2J";
+    let origins = ["https://example.com".to_owned(), format!("https://example.com/{name}")];
+    let sender = Sender::at_home(&port);
+    let mut paths = 0;
+    for (path, origin) in ["/get", "/create", "/accounts", "/signal"]
+        .into_iter()
+        .flat_map(|path| origins.iter().map(move |o| (path, o)))
+    {
+        let body = json!({
+            "id": name, "origin": origin, "kind": name, "details": {"rpId": name, name: name},
+            "publicKey": {
+                "rpId": name, "challenge": "AAAA", "rp": {"id": name, "name": name},
+                "user": {"id": "AQ", "name": name, "displayName": name},
+                "pubKeyCredParams": [{"type": name, "alg": -7}],
+            },
+        });
+        let body = body.to_string();
+        let headers = sender.headers(&port, path, (JSON, &body));
+        let (status, answer) = ask(&port, "POST", path, &headers, &body);
+        assert!(status == 200 && answer.contains("error"), "{path}: {answer}");
+        paths += 1;
+    }
+    assert_eq!(run.stop(), Some(0));
+    let said = std::fs::read_to_string(&errors).expect("it is text");
+    let steering = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{9b}');
+    assert!(!said.contains(steering), "{said:?}");
+    let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("bridge: ")).collect();
+    assert!(!lines.iter().any(|line| line.starts_with("error")), "a page wrote a line of ours: {lines:?}");
+    let told = said.lines().filter(|line| line.starts_with("bridge: ") && line.contains("evil�]0;yours��"));
+    assert!(told.count() >= paths, "what was asked for is told, in one line: {said}");
+}
+
+/// A guess at a PIN takes no token, and the last one destroys what it was for.
+#[test]
+fn a_page_guesses_at_no_pin() {
+    let relay =
+        Server::start(&["relay", "--db", "memory", "--listen", "127.0.0.1:0", "--escrow-wait-s", "0"]);
+    let circle = CircleId([7; 16]);
+    let member = RelayClient::new(RelayUrl::new(relay.text("url"), "the-token-of-a-member"), circle);
+    member.open().expect("anybody may open one");
+    let mut rng = SeededRng::new(5);
+    let recovery_key = RecoveryKey::generate(&mut rng);
+    let pin = EscrowPin::new(circle, b"314159");
+    let deposits = Deposit::lock(&recovery_key, circle, &pin, (1, 1), 5, &mut rng).expect("it is sound");
+    member.deposit(&deposits[0]).expect("it is kept");
+    let guess = Guess::new(circle, EscrowPin::new(circle, b"271828"), &mut rng);
+    let port = relay_port(&relay);
+    let path = format!("/c/{circle}/escrow");
+    let body = guess.question();
+    let post = |path: &str, body: &[u8], origin: Option<&str>| {
+        let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+             {origin}Content-Length: {}\r\n\r\n",
+            port.host,
+            body.len()
+        );
+        send(&port.address, &[head.as_bytes(), body].concat())
+    };
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let answer = post(&path, &body, Some(origin));
+        assert!(answer.starts_with("HTTP/1.1 403"), "a guess of {origin}: {answer}");
+        let answer = post(&format!("{path}/proof"), &[7; 32], Some(origin));
+        assert!(answer.starts_with("HTTP/1.1 403"), "a proof of {origin}: {answer}");
+    }
+    assert_eq!(member.escrow().expect("it is there").left, 5, "nothing was counted");
+    let answer = post(&path, &body, None);
+    assert!(answer.starts_with("HTTP/1.1 200"), "who is no page may guess: {answer}");
+    assert_eq!(member.escrow().expect("it is there").left, 4, "and it counts");
 }
 
 #[test]
@@ -177,18 +455,6 @@ fn no_page_writes_to_the_ports_that_speak_no_http() {
         let answer = send(servers[0].text(door), &request);
         assert!(answer.is_empty(), "{door} answers a browser: {answer:?}");
     }
-}
-
-/// What comes back within a moment of a connection that may stay open.
-fn exchange(address: &str, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_millis(250))).expect("it is no zero");
-    let _ = stream.write_all(request);
-    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        answer.extend_from_slice(&buffer[..length]);
-    }
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[test]
@@ -224,38 +490,6 @@ fn a_phones_tunnel_server_opens_nothing_for_a_page() {
     }
 }
 
-/// Who meets its circle's devices on the local network listens there for everybody.
-#[test]
-fn a_stranger_on_the_local_network_is_told_nothing_and_changes_nothing() {
-    let folder = tempfile::tempdir().expect("there is a place for temporary files");
-    let home = Home::at(folder.path());
-    home.init();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let lan = free.expect("a port is free").to_string();
-    let arguments: Vec<_> = home.arguments().into_iter().chain(["--lan".into(), lan.clone()]).collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let _run = Server::start(&arguments);
-    let passkey = create(&mut home.client().expect("the door is open"), 0).expect("it agrees");
-    let framed =
-        |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("it is short").to_be_bytes()[..], bytes].concat();
-    let strangers: [Vec<u8>; 6] = [
-        Vec::new(),
-        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
-        framed(b""),
-        framed(&[0; 200]),
-        framed(&[1; 300]).repeat(20),
-        [&u32::MAX.to_be_bytes()[..], &[7; 64]].concat(),
-    ];
-    for stranger in &strangers {
-        let answer = exchange(&lan, stranger);
-        assert!(answer.is_empty(), "{stranger:02x?} is told {answer:?}");
-    }
-    // Many who say nothing, and stay.
-    let _silent: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(&lan).ok()).collect();
-    sign(&mut home.client().expect("the door is open"), &passkey).expect("it signs as before");
-    assert_eq!(home.shared(), Ok(1), "its circle has the one passkey");
-}
-
 #[test]
 fn a_token_cannot_be_guessed_and_is_another_each_time() {
     let tokens = || {
@@ -267,12 +501,12 @@ fn a_token_cannot_be_guessed_and_is_another_each_time() {
     let all = [tokens(), tokens()].concat();
     for (at, token) in all.iter().enumerate() {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).expect("a token is base64url");
-        assert!(bytes.len() * 8 >= 192, "{token} has {} bits at most", bytes.len() * 8);
+        assert_eq!(bytes.len() * 8, 256, "{token}");
         assert!(!all[..at].contains(token), "{token} came twice");
     }
     let random = || Token::random().expect("the system has randomness");
     let many: Vec<_> = (0..SAMPLES).map(|_| random().as_str().to_owned()).collect();
-    assert_every_bit_is_free("control and bridge", &many);
+    assert_every_bit_is_free("control and bridge", 256, &bytes(&many));
 }
 
 #[test]
@@ -298,30 +532,10 @@ fn challenges_and_sessions_cannot_be_guessed_nor_one_from_the_others() {
         assert_eq!(challenge.len(), 48, "{text}");
         challenges.push(BASE64_URL_SAFE_NO_PAD.encode([&challenge[8..24], &challenge[25..]].concat()));
     }
-    assert_every_bit_is_free("challenges", &challenges);
-    assert_every_bit_is_free("sessions", &sessions);
+    assert_every_bit_is_free("challenges", 39 * 8, &bytes(&challenges));
+    assert_every_bit_is_free("sessions", 256, &bytes(&sessions));
 }
 
-/// So many that a bit which is not free shows.
-const SAMPLES: usize = 256;
-
-/// Every bit of these (base64url) is 1 about half of the time, and equals its neighbour about half of the time. A right
-/// source fails this once in some million runs: a bit may be off by 5.6 standard deviations.
-fn assert_every_bit_is_free(what: &str, tokens: &[String]) {
-    let decoded: Vec<_> =
-        tokens.iter().map(|token| BASE64_URL_SAFE_NO_PAD.decode(token).expect("it is base64url")).collect();
-    let bits = decoded[0].len() * 8;
-    assert!(bits >= 128 && decoded.iter().all(|token| token.len() * 8 == bits), "{what}: {bits} bits");
-    let bit = |token: &[u8], at: usize| token[at / 8] >> (at % 8) & 1;
-    let half = SAMPLES / 2;
-    let near_half = half - 45..=half + 45;
-    for at in 0..bits {
-        let ones = decoded.iter().filter(|token| bit(token, at) == 1).count();
-        assert!(near_half.contains(&ones), "{what}: bit {at} is 1 in {ones} of {SAMPLES}");
-        let next = (at + 1) % bits;
-        let equal = decoded.iter().filter(|token| bit(token, at) == bit(token, next)).count();
-        assert!(near_half.contains(&equal), "{what}: bits {at} and {next} are equal in {equal} of {SAMPLES}");
-        let as_before = decoded.windows(2).filter(|two| bit(&two[0], at) == bit(&two[1], at)).count();
-        assert!(near_half.contains(&as_before), "{what}: bit {at} is as before in {as_before} of {SAMPLES}");
-    }
+fn bytes(tokens: &[String]) -> Vec<Vec<u8>> {
+    tokens.iter().map(|token| BASE64_URL_SAFE_NO_PAD.decode(token).expect("it is base64url")).collect()
 }

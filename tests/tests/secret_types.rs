@@ -7,12 +7,13 @@ use std::path::Path;
 use end_to_end::root;
 use end_to_end::sources::secrets::{comparisons, secret_types, shipped};
 
-const FOLDERS: [&str; 5] = [
+const FOLDERS: [&str; 6] = [
     "authenticator/core/src",
     "authenticator/ctaphid/src",
     "authenticator/src",
     "sync/src",
     "relying-party/src",
+    "firmware/src",
 ];
 
 #[test]
@@ -84,10 +85,12 @@ fn each_file(mut judge: impl FnMut(&Path, &str)) {
 }
 
 /// File, a part of the line, why that is right.
-const COMPARED_OPENLY: [(&str, &str, &str); 3] = [
+const COMPARED_OPENLY: [(&str, &str, &str); 5] = [
     ("cli/sync/recovery/pin.rs", "*pin == *ask(", "both were typed by the same user a moment ago"),
     ("sync/src/crypto.rs", "key == self.encryption_seed", "the simulator's suite, which is no cryptography"),
     ("sync/src/crypto.rs", "expected[..TAG] == *tag", "the same"),
+    ("flash_store/mod.rs", "entry.id_prefix == tag", "a part of a credential ID, which is public"),
+    ("firmware/src/rp2350.rs", "*secret != [0; 32]", "with nothing: whether one was burnt"),
 ];
 
 /// File, type, why its secret is not zeroized.

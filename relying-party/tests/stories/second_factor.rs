@@ -364,7 +364,7 @@ async fn a_recovery_code_that_is_sent_twice_leads_on_all_the_same() {
 
 impl Browser {
     /// Signs up where policy asks everybody for a second factor.
-    async fn sign_up_with_passkey_and_app(
+    pub(crate) async fn sign_up_with_passkey_and_app(
         &mut self,
         email: &str,
         authenticator: &mut Authenticator,
