@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
 
+use crate::alarm::Alarm;
 use crate::crypto::{EpochKey, epoch_of};
 use crate::dag::Entry;
 use crate::entry::{ENTRY_MAX, Op, Signed};
@@ -12,7 +13,7 @@ use crate::id::{Hash, LogId, Name, RecordId};
 use crate::membership::Members;
 use crate::pairing;
 use crate::replica::{
-    Alarm, Effect, Epoch, POLICY_RECOVERY_CONFIRMED, POLICY_RECOVERY_LETTERS, Replica, Sealed, Waiting,
+    Effect, Epoch, POLICY_RECOVERY_CONFIRMED, POLICY_RECOVERY_LETTERS, Replica, Sealed, Waiting,
 };
 use crate::state::{Record, State};
 

@@ -7,9 +7,10 @@ use std::vec::Vec;
 
 use rand_core::CryptoRng;
 
+use crate::alarm::Alarm;
 use crate::carrier::Mailbox;
 use crate::id::RecordId;
-use crate::replica::{Alarm, Effect, Event, Replica};
+use crate::replica::{Effect, Event, Replica};
 
 /// More lists of one mailbox in one call are more than any honest one is long.
 const LISTS_MAX: u32 = 4096;

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
 
+use crate::alarm::Alarm;
 use crate::cbor::{Reader, Writer};
 use crate::crypto::{Label, epoch_of, random, verify};
 use crate::entry::{expect_array, list};
 use crate::id::{LogId, Name};
 use crate::mailbox::{Misbehaviour, Order};
 use crate::pairing;
-use crate::replica::{Alarm, Effect, POLICY_RECOVERY_CONFIRMED, Replica};
+use crate::replica::{Effect, POLICY_RECOVERY_CONFIRMED, Replica};
 
 /// The first byte of a greeting between peers; an entry begins with 1.
 const GREETING: u8 = 0x47;

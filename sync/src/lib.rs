@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod alarm;
 mod base;
 #[cfg(any(test, feature = "std"))]
 mod carrier;
@@ -52,6 +53,7 @@ mod text;
 mod transfer;
 mod unread;
 
+pub use alarm::Alarm;
 #[cfg(any(test, feature = "std"))]
 pub use carrier::{Listing, Mailbox, MemoryMailbox, conformance};
 pub use compact::COMPACT_AFTER;
@@ -71,7 +73,7 @@ pub use membership::{Member, Members, Rank};
 pub use pairing::{Invitation, JoinRequest, emoji};
 pub use recovery::{RecoveryKey, Share};
 pub use replica::{
-    ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Event, POLICY_PIN_RETIREMENT, POLICY_RECOVERY_CONFIRMED, Replica,
+    ACKNOWLEDGE_AFTER_MS, Effect, Event, POLICY_PIN_RETIREMENT, POLICY_RECOVERY_CONFIRMED, Replica,
 };
 #[cfg(any(test, feature = "simulator"))]
 pub use seeded::Seeded;

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
 
+use crate::alarm::Alarm;
 use crate::crypto::{EpochKey, random, wrap};
 use crate::deliver::wrap_info;
 use crate::entry::{Body, Dep, Op, Signed};
 use crate::id::{EpochId, LogId, Name};
 use crate::pairing;
-use crate::replica::{ACKNOWLEDGE_AFTER_MS, Alarm, Effect, Epoch, Replica};
+use crate::replica::{ACKNOWLEDGE_AFTER_MS, Effect, Epoch, Replica};
 
 impl<R: CryptoRng> Replica<R> {
     /// Makes one entry of these ops, sealed for exactly those who are members now.
