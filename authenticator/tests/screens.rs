@@ -96,6 +96,22 @@ fn a_port_in_use_says_what_to_do() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn verdicts_that_find_no_room_are_not_cases_that_cannot_be_read() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+    program.arg("verify").stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped());
+    let mut child = program.spawn().expect("the program runs");
+    child.stdin.take().expect("it is piped").write_all(b"{}\n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: what was printed did not arrive whole: "), "{said}");
+}
+
 #[test]
 fn completions_are_a_script_of_the_shell_that_was_asked_for() {
     for (shell, sign) in
