@@ -1,4 +1,4 @@
-//! Two vaults and a folder between them, in this process; over real sockets: `tests/sync.rs`.
+//! Two vaults and a folder between them, in this process; over real sockets: `tests/sync`.
 
 use std::path::{Path, PathBuf};
 
