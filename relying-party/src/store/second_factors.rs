@@ -16,7 +16,7 @@ pub(crate) struct Totp {
 }
 
 /// An authenticator app's shared secret, sealed if there is a [key](crate::key).
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ZeroizeOnDrop)]
+#[derive(Clone, Default, Serialize, Deserialize, ZeroizeOnDrop)]
 pub(crate) struct SealedApp {
     pub(crate) bytes: Vec<u8>,
     #[serde(default)]
