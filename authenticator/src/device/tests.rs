@@ -40,7 +40,7 @@ impl Engine for Parrot {
                 let key = PrivateKey::from_bytes(Algorithm::Es256, &key).expect("a key");
                 let mut credential = Credential::new([1; 32], key);
                 credential.cred_random = Some(CredRandom { with_uv: [0x5A; 32], without_uv: [0x5A; 32] });
-                return Err(credential).expect("as told");
+                panic!("as told: {credential:?}");
             }
             Input::Cbor([ASK, ..]) => {
                 self.asking = true;
