@@ -167,7 +167,7 @@ fn a_recovery_key_and_its_pin_are_not_in_the_running_devices_memory() {
     succeeds(pin);
     let mut secrets = spelled("the recovery PIN", PIN.as_bytes());
     secrets.extend(spelled("the recovery key", key.as_bytes()));
-    let letters = key.replace('-', "").replace(' ', "");
+    let letters = key.replace(['-', ' '], "");
     assert!(letters.len() > 24, "a key is long");
     secrets.extend(spelled("the recovery key, without its groups", letters.as_bytes()));
     assert_forgotten(&server, server.text("token"), &secrets);
