@@ -459,7 +459,12 @@ def test_a_program_at_a_dead_bridges_port_is_not_believed(open_browser, tmp_path
 
 
 def test_a_bridge_whose_terminal_is_closed_takes_its_token_away(tmp_path):
-    program = bridge.Program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path))
+    # Under `nohup` whoever runs these tests ignores the signal, and so would what they start.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        program = bridge.Program("bridge", "--json", "--ephemeral", "--user", "auto", "--extensions", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert list(tmp_path.glob("*/config.json"))
     program.process.send_signal(signal.SIGHUP)
     assert program.process.wait(timeout=30) == 0
