@@ -401,9 +401,12 @@ mod tests {
         };
         user.show(&prompt, &[], reply);
         let leads = user.clone();
-        std::thread::spawn(move || leads.set_habits(Habits { manner: Manner::Ask, ..Habits::default() }));
+        let habits = Habits { manner: Manner::Ask, ..Habits::default() };
+        let leading = std::thread::spawn(move || leads.set_habits(habits));
         assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok(Answer::Deny));
         assert_eq!(user.prompt(), None);
+        // Until it has, that thread would ask the person the next one, too.
+        leading.join().unwrap();
         // And the person is still there for the next one.
         assert_eq!(*asked(&mut user, Action::Select, 0, false).lock().unwrap(), [Answer::Deny]);
     }
