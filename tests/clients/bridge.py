@@ -107,6 +107,16 @@ def chromium(extension):
 class ChromiumMethods:
     """What a test needs beyond Selenium, with the names of Marionette's below."""
 
+    def get(self, url):
+        """As Selenium's, and waits until the extension is attached: what a page asks before goes to the browser itself."""
+        super().get(url)
+        is_attached = """
+            const done = arguments[0];
+            if (!globalThis.PublicKeyCredential) return done(true);
+            PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable().then(done);
+        """
+        wait_until(lambda: self.execute_async_script(is_attached), "the extension")
+
     def open_tab(self, url):
         self.switch_to.new_window("tab")
         self.get(url)
