@@ -44,14 +44,34 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
     const list = Object.assign(document.createElement("div"), { role: "listbox" });
     host.attachShadow({ mode: "closed" }).append(list);
     const entry = ({ id, name }) => {
-      const pick = Object.assign(document.createElement("button"), { type: "button", role: "option", textContent: `${name} (passkey)` });
-      pick.onmousedown = (event) => event.preventDefault();
-      pick.onclick = ({ isTrusted }) => {
-        if (!isTrusted) return;
+      const option = Object.assign(document.createElement("button"), { type: "button", role: "option", textContent: `${name} (passkey)` });
+      option.onmousedown = (event) => event.preventDefault();
+      option.onclick = ({ isTrusted }) => isTrusted && option.pick();
+      option.pick = () => {
         stop();
         settle({ ...body, publicKey: { ...body.publicKey, allowCredentials: [{ type: "public-key", id }] } });
       };
-      return pick;
+      return option;
+    };
+    // By the keyboard as in the browser's own lists: arrows choose, Enter picks, Escape closes.
+    let chosen = -1;
+    const choose = (number) => {
+      chosen = number;
+      [...list.children].forEach((option, index) => {
+        option.ariaSelected = `${index === chosen}`;
+        option.style.outline = index === chosen ? "3px solid" : "";
+      });
+    };
+    const press = (event) => {
+      const count = list.children.length;
+      if (!event.isTrusted || !host.isConnected) return;
+      if (event.key === "ArrowDown") choose((chosen + 1) % count);
+      else if (event.key === "ArrowUp") choose((Math.max(chosen, 0) + count - 1) % count);
+      else if (event.key === "Escape") hide();
+      else if (event.key === "Enter" && chosen >= 0) list.children[chosen].pick();
+      else return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
     };
     const show = async ({ target }) => {
       if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
@@ -60,11 +80,18 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       const { left, bottom } = target.getBoundingClientRect();
       Object.assign(host.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
       list.replaceChildren(...entries);
+      choose(-1);
       document.body.append(host);
     };
     let stopped = false;
     const hide = () => host.remove();
-    const stop = () => { stopped = true; hide(); removeEventListener("focusin", show); removeEventListener("focusout", hide); };
+    const stop = () => {
+      stopped = true;
+      hide();
+      removeEventListener("focusin", show);
+      removeEventListener("focusout", hide);
+      removeEventListener("keydown", press, true);
+    };
     // A bridge that is not there may come; what this page may not ask for is refused.
     const accounts = async () => {
       const { response, error, absent } = await ask("accounts", body);
@@ -74,6 +101,7 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
     };
     addEventListener("focusin", show);
     addEventListener("focusout", hide);
+    addEventListener("keydown", press, true);
     // Also where no field has the focus: whether the page may ask shows at once.
     accounts().then(() => stopped || show({ target: document.activeElement }));
     return stop;

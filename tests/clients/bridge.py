@@ -104,6 +104,10 @@ def chromium(extension):
         driver.quit()
 
 
+# As WebDriver has them (§17.4.2).
+KEYS = {"ArrowDown": "\ue015", "ArrowUp": "\ue013", "Enter": "\ue007", "Escape": "\ue00c"}
+
+
 class ChromiumMethods:
     """What a test needs beyond Selenium, with the names of Marionette's below."""
 
@@ -162,6 +166,11 @@ class ChromiumMethods:
         for kind in ["mousePressed", "mouseReleased"]:
             deed = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
             self.execute_cdp_cmd("Input.dispatchMouseEvent", deed)
+
+    def press_keys(self, *names):
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self).send_keys("".join(KEYS[name] for name in names)).perform()
 
 
 class Marionette:
@@ -257,6 +266,10 @@ class Marionette:
         ]
         mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": deeds}
         self.send("WebDriver:PerformActions", {"actions": [mouse]})
+
+    def press_keys(self, *names):
+        deeds = [{"type": kind, "value": KEYS[name]} for name in names for kind in ("keyDown", "keyUp")]
+        self.send("WebDriver:PerformActions", {"actions": [{"type": "key", "id": "keyboard", "actions": deeds}]})
 
     def execute_async_script(self, script, *arguments):
         return self.send("WebDriver:ExecuteAsyncScript", {"script": script, "args": arguments, "sandbox": None})["value"]

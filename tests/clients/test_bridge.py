@@ -476,9 +476,11 @@ def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(ope
     open_it, name = open_browser
     with page_server() as port, bridge.bridge() as ready, open_it(ready[name]) as browser:
         browser.get(f"http://localhost:{port}/field")
-        for number in (1, 2):
-            user = {"id": f"A{number}", "name": f"mona{number}", "displayName": "Mona"}
+        ids = {}
+        for number, handle in [(1, "AQ"), (2, "Ag")]:
+            user = {"id": handle, "name": f"mona{number}", "displayName": "Mona"}
             made = run(browser, CREATE, {"user": user})["id"]
+            ids[user["name"]] = made
         # The page's own list counts, and the names are not in the page.
         begin(browser, CONDITIONAL, {"allowCredentials": [{"type": "public-key", "id": made}]})
         assert bridge.wait_until(lambda: focus(browser), "the list") == ["mona2 (passkey)"]
@@ -491,6 +493,14 @@ def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(ope
         assert browser.execute_script("return window.outcome") is None
         pick(browser, "mona2")
         assert outcome(browser) == {"id": made}
+        # By the keyboard: down to the second and up again to the first, and Escape picks nobody.
+        begin(browser, CONDITIONAL, {})
+        bridge.wait_until(lambda: len(focus(browser)) == 2, "the list")
+        browser.press_keys("ArrowDown", "Escape", "Enter")
+        assert not browser.offered() and browser.execute_script("return window.outcome") is None
+        first = bridge.wait_until(lambda: focus(browser), "the list")[0].split()[0]
+        browser.press_keys("ArrowDown", "ArrowDown", "ArrowUp", "Enter")
+        assert outcome(browser) == {"id": ids[first]}
         # For another site there is nothing to wait for.
         assert run(browser, CONDITIONAL, {"rpId": "example.com"})["name"] == "SecurityError"
 
