@@ -103,6 +103,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// One RP of `left`, and the way to the next.
+    #[inline(never)]
     fn write_rp(
         &mut self,
         after: Option<&[u8; 32]>,
@@ -141,6 +142,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// One credential of `left`, and the way to the next.
+    #[inline(never)]
     fn write_credential(
         &mut self,
         rp_id_hash: &[u8; 32],

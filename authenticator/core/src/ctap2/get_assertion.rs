@@ -168,13 +168,16 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         answer: Answer,
         response: &mut Message,
     ) -> Step<Reply> {
-        match self.consent(ready.ceremony.verification, &mut ready.attempts, answer)? {
-            Consent::TryAgain => Ok(Reply::Ask(Pending::GetAssertion(ready))),
+        let account = match self.consent(ready.ceremony.verification, &mut ready.attempts, answer)? {
             Consent::Given { account } => {
                 ready.candidates.exist()?;
-                if self.shows_others_now(&mut ready)? {
-                    return Ok(Reply::Ask(Pending::GetAssertion(ready)));
-                }
+                (!self.shows_others_now(&mut ready)?).then_some(account)
+            }
+            Consent::TryAgain => None,
+        };
+        match account {
+            None => Ok(Reply::Ask(Pending::GetAssertion(ready))),
+            Some(account) => {
                 let account = account.or(self.configuration.has_display.then_some(0));
                 self.choose(now, ready, account, response)
             }
@@ -182,14 +185,17 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
     }
 
     /// Whether the accounts are no longer those that the user was shown: something else has changed the store since.
-    /// They are up to date after it, for whoever is asked again.
+    /// Then they are up to date, for the user to be asked again.
+    #[inline(never)]
     fn shows_others_now(&mut self, ready: &mut Ready) -> Step<bool> {
         let Candidates::Discovered(shown) = ready.candidates else { return Ok(false) };
         let (rp_id_hash, uv) = (ready.ceremony.rp_id_hash, ready.ceremony.verification.uv());
-        let (now, user) = self.discoverable(&rp_id_hash, uv)?;
-        (ready.candidates, ready.user) = (Candidates::Discovered(now), user);
+        if self.discoverable(&rp_id_hash, uv)? == shown {
+            return Ok(false);
+        }
+        (ready.candidates, ready.user) = self.candidates(&rp_id_hash, None, uv)?;
         ready.candidates.exist()?;
-        Ok(now != shown)
+        Ok(true)
     }
 
     /// Step 7: the credentials that apply, and the account if there is only one.
@@ -209,21 +215,23 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
             return Ok((Candidates::Listed(None), User::default()));
         }
-        let (list, user) = self.discoverable(rp_id_hash, uv)?;
-        Ok((Candidates::Discovered(list), user))
+        let list = self.discoverable(rp_id_hash, uv)?;
+        let only = if list.count == 1 { self.discover(rp_id_hash, u64::MAX, uv)? } else { None };
+        Ok((Candidates::Discovered(list), only.map_or_else(User::default, |credential| credential.user)))
     }
 
-    /// The credentials that may be used without naming them, and the account if there is only one.
-    fn discoverable(&mut self, rp_id_hash: &[u8; 32], uv: bool) -> Step<(Discovered, User)> {
-        let Some(newest) = self.discover(rp_id_hash, u64::MAX, uv)? else {
-            return Ok((Discovered { count: 0, newest: 0 }, User::default()));
-        };
-        let (mut count, mut before) = (1, newest.order);
-        while let Some(credential) = self.discover(rp_id_hash, before, uv)? {
-            (count, before) = (count + 1, credential.order);
+    /// The credentials that may be used without naming them.
+    #[inline(never)]
+    fn discoverable(&mut self, rp_id_hash: &[u8; 32], uv: bool) -> Step<Discovered> {
+        let mut list = Discovered { count: 0, newest: 0 };
+        let mut before = u64::MAX;
+        while let Some(credential) = self.store.newest_before(rp_id_hash, before)? {
+            before = credential.order;
+            if is_discoverable(&credential, uv) {
+                list = Discovered { count: list.count + 1, newest: list.newest.max(before) };
+            }
         }
-        let user = if count == 1 { newest.user } else { User::default() };
-        Ok((Discovered { count, newest: newest.order }, user))
+        Ok(list)
     }
 
     /// The newest discoverable credential below this order that may be used without naming it.
@@ -234,7 +242,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         uv: bool,
     ) -> Step<Option<Credential>> {
         while let Some(credential) = self.store.newest_before(rp_id_hash, before)? {
-            if !credential.hidden && (uv || credential.protection == CredentialProtection::Optional) {
+            if is_discoverable(&credential, uv) {
                 return Ok(Some(credential));
             }
             before = credential.order;
@@ -326,6 +334,11 @@ impl Candidates {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a credential may be used without naming it.
+fn is_discoverable(credential: &Credential, uv: bool) -> bool {
+    !credential.hidden && (uv || credential.protection == CredentialProtection::Optional)
 }
 
 /// The response (§6.2.3).
