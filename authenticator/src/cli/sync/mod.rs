@@ -16,8 +16,8 @@ use doppelkey_core::CredentialStore;
 use super::Failure;
 use super::credentials::store_failure;
 use super::vault_options::KeptVault;
-#[cfg(unix)]
 use crate::clock::WallClock;
+#[cfg(unix)]
 use crate::replicate::Running;
 use crate::replicate::{
     Place, Refusal, ReplicateError, Replication, Request, sentence, shown, tell_farewells,
