@@ -1,13 +1,14 @@
 //! SQLite: whoever comes first writes for all who wait; reads happen where they are asked for.
 //!
-//! A commit costs about as much as the statements of a sign-in, so whoever has the connection takes everything that
-//! waits and commits it at once. Nobody is answered before the commit. What belongs together is a savepoint in the
-//! group: of it, all or nothing happens, whatever the others do.
+//! A commit writes a page for each place that was touched, most of which sign-ins share, so everything that waits is
+//! committed at once. Nobody is answered before the commit. What belongs together is a savepoint in the group: of it,
+//! all or nothing happens, whatever the others do.
 //!
 //! There is no thread for it: handing a batch to one, and waking up for its answer, costs more than the commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
@@ -25,10 +26,17 @@ pub(super) struct Sqlite(Arc<Connections>);
 #[derive(Debug)]
 struct Connections {
     writer: Mutex<Connection>,
-    /// What waits for the writer.
-    waiting: Mutex<Vec<Job>>,
+    waiting: Mutex<Waiting>,
     /// None for a database in memory, which belongs to the one connection that writes.
     readers: Vec<Mutex<Connection>>,
+}
+
+/// What waits for the next commit.
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    /// A task commits what waits, until nothing does.
+    is_seen_to: bool,
 }
 
 /// Statements that belong together, and who wants to know.
@@ -90,13 +98,7 @@ impl Sqlite {
             let idle = readers.iter().find_map(|reader| reader.try_lock().ok());
             return work(&idle.unwrap_or_else(|| lock(&readers[0])));
         };
-        let read = work(&writer);
-        drop(writer);
-        // Whoever wanted to write meanwhile has gone, and left it to whoever had the connection.
-        if !lock(&self.0.waiting).is_empty() {
-            self.0.write_what_waits();
-        }
-        read
+        work(&writer)
     }
 
     /// Writes every page anew, and the log into the file.
@@ -107,39 +109,46 @@ impl Sqlite {
     /// Does all statements or none: `None` if one of them is a condition that was not met.
     pub(super) async fn write(&self, batch: Vec<Statement>) -> Result<Option<Vec<Written>>> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.0.waiting).push(Job { batch, reply });
-        // Whatever else is ready now comes to its own batch meanwhile: one commit for all of it.
-        tokio::task::yield_now().await;
-        self.0.write_what_waits();
+        let is_seen_to = {
+            let mut waiting = lock(&self.0.waiting);
+            waiting.jobs.push(Job { batch, reply });
+            std::mem::replace(&mut waiting.is_seen_to, true)
+        };
+        if !is_seen_to {
+            // A task of its own: whoever is first may be given up, and the others' changes are not to end with it.
+            tokio::spawn(write_what_waits(Arc::clone(&self.0)));
+        }
         answer.await.map_err(|_| StoreError::Database("whoever wrote for all has failed".into()))?
     }
 }
 
-impl Connections {
-    /// Writes until nothing waits, or somebody else does so: who has the connection looks once more after letting it
-    /// go, and sees whatever was put there while it was taken.
-    fn write_what_waits(&self) {
-        loop {
-            let connection = match self.writer.try_lock() {
-                Ok(connection) => connection,
-                // A panic has broken nothing: what it had begun was not committed.
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            loop {
-                let group = std::mem::take(&mut *lock(&self.waiting));
-                if group.is_empty() {
-                    break;
-                }
-                write_and_answer(&connection, group);
-            }
-            drop(connection);
-            if lock(&self.waiting).is_empty() {
-                return;
-            }
+/// Commits what waits until nothing does.
+async fn write_what_waits(connections: Arc<Connections>) {
+    let mut is_crowded = false;
+    loop {
+        if is_crowded {
+            tokio::time::sleep(PAUSE).await;
+        } else {
+            // Whatever else is ready now comes to it meanwhile.
+            tokio::task::yield_now().await;
         }
+        let group = {
+            let mut waiting = lock(&connections.waiting);
+            waiting.is_seen_to = !waiting.jobs.is_empty();
+            std::mem::take(&mut waiting.jobs)
+        };
+        if group.is_empty() {
+            return;
+        }
+        is_crowded = group.len() > 1;
+        // After a panic, whoever waited is told so, and what had begun is rolled back; others can write.
+        let _ = catch_unwind(AssertUnwindSafe(|| write_and_answer(&lock(&connections.writer), group)));
     }
 }
+
+/// For how long changes wait for others, where there are others: of a sign-in it is nothing that a user would see, and in it
+/// come as many more as share a commit's cost. Who is alone does not wait.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// WAL and `NORMAL`: a commit survives the program's death. A power cut may lose the last commits, never the database,
 /// and no commit with something in it that [must last](Statement::must_last): the log is synced then.
@@ -327,6 +336,49 @@ mod tests {
         }
         assert_eq!(taken, 50, "of each two with one name, one");
         assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 100);
+    }
+
+    #[tokio::test]
+    async fn what_many_write_at_a_time_is_committed_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(Some(&folder.path().join("accounts.db"))).unwrap();
+        let frames = || -> i64 {
+            let writer = lock(&sqlite.0.writer);
+            writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).unwrap()
+        };
+        let before = frames();
+        let crowd = (0..64).map(|number| {
+            let sqlite = sqlite.clone();
+            tokio::spawn(async move {
+                for round in 0..8 {
+                    sqlite.write(vec![setting(&format!("{number} {round}"))]).await.unwrap();
+                }
+            })
+        });
+        for one in crowd.collect::<Vec<_>>() {
+            one.await.unwrap();
+        }
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 512);
+        // Each commit writes the index and the table at least.
+        assert!(frames() - before < 512, "{} frames", frames() - before);
+    }
+
+    #[tokio::test]
+    async fn who_is_first_and_gives_up_takes_nobody_along() {
+        let sqlite = Sqlite::open(None).unwrap();
+        let first = tokio::spawn({
+            let sqlite = sqlite.clone();
+            async move { sqlite.write(vec![setting("first")]).await }
+        });
+        let second = tokio::spawn({
+            let sqlite = sqlite.clone();
+            async move { sqlite.write(vec![setting("second")]).await }
+        });
+        tokio::task::yield_now().await;
+        first.abort();
+        assert!(second.await.unwrap().unwrap().is_some());
+        sqlite.write(vec![setting("third")]).await.unwrap();
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 3, "what was begun is done");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
