@@ -73,7 +73,7 @@ impl StartError {
             Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
             Self::Key { .. } => {
                 "put the key file back from its backup, or name it with --key-file; every process on one database \
-                 needs the same"
+                 needs the same. If it is lost, --replace-lost-key goes on without authenticator apps"
                     .into()
             }
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),

@@ -133,6 +133,11 @@ pub struct Config {
     /// that share the database need it. Without one, whoever reads the database can sign tokens and knows the secrets
     /// of authenticator apps.
     pub key: Option<Key>,
+    /// Start although what the database holds is sealed under another key than this one, and take this one from now on.
+    /// What cannot be opened any more is given up: authenticator apps are removed, with the logins and remembered devices
+    /// that they let in; tokens, and codes that are on their way, are void. Passkeys, passwords, recovery codes and sessions
+    /// stay.
+    pub replace_lost_key: bool,
     /// Where mail goes.
     pub mail: Mail,
     /// Where the log's events are sent, if anywhere.
@@ -174,6 +179,7 @@ impl std::fmt::Debug for Config {
             .field("dev", &self.dev)
             .field("behind_proxy", &self.behind_proxy)
             .field("accept_rp_id_change", &self.accept_rp_id_change)
+            .field("replace_lost_key", &self.replace_lost_key)
             .field("mail", &self.mail)
             .field("webhooks", &self.webhooks)
             .finish_non_exhaustive()
@@ -221,6 +227,7 @@ impl Config {
             behind_proxy: false,
             accept_rp_id_change: false,
             key: None,
+            replace_lost_key: false,
             mail: Mail::Outbox,
             webhooks: Webhooks::default(),
             metadata: None,

@@ -68,6 +68,16 @@ pub(crate) fn open_app(config: &Config, user_id: &str, app: &SealedApp) -> Optio
     Some(Zeroizing::new(app.bytes.clone()))
 }
 
+/// Whether something in a database, `memory`, `sqlite:PATH` or `postgres://…`, is sealed: it cannot be used without its
+/// key then. A database that is not there is made.
+///
+/// # Errors
+/// [`StartError::Database`].
+pub async fn is_sealed(database: &str) -> Result<bool, StartError> {
+    let found = Database::open(database).await?.setting(NAME).await?;
+    Ok(found.is_some_and(|text| text.starts_with(SEALED)))
+}
+
 /// The secret that all processes share: the first makes it. Where there is a key and the database was written without
 /// one, everything in it is sealed now.
 pub(crate) async fn shared_secret(
@@ -103,9 +113,26 @@ pub(crate) async fn shared_secret(
         Some(_) => {}
     }
     let agreed = database.setting(NAME).await?.unwrap_or_default();
-    let opened =
-        agreed.strip_prefix(SEALED).and_then(secret::bytes).and_then(|sealed| key.open(NAME, &sealed));
-    opened.ok_or(StartError::Key { is_given: true })
+    if let Some(opened) = open_shared(key, &agreed) {
+        return Ok(opened);
+    }
+    if !config.replace_lost_key {
+        return Err(StartError::Key { is_given: true });
+    }
+    // Whatever is sealed goes first: whoever is interrupted here begins again.
+    let removed = database.remove_sealed_apps().await?;
+    tell!(
+        "warning: what was sealed under the lost key is gone: {removed} authenticator apps, codes and tokens"
+    );
+    let new = sealed_under(key, &config.random.bytes::<32>());
+    database.replace_setting(NAME, Some(&agreed), &new).await?;
+    // Another process may have been faster, with the same key or not.
+    let agreed = database.setting(NAME).await?.unwrap_or_default();
+    open_shared(key, &agreed).ok_or(StartError::Key { is_given: true })
+}
+
+fn open_shared(key: &Key, agreed: &str) -> Option<Zeroizing<Vec<u8>>> {
+    key.open(NAME, &secret::bytes(agreed.strip_prefix(SEALED)?)?)
 }
 
 fn app_of(user_id: &str) -> String {

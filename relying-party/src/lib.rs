@@ -52,7 +52,7 @@ mod well_known;
 
 pub use app::{StartError, app};
 pub use config::{Clock, Config, Mail, MetadataFiles, Random};
-pub use key::Key;
+pub use key::{Key, is_sealed};
 pub use serve::serve;
 pub use store::StoreError;
 pub use webhooks::Webhooks;

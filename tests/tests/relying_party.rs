@@ -49,6 +49,22 @@ fn every_failure_to_start_says_what_and_what_next() {
 }
 
 #[test]
+fn a_lost_key_file_is_not_made_anew_behind_the_operators_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let accounts = folder.path().join("accounts.db");
+    let (database, key) = (format!("sqlite:{}", accounts.display()), folder.path().join("accounts.db.key"));
+    let arguments = ["--listen", "127.0.0.1:0", "--db", &database];
+    let start = |more: &[&str]| Server::start(&[&["relying-party"], &arguments[..], more].concat());
+    assert_eq!(start(&[]).stop(), Some(0));
+    std::fs::remove_file(&key).expect("there is one by now");
+    let lost = refusal(&arguments);
+    assert!(lost.contains("there is none here") && lost.contains("--replace-lost-key"), "{lost}");
+    assert!(!key.exists(), "whoever looks for the lost key finds another");
+    assert_eq!(start(&["--replace-lost-key"]).stop(), Some(0));
+    assert_eq!(start(&[]).stop(), Some(0), "with the new key");
+}
+
+#[test]
 fn it_ends_with_0_although_somebody_follows_the_events() {
     let server = Server::start(&["relying-party", "--listen", "127.0.0.1:0", "--db", "memory"]);
     let agent: ureq::Agent =

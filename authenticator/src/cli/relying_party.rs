@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use doppelkey_relying_party::metadata::Publisher;
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Config, Key, Mail, MetadataFiles, StartError, Webhooks, app, serve};
+use doppelkey_relying_party::{
+    Config, Key, Mail, MetadataFiles, StartError, Webhooks, app, is_sealed, serve,
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -39,6 +41,10 @@ pub(super) struct Arguments {
     /// a database share it [default for SQLite: PATH.key, beside the database]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Start although that key is lost, with a new one: authenticator apps are removed from all accounts, tokens and codes
+    /// are void; passkeys, passwords and recovery codes stay
+    #[arg(long)]
+    replace_lost_key: bool,
     /// The RP ID that passkeys are made for [default: the host of the first origin]
     #[arg(long, value_name = "DOMAIN")]
     rp_id: Option<String>,
@@ -137,12 +143,12 @@ impl Arguments {
             .await
             .map_err(|error| Failure::listen("the relying party", self.listen, "--listen", &error))?;
         let port = listener.local_addr().map_or(self.listen.port(), |address| address.port());
-        let config = self.config(port)?;
+        let config = self.config(port).await?;
         let (url, admin_token) = (config.own_origin().to_string(), config.admin_token.clone());
         let database = config.database.clone();
-        let is_sealed = config.key.is_some() || database == "memory";
+        let keeps_secrets = config.key.is_some() || database == "memory";
         let router = app(config).await.map_err(failure)?;
-        if !is_sealed {
+        if !keeps_secrets {
             eprintln!(
                 "warning: whoever copies the database can sign tokens, and knows the secrets of authenticator apps\nhint: \
                  --key-file FILE seals them; give every process on this database the same"
@@ -155,13 +161,14 @@ impl Arguments {
             .map_err(|error| Failure::new(format_args!("the listener failed: {error}"), "start it again"))
     }
 
-    fn config(&self, port: u16) -> Result<Config, Failure> {
+    async fn config(&self, port: u16) -> Result<Config, Failure> {
         let mut config = Config::localhost(port);
         config.database = match &self.db {
             Some(url) => url.clone(),
             None => default_database()?,
         };
-        config.key = self.key(&config.database)?;
+        config.key = self.key(&config.database).await?;
+        config.replace_lost_key = self.replace_lost_key;
         if let Some(origin) = self.origin.first() {
             let host = origin.split("://").nth(1).unwrap_or_default().split(':').next().unwrap_or_default();
             config.rp_id = host.to_string();
@@ -199,14 +206,21 @@ impl Arguments {
     }
 
     /// The key that seals what the database holds, where it outlives this process.
-    fn key(&self, database: &str) -> Result<Option<Key>, Failure> {
+    async fn key(&self, database: &str) -> Result<Option<Key>, Failure> {
         let path = database.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
         let beside = path.filter(|path| !path.is_empty()).map(|path| PathBuf::from(format!("{path}.key")));
         // Where there is no such folder, there is no database either: that is what is told then.
         let beside =
             beside.filter(|path| path.parent().is_none_or(|it| it.as_os_str().is_empty() || it.is_dir()));
-        let path = self.key_file.clone().or(beside);
-        path.map(|path| KEY.read_or_make(&path).map(|key| Key::new(*key))).transpose()
+        let Some(path) = self.key_file.clone().or(beside) else { return Ok(None) };
+        // A new key would open nothing of what is sealed already, and might be taken for the one that is lost.
+        if path.try_exists().is_ok_and(|exists| !exists)
+            && !self.replace_lost_key
+            && is_sealed(database).await.map_err(failure)?
+        {
+            return Err(failure(StartError::Key { is_given: false }));
+        }
+        KEY.read_or_make(&path).map(|key| Some(Key::new(*key)))
     }
 
     fn announce(&self, url: &str, admin_token: &str, database: &str) {

@@ -93,6 +93,15 @@ impl Database {
         self.write(sealing.bind(user_id).bind(&app.bytes)).await.map(drop)
     }
 
+    /// Removes every authenticator app whose secret is sealed, with all that it has let in: how many there were.
+    pub(crate) async fn remove_sealed_apps(&self) -> Result<usize> {
+        let users: Vec<(String,)> = self.all(sql("SELECT user_id FROM totp WHERE sealed = 1")).await?;
+        for (user_id,) in &users {
+            self.make(Changes::default().remove_totp(user_id)).await?;
+        }
+        Ok(users.len())
+    }
+
     /// Uses a time step up: false if this one or a later one has been used.
     pub(crate) async fn use_totp_step(&self, user_id: &str, step: i64) -> Result<bool> {
         let done = self

@@ -227,6 +227,44 @@ async fn a_copy_of_the_database_opens_no_account() {
 }
 
 #[tokio::test]
+async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let start = async |key: [u8; 32], replace_lost_key: bool| {
+        let policy = Policy::from_toml("[mfa]\npolicy = \"always\"").ok();
+        let config = Config { database: database.clone(), policy, ..Config::localhost(8080) };
+        World::started(Config { key: Some(Key::new(key)), replace_lost_key, ..config }).await
+    };
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    let before = start([1; 32], false).await.expect("it starts");
+    let (mut browser, mut app) = (before.browser(), second_factor::App::default());
+    assert_eq!(browser.sign_up_with_password(email, password).await, "/mfa/setup");
+    app.scan(&browser.get("/mfa/setup").await.text);
+    assert_eq!(browser.form("/mfa/setup", &[("code", &app.code(&before))]).await.status, StatusCode::OK);
+    let keys = before.browser().get("/.well-known/jwks.json").await.text;
+    // Where the key is there, nothing is replaced.
+    drop((before, browser));
+    let same = start([1; 32], true).await.expect("it starts");
+    assert_eq!(same.browser().get("/.well-known/jwks.json").await.text, keys);
+    assert_eq!(same.browser().log_in_with_password(email, password).await, "/mfa/otp");
+    drop(same);
+
+    let lost = start([2; 32], false).await.err().expect("another key");
+    assert!(lost.hint().contains("--replace-lost-key"), "{}", lost.hint());
+    let replaced = start([2; 32], true).await.expect("it starts");
+    assert_ne!(replaced.browser().get("/.well-known/jwks.json").await.text, keys, "tokens are void");
+    let (mut browser, mut app) = (replaced.browser(), second_factor::App::default());
+    assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/setup");
+    app.scan(&browser.get("/mfa/setup").await.text);
+    assert_eq!(browser.form("/mfa/setup", &[("code", &app.code(&replaced))]).await.status, StatusCode::OK);
+    drop((replaced, browser));
+    // From now on it is the key, and the one that was lost opens nothing any more.
+    let again = start([2; 32], false).await.expect("it starts");
+    assert_eq!(again.browser().log_in_with_password(email, password).await, "/mfa/otp");
+    assert!(start([1; 32], false).await.is_err());
+}
+
+#[tokio::test]
 async fn processes_that_start_at_once_with_one_key_seal_one_secret() {
     for old in [false, true] {
         let folder = tempfile::tempdir().expect("a folder");
