@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
@@ -96,10 +97,23 @@ impl Between {
         let _ = relay.shutdown(std::net::Shutdown::Both);
     }
 
+    /// The first device of a circle, which knows the relay by this way only.
+    fn device(&self, path: &Path) -> (Replication, SharedStore) {
+        let place = format!("http://{}", self.address).parse().unwrap();
+        let mut vault = Vault::open(path, Some(Custody::File(path.with_extension("key")))).unwrap();
+        let replication =
+            Replication::found(&mut vault, path, (Suite::P256, "a"), &[place], clock()()).unwrap();
+        (replication, SharedStore::new(vault))
+    }
+
     /// Waits until a put is held.
     fn holds_one(&self) -> Arc<AtomicBool> {
         self.held.recv_timeout(Duration::from_secs(20)).unwrap()
     }
+}
+
+fn clock() -> WallClock {
+    Arc::new(|| 1_767_225_600_000)
 }
 
 fn passkey(id: u8) -> Credential {
@@ -117,16 +131,9 @@ fn passkey(id: u8) -> Credential {
 fn a_relay_that_takes_a_put_and_never_answers_holds_up_no_sign_in() {
     let (_runtime, relay) = relay();
     let between = Between::new(&relay);
-    let place = format!("http://{}", between.address).parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vault");
-    let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
-    let now_ms = 1_767_225_600_000;
-    let mut replication =
-        Replication::found(&mut vault, &path, (Suite::P256, "a"), &[place], now_ms).unwrap();
-    let mut store = SharedStore::new(vault);
-    let clock: WallClock = Arc::new(move || now_ms);
-    let mut serving = Serving::new(&mut replication, store.clone(), clock, mpsc::channel().0);
+    let (mut replication, mut store) = between.device(&folder.path().join("vault"));
+    let mut serving = Serving::new(&mut replication, store.clone(), clock(), mpsc::channel().0);
     store.put(&passkey(1), None).unwrap();
     between.holds.store(true, Ordering::Relaxed);
     thread::scope(|scope| {
@@ -143,16 +150,10 @@ fn what_is_deleted_or_reset_while_a_device_leaves_stays_away() {
     for resets in [false, true] {
         let (_runtime, relay) = relay();
         let between = Between::new(&relay);
-        let place = format!("http://{}", between.address).parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
-        let mut vault = Vault::open(&path, Some(Custody::File(path.with_extension("key")))).unwrap();
-        let now_ms = 1_767_225_600_000;
-        let mut replication =
-            Replication::found(&mut vault, &path, (Suite::P256, "a"), &[place], now_ms).unwrap();
-        let mut store = SharedStore::new(vault);
-        let clock: WallClock = Arc::new(move || now_ms);
-        let mut serving = Serving::new(&mut replication, store.clone(), clock, mpsc::channel().0);
+        let (mut replication, mut store) = between.device(&path);
+        let mut serving = Serving::new(&mut replication, store.clone(), clock(), mpsc::channel().0);
         [1, 2].iter().for_each(|id| store.put(&passkey(*id), None).unwrap());
         between.holds.store(true, Ordering::Relaxed);
         thread::scope(|scope| {
