@@ -141,8 +141,11 @@ async fn write_what_waits(connections: Arc<Connections>) {
             return;
         }
         is_crowded = group.len() > 1;
-        // After a panic, whoever waited is told so, and what had begun is rolled back; others can write.
-        let _ = catch_unwind(AssertUnwindSafe(|| write_and_answer(&lock(&connections.writer), group)));
+        let writer = lock(&connections.writer);
+        if catch_unwind(AssertUnwindSafe(|| write_and_answer(&writer, group))).is_err() {
+            // Whoever waited has been told so; others can write.
+            let _ = writer.execute_batch("ROLLBACK");
+        }
     }
 }
 
@@ -191,7 +194,14 @@ fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Opti
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut answers = Vec::with_capacity(group.len());
     for job in group {
-        answers.push(write_batch(connection, &job.batch)?);
+        let answer = write_batch(connection, &job.batch)?;
+        if connection.is_autocommit() {
+            // Some errors end the transaction (a full disk's, say): what comes after would be committed by itself.
+            return Err(answer
+                .err()
+                .unwrap_or_else(|| StoreError::Database("the transaction has ended".into())));
+        }
+        answers.push(answer);
     }
     connection.prepare_cached("COMMIT")?.execute([])?;
     if lasts {
@@ -336,6 +346,31 @@ mod tests {
         }
         assert_eq!(taken, 50, "of each two with one name, one");
         assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 100);
+    }
+
+    #[tokio::test]
+    async fn an_error_that_ends_the_transaction_lets_none_of_its_group_happen() {
+        let sqlite = Sqlite::open(None).unwrap();
+        let pages = |most: i64| {
+            let writer = lock(&sqlite.0.writer);
+            writer
+                .query_row(&format!("PRAGMA max_page_count = {most}"), [], |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        let full = pages(1);
+        pages(full + 4);
+        let too_much = sql("INSERT INTO settings (name, value) VALUES ('a', $1)").bind("x".repeat(100_000));
+        let groups = [vec![too_much], vec![setting("b"), setting("c")], vec![setting("d")]];
+        let writes = groups.map(|batch| {
+            let sqlite = sqlite.clone();
+            tokio::spawn(async move { sqlite.write(batch).await })
+        });
+        for write in writes {
+            write.await.unwrap().expect_err("all are told");
+        }
+        assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 0, "and nothing has happened");
+        pages(1_000_000);
+        sqlite.write(vec![setting("e")]).await.unwrap();
     }
 
     #[tokio::test]
