@@ -73,7 +73,7 @@ impl StartError {
             Self::Metadata(_) => "get the newest BLOB, and name the root that its publisher names".into(),
             Self::Key { .. } => {
                 "put the key file back from its backup, or name it with --key-file; every process on one database \
-                 needs the same. If it is lost, --replace-lost-key goes on without authenticator apps"
+                 needs the same. If it is lost, end them all; then --replace-lost-key goes on without authenticator apps"
                     .into()
             }
             Self::RpIdChanged { .. } => "keep the RP ID, or give --accept to lose those passkeys".into(),
@@ -335,7 +335,7 @@ async fn put_into_force(policy: &Policy, database: &Database) -> Result<Option<V
     if is_new || known.as_ref() == Ok(policy) {
         return Ok(None);
     }
-    eprintln!(
+    tell!(
         "warning: the policy of --policy is in force now, and not the one that the database held: what was changed at \
          /admin since the last start is gone"
     );

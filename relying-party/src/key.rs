@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::app::StartError;
 use crate::config::{Config, Random};
 use crate::secret;
-use crate::store::{Database, SealedApp};
+use crate::store::{Changes, Database, SealedApp};
 
 /// A key of 32 random bytes, which every process that shares a database is given, and the database is not.
 #[derive(Clone)]
@@ -112,6 +112,9 @@ pub(crate) async fn shared_secret(
         }
         Some(_) => {}
     }
+    if config.replace_lost_key {
+        give_up_what_does_not_open(config, database).await?;
+    }
     let agreed = database.setting(NAME).await?.unwrap_or_default();
     if let Some(opened) = open_shared(key, &agreed) {
         return Ok(opened);
@@ -119,16 +122,27 @@ pub(crate) async fn shared_secret(
     if !config.replace_lost_key {
         return Err(StartError::Key { is_given: true });
     }
-    // Whatever is sealed goes first: whoever is interrupted here begins again.
-    let removed = database.remove_sealed_apps().await?;
-    tell!(
-        "warning: what was sealed under the lost key is gone: {removed} authenticator apps, codes and tokens"
-    );
     let new = sealed_under(key, &config.random.bytes::<32>());
     database.replace_setting(NAME, Some(&agreed), &new).await?;
     // Another process may have been faster, with the same key or not.
     let agreed = database.setting(NAME).await?.unwrap_or_default();
     open_shared(key, &agreed).ok_or(StartError::Key { is_given: true })
+}
+
+/// Removes the authenticator apps that are sealed under another key. Before the shared secret is replaced, so that whoever
+/// is interrupted begins again; and also where it has been: a process with the old key in memory may have sealed some since.
+async fn give_up_what_does_not_open(config: &Config, database: &Database) -> Result<(), StartError> {
+    let mut removed = 0;
+    for (user_id, app) in database.sealed_apps().await? {
+        if open_app(config, &user_id, &app).is_none() {
+            database.make(Changes::default().remove_totp(&user_id)).await?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        tell!("warning: {removed} authenticator apps were sealed under the lost key, and are removed");
+    }
+    Ok(())
 }
 
 fn open_shared(key: &Key, agreed: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -7,6 +7,9 @@
 //!
 //! It shares no code with the authenticator of this workspace, so that each tests the other.
 
+// Whoever prints to a standard error that nobody reads any more panics.
+#![deny(clippy::print_stderr)]
+
 /// Tells the operator, on standard error. If nobody reads that any more, the service goes on.
 macro_rules! tell {
     ($($text:tt)*) => {{

@@ -62,6 +62,30 @@ fn a_lost_key_file_is_not_made_anew_behind_the_operators_back() {
     assert!(!key.exists(), "whoever looks for the lost key finds another");
     assert_eq!(start(&["--replace-lost-key"]).stop(), Some(0));
     assert_eq!(start(&[]).stop(), Some(0), "with the new key");
+    // So is a file that holds none any more, if the operator says so; it is kept for whoever wants to look at it.
+    std::fs::write(&key, "").expect("written");
+    assert!(refusal(&arguments).contains("--replace-lost-key"));
+    assert_eq!(start(&["--replace-lost-key"]).stop(), Some(0));
+    assert!(folder.path().join("accounts.db.key.unreadable").exists());
+}
+
+#[test]
+fn programs_that_start_at_once_on_a_new_database_all_start() {
+    for round in 0..4 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let database = &database;
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_millis(number * round * 7));
+                    let server =
+                        Server::start(&["relying-party", "--listen", "127.0.0.1:0", "--db", database]);
+                    assert_eq!(server.stop(), Some(0));
+                });
+            }
+        });
+    }
 }
 
 #[test]

@@ -37,16 +37,36 @@ impl Purpose {
                 _ => {}
             }
         }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-        let bytes = from_hex(text.trim()).map(Zeroizing::new);
-        let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
-        key.ok_or_else(|| {
+        let text = Zeroizing::new(std::fs::read(path).map_err(failed)?);
+        key_in(&text).ok_or_else(|| {
             Failure::new(
                 format_args!("{} is no key {}", path.display(), self.what_for),
                 format_args!("put the file back from its backup; without it {}", self.lost),
             )
         })
     }
+}
+
+impl Purpose {
+    /// Puts a file that is there and holds no key aside, for whoever wants to look at it: `PATH.unreadable`.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<(), Failure> {
+        let Ok(text) = std::fs::read(path).map(Zeroizing::new) else { return Ok(()) };
+        if key_in(&text).is_some() {
+            return Ok(());
+        }
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".unreadable");
+        std::fs::rename(path, &aside).map_err(|error| {
+            let hint = format!("move it away, or name another file with {}", self.flag);
+            Failure::new(format_args!("{}: {error}", path.display()), hint)
+        })
+    }
+}
+
+/// The key in a file's text.
+fn key_in(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(from_hex(std::str::from_utf8(text).ok()?.trim())?);
+    <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new)
 }
 
 /// A fresh key.

@@ -149,9 +149,9 @@ impl Arguments {
         let keeps_secrets = config.key.is_some() || database == "memory";
         let router = app(config).await.map_err(failure)?;
         if !keeps_secrets {
-            eprintln!(
-                "warning: whoever copies the database can sign tokens, and knows the secrets of authenticator apps\nhint: \
-                 --key-file FILE seals them; give every process on this database the same"
+            log::warn!(
+                "whoever copies the database can sign tokens, and knows the secrets of authenticator apps\nhint: --key-file \
+                 FILE seals them; give every process on this database the same"
             );
         }
         let terminated = terminated();
@@ -213,11 +213,12 @@ impl Arguments {
         let beside =
             beside.filter(|path| path.parent().is_none_or(|it| it.as_os_str().is_empty() || it.is_dir()));
         let Some(path) = self.key_file.clone().or(beside) else { return Ok(None) };
-        // A new key would open nothing of what is sealed already, and might be taken for the one that is lost.
-        if path.try_exists().is_ok_and(|exists| !exists)
-            && !self.replace_lost_key
-            && is_sealed(database).await.map_err(failure)?
-        {
+        let is_missing = || path.try_exists().is_ok_and(|exists| !exists);
+        if self.replace_lost_key {
+            KEY.set_aside(&path)?;
+        } else if is_missing() && is_sealed(database).await.map_err(failure)? && is_missing() {
+            // A new key would open nothing, and might be taken for the one that is lost. Whoever starts at the same time
+            // has the file in its place before anything is sealed: hence the second look.
             return Err(failure(StartError::Key { is_given: false }));
         }
         KEY.read_or_make(&path).map(|key| Some(Key::new(*key)))
@@ -238,8 +239,11 @@ impl Arguments {
 }
 
 /// The key of `--key-file`.
-const KEY: Purpose =
-    Purpose { flag: "--key-file", what_for: "for a relying party", lost: "its database cannot be used" };
+const KEY: Purpose = Purpose {
+    flag: "--key-file",
+    what_for: "for a relying party",
+    lost: "--replace-lost-key goes on, without authenticator apps",
+};
 
 fn failure(error: StartError) -> Failure {
     let hint = error.hint();

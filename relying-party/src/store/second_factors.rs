@@ -93,13 +93,11 @@ impl Database {
         self.write(sealing.bind(user_id).bind(&app.bytes)).await.map(drop)
     }
 
-    /// Removes every authenticator app whose secret is sealed, with all that it has let in: how many there were.
-    pub(crate) async fn remove_sealed_apps(&self) -> Result<usize> {
-        let users: Vec<(String,)> = self.all(sql("SELECT user_id FROM totp WHERE sealed = 1")).await?;
-        for (user_id,) in &users {
-            self.make(Changes::default().remove_totp(user_id)).await?;
-        }
-        Ok(users.len())
+    /// Whose app's secret is sealed, and what it is sealed as.
+    pub(crate) async fn sealed_apps(&self) -> Result<Vec<(String, SealedApp)>> {
+        let rows: Vec<(String, Vec<u8>)> =
+            self.all(sql("SELECT user_id, secret FROM totp WHERE sealed = 1")).await?;
+        Ok(rows.into_iter().map(|(user_id, bytes)| (user_id, SealedApp { bytes, is_sealed: true })).collect())
     }
 
     /// Uses a time step up: false if this one or a later one has been used.

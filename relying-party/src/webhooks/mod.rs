@@ -150,7 +150,7 @@ impl Sender {
                 Ok(Next::GoOn) => continue,
                 Ok(Next::Wait) => {}
                 Err(error) => {
-                    eprintln!("error: webhooks cannot go on: {error}\nhint: {}", error.hint());
+                    tell!("error: webhooks cannot go on: {error}\nhint: {}", error.hint());
                 }
             }
             let _ = tokio::time::timeout(LOOK, app.new_events.notified()).await;
@@ -219,7 +219,7 @@ impl Sender {
 
     async fn note_delivery(&mut self, app: &App) -> Result<(), StoreError> {
         if self.trouble.take().is_some() {
-            eprintln!("the webhook at {} takes events again", self.receiver.name());
+            tell!("the webhook at {} takes events again", self.receiver.name());
         }
         (self.failures, self.next_try_at) = (0, i64::MIN);
         if let (Some(cursor), Some(batch)) = (&mut self.cursor, self.batch.take()) {
@@ -236,7 +236,7 @@ impl Sender {
         self.failures = self.failures.saturating_add(1);
         if self.trouble.replace(trouble) != Some(trouble) {
             let name = self.receiver.name();
-            eprintln!(
+            tell!(
                 "error: the webhook at {name} {trouble}; events wait for it in the log\nhint: {}",
                 trouble.hint()
             );

@@ -258,6 +258,14 @@ async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
     app.scan(&browser.get("/mfa/setup").await.text);
     assert_eq!(browser.form("/mfa/setup", &[("code", &app.code(&replaced))]).await.status, StatusCode::OK);
     drop((replaced, browser));
+    // Whoever had the old key in memory still may have sealed another one: the operator says it again.
+    postgres::run(&database, "UPDATE totp SET secret = (SELECT handle FROM users LIMIT 1)");
+    let again = start([2; 32], true).await.expect("it starts");
+    let mut browser = again.browser();
+    assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/setup");
+    app.scan(&browser.get("/mfa/setup").await.text);
+    assert_eq!(browser.form("/mfa/setup", &[("code", &app.code(&again))]).await.status, StatusCode::OK);
+    drop((again, browser));
     // From now on it is the key, and the one that was lost opens nothing any more.
     let again = start([2; 32], false).await.expect("it starts");
     assert_eq!(again.browser().log_in_with_password(email, password).await, "/mfa/otp");
