@@ -138,12 +138,27 @@ pub(crate) async fn replace_recovery_code(
     Ok(None)
 }
 
-/// Makes a recovery code; an earlier one is void. It is shown once.
+/// Makes a recovery code for a user whose log-in has passed both factors; an earlier one is void. It is shown once.
+///
+/// # Errors
+/// [`Failure::OutOfOrder`] if something has made void what was proved: the code that was made meanwhile stays.
 pub(crate) async fn new_recovery_code(visit: &Visit, user: &User) -> Result<String, Failure> {
+    let conditions = Changes::default().if_generation(&user.id, user.generation);
+    put_recovery_code(visit, user, conditions).await?.ok_or(Failure::OutOfOrder)
+}
+
+/// Makes a recovery code for a user who is signed in; an earlier one is void, and so is every log-in that waits, for it may
+/// have passed that one. It is shown once.
+pub(crate) async fn renew_recovery_code(visit: &Visit, user: &User) -> Result<String, Failure> {
+    let voided = Changes::default().void_proofs(&user.id);
+    put_recovery_code(visit, user, voided).await?.ok_or(Failure::OutOfOrder)
+}
+
+async fn put_recovery_code(visit: &Visit, user: &User, first: Changes) -> Result<Option<String>, Failure> {
     let code = fresh_recovery_code(visit);
     let digest = secret::digest(code.as_bytes());
-    visit.change(user, Changes::default().put_recovery_code(&user.id, &digest, visit.app.now())).await?;
-    Ok(code)
+    let is_made = visit.change(user, first.put_recovery_code(&user.id, &digest, visit.app.now())).await?;
+    Ok(is_made.then_some(code))
 }
 
 /// 24 letters and digits.

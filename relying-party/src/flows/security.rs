@@ -118,7 +118,7 @@ async fn confirm_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
 }
 
 async fn show_recovery_code(visit: &Visit, user: &User) -> Result<Response, Failure> {
-    let code = second_factor::new_recovery_code(visit, user).await?;
+    let code = second_factor::renew_recovery_code(visit, user).await?;
     Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/account/security/recorded", None)))
 }
 

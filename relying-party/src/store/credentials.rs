@@ -111,13 +111,14 @@ impl Changes {
     }
 
     /// Removes a user's passkey, on condition that it exists and another way to log in remains: another passkey, or
-    /// the password, if `password_counts`.
+    /// the password, if `password_counts`. What was proved before, with this passkey perhaps, is void.
     pub(crate) fn remove_passkey(self, user_id: &str, id: &str, password_counts: bool) -> Self {
         let removal = sql("DELETE FROM credentials WHERE user_id = $1 AND id = $2 AND \
              ((SELECT COUNT(*) FROM credentials WHERE user_id = $1) > 1 OR ($3 = 1 AND '' <> COALESCE( \
              (SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 1), '')))");
         let removal = removal.bind(user_id).bind(id).bind(password_counts);
-        self.in_turn(user_id).and(removal.or_nothing())
+        // Writing to the user's row comes first, and makes removals take turns.
+        self.void_proofs(user_id).and(removal.or_nothing())
     }
 
     /// Removes a user's password, on condition that a passkey remains. What was proved with it before is void.

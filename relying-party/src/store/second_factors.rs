@@ -62,9 +62,10 @@ impl Changes {
         self.and(code.bind(user_id).bind(digest).or_nothing())
     }
 
-    /// Removes the recovery code, on condition that there is one.
+    /// Removes the recovery code, on condition that there is one. Logins may have passed it: they are void.
     pub(crate) fn remove_recovery_code(self, user_id: &str) -> Self {
-        self.and(sql("DELETE FROM recovery_codes WHERE user_id = $1").bind(user_id).or_nothing())
+        let removal = sql("DELETE FROM recovery_codes WHERE user_id = $1");
+        self.void_proofs(user_id).and(removal.bind(user_id).or_nothing())
     }
 
     /// Forgets every remembered device of a user.

@@ -82,10 +82,11 @@ impl Changes {
         self.and(sql("DELETE FROM sessions WHERE digest = $1").bind(digest))
     }
 
-    /// Ends one session of a user, on condition that there is one of that id.
+    /// Ends one session of a user, on condition that there is one of that id. What was proved before and is no session yet
+    /// is void: whoever had that one may begin the next with it.
     pub(crate) fn end_session_of(self, user_id: &str, id: &str) -> Self {
         let session = sql("DELETE FROM sessions WHERE user_id = $1 AND id = $2");
-        self.and(session.bind(user_id).bind(id).or_nothing())
+        self.void_proofs(user_id).and(session.bind(user_id).bind(id).or_nothing())
     }
 
     /// Ends every session of a user but the one of this id.

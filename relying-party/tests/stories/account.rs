@@ -9,7 +9,7 @@ const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
 
 /// The id of the first passkey on the account page.
-async fn first_passkey(browser: &mut Browser) -> String {
+pub(crate) async fn first_passkey(browser: &mut Browser) -> String {
     let page = browser.get("/account").await.text;
     page.split("/account/passkeys/pky_")
         .nth(1)

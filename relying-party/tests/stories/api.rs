@@ -1,5 +1,6 @@
 //! Programs without a browser: the native passkey API and the My Account API.
 
+use crate::account::first_passkey;
 use crate::second_factor;
 use crate::world::{Answer, Authenticator, Browser, ORIGIN, Twist, World};
 use axum::http::StatusCode;
@@ -422,6 +423,61 @@ async fn an_app_whose_answer_with_the_next_recovery_code_is_lost_asks_once_more(
     browser.form("/account/sessions/end-others", &[]).await;
     let void = native.post("/oauth/token", &body).await;
     assert_eq!((void.status, void.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
+}
+
+/// Whoever had the passkey and the recovery code once is out when the owner has ended one of the two, or the session.
+#[tokio::test]
+async fn an_mfa_token_is_void_once_its_passkey_is_removed() {
+    for change in ["the passkey is removed", "the recovery code is another", "the session is ended"] {
+        let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+        let mut thief = Native { http: world.browser(), phone: Authenticator::security_key() };
+        token(&thief.sign_up("ada@example.org").await);
+        let (mut owner, mut key) = (world.browser(), Authenticator::platform());
+        owner.authenticate("/login/passkey", json!({}), &mut thief.phone).await;
+        let stolen = first_passkey(&mut owner).await;
+        owner.register("/account/passkeys", json!({}), &mut key).await;
+        let code = second_factor::App::default().set_up_in_account(&world, &mut owner).await;
+        world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "after_passkey": "require" } }))).await;
+        let needed = thief.log_in().await;
+        let body = json!({
+            "grant_type": RECOVERY_GRANT, "client_id": "doppelkey", "mfa_token": needed.json()["mfa_token"],
+            "recovery_code": code,
+        });
+        let session = session_of(&token(&thief.post("/oauth/token", &body).await));
+
+        let mut renewed = None;
+        let done = match change {
+            "the passkey is removed" => {
+                owner.form(&format!("/account/passkeys/pky_{stolen}/remove"), &[]).await.status
+            }
+            "the session is ended" => {
+                owner.form(&format!("/account/sessions/{session}/end"), &[]).await.status
+            }
+            _ => {
+                let page = owner.form("/account/security/recovery-code", &[]).await;
+                renewed = Some(second_factor::shown_secret(&page.text));
+                page.status
+            }
+        };
+        assert!(done.is_success() || done.is_redirection(), "{change}: {done}");
+        let void = thief.post("/oauth/token", &body).await;
+        assert_eq!((void.status, void.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"), "{change}");
+        assert_eq!(owner.get("/account").await.status, StatusCode::OK, "whoever changed it stays");
+        if let Some(code) = renewed {
+            let mut again = world.browser();
+            again.authenticate("/login/passkey", json!({}), &mut key).await;
+            let taken = again.form("/mfa/recovery-code", &[("code", &code)]).await;
+            assert_eq!(taken.status, StatusCode::OK, "the owner's code is still the owner's");
+        }
+    }
+}
+
+/// The id of the session that an access token belongs to.
+fn session_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).expect("three parts");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    claims["sid"].as_str().expect("a session").to_string()
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::second_factor::App;
+use crate::second_factor::{App, shown_secret};
 use crate::world::{Authenticator, Browser, ORIGIN, Twist, World};
 
 const EMAIL: &str = "ada@example.org";
@@ -264,6 +264,31 @@ async fn who_logs_out_everywhere_else_ends_logins_that_wait_as_well() {
         assert_eq!(other.get("/mfa/otp").await.location(), "/login");
         assert_eq!(other.form("/mfa/otp", &[("code", "000000")]).await.status, StatusCode::BAD_REQUEST);
     }
+}
+
+#[tokio::test]
+async fn a_login_that_has_passed_a_recovery_code_is_void_once_its_owner_makes_another() {
+    let world = World::new().await;
+    let mut owner = world.browser();
+    owner.sign_up_with_password(EMAIL, PASSWORD).await;
+    let stolen = App::default().set_up_in_account(&world, &mut owner).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    let mut thief = world.browser();
+    assert_eq!(thief.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    let passed = thief.form("/mfa/recovery-code", &[("code", &stolen)]).await;
+    assert_eq!(passed.status, StatusCode::OK, "the next code is shown, and has yet to be recorded");
+
+    let page = owner.form("/account/security/recovery-code", &[]).await;
+    let renewed = shown_secret(&page.text);
+    assert_eq!(thief.get("/mfa/otp").await.location(), "/login");
+    for form in [&[][..], &[("recorded", "on")]] {
+        assert_eq!(thief.form("/mfa/setup/done", form).await.status, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(owner.get("/account").await.status, StatusCode::OK);
+    let mut again = world.browser();
+    again.log_in_with_password(EMAIL, PASSWORD).await;
+    let taken = again.form("/mfa/recovery-code", &[("code", &renewed)]).await;
+    assert_eq!(taken.status, StatusCode::OK, "it still is the owner's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -110,6 +110,8 @@ const RULES: [(&str, &[&str]); 25] = [
             "proofs::a_recovery_that_was_proved_before_the_address_or_the_password_changed_is_void",
             "proofs::a_login_that_waits_for_its_second_factor_is_void_once_the_password_is_another",
             "proofs::a_login_that_is_under_way_while_the_password_is_removed_is_void",
+            "proofs::a_login_that_has_passed_a_recovery_code_is_void_once_its_owner_makes_another",
+            "api::an_mfa_token_is_void_once_its_passkey_is_removed",
             "proofs::a_new_password_makes_every_link_void_that_was_mailed_for_one",
             "proofs::a_proof_that_nobody_goes_on_with_is_void_after_half_an_hour",
             "identifiers::what_was_mailed_to_the_old_address_is_void",
