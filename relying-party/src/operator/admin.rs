@@ -104,7 +104,7 @@ async fn change(
 /// The form's fields are `section.option`; what kind each is, the policy in force says. A box that is not ticked is
 /// not sent, so the form says which boxes it has. It also says what it has `shown`: only what differs from that has been
 /// decided here. The rest is as it was when the page was made, and may have been changed since by somebody else.
-fn patch_of(current: &Value, form: &[(String, String)]) -> Result<Value, Failure> {
+fn patch_of<'a>(current: &'a Value, form: &[(String, String)]) -> Result<Value, Failure> {
     let shown = form.iter().find(|(name, _)| name == "shown").map(|(_, text)| text);
     let shown: Value = match shown {
         Some(text) => serde_json::from_str(text).map_err(Failure::BadJson)?,
@@ -117,10 +117,14 @@ fn patch_of(current: &Value, form: &[(String, String)]) -> Result<Value, Failure
     let fields: BTreeMap<String, String> =
         boxes.chain(form.iter().filter(|(name, _)| name != "box").cloned()).collect();
     for (path, text) in fields {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let Some(known) = current.pointer(&pointer) else { continue };
+        // No option is inside another one: what is named here has a place of its own in the patch.
+        let inside = |place: &'a Value, name| place.as_object()?.get(name);
+        let Some(known) = path.split('.').try_fold(current, inside) else { continue };
+        if known.is_object() {
+            return Err(Failure::BadBody(format!("{path} is a section, and no option")));
+        }
         let value = value_like(known, &text);
-        if shown.pointer(&pointer) == Some(&value) {
+        if shown.pointer(&format!("/{}", path.replace('.', "/"))) == Some(&value) {
             continue;
         }
         let mut place = &mut patch;

@@ -461,7 +461,11 @@ async fn an_mfa_token_is_void_once_its_passkey_is_removed() {
         };
         assert!(done.is_success() || done.is_redirection(), "{change}: {done}");
         let void = thief.post("/oauth/token", &body).await;
-        assert_eq!((void.status, void.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"), "{change}");
+        assert_eq!(
+            (void.status, void.error().as_str()),
+            (StatusCode::BAD_REQUEST, "invalid_grant"),
+            "{change}"
+        );
         assert_eq!(owner.get("/account").await.status, StatusCode::OK, "whoever changed it stays");
         if let Some(code) = renewed {
             let mut again = world.browser();

@@ -325,6 +325,28 @@ async fn a_form_that_was_opened_before_another_change_leaves_that_change_alone()
     assert!(operator.get("/admin").await.text.contains("Nothing has changed."));
 }
 
+#[tokio::test]
+async fn a_form_that_names_a_section_is_refused_and_no_fault_of_ours() {
+    let world = World::new().await;
+    let mut operator = world.browser();
+    operator.form("/admin/token", &[("token", ADMIN)]).await;
+    let before = world.admin("GET", "/api/v2/policy", None).await.json();
+    for (section, option) in
+        [("passkey", "passkey.enabled"), ("attributes.email", "attributes.email.verify"), ("box", "passkey")]
+    {
+        let refused = operator.form("/admin/policy", &[(section, "passkey"), (option, "on")]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{section}: {}", refused.text);
+        assert!(refused.text.contains("is a section, and no option"), "{}", refused.text);
+    }
+    // A part of a list is no option, either.
+    for list in ["passkey.algorithms", "passkey/algorithms"] {
+        let part = format!("{list}.0");
+        let answer = operator.form("/admin/policy", &[(list, "-8, -7, -257"), (&part, "-7")]).await;
+        assert_eq!(answer.location(), "/admin", "{list}");
+    }
+    assert_eq!(world.admin("GET", "/api/v2/policy", None).await.json(), before);
+}
+
 /// Whoever has planted a session in the operator's browser knows its token.
 #[tokio::test]
 async fn the_session_changes_when_the_operators_token_is_entered() {
