@@ -224,6 +224,32 @@ fn a_reset_forgets_everything_after_a_confirmation() {
 }
 
 #[test]
+fn a_vault_that_is_not_there_is_not_made_by_who_only_looks() {
+    let folder = Folder::new();
+    let before = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    let count = before();
+    for command in [
+        "reset --yes",
+        "credentials list",
+        "credentials export",
+        "credentials delete 00",
+        "pin change",
+        "pin remove",
+        "sync status",
+        "sync devices",
+        "sync invite",
+        "sync leave --yes",
+        "sync recovery create",
+    ] {
+        let output = folder.run("vualt", &command.split(' ').collect::<Vec<_>>(), PIN);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("there is no vault at") && said.contains("--vault PATH"), "{command}: {said}");
+        assert_eq!(before(), count, "{command} leaves something");
+    }
+}
+
+#[test]
 fn a_vault_in_use_is_left_alone() {
     let folder = Folder::new();
     let _held = folder.open("vault");

@@ -1,5 +1,6 @@
 //! The options that say which vault: the same for every command that has one.
 
+use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,21 @@ pub struct KeptVault {
 pub struct ExistingVault {
     #[command(flatten)]
     kept: KeptVault,
+}
+
+impl ExistingVault {
+    /// Opens the vault, as [`KeptVault::open`] does; one that is not there is an error, and is not made.
+    pub fn open(&self) -> Result<Vault, Failure> {
+        let path = self.place()?;
+        // A link that leads nowhere is told of when it is opened.
+        if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Err(Failure::new(
+                format_args!("there is no vault at {}", path.display()),
+                "name yours with --vault PATH; `doppelkey run` makes one",
+            ));
+        }
+        self.kept.open()
+    }
 }
 
 impl Deref for ExistingVault {

@@ -29,7 +29,7 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut opened = Opened::new(&self.vault)?;
+        let mut opened = Opened::new(self.vault.open()?, self.vault.place()?);
         let places = self.mailbox.iter().map(|text| place(text)).collect::<Result<Vec<_>, _>>()?;
         let name = self.name.unwrap_or_else(host_name);
         let suite = if self.post_quantum { Suite::MlKem768P256 } else { Suite::P256 };

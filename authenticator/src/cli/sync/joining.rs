@@ -143,7 +143,7 @@ impl Join {
         if now_ms() / 1000 >= invitation.expires_s {
             return Err(Failure::new("the invitation has expired", "run `doppelkey sync invite` again"));
         }
-        let mut opened = Opened::new(&self.vault)?;
+        let mut opened = Opened::new(self.vault.open()?, self.vault.place()?);
         if Replication::is_set_up(&opened.path) {
             return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
         }

@@ -15,7 +15,7 @@ use doppelkey_core::CredentialStore;
 
 use super::Failure;
 use super::credentials::store_failure;
-use super::vault_options::KeptVault;
+use super::vault_options::ExistingVault;
 use crate::clock::WallClock;
 #[cfg(unix)]
 use crate::replicate::Running;
@@ -103,12 +103,12 @@ struct Here {
 }
 
 impl Circle {
-    fn of(options: &KeptVault) -> Result<Self, Failure> {
+    fn of(options: &ExistingVault) -> Result<Self, Failure> {
         #[cfg(unix)]
         if let Some(running) = Running::of(&options.place()?) {
             return Ok(Circle::Running(running));
         }
-        let mut opened = Opened::new(options)?;
+        let mut opened = Opened::new(options.open()?, options.place()?);
         let replication = opened.replication()?;
         Ok(Circle::Here(Box::new(Here { opened, replication, letters: Vec::new() })))
     }
@@ -155,15 +155,13 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(options: &KeptVault) -> Result<Self, Failure> {
-        let vault = options.open()?;
-        let path = options.place()?;
+    fn new(vault: Vault, path: PathBuf) -> Self {
         for mailbox in tell_farewells(&path) {
             log::warn!(
                 "{mailbox} does not know yet that this device left a circle; it will be told when it can be reached"
             );
         }
-        Ok(Opened { vault, path, said: BTreeSet::new() })
+        Opened { vault, path, said: BTreeSet::new() }
     }
 
     fn replication(&mut self) -> Result<Replication, Failure> {

@@ -220,7 +220,7 @@ fn no_key() -> Failure {
 
 /// The vault, if it takes part in no circle yet.
 fn new_member(options: &KeptVault) -> Result<Opened, Failure> {
-    let opened = Opened::new(options)?;
+    let opened = Opened::new(options.open()?, options.place()?);
     if Replication::is_set_up(&opened.path) {
         return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
     }
