@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::host_of;
 use crate::verify::UserVerification;
@@ -174,6 +174,7 @@ pub struct Code {
 #[serde(deny_unknown_fields, default)]
 pub struct Attributes {
     /// E-mail address.
+    #[serde(deserialize_with = "email")]
     pub email: Attribute,
     /// Phone number.
     pub phone: Attribute,
@@ -348,6 +349,24 @@ impl Default for Attributes {
     }
 }
 
+/// What a file does not say of e-mail keeps e-mail's default, which is another than that of the other attributes.
+fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Attribute, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Said {
+        identifier: Option<bool>,
+        signup: Option<Ask>,
+        verify: Option<bool>,
+    }
+    let said = Said::deserialize(deserializer)?;
+    let usual = Attributes::default().email;
+    Ok(Attribute {
+        identifier: said.identifier.unwrap_or(usual.identifier),
+        signup: said.signup.unwrap_or(usual.signup),
+        verify: said.verify.unwrap_or(usual.verify),
+    })
+}
+
 impl Default for Mfa {
     fn default() -> Self {
         Self { policy: MfaPolicy::Never, after_passkey: AfterPasskey::Require, remember_days: 30 }
@@ -478,6 +497,13 @@ impl Policy {
     #[must_use]
     pub fn warnings(&self, has_metadata: bool) -> Vec<String> {
         let mut warnings = self.warnings_about_origins();
+        for (name, attribute) in [("email", self.attributes.email), ("phone", self.attributes.phone)] {
+            if attribute.verify && attribute.signup == Ask::Off {
+                warnings.push(format!(
+                    "attributes.{name}.verify is on, and attributes.{name}.signup is off: sign-up proves nothing"
+                ));
+            }
+        }
         if self.passkey.metadata == MetadataRule::Required {
             if !has_metadata {
                 warnings.push(
@@ -562,6 +588,18 @@ mod tests {
         assert_eq!(policy, Policy::default());
         assert_eq!(policy.passkey.max_per_user, 20);
         assert_eq!(policy.passkey.put_off_days, 30);
+    }
+
+    #[test]
+    fn what_a_file_does_not_say_of_an_attribute_keeps_its_default() {
+        let policy = Policy::from_toml("[attributes.email]\nverify = true").expect("the rest is the default");
+        assert_eq!(policy.attributes.email, Attribute { verify: true, ..Attributes::default().email });
+        assert!(policy.warnings(false).is_empty());
+        let off = "[attributes.email]\nverify = true\nsignup = \"off\"\n[attributes.username]\nidentifier = true\n\
+                   signup = \"required\"";
+        let warnings = Policy::from_toml(off).expect("it holds").warnings(false);
+        assert!(warnings.len() == 1 && warnings[0].contains("attributes.email.verify"), "{warnings:?}");
+        assert!(Policy::from_toml("[attributes.email]\nverfy = true").unwrap_err().contains("verfy"));
     }
 
     #[test]
