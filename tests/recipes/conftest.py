@@ -16,7 +16,9 @@ class Doppelkey:
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen([PROGRAM, *arguments, "--json"], stdout=subprocess.PIPE, text=True)
-        self.ready = json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        assert line, f"doppelkey {arguments[0]} ended before it was ready: see standard error"
+        self.ready = json.loads(line)
 
     def control(self, method, path, body=None):
         """Asks the control port about the first device."""

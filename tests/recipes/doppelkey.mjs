@@ -12,11 +12,20 @@ const program = process.env.DOPPELKEY ?? "doppelkey";
 /** Starts a subcommand that prints one line of JSON once it is ready; gives that line and a way to end it. */
 export async function start(...args) {
   const child = spawn(program, [...args, "--json"], { stdio: ["ignore", "pipe", "inherit"] });
-  const [line] = await once(createInterface(child.stdout), "line");
+  const [line] = await firstLine(child, args[0]);
   const stop = async () => {
     if (child.exitCode === null && child.kill()) await once(child, "exit");
   };
   return { ...JSON.parse(line), stop };
+}
+
+/** The first line that a child prints; if it ends before, the reason is on standard error. */
+function firstLine(child, name) {
+  const ended = once(child, "exit").then(() => {
+    throw new Error(`doppelkey ${name} ended before it was ready: see standard error`);
+  });
+  ended.catch(() => {}); // later, that is how it ends
+  return Promise.race([once(createInterface(child.stdout), "line"), ended]);
 }
 
 /** What one browser uses: authenticators, one after the other, behind the same extension. */
@@ -36,9 +45,9 @@ export async function hand() {
       const sync = (...args) => promisify(execFile)(program, ["sync", ...args]);
       const [phone, laptop] = [vault("phone"), vault("laptop")];
       await sync("init", ...phone, "--name", "phone", "--mailbox", `folder:${join(folder, "mailbox")}`);
-      const inviting = spawn(program, ["sync", "invite", ...phone, "--yes", "--no-qr"], { stdio: ["ignore", "pipe", "ignore"] });
+      const inviting = spawn(program, ["sync", "invite", ...phone, "--yes", "--no-qr"], { stdio: ["ignore", "pipe", "inherit"] });
       const ended = once(inviting, "exit");
-      const [invitation] = await once(createInterface(inviting.stdout), "line");
+      const [invitation] = await firstLine(inviting, "sync invite");
       await sync("join", ...laptop, "--name", "laptop", invitation);
       await ended;
       return { phone, laptop };

@@ -109,6 +109,12 @@ impl Arguments {
             return self.desktop.source(clock, self.json);
         }
         if let Some(address) = &self.packets {
+            packets::client::connect(address).map_err(|error| {
+                Failure::new(
+                    format_args!("no packets door answers at {address}: {error}"),
+                    "start one: doppelkey run --packets ADDR",
+                )
+            })?;
             return Ok(Source::packets(clock.clone(), address.clone()));
         }
         if let Some(address) = self.usbip {

@@ -15,13 +15,14 @@ use super::bridge::ExtensionOptions;
 use super::kernel::KernelOptions;
 use super::signals::Signals;
 use super::sync::wall_clock;
+use super::user_option::at_this_terminal;
 use super::vault_options::VaultOptions;
 use super::{Failure, print};
 use crate::control::{self, BrowserDriver, ControlledUser, Fleet, Habits, Manner, Setup};
 use crate::device::{Clock, Observed, OnAssertion, SharedStore};
 use crate::persona::{Authority, Persona};
 use crate::replicate::{Change, Replication, Service, Teller, tell_farewells_in_background};
-use crate::user_interface::{Ask, UserInterface};
+use crate::user_interface::UserInterface;
 use crate::vault::{CustodyKind, Vault};
 use crate::{bridge, packets, usbip};
 
@@ -246,7 +247,7 @@ impl Arguments {
 
     fn user(&self) -> ControlledUser {
         let (manner, person) = match self.user {
-            User::Ask => (Manner::Ask, Some(Box::new(Ask::default()) as Box<dyn UserInterface>)),
+            User::Ask => (Manner::Ask, Some(Box::new(at_this_terminal()) as Box<dyn UserInterface>)),
             User::Auto => (Manner::Auto, None),
             User::Deny => (Manner::Deny, None),
             User::Control => (Manner::Control, None),
