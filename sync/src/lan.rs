@@ -37,6 +37,8 @@ const STRANGERS_MAX: usize = 8;
 const STRANGE_FOR: Duration = Duration::from_secs(30);
 /// What a stranger sends is a greeting, and no greeting is longer.
 const GREETING_MAX: usize = 16 << 10;
+/// How long nobody is let in after the system could not take a connection.
+const RELENT: Duration = Duration::from_millis(50);
 /// So many events wait for whoever asks; peers wait beyond.
 const EVENTS_MAX: usize = 64;
 
@@ -92,11 +94,15 @@ impl Lan {
         });
         let accepting = shared.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            for stream in listener.incoming() {
                 if accepting.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                accepting.keep(stream, false);
+                match stream {
+                    Ok(stream) => drop(accepting.keep(stream, false)),
+                    // The reason (no files left, say) may last: do not spin on it.
+                    Err(_) => thread::sleep(RELENT),
+                }
             }
         });
         Ok(Lan { shared, events: Mutex::new(events), address })
@@ -254,7 +260,7 @@ impl Shared {
             self.clone().give_up_on_a_stranger(peer);
         }
         let shared = self.clone();
-        thread::spawn(move || {
+        let reading = thread::Builder::new().spawn(move || {
             let mut reader = reader;
             let most = || if shared.strangers().contains(&peer) { GREETING_MAX } else { ENTRY_MAX };
             while let Ok(bytes) = message(&mut reader, most) {
@@ -262,6 +268,11 @@ impl Shared {
             }
             shared.drop_link(peer);
         });
+        if reading.is_err() {
+            // The system has no thread left: whoever it is may come again.
+            self.drop_link(peer);
+            return None;
+        }
         Some(peer)
     }
 
@@ -277,7 +288,8 @@ impl Shared {
 
     /// Ends a connection over which nobody has shown to be a member in time.
     fn give_up_on_a_stranger(self: Arc<Self>, peer: u32) {
-        thread::spawn(move || {
+        // Without a thread for it, it stays until eight others have come.
+        let _ = thread::Builder::new().spawn(move || {
             thread::sleep(STRANGE_FOR);
             if self.strangers().contains(&peer) {
                 self.drop_link(peer);

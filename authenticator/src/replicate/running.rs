@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -47,12 +48,19 @@ impl Listener {
         let ended = Arc::new(AtomicBool::new(false));
         let over = ended.clone();
         thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
+            for connection in listener.incoming() {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
                 let (tell, ask) = (tell.clone(), ask.clone());
-                thread::spawn(move || converse(&connection, &tell, &ask));
+                let begun = connection.and_then(|connection| {
+                    thread::Builder::new().spawn(move || converse(&connection, &tell, &ask))
+                });
+                if let Err(error) = begun {
+                    log::warn!("sync: a command could not be listened to: {error}");
+                    // The reason (no files or threads left, say) may last: do not spin on it.
+                    thread::sleep(Duration::from_millis(50));
+                }
             }
         });
         Ok(Listener { path, ended })
@@ -132,5 +140,54 @@ impl Running {
             Some(value) => Ok(value.take()),
             None => Err(serde_json::from_value(answer).map_err(|error| failed(error.into()))?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::iter::from_fn;
+
+    use super::*;
+
+    /// Says in a child process that it is one.
+    const CHILD: &str = "DOPPELKEY_TEST_WITHOUT_FILES";
+
+    #[test]
+    fn a_program_that_had_no_files_left_listens_to_commands_again_once_it_has() {
+        const NAME: &str = "replicate::running::tests::a_program_that_had_no_files_left_listens_to_commands_again_once_it_has";
+        if std::env::var_os(CHILD).is_some() {
+            return run_out_of_files();
+        }
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", r#"ulimit -n 64 && exec "$0" --exact "$1""#]);
+        child.arg(std::env::current_exe().unwrap()).arg(NAME).env(CHILD, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    }
+
+    fn run_out_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = folder.path().join("vault");
+        let (tell, _changes) = channel();
+        let (ask, _asked) = channel();
+        let _listener = Listener::bind(&vault, tell, ask).unwrap();
+        let mut taken: Vec<File> = from_fn(|| File::open("/dev/null").ok()).collect();
+        // One for each end of each connection: after some of them there is none for the next.
+        let mut callers = Vec::new();
+        for _ in 0..8 {
+            taken.pop();
+            callers.extend(UnixStream::connect(socket_of(&vault)));
+            thread::sleep(Duration::from_millis(20));
+            taken.extend(from_fn(|| File::open("/dev/null").ok()));
+        }
+        drop((taken, callers));
+        thread::sleep(Duration::from_millis(100));
+        let mut running = Running::of(&vault).expect("it listens");
+        running.stream.get_mut().write_all(b"nonsense\n").unwrap();
+        let mut answer = String::new();
+        running.stream.read_line(&mut answer).unwrap();
+        assert!(answer.contains("error"), "{answer}");
     }
 }

@@ -146,3 +146,48 @@ fn strangers_on_the_network_take_neither_places_nor_memory() {
     assert!(comes_true(&mut one, &mut two, now_ms, |one, _| one.device.replica().record(record).is_some()));
     drop(silent);
 }
+
+/// Says in a child process that it is one.
+#[cfg(unix)]
+const CHILD: &str = "DOPPELKEY_TEST_WITHOUT_FILES";
+
+#[test]
+#[cfg(unix)]
+fn a_device_that_had_no_files_left_lets_others_in_again_once_it_has() {
+    const NAME: &str = "tests::lan::a_device_that_had_no_files_left_lets_others_in_again_once_it_has";
+    if std::env::var_os(CHILD).is_some() {
+        return run_out_of_files();
+    }
+    let mut child = std::process::Command::new("sh");
+    child.args(["-c", r#"ulimit -n 64 && exec "$0" --exact "$1""#]);
+    child.arg(std::env::current_exe().unwrap()).arg(NAME).env(CHILD, "1");
+    let output = child.output().unwrap();
+    let said = std::string::String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+}
+
+#[cfg(unix)]
+fn run_out_of_files() {
+    use std::fs::File;
+    use std::iter::from_fn;
+    use std::net::TcpStream;
+
+    let lan = Lan::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), || {}).unwrap();
+    let mut taken: Vec<File> = from_fn(|| File::open("/dev/null").ok()).collect();
+    // After some of them there is none for the next connection, or for its other end.
+    let mut callers = Vec::new();
+    for _ in 0..4 {
+        taken.truncate(taken.len().saturating_sub(2));
+        callers.extend(TcpStream::connect(lan.address()));
+        sleep(Duration::from_millis(20));
+        taken.extend(from_fn(|| File::open("/dev/null").ok()));
+    }
+    drop((taken, callers));
+    sleep(Duration::from_millis(200));
+    let _member = TcpStream::connect(lan.address()).expect("it listens");
+    let is_in = (0..200).any(|_| {
+        sleep(Duration::from_millis(10));
+        !lan.peers().is_empty()
+    });
+    assert!(is_in);
+}
