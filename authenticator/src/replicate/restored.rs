@@ -13,7 +13,7 @@ use super::{ReplicateError, Replication};
 
 impl Replication {
     /// After a start: a store that is older than what was written down about it was put back from a backup. What it lacks was
-    /// not deleted, and what else it says is no news.
+    /// not deleted, unless that is noted, and what else it says is no news.
     pub(super) fn mind_a_restored(&mut self, store: &mut dyn CredentialStore) -> Result<(), ReplicateError> {
         if store.revision()? >= self.applied.revision || self.was_reset(store)? {
             return Ok(());
@@ -29,7 +29,7 @@ impl Replication {
             }
             let mark = match credential {
                 Some(credential) => self.mark_of(id, credential),
-                None => Mark { here: Here::No, given: Default::default() },
+                None => self.untold_delete(id).unwrap_or(Mark { here: Here::No, given: Default::default() }),
             };
             // As if it were not minded, until all of it is: whoever is killed in the middle begins again.
             self.mark(id, mark, newer)?;
@@ -84,7 +84,7 @@ impl Replication {
     }
 
     /// Once this device has heard from others what it had said itself: the sync file was put back from a backup. Its marks are as
-    /// old, so what the vault says is no news, and what it lacks was not deleted: others would have heard of that.
+    /// old, so what the vault says is no news, and what it lacks was not deleted, unless that is noted: others would have heard of it.
     pub(super) fn mind_an_old_file(
         &mut self,
         store: &mut dyn CredentialStore,
@@ -111,13 +111,18 @@ impl Replication {
                 }
                 None => {
                     let here = if is_replaced { Here::Replaced } else { Here::No };
-                    Mark { here, given: Default::default() }
+                    self.untold_delete(id).unwrap_or(Mark { here, given: Default::default() })
                 }
             };
             self.mark(id, mark, revision)?;
         }
         self.minded_an_old_file = true;
         Ok(())
+    }
+
+    /// The mark of a passkey that was taken away here, as long as that is not told: the user's word, however old vault or file.
+    fn untold_delete(&self, id: RecordId) -> Option<Mark> {
+        self.applied.get(id).copied().filter(|mark| mark.here == Here::Deleted)
     }
 
     /// The passkey with this id was taken away by whoever uses this device: remembered, durably, until it is told. What comes

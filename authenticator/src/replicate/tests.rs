@@ -541,6 +541,47 @@ fn a_passkey_deleted_before_its_account_has_a_new_one_is_deleted_everywhere() {
 }
 
 #[test]
+fn a_passkey_deleted_before_an_old_sync_file_hears_itself_is_deleted_everywhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let file = Replication::path_of(&a.path);
+    let backup = std::fs::read(&file).unwrap();
+    a.vault.put(&credential(2, 2), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    std::fs::write(&file, backup).unwrap();
+    let mut a = restart(a);
+    a.vault.remove(&[1; 32]).unwrap();
+    a.replication.note_removed(&[1; 32], &mut a.vault).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 1).is_none() && get(device, 2).is_some());
+    }
+}
+
+#[test]
+fn a_passkey_deleted_before_an_old_vault_is_put_back_is_deleted_everywhere() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    world.settle(&mut [&mut a, &mut b]);
+    let mut a = restart(a);
+    let backup = std::fs::read(&a.path).unwrap();
+    for id in [1, 2] {
+        b.vault.put(&credential(id, id), None).unwrap();
+    }
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.remove(&[1; 32]).unwrap();
+    a.replication.note_removed(&[1; 32], &mut a.vault).unwrap();
+    std::fs::write(&a.path, backup).unwrap();
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 1).is_none() && get(device, 2).is_some());
+    }
+}
+
+#[test]
 fn a_revoked_devices_sync_file_does_not_grow_at_rest() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();
