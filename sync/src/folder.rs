@@ -107,7 +107,14 @@ impl Mailbox for Folder {
 
     fn list(&mut self, since: u64) -> io::Result<Listing> {
         let present = self.scan()?;
+        let since = usize::try_from(since).unwrap_or(usize::MAX);
+        let first_gone = self.found.iter().position(|name| !present.contains_key(name));
         self.found.retain(|name| present.contains_key(name));
+        if let Some(first_gone) = first_gone.filter(|first_gone| *first_gone < since) {
+            // What the caller counted has changed. Whatever is new would make up for the number of what is gone, and be
+            // skipped: it is for the next list, which begins anew.
+            return Ok(Listing { items: Vec::new(), head: first_gone as u64 });
+        }
         let known: std::collections::BTreeSet<Name> = self.found.iter().copied().collect();
         let mut read = BTreeMap::new();
         for (name, size) in &present {
@@ -126,7 +133,7 @@ impl Mailbox for Folder {
                 }
             }
         }
-        let new = self.found.iter().skip(usize::try_from(since).unwrap_or(usize::MAX));
+        let new = self.found.iter().skip(since);
         let items = new.map(|name| (*name, read.remove(name))).collect();
         Ok(Listing { items, head: self.found.len() as u64 })
     }

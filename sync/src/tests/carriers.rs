@@ -94,6 +94,32 @@ fn a_folder_that_loses_a_file_raises_an_alarm_and_gets_it_back() {
 }
 
 #[test]
+fn a_folder_that_loses_one_file_and_gets_another_at_once_shows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::of(32, 2);
+    for device in 0..2 {
+        let journal = world.devices[device].journal().clone();
+        let replica = Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+        let folder = Box::new(Folder::open(directory.path()).unwrap());
+        world.devices[device] = Driver::new(replica, Vec::new(), journal, vec![folder]);
+    }
+    for device in [0, 1, 0] {
+        world.sync(device);
+    }
+    let files =
+        || -> Vec<_> { fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect() };
+    let before = files();
+    let record = world.put(1);
+    let came = files().len() - before.len();
+    assert!(came > 0, "the record is there");
+    before[..came].iter().for_each(|file| fs::remove_file(file).unwrap());
+    world.sync(0);
+    assert!(world.has(0, record));
+    assert_eq!(world.alarms, [(0, Alarm::Mailbox(0, Misbehaviour::RolledBack))]);
+    assert!(before.iter().all(|file| file.exists()), "what is missing is put again");
+}
+
+#[test]
 fn what_is_rolled_back_or_rewritten_while_a_device_is_off_is_noticed_when_it_is_on_again() {
     for story in 0..4 {
         let mut world = World::of(48, 2);
