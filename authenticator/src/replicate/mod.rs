@@ -49,7 +49,7 @@ use std::path::{Path, PathBuf};
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
 use doppelkey_sync::{
-    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, Op, OpenError, Replica, Report, Suite,
+    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, Op, OpenError, RecordId, Replica, Report, Suite,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
@@ -201,6 +201,8 @@ pub struct Replication {
     acknowledged: Acknowledged,
     /// Whether the marks were made to agree with the vault after a sync file was found to be older than it.
     minded_an_old_file: bool,
+    /// The records of whose marks the file does not know yet.
+    unwritten: BTreeSet<RecordId>,
 }
 
 impl Replication {
@@ -317,6 +319,7 @@ impl Replication {
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
             minded_an_old_file: false,
+            unwritten: BTreeSet::new(),
         };
         replication.mind_a_restored(store)?;
         replication.mind_a_crash(store)?;
@@ -383,6 +386,7 @@ impl Replication {
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
             minded_an_old_file: false,
+            unwritten: BTreeSet::new(),
         };
         replication.driver.sync(now_ms).map_err(failed)?;
         Ok(replication)
@@ -531,7 +535,7 @@ impl Replication {
     pub fn credentials(
         &self,
         store: &mut dyn CredentialStore,
-    ) -> Result<Vec<(doppelkey_sync::RecordId, doppelkey_core::Credential)>, ReplicateError> {
+    ) -> Result<Vec<(RecordId, doppelkey_core::Credential)>, ReplicateError> {
         Ok(reconcile::eligible(store)?.into_iter().collect())
     }
 

@@ -19,7 +19,7 @@ use super::{Place, ReplicateError, Replication};
 /// Registers of a record.
 const USER_NAME: u8 = 1;
 const DISPLAY_NAME: u8 = 2;
-const HIDDEN: u8 = 3;
+pub(super) const HIDDEN: u8 = 3;
 /// How many there are, with the large blob.
 pub(super) const REGISTERS: usize = blobs::LARGE_BLOB as usize;
 
@@ -53,6 +53,7 @@ impl Replication {
         if !self.has_heard() || self.was_reset(store)? {
             return Ok(Vec::new());
         }
+        self.write_what_was_noted()?;
         let holdings = Holdings::of(store)?;
         self.mind_an_old_file(store, &holdings)?;
         self.mind_the_bound(&holdings, store.revision()?)?;
@@ -68,16 +69,45 @@ impl Replication {
             }
         }
         let blobs = self.applied.blobs.clone();
-        let applied = self.apply(store, &holdings, &mut array, now_ms).and_then(|marks| {
-            array.write(store)?;
-            Ok(marks)
-        });
-        let marks = applied.inspect_err(|_| self.applied.blobs = blobs)?;
-        let revision = store.revision()?;
-        for (id, mark) in marks {
-            self.mark(id, mark, revision)?;
+        let mut given = Vec::new();
+        let applied = self.apply(store, &holdings, (&mut array, now_ms), &mut given);
+        let applied = applied.and_then(|()| Ok(array.write(store)?));
+        if applied.is_err() {
+            // The array is as it was; what was put before is in the store all the same.
+            self.applied.blobs = blobs;
+            for (id, mark) in &mut given {
+                mark.given[usize::from(blobs::LARGE_BLOB) - 1] = self.applied.blobs.digest(*id);
+            }
         }
-        Ok(reports)
+        let noted = self.note_given(given, store.revision()?);
+        applied.and(noted).map(|()| reports)
+    }
+
+    /// Remembers what the store was given. What cannot be written down now counts all the same, or it would be told as if the
+    /// user had done it; it is written down at the next round, and what a restart before forgets it finds again
+    /// ([`mind_a_crash`](Self::mind_a_crash)).
+    fn note_given(&mut self, given: Vec<(RecordId, Mark)>, revision: u64) -> Result<(), ReplicateError> {
+        let mut noted = Ok(());
+        for (id, mark) in given {
+            if noted.is_ok() {
+                noted = self.mark(id, mark, revision);
+            }
+            if noted.is_err() {
+                self.applied.note(id, mark, revision);
+                self.unwritten.insert(id);
+            }
+        }
+        noted
+    }
+
+    fn write_what_was_noted(&mut self) -> Result<(), ReplicateError> {
+        while let Some(id) = self.unwritten.first().copied() {
+            let gone = Mark { here: Here::No, given: Default::default() };
+            let mark = self.applied.get(id).copied().unwrap_or(gone);
+            self.write_mark(id, mark, self.applied.revision)?;
+            self.unwritten.remove(&id);
+        }
+        Ok(())
     }
 
     /// A passkey whose place one took that never leaves this device was replaced here, and deleted nowhere.
@@ -231,15 +261,14 @@ impl Replication {
         records.iter().filter(move |(_, other)| other.account == account && other.shadows.contains(&id))
     }
 
-    /// Gives the store what the replica says that it does not have. What is to be noted when the array is written, too.
+    /// Gives the store what the replica says that it does not have. `given` is what is to be noted of it, also after an error.
     fn apply(
         &mut self,
         store: &mut dyn CredentialStore,
         Holdings { shared: held, bound }: &Holdings,
-        array: &mut Array,
-        now_ms: u64,
-    ) -> Result<Vec<(RecordId, Mark)>, ReplicateError> {
-        let mut marks = Vec::new();
+        (array, now_ms): (&mut Array, u64),
+        given: &mut Vec<(RecordId, Mark)>,
+    ) -> Result<(), ReplicateError> {
         for (id, credential) in held {
             if self.replica().state().deleted.contains(id) {
                 store.remove(&credential.id)?;
@@ -249,7 +278,7 @@ impl Replication {
                 );
                 array.forget(credential.large_blob_key.as_deref());
                 self.applied.blobs.forget(*id);
-                marks.push((*id, Mark { here: Here::No, given: Default::default() }));
+                given.push((*id, Mark { here: Here::No, given: Default::default() }));
             }
         }
         let ids: Vec<RecordId> = self.replica().state().records.keys().copied().collect();
@@ -280,10 +309,10 @@ impl Replication {
             self.applied.blobs.apply((id, record), wanted.large_blob_key.as_deref(), array, now_ms);
             let mark = self.mark_of(id, &wanted);
             if self.applied.get(id) != Some(&mark) {
-                marks.push((id, mark));
+                given.push((id, mark));
             }
         }
-        Ok(marks)
+        Ok(())
     }
 
     /// That the store has this.
@@ -300,11 +329,14 @@ impl Replication {
         if mark.here != Here::No && self.applied.get(id) == Some(&mark) && self.applied.revision == revision {
             return Ok(());
         }
-        let path = self.path.clone();
-        let written = self.driver.journal_mut().append(&Line::Applied(id, mark, revision));
-        written.map_err(|error| ReplicateError::File(path, error))?;
+        self.write_mark(id, mark, revision)?;
         self.applied.note(id, mark, revision);
         Ok(())
+    }
+
+    fn write_mark(&mut self, id: RecordId, mark: Mark, revision: u64) -> Result<(), ReplicateError> {
+        let written = self.driver.journal_mut().append(&Line::Applied(id, mark, revision));
+        written.map_err(|error| ReplicateError::File(self.path.clone(), error))
     }
 }
 

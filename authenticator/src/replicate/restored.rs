@@ -8,7 +8,7 @@ use doppelkey_sync::{Record, RecordId};
 
 use super::blobs::{Array, LARGE_BLOB, value_of};
 use super::marks::{Here, Mark, digest_of};
-use super::reconcile::{Holdings, eligible, record_of, registers_in};
+use super::reconcile::{HIDDEN, Holdings, eligible, record_of, registers_in};
 use super::{ReplicateError, Replication};
 
 impl Replication {
@@ -58,7 +58,10 @@ impl Replication {
                     let blob = usize::from(LARGE_BLOB) - 1;
                     mark.given[blob] = whole.given[blob];
                     for (number, value) in registers_in(credential) {
-                        if record.registers.get(&number).is_some_and(|register| register.value == value) {
+                        let agrees = record.registers.get(&number).is_some_and(|there| there.value == value);
+                        // What hides one that was replaced is no register: the vault was given it, and said nothing.
+                        let is_shadow = number == HIDDEN && value == [1] && self.is_replaced(*id, &record);
+                        if agrees || is_shadow {
                             mark.given[usize::from(number) - 1] = digest_of(&value);
                         }
                     }

@@ -581,6 +581,120 @@ fn a_passkey_deleted_before_an_old_vault_is_put_back_is_deleted_everywhere() {
     }
 }
 
+/// Two devices of one circle: the second has heard that passkey 3 took the place of passkey 1, and its vault has not.
+fn pair_before_a_replacement(world: &mut World) -> (Device, Device) {
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    a.vault.put(&credential(3, 1), Some(&[1; 32])).unwrap();
+    // This one's record comes after theirs.
+    a.vault.put(&credential(20, 20), None).unwrap();
+    world.settle(&mut [&mut a]);
+    b.replication.poll(0, world.now_ms).unwrap();
+    (a, b)
+}
+
+#[test]
+fn a_replaced_passkey_hidden_before_a_crash_comes_back_when_its_replacement_goes() {
+    let mut world = World::new();
+    let (mut a, mut b) = pair_before_a_replacement(&mut world);
+    let file = Replication::path_of(&b.path);
+    let unmarked = std::fs::read(&file).unwrap();
+    b.replication.absorb(&mut b.vault, world.now_ms).unwrap();
+    assert!(get(&mut b, 1).unwrap().hidden);
+    // It is killed when the vault has it, and before that is noted.
+    std::fs::write(&file, unmarked).unwrap();
+    let mut b = restart(b);
+    world.settle(&mut [&mut a, &mut b]);
+    assert!(get(&mut b, 1).unwrap().hidden, "it is replaced still");
+    b.vault.remove(&[3; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 3).is_none() && !get(device, 1).unwrap().hidden);
+    }
+}
+
+#[test]
+fn a_replaced_passkey_hidden_before_the_disk_was_full_comes_back_when_its_replacement_goes() {
+    let mut world = World::new();
+    let (mut a, mut b) = pair_before_a_replacement(&mut world);
+    let mut full = Full { vault: &mut b.vault, writes: 2 };
+    assert!(b.replication.absorb(&mut full, world.now_ms).is_err());
+    assert!(get(&mut b, 1).unwrap().hidden && get(&mut b, 20).is_none(), "there was room for two of three");
+    world.settle(&mut [&mut a, &mut b]);
+    b.vault.remove(&[3; 32]).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert!(get(device, 3).is_none() && !get(device, 1).unwrap().hidden);
+    }
+}
+
+/// A vault whose disk is full after so many writes.
+struct Full<'a> {
+    vault: &'a mut Vault,
+    writes: u32,
+}
+
+impl Full<'_> {
+    fn write_once(&mut self) -> Result<(), StoreError> {
+        self.writes = self.writes.checked_sub(1).ok_or(StoreError::Full)?;
+        Ok(())
+    }
+}
+
+impl CredentialStore for Full<'_> {
+    fn get(&mut self, id: &[u8]) -> Result<Option<Credential>, StoreError> {
+        self.vault.get(id)
+    }
+
+    fn newest_before(&mut self, rp: &[u8; 32], before: u64) -> Result<Option<Credential>, StoreError> {
+        self.vault.newest_before(rp, before)
+    }
+
+    fn next_rp(&mut self, after: Option<&[u8; 32]>) -> Result<Option<Credential>, StoreError> {
+        self.vault.next_rp(after)
+    }
+
+    fn put(&mut self, credential: &Credential, replaces: Option<&[u8]>) -> Result<(), StoreError> {
+        self.write_once()?;
+        self.vault.put(credential, replaces)
+    }
+
+    fn remove(&mut self, id: &[u8]) -> Result<bool, StoreError> {
+        self.write_once()?;
+        self.vault.remove(id)
+    }
+
+    fn next_sign_count(&mut self, id: Option<&[u8]>) -> Result<u32, StoreError> {
+        self.vault.next_sign_count(id)
+    }
+
+    fn len(&mut self) -> Result<u32, StoreError> {
+        self.vault.len()
+    }
+
+    fn remaining(&mut self) -> Result<u32, StoreError> {
+        self.vault.remaining()
+    }
+
+    fn revision(&mut self) -> Result<u64, StoreError> {
+        self.vault.revision()
+    }
+
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> Result<Option<usize>, StoreError> {
+        self.vault.read(slot, buffer)
+    }
+
+    fn write(&mut self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_once()?;
+        self.vault.write(slot, bytes)
+    }
+
+    fn reset(&mut self) -> Result<(), StoreError> {
+        self.vault.reset()
+    }
+}
+
 #[test]
 fn a_revoked_devices_sync_file_does_not_grow_at_rest() {
     let mut world = World::new();
