@@ -71,9 +71,27 @@
     return credential(await ask(conditional ? "autofill" : kind, body, options.signal));
   };
   Object.assign(CredentialsContainer.prototype, { create: call("create", create), get: call("get", get) });
+  const served = { conditionalGet: true, passkeyPlatformAuthenticator: true, userVerifyingPlatformAuthenticator: true };
   PublicKeyCredential.isConditionalMediationAvailable = async () => true;
-  if (!routed) PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable = async () => true;
+  if (!routed) {
+    PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable = async () => true;
+    Object.assign(served, { conditionalCreate: false, relatedOrigins: false });
+  }
   for (const kind of ["UnknownCredential", "AllAcceptedCredentials", "CurrentUserDetails"]) {
     PublicKeyCredential[`signal${kind}`] = (details) => ask("signal", { kind, details });
+    served[`signal${kind}`] = true;
   }
+  // What the client knows of (authenticator/src/client/extensions.rs), as far as the browser lets it through.
+  const extensions = ["credBlob", "credProps", "credentialProtectionPolicy", "enforceCredentialProtectionPolicy", "getCredBlob",
+    "hmacCreateSecret", "largeBlob", "minPinLength", "prf"].map((name) => `extension:${name}`);
+  const capabilities = PublicKeyCredential.getClientCapabilities;
+  PublicKeyCredential.getClientCapabilities = async () => {
+    const native = await capabilities?.call(PublicKeyCredential);
+    const told = { ...native, ...served };
+    for (const name of new Set([...Object.keys(told).filter((name) => name.startsWith("extension:")), ...extensions])) {
+      told[name] = extensions.includes(name) && (!routed || Boolean(told[name]));
+    }
+    // In WebAuthn's order (§5.1.7).
+    return Object.fromEntries(Object.entries(told).sort());
+  };
 })();

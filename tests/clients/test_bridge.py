@@ -157,6 +157,23 @@ def test_a_page_gets_what_the_browser_would_give_it(open_browser, relying_party)
             assert run(browser, GET, {})["id"] == chosen["id"]
 
 
+def test_what_a_page_may_do_is_what_its_browser_says(open_browser, relying_party):
+    open_it, name = open_browser
+    with bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"{relying_party}/login")
+        told = run(browser, "return await PublicKeyCredential.getClientCapabilities()")
+        asked = """return [await PublicKeyCredential.isConditionalMediationAvailable(),
+                           await PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable()]"""
+        assert [told["conditionalGet"], told["userVerifyingPlatformAuthenticator"]] == run(browser, asked) == [True, True]
+        signals = [f"signal{kind}" for kind in ("UnknownCredential", "AllAcceptedCredentials", "CurrentUserDetails")]
+        for served in ["passkeyPlatformAuthenticator", "extension:prf", "extension:largeBlob", "extension:credProps", *signals]:
+            assert told[served] is True, (served, told)
+        # What neither the client nor the bridge does.
+        assert not told.get("extension:appid") and not told.get("extension:payment"), told
+        if name == "firefox":
+            assert not told["relatedOrigins"] and not told["conditionalCreate"], told
+
+
 def test_a_page_that_aborts_frees_the_authenticator(open_browser, relying_party):
     open_it, name = open_browser
     # Somebody who thinks for a minute.

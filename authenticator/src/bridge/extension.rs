@@ -130,6 +130,6 @@ mod tests {
         let lines = |files: &[(&str, &str)]| -> usize {
             files.iter().filter(|(name, _)| name.ends_with(".js")).map(|(_, text)| text.lines().count()).sum()
         };
-        assert!(lines(&SHARED) + lines(&CHROMIUM) + lines(&FIREFOX) <= 320);
+        assert!(lines(&SHARED) + lines(&CHROMIUM) + lines(&FIREFOX) <= 400);
     }
 }
