@@ -49,7 +49,11 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       option.onclick = ({ isTrusted }) => isTrusted && option.pick();
       option.pick = () => {
         stop();
-        settle({ ...body, publicKey: { ...body.publicKey, allowCredentials: [{ type: "public-key", id }] } });
+        const { extensions } = body.publicKey;
+        const own = { ...extensions?.prf?.evalByCredential };
+        for (const key in own) if (key !== id) delete own[key];
+        const prf = extensions?.prf && { ...extensions.prf, evalByCredential: own };
+        settle({ ...body, publicKey: { ...body.publicKey, extensions: { ...extensions, prf }, allowCredentials: [{ type: "public-key", id }] } });
       };
       return option;
     };

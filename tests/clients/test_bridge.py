@@ -522,6 +522,31 @@ def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(ope
         assert run(browser, CONDITIONAL, {"rpId": "example.com"})["name"] == "SecurityError"
 
 
+def test_autofill_gives_the_picked_passkeys_own_prf_and_refuses_what_no_browser_takes(open_browser):
+    open_it, name = open_browser
+    with page_server() as port, bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"http://localhost:{port}/field")
+        ids = []
+        for number, handle in [(1, "AQ"), (2, "Ag")]:
+            user = {"id": handle, "name": f"mona{number}", "displayName": "Mona"}
+            ids.append(run(browser, CREATE, {"user": user, "extensions": {"prf": {}}})["id"])
+        allowed = [{"type": "public-key", "id": made} for made in ids]
+        own = {"prf": {"evalByCredential": {ids[0]: {"first": "AAAA"}, ids[1]: {"first": "BBBB"}}}}
+        by_autofill = GET.replace("{ publicKey, signal }", '{ publicKey, signal, mediation: "conditional" }')
+        begin(browser, by_autofill, {"allowCredentials": allowed, "extensions": own})
+        bridge.wait_until(lambda: len(focus(browser)) == 2, "the list")
+        pick(browser, "mona2")
+        picked = outcome(browser)
+        expected = {"allowCredentials": allowed[1:], "extensions": {"prf": {"eval": {"first": "BBBB"}}}}
+        assert (picked["id"], picked["prf"]) == (ids[1], run(browser, GET, expected)["prf"])
+        # What the page itself asked counts, not what the pick leaves of it (§10.1.4, §10.1.5).
+        assert run(browser, by_autofill, {"extensions": own})["name"] == "NotSupportedError"
+        foreign = {"allowCredentials": allowed[:1], "extensions": own}
+        assert run(browser, by_autofill, foreign)["name"] == run(browser, GET, foreign)["name"] == "SyntaxError"
+        write = {"allowCredentials": allowed, "extensions": {"largeBlob": {"write": "AAAA"}}}
+        assert run(browser, by_autofill, write)["name"] == run(browser, GET, write)["name"] == "NotSupportedError"
+
+
 def test_a_reloaded_extension_tells_open_pages_so(open_browser):
     open_it, name = open_browser
     with page_server() as port, bridge.program("run", *WAITING) as running:

@@ -17,7 +17,7 @@ use super::signal::{self, Refusal};
 use super::source::Account;
 use super::{Bridge, CHROMIUM_ORIGIN};
 use crate::client::{self, Abort, Call, Error, Mediation};
-use crate::text::{base64url, from_base64url};
+use crate::text::base64url;
 
 /// The most a request holds: an allow list of a few thousand credentials.
 const BODY_MAX: usize = 1 << 20;
@@ -115,13 +115,6 @@ impl Asked {
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
     }
 
-    /// The ids that the page's `allowCredentials` names.
-    fn allowed_ids(&self) -> Vec<Vec<u8>> {
-        let listed = self.public_key["allowCredentials"].as_array().into_iter().flatten();
-        let ids = listed.filter_map(|descriptor| descriptor["id"].as_str());
-        ids.filter_map(from_base64url).collect()
-    }
-
     /// The RP ID of what is no ceremony: nobody is asked, so no frame of another origin is told or believed anything,
     /// whatever a policy says. It could tell one visitor from another by the names here.
     fn own_rp_id(&self, value: &Value) -> Result<String, Error> {
@@ -181,19 +174,22 @@ impl Drop for Pending {
 /// What autofill can offer, of what the page's `allowCredentials` names if it names any. From another process'
 /// authenticator: one entry without a name, if anything is there.
 async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    let rp_id = match asked.own_rp_id(&asked.public_key["rpId"]) {
-        Ok(rp_id) => rp_id,
+    let checked = asked.own_rp_id(&asked.public_key["rpId"]);
+    // The page's own options, which what the user picks narrows down.
+    let checked = checked.and_then(|rp_id| Ok((rp_id, client::allowed_ids(&asked.public_key)?)));
+    let (rp_id, allowed) = match checked {
+        Ok(checked) => checked,
         Err(error) => return answer(Err(error)),
     };
-    let allowed = asked.allowed_ids();
     let found = tokio::task::spawn_blocking(move || match bridge.source.accounts(&rp_id) {
         Some(Ok(mut accounts)) => {
-            accounts.retain(|account| allowed.is_empty() || allowed.contains(&account.id));
+            accounts.retain(|account| allowed.as_ref().is_none_or(|ids| ids.contains(&account.id)));
             Ok(accounts)
         }
         Some(Err(_)) => Err(Error::Disconnected(io::Error::other("the vault cannot be read"))),
+        None if allowed.as_ref().is_some_and(Vec::is_empty) => Ok(Vec::new()),
         None => {
-            let here = bridge.source.client()?.find(&rp_id, &allowed)?;
+            let here = bridge.source.client()?.find(&rp_id, &allowed.unwrap_or_default())?;
             Ok(here.map(|id| Account { id, name: rp_id }).into_iter().collect())
         }
     });

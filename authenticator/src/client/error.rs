@@ -10,6 +10,8 @@ use crate::cbor::Malformed;
 pub enum Error {
     /// The page's fault: a member of the options is missing, or is not what it must be.
     Options(String),
+    /// The page's fault: a member of the options has its type, and not its form.
+    Syntax(&'static str),
     /// The page's fault: WebAuthn is for secure contexts; this origin is none.
     InsecureOrigin(String),
     /// The page's fault: the RP ID is not the caller's, nor related to it.
@@ -77,6 +79,7 @@ impl Error {
     pub fn name(&self) -> &'static str {
         match self {
             Error::Options(_) => "TypeError",
+            Error::Syntax(_) => "SyntaxError",
             Error::RpId { .. } | Error::InsecureOrigin(_) => "SecurityError",
             Error::NoCommonAlgorithm | Error::Unsupported(_) => "NotSupportedError",
             Error::AlreadyRegistered => "InvalidStateError",
@@ -125,6 +128,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Options(what) => write!(f, "{what}"),
+            Error::Syntax(what) => f.write_str(what),
             Error::InsecureOrigin(origin) => {
                 write!(f, "{origin} is not a secure context: https, or http on localhost, is needed")
             }

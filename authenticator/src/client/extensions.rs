@@ -190,7 +190,7 @@ fn by_credential<'a>(
     prf: &'a Prf,
     allowed: &[Descriptor],
 ) -> Result<BTreeMap<Vec<u8>, &'a PrfValues>, Error> {
-    let foreign = || Error::Options("prf.evalByCredential: a key that is no id of allowCredentials".into());
+    let foreign = || Error::Syntax("prf.evalByCredential: a key that is no id of allowCredentials");
     let entry = |(key, values): (&String, &'a PrfValues)| {
         let id = from_base64url(key).ok_or_else(foreign)?;
         if allowed.iter().any(|descriptor| descriptor.id.0 == id) { Ok((id, values)) } else { Err(foreign()) }

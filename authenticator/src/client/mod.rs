@@ -218,6 +218,17 @@ pub fn allowed_rp_id(origin: &str, asked: Option<&str>) -> Result<String, Error>
     origin::rp_id(&Origin::parse(origin)?, asked, None)
 }
 
+/// The ids that a sign-in with these options allows; `None` where it allows any. For what looks through the accounts in
+/// place of the authenticator, as autofill does: the options are checked as [`Client::get`] checks them.
+///
+/// # Errors
+/// [`Error::Options`], [`Error::Syntax`], [`Error::Unsupported`]: the page's fault.
+pub(crate) fn allowed_ids(options: &serde_json::Value) -> Result<Option<Vec<Vec<u8>>>, Error> {
+    let options: options::RequestOptions = options::parse(options)?;
+    extensions::check_request(&options.extensions, &options.allow_credentials)?;
+    Ok(options.allowed_ids())
+}
+
 /// Who calls, and how: what a browser knows besides the options.
 ///
 /// An origin's text is a call by that page at the top level, with a dialog.

@@ -135,6 +135,15 @@ impl Selection {
     }
 }
 
+impl RequestOptions {
+    /// The ids of allowCredentials; `None` where there is no such list. Of one that names other types only, there are
+    /// none (§5.1.4 step 22).
+    pub(crate) fn allowed_ids(&self) -> Option<Vec<Vec<u8>>> {
+        let known = self.allow_credentials.iter().filter(|descriptor| descriptor.kind == "public-key");
+        (!self.allow_credentials.is_empty()).then(|| known.map(|descriptor| descriptor.id.0.clone()).collect())
+    }
+}
+
 /// The client extension inputs of a registration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

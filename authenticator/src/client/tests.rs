@@ -387,7 +387,7 @@ fn prf_inputs_for_a_credential_that_is_not_allowed_are_refused() {
     assert_eq!(name_of(client.get(ORIGIN, &request(json!({"extensions": foreign})))), "NotSupportedError");
     let made = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
     let options = request(json!({"allowCredentials": allow(&[&made]), "extensions": foreign}));
-    assert_eq!(name_of(client.get(ORIGIN, &options)), "TypeError");
+    assert_eq!(name_of(client.get(ORIGIN, &options)), "SyntaxError");
 }
 
 #[test]
