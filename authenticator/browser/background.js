@@ -62,7 +62,7 @@ api.runtime.onConnect.addListener((port) => {
     if (path === "cancel") return asked.get(id)?.abort();
     const abort = new AbortController();
     asked.set(id, abort);
-    const told = await answer(path, { ...body, origin, crossOrigin, allowed: false }, abort.signal);
+    const told = await answer(path, { ...body, origin, crossOrigin, allowed: false, checked: false }, abort.signal);
     // The document may have gone, or asked for something else by this number.
     if (asked.get(id) === abort && asked.delete(id)) port.postMessage({ id, ...told });
   });

@@ -267,18 +267,46 @@ def test_a_page_that_asks_many_times_holds_up_no_other_page(relying_party):
             assert user.prompt() is None
 
 
+def ask(ready, path, body, timeout=10):
+    """What Chromium's extension sends, and the bridge's answer."""
+    body = json.dumps(body).encode()
+    headers = {
+        "Authorization": bridge.authorization(ready["token"], path, body),
+        "Content-Type": "application/json",
+        "Origin": "chrome-extension://hobkallklihhfficgpclfggelmflbedd",
+    }
+    request = urllib.request.Request(f"{ready['bridge']}/{path}", body, headers)
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return json.load(answer)
+
+
+CREATION = {
+    "rp": {"id": "example.com", "name": "Example"},
+    "user": {"id": "AQ", "name": "mona", "displayName": "Mona"},
+    "challenge": "AAAA",
+    "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+    "authenticatorSelection": {"residentKey": "required"},
+}
+
+
 def test_a_request_that_would_wait_for_ever_is_answered():
     with bridge.bridge() as ready:
         body = {"origin": "https://example.com", "mediation": "conditional", "publicKey": {"challenge": "AAAA"}}
-        body = json.dumps(body).encode()
-        headers = {
-            "Authorization": bridge.authorization(ready["token"], "get", body),
-            "Content-Type": "application/json",
-            "Origin": "chrome-extension://hobkallklihhfficgpclfggelmflbedd",
-        }
-        request = urllib.request.Request(f"{ready['bridge']}/get", body, headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert json.load(answer)["error"]["name"] == "NotAllowedError"
+        assert ask(ready, "get", body)["error"]["name"] == "NotAllowedError"
+
+
+def test_an_rp_id_that_the_browser_has_checked_is_one_of_a_related_origin():
+    with bridge.bridge() as ready:
+        creation = {"origin": "https://example.de", "publicKey": CREATION}
+        request = {"origin": "https://example.de", "publicKey": {"rpId": "example.com", "challenge": "AAAA"}}
+        assert ask(ready, "create", creation)["error"]["name"] == "SecurityError"
+        made = ask(ready, "create", {**creation, "checked": True})["response"]["id"]
+        assert ask(ready, "get", {**request, "checked": True})["response"]["id"] == made
+        # It is a domain all the same, and what is no ceremony has no such word.
+        for rp_id in ["com", "Example.com", "example.com/"]:
+            asked = {**request, "checked": True, "publicKey": {"rpId": rp_id, "challenge": "AAAA"}}
+            assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
+        assert ask(ready, "accounts", {**request, "checked": True})["error"]["name"] == "SecurityError"
 
 
 def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):

@@ -12,7 +12,8 @@ for (const kind of ["Create", "Get"]) {
   proxy[`on${kind}Request`].addListener(async ({ requestId, requestDetailsJson }) => {
     const publicKey = JSON.parse(requestDetailsJson);
     const { origin, sameOriginWithAncestors } = publicKey.extensions.remoteDesktopClientOverride;
-    const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true };
+    // That this origin may use this RP ID was checked by the browser, which alone asks for related origins.
+    const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true, checked: true };
     const complete = (answer) => proxy[`complete${kind}Request`]({ requestId, ...answer });
     if (kind === "Create") {
       publicKey.pubKeyCredParams = publicKey.pubKeyCredParams.filter(({ alg }) => !UNREADABLE.includes(alg));

@@ -9,7 +9,7 @@
 //! | path | body | answer |
 //! |---|---|---|
 //! | `/hello` | | `response`: null |
-//! | `/create`, `/get` | `origin`, `crossOrigin`, `allowed`, `mediation`, `publicKey` | `response`, or `error` with `name` and `message` |
+//! | `/create`, `/get` | `origin`, `crossOrigin`, `allowed`, `checked`, `mediation`, `publicKey` | `response`, or `error` with `name` and `message` |
 //! | `/accounts` | `origin`, `publicKey` | `response`: a list of `id` and `name`, for autofill |
 //! | `/signal` | `origin`, `kind`, `details` | `response`: null |
 //!

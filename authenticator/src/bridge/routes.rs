@@ -95,6 +95,9 @@ struct Asked {
     /// Whether a permissions policy lets the frame hold ceremonies.
     #[serde(default)]
     allowed: bool,
+    /// Whether the browser has checked that the origin may use the RP ID, related origins included.
+    #[serde(default)]
+    checked: bool,
     mediation: Option<String>,
     #[serde(default)]
     public_key: Value,
@@ -112,6 +115,7 @@ impl Asked {
             _ => Mediation::Modal,
         };
         let call = Call::by(self.origin.as_str()).mediation(mediation).abort(abort);
+        let call = if self.checked { call.rp_id_is_checked() } else { call };
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
     }
 

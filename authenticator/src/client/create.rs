@@ -12,7 +12,7 @@ use super::extensions::{self, Agreement, CredProps, Inputs, LargeBlobOutput, Out
 use super::options::{self, CreationOptions, Requirement};
 use super::pin::{Purpose, permission};
 use super::verification::{self, Verification};
-use super::{Call, Client, Mediation, origin, public_key};
+use super::{Call, Client, Mediation, public_key};
 use crate::cbor::{self, Map};
 use crate::hybrid::Operation;
 use crate::text::base64url;
@@ -49,7 +49,7 @@ impl Client {
         if options.user.id.0.is_empty() || options.user.id.0.len() > 64 {
             return Err(Error::Options("user.id: 1 to 64 bytes are needed".to_owned()));
         }
-        let rp_id = origin::rp_id(&caller.origin, options.rp.id.as_deref(), self.related.as_ref())?;
+        let rp_id = call.rp_id(&caller, options.rp.id.as_deref(), self.related.as_ref())?;
         let algorithms = algorithms(&options)?;
         self.attachment.check(options.authenticator_selection.authenticator_attachment.as_deref())?;
         if matches!(call.mediation, Mediation::Immediate) {

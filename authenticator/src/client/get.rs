@@ -13,7 +13,7 @@ use super::extensions::{self, Agreement, Inputs, LargeBlobOutput, Outputs, PrfOu
 use super::options::{self, Bytes, RequestOptions, Requirement};
 use super::pin::{Purpose, Token, permission};
 use super::verification::{self, Verification};
-use super::{Call, Client, Mediation, large_blob, origin};
+use super::{Call, Client, Mediation, large_blob};
 use crate::cbor::Map;
 use crate::hybrid::Operation;
 use crate::text::base64url;
@@ -43,7 +43,7 @@ impl Client {
         let call = call.into();
         let caller = call.check()?;
         let options: RequestOptions = options::parse(options)?;
-        let rp_id = origin::rp_id(&caller.origin, options.rp_id.as_deref(), self.related.as_ref())?;
+        let rp_id = call.rp_id(&caller, options.rp_id.as_deref(), self.related.as_ref())?;
         extensions::check_request(&options.extensions, &options.allow_credentials)?;
         let challenge = &options.challenge.0;
         let data = ClientData::new(Ceremony::Get, challenge, &caller);

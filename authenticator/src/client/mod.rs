@@ -54,6 +54,7 @@ use rand_core::CryptoRng;
 use crate::device::{Clock, Connection};
 use crate::hybrid::Desktop;
 use ctap::Info;
+use origin::Related;
 
 pub(crate) use channel::{Channel, Limit};
 
@@ -215,7 +216,7 @@ impl Client {
 /// # Errors
 /// [`Error::RpId`], [`Error::InsecureOrigin`].
 pub fn allowed_rp_id(origin: &str, asked: Option<&str>) -> Result<String, Error> {
-    origin::rp_id(&Origin::parse(origin)?, asked, None)
+    origin::rp_id(&Origin::parse(origin)?, asked, Related::ListedBy(None))
 }
 
 /// The ids that a sign-in with these options allows; `None` where it allows any. For what looks through the accounts in
@@ -236,6 +237,7 @@ pub(crate) fn allowed_ids(options: &serde_json::Value) -> Result<Option<Vec<Vec<
 pub struct Call {
     origin: String,
     frame: Option<Frame>,
+    rp_id_is_checked: bool,
     mediation: Mediation,
     abort: Option<Abort>,
 }
@@ -243,13 +245,21 @@ pub struct Call {
 impl Call {
     /// A call by the page of this origin (`https://example.com`), at the top level.
     pub fn by(origin: impl Into<String>) -> Self {
-        Call { origin: origin.into(), frame: None, mediation: Mediation::Modal, abort: None }
+        let (origin, mediation) = (origin.into(), Mediation::Modal);
+        Call { origin, frame: None, rp_id_is_checked: false, mediation, abort: None }
     }
 
     /// The page is in a frame of a page of another origin, which is this where it is known, and a permissions policy
     /// allows it to call, or does not. (A frame of the same origin all the way up is as good as the top level.)
     pub fn framed_by(mut self, top_origin: Option<&str>, allowed: bool) -> Self {
         self.frame = Some(Frame { top_origin: top_origin.map(str::to_owned), allowed });
+        self
+    }
+
+    /// A browser has checked that this origin may use the RP ID of the options, its related origins included (§5.11).
+    /// Whether it is a domain, and nobody's public suffix, is checked here again.
+    pub fn rp_id_is_checked(mut self) -> Self {
+        self.rp_id_is_checked = true;
         self
     }
 
@@ -263,6 +273,17 @@ impl Call {
     pub fn abort(mut self, abort: &Abort) -> Self {
         self.abort = Some(abort.clone());
         self
+    }
+
+    /// The RP ID that it acts for, of these options.
+    fn rp_id(
+        &self,
+        caller: &Caller,
+        asked: Option<&str>,
+        fetch: Option<&FetchRelatedOrigins>,
+    ) -> Result<String, Error> {
+        let related = if self.rp_id_is_checked { Related::Checked } else { Related::ListedBy(fetch) };
+        origin::rp_id(&caller.origin, asked, related)
     }
 
     fn check(&self) -> Result<Caller, Error> {

@@ -28,14 +28,8 @@ impl Origin {
             }
             None => authority,
         };
-        let label = |label: &str| {
-            !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-        };
         // An IPv6 address in brackets fails here too: it is no domain (§5.1.3 step 7).
-        if !host.split('.').all(label) {
+        if !is_domain(host) {
             return Err(refuse());
         }
         let local = host == "localhost" || host.ends_with(".localhost");
@@ -61,6 +55,15 @@ impl Origin {
 /// credentials and without a referrer. `None` for anything else.
 pub type FetchRelatedOrigins = Box<dyn Fn(&str) -> Option<String> + Send>;
 
+/// Who says which origins are related to an RP ID.
+#[derive(Clone, Copy)]
+pub(crate) enum Related<'a> {
+    /// Its site, where there is a way to ask it.
+    ListedBy(Option<&'a FetchRelatedOrigins>),
+    /// A browser, and it has said that this one is.
+    Checked,
+}
+
 /// The RP ID that the caller may use: the one asked for, or else the origin's own host.
 ///
 /// # Errors
@@ -68,7 +71,7 @@ pub type FetchRelatedOrigins = Box<dyn Fn(&str) -> Option<String> + Send>;
 pub(crate) fn rp_id(
     origin: &Origin,
     asked: Option<&str>,
-    fetch: Option<&FetchRelatedOrigins>,
+    related: Related<'_>,
 ) -> Result<String, Error> {
     let rp_id = asked.unwrap_or(origin.host());
     let refuse = |why| Error::RpId { origin: origin.as_str().to_owned(), rp_id: rp_id.to_owned(), why };
@@ -81,11 +84,22 @@ pub(crate) fn rp_id(
     if psl::suffix_str(rp_id) == Some(rp_id) {
         return Err(refuse("it is a public suffix, which belongs to nobody"));
     }
+    let fetch = match related {
+        Related::Checked if is_domain(rp_id) && !is_ip_address(rp_id) => return Ok(rp_id.to_owned()),
+        Related::Checked => return Err(refuse("it is no domain")),
+        Related::ListedBy(fetch) => fetch,
+    };
     match fetch.and_then(|fetch| fetch(rp_id)) {
         Some(document) if is_related(origin, &document) => Ok(rp_id.to_owned()),
         Some(_) => Err(refuse("its /.well-known/webauthn does not list this origin")),
         None => Err(refuse("it is neither the origin's domain nor a suffix of it")),
     }
+}
+
+/// Whether it is made of labels as the host parser leaves them: lower case, in ASCII.
+fn is_domain(text: &str) -> bool {
+    let in_label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    text.split('.').all(|label| !label.is_empty() && label.bytes().all(in_label))
 }
 
 /// HTML's "is a registrable domain suffix of": a suffix at a dot, and not itself a public suffix.
@@ -129,7 +143,7 @@ mod tests {
     use super::*;
 
     fn allowed(origin: &str, asked: Option<&str>) -> bool {
-        rp_id(&Origin::parse(origin).unwrap(), asked, None).is_ok()
+        rp_id(&Origin::parse(origin).unwrap(), asked, Related::ListedBy(None)).is_ok()
     }
 
     #[test]
@@ -180,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_browser_has_checked_is_a_domain_all_the_same() {
+        let origin = Origin::parse("https://example.de").unwrap();
+        let allowed = |asked| rp_id(&origin, Some(asked), Related::Checked).is_ok();
+        assert!(allowed("example.com") && allowed("example.de"));
+        for no_domain in ["", "com", "co.uk", "Example.com", "example.com/", "a b", "192.0.2.1", "[::1]"] {
+            assert!(!allowed(no_domain), "{no_domain}");
+        }
+        let by_address = Origin::parse("https://192.0.2.1").unwrap();
+        assert!(rp_id(&by_address, Some("example.com"), Related::Checked).is_err());
+    }
+
+    #[test]
     fn a_related_origin_is_one_that_the_rp_lists_within_five_labels() {
         let origin = Origin::parse("https://example.de").unwrap();
         let ask = |document: &'static str| {
@@ -187,7 +213,7 @@ mod tests {
                 assert_eq!(rp_id, "example.com");
                 Some(document.to_owned())
             });
-            rp_id(&origin, Some("example.com"), Some(&fetch)).is_ok()
+            rp_id(&origin, Some("example.com"), Related::ListedBy(Some(&fetch))).is_ok()
         };
         assert!(ask(r#"{"origins":["https://example.co.uk","https://example.de"]}"#));
         assert!(!ask(r#"{"origins":["https://example.co.uk","https://example.de:8443"]}"#));
