@@ -94,11 +94,9 @@ impl Client {
         limit: &Limit,
     ) -> Result<(), Error> {
         // Autofill and immediate requests are for discoverable credentials; a list narrows them down.
-        let ids: Vec<_> =
-            options.allow_credentials.iter().map(|descriptor| descriptor.id.0.clone()).collect();
         // What a phone has is not known before it is there.
         let is_here =
-            !self.channel.is_phone() && ctap::find(&mut self.channel, rp_id, &ids, None, limit)?.is_some();
+            !self.channel.is_phone() && self.find_here(rp_id, options.allowed_ids(), limit)?.is_some();
         if is_here {
             return Ok(());
         }
@@ -135,13 +133,8 @@ impl Client {
     /// The allow list to send: the whole of it, or the one credential that is here, found silently, where the list is
     /// too long for one request or the PRF's inputs depend on the credential. `None` where the page gave no list.
     fn allowed_here(&mut self, ceremony: &Authentication<'_>) -> Result<Option<Vec<Vec<u8>>>, Error> {
-        let allowed = &ceremony.options.allow_credentials;
-        if allowed.is_empty() {
-            return Ok(None);
-        }
-        let known = allowed.iter().filter(|descriptor| descriptor.kind == "public-key");
-        let mut batches =
-            ctap::batches(known.map(|descriptor| descriptor.id.0.clone()).collect(), &ceremony.info);
+        let Some(allowed) = ceremony.options.allowed_ids() else { return Ok(None) };
+        let mut batches = ctap::batches(allowed, &ceremony.info);
         let own_inputs =
             ceremony.options.extensions.prf.as_ref().is_some_and(|prf| !prf.eval_by_credential.is_empty());
         if batches.len() < 2 && !own_inputs {

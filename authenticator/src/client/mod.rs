@@ -158,12 +158,20 @@ impl Client {
     /// The authenticator's and its transport's.
     pub fn find(&mut self, rp_id: &str, ids: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Error> {
         let limit = self.limit(None, None);
-        if ids.is_empty() {
-            return ctap::find(&mut self.channel, rp_id, ids, None, &limit);
-        }
-        let info = Info::get(&mut self.channel, &limit)?;
-        for batch in ctap::batches(ids.to_vec(), &info) {
-            if let Some(id) = ctap::find(&mut self.channel, rp_id, &batch, None, &limit)? {
+        self.find_here(rp_id, (!ids.is_empty()).then(|| ids.to_vec()), &limit)
+    }
+
+    /// The same, until this limit; without a list, any that is discoverable.
+    fn find_here(
+        &mut self,
+        rp_id: &str,
+        ids: Option<Vec<Vec<u8>>>,
+        limit: &Limit,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(ids) = ids else { return ctap::find(&mut self.channel, rp_id, &[], None, limit) };
+        let info = Info::get(&mut self.channel, limit)?;
+        for batch in ctap::batches(ids, &info) {
+            if let Some(id) = ctap::find(&mut self.channel, rp_id, &batch, None, limit)? {
                 return Ok(Some(id));
             }
         }

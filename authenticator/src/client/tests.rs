@@ -119,11 +119,20 @@ fn an_excluded_passkey_is_an_invalid_state() {
 fn a_passkey_is_found_in_an_allow_list_of_any_length() {
     let mut client = client(Auto);
     let registration = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
-    let mut list = vec![json!({"type": "public-key", "id": BASE64_URL_SAFE_NO_PAD.encode([7; 64])}); 300];
-    assert_eq!(name_of(client.get(ORIGIN, &request(json!({"allowCredentials": list})))), "NotAllowedError");
+    let other = vec![json!({"type": "public-key", "id": BASE64_URL_SAFE_NO_PAD.encode([7; 64])}); 300];
+    let unknown_type = json!([{"type": "made-up", "id": registration["id"]}]);
+    let mut list = other.clone();
     list.insert(150, allow(&[&registration])[0].clone());
-    let assertion = client.get(ORIGIN, &request(json!({"allowCredentials": list}))).unwrap();
-    assert_eq!(assertion["id"], registration["id"]);
+    for mediation in [Mediation::Modal, Mediation::Conditional, Mediation::Immediate] {
+        let mut get = |list: &Value| {
+            let options = request(json!({"allowCredentials": list}));
+            client.get(Call::by(ORIGIN).mediation(mediation), &options)
+        };
+        for missing in [&json!(other), &unknown_type] {
+            assert!(matches!(get(missing), Err(Error::NoCredential)), "{mediation:?}");
+        }
+        assert_eq!(get(&json!(list)).unwrap()["id"], registration["id"], "{mediation:?}");
+    }
 }
 
 #[test]
