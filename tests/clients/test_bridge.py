@@ -1,5 +1,6 @@
 """Chromium and Firefox, with the extension of `doppelkey bridge` and without USB, at the relying party's own pages."""
 
+import concurrent.futures
 import contextlib
 import http.server
 import json
@@ -307,6 +308,34 @@ def test_an_rp_id_that_the_browser_has_checked_is_one_of_a_related_origin():
             asked = {**request, "checked": True, "publicKey": {"rpId": rp_id, "challenge": "AAAA"}}
             assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
         assert ask(ready, "accounts", {**request, "checked": True})["error"]["name"] == "SecurityError"
+
+
+@pytest.mark.parametrize("door", ["packets", "usbip"])
+def test_two_tabs_share_a_device_in_another_process(door):
+    doors = {"--packets": "off", "--usbip": "off", f"--{door}": "127.0.0.1:0"}
+    arguments = [word for pair in doors.items() for word in pair]
+    with bridge.program("run", "--ephemeral", "--user", "control", "--json", *arguments) as running:
+        with bridge.bridge(f"--{door}", running[door]) as ready, concurrent.futures.ThreadPoolExecutor() as tabs:
+            user, page = User(running), {"origin": "https://example.com"}
+            creation, request = {**page, "publicKey": CREATION}, {**page, "publicKey": {"challenge": "AAAA"}}
+            made = tabs.submit(ask, ready, "create", creation)
+            user.answer("press")
+            made = made.result()["response"]["id"]
+            first = tabs.submit(ask, ready, "get", request, 30)
+            shown = bridge.wait_until(user.prompt, "the prompt")["number"]
+            second = tabs.submit(ask, ready, "get", request, 30)
+            # Autofill meanwhile offers nothing, and its page is not refused.
+            assert ask(ready, "accounts", request) == {"response": []}
+            # A tab that closes while it waits leaves nothing.
+            with pytest.raises(TimeoutError):
+                ask(ready, "get", request, 0.5)
+            for number in [first, second]:
+                user.answer("press")
+                assert number.result()["response"]["id"] == made
+                if number is first:
+                    bridge.wait_until(lambda: (user.prompt() or {"number": shown})["number"] > shown, "the other tab's")
+            assert user.prompt() is None
+            assert len(ask(ready, "accounts", request)["response"]) == 1
 
 
 def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):

@@ -13,13 +13,15 @@
 //! | `/accounts` | `origin`, `publicKey` | `response`: a list of `id` and `name`, for autofill |
 //! | `/signal` | `origin`, `kind`, `details` | `response`: null |
 //!
-//! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted.
+//! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted, and so is what
+//! `/accounts` looks for. That takes [`LOOK`] at most: of an authenticator that is busy, autofill offers nothing.
 
 mod extension;
 mod proof;
 mod routes;
 mod signal;
 mod source;
+mod turns;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -95,5 +97,7 @@ impl Drop for Server {
     }
 }
 
+/// How long the accounts of another process' authenticator are looked for.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long the ceremonies under way may take to end with the bridge.
 const FAREWELL: Duration = Duration::from_secs(1);

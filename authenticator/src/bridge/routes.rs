@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::signal::{self, Refusal};
-use super::source::Account;
-use super::{Bridge, CHROMIUM_ORIGIN};
+use super::source::{Account, Source};
+use super::{Bridge, CHROMIUM_ORIGIN, LOOK};
 use crate::client::{self, Abort, Call, Error, Mediation};
 use crate::text::base64url;
 
@@ -159,14 +159,15 @@ async fn ceremony(
     let abort = pending.0.clone();
     log::info!("bridge: {} asks", asked.origin);
     let done = tokio::task::spawn_blocking(move || {
-        let mut client = bridge.source.client()?;
+        let within = client::Timeouts::default().of(&asked.public_key);
+        let mut client = bridge.source.client(within, &abort)?;
         run(&mut client, asked.call(&abort), &asked.public_key)
     });
     // A panic of ours is logged by the runtime's thread; the page learns that it is over.
     answer(done.await.unwrap_or(Err(Error::Aborted)))
 }
 
-/// A ceremony under way: aborted when this is dropped, as it is with a request that ends early.
+/// What is under way for a request: aborted when this is dropped, as it is with a request that ends early.
 struct Pending(Abort);
 
 impl Drop for Pending {
@@ -185,21 +186,38 @@ async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -
         Ok(checked) => checked,
         Err(error) => return answer(Err(error)),
     };
-    let found = tokio::task::spawn_blocking(move || match bridge.source.accounts(&rp_id) {
+    let pending = Pending(Abort::new());
+    let abort = pending.0.clone();
+    let found =
+        tokio::task::spawn_blocking(move || offered(&bridge.source, rp_id, allowed.as_deref(), &abort));
+    // What fails here is not the page's fault, and may be over when the user comes back to the field: its request for a
+    // passkey goes on.
+    let accounts = found.await.unwrap_or(Err(Error::Aborted)).unwrap_or_else(|error| {
+        log::info!("bridge: nothing for autofill: {error}");
+        Vec::new()
+    });
+    let entry = |account: Account| json!({"id": base64url(&account.id), "name": account.name});
+    answer(Ok(accounts.into_iter().map(entry).collect()))
+}
+
+/// The accounts of this RP ID, of these ids where there is a list.
+fn offered(
+    source: &Source,
+    rp_id: String,
+    allowed: Option<&[Vec<u8>]>,
+    abort: &Abort,
+) -> Result<Vec<Account>, Error> {
+    match source.accounts(&rp_id) {
         Some(Ok(mut accounts)) => {
-            accounts.retain(|account| allowed.as_ref().is_none_or(|ids| ids.contains(&account.id)));
+            accounts.retain(|account| allowed.is_none_or(|ids| ids.contains(&account.id)));
             Ok(accounts)
         }
         Some(Err(_)) => Err(Error::Disconnected(io::Error::other("the vault cannot be read"))),
-        None if allowed.as_ref().is_some_and(Vec::is_empty) => Ok(Vec::new()),
         None => {
-            let here = bridge.source.client()?.find(&rp_id, &allowed.unwrap_or_default())?;
+            let here = source.client(LOOK, abort)?.find(&rp_id, allowed, LOOK, abort)?;
             Ok(here.map(|id| Account { id, name: rp_id }).into_iter().collect())
         }
-    });
-    let found: Result<Vec<Account>, Error> = found.await.unwrap_or(Err(Error::Aborted));
-    let entry = |account: Account| json!({"id": base64url(&account.id), "name": account.name});
-    answer(found.map(|accounts| accounts.into_iter().map(entry).collect()))
+    }
 }
 
 async fn signal(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {

@@ -1,13 +1,15 @@
 //! Which authenticator the bridge leads to.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use doppelkey_core::StoreError;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::{self, Attachment, Client};
+use super::turns::{InTurn, Turns};
+use crate::client::{self, Abort, Attachment, Client};
 use crate::device::{Clock, Device, SharedStore};
 use crate::hybrid::Desktop;
 use crate::packets;
@@ -22,7 +24,7 @@ pub struct Source {
 enum Kind {
     Here(Box<dyn Fn() -> (Device, SharedStore) + Send + Sync>),
     Packets(packets::Address),
-    UsbIp(SocketAddr, String),
+    UsbIp(SocketAddr, String, Turns),
     Phone(Box<dyn Fn() -> Result<Desktop, client::Error> + Send + Sync>),
 }
 
@@ -42,9 +44,9 @@ impl Source {
         Source { clock, kind: Kind::Packets(address) }
     }
 
-    /// A device that is offered over USB/IP. It is attached for the length of each ceremony.
+    /// A device that is offered over USB/IP. It is attached for the length of each ceremony, one after the other.
     pub fn usbip(clock: Clock, address: SocketAddr, busid: String) -> Self {
-        Source { clock, kind: Kind::UsbIp(address, busid) }
+        Source { clock, kind: Kind::UsbIp(address, busid, Turns::default()) }
     }
 
     /// Whichever phone comes: each ceremony is a desktop's of its own.
@@ -55,16 +57,22 @@ impl Source {
         Source { clock, kind: Kind::Phone(Box::new(desktop)) }
     }
 
-    /// A client to it, for one ceremony.
+    /// A client to it, for one ceremony. A ceremony before this one that has the device attached is waited for, at most
+    /// this long.
     ///
     /// # Errors
-    /// [`client::Error::Disconnected`] if it cannot be reached.
-    pub fn client(&self) -> Result<Client, client::Error> {
+    /// [`client::Error::Disconnected`] if it cannot be reached; [`client::Error::TimedOut`], or
+    /// [`client::Error::Aborted`] within 100 milliseconds, where another has it.
+    pub fn client(&self, within: Duration, abort: &Abort) -> Result<Client, client::Error> {
         let (clock, rng) = (self.clock.clone(), UnwrapErr(SysRng));
         let client = match &self.kind {
             Kind::Here(choose) => Client::new(choose().0.connect(), clock, rng),
             Kind::Packets(address) => Client::new(packets::client::connect(address)?, clock, rng),
-            Kind::UsbIp(address, busid) => Client::new(UsbIpConnection::attach(*address, busid)?, clock, rng),
+            Kind::UsbIp(address, busid, turns) => {
+                let turn = turns.wait(&clock, clock() + within, abort)?;
+                let connection = UsbIpConnection::attach(*address, busid)?;
+                Client::new(InTurn { connection, _turn: turn }, clock, rng)
+            }
             Kind::Phone(desktop) => return Ok(Client::with_phone(desktop()?, clock, rng)),
         }?;
         // To a page it is whatever the page asks for: there is only this one.

@@ -152,16 +152,22 @@ impl Client {
     }
 
     /// A credential of this RP ID, looked for without asking the user, if there is any that can be seen without
-    /// verification: of these ids, or where there are none, the newest that is discoverable.
+    /// verification: of these ids, or without a list, the newest that is discoverable.
     ///
     /// # Errors
-    /// The authenticator's and its transport's.
-    pub fn find(&mut self, rp_id: &str, ids: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Error> {
-        let limit = self.limit(None, None);
-        self.find_here(rp_id, (!ids.is_empty()).then(|| ids.to_vec()), &limit)
+    /// The authenticator's and its transport's; [`Error::TimedOut`], [`Error::Aborted`].
+    pub fn find(
+        &mut self,
+        rp_id: &str,
+        ids: Option<&[Vec<u8>]>,
+        within: Duration,
+        abort: &Abort,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let limit = Limit { until: Some(self.channel.now() + within), abort: Some(abort.clone()) };
+        self.find_here(rp_id, ids.map(<[_]>::to_vec), &limit)
     }
 
-    /// The same, until this limit; without a list, any that is discoverable.
+    /// The same, until this limit.
     fn find_here(
         &mut self,
         rp_id: &str,
@@ -212,9 +218,7 @@ impl Client {
 
     /// Until when an answer is wanted, the page's wish kept within bounds.
     fn limit(&self, asked_ms: Option<u32>, abort: Option<Abort>) -> Limit {
-        let Timeouts { least, usual, most } = self.timeouts;
-        let asked = asked_ms.map_or(usual, |ms| Duration::from_millis(ms.into()).clamp(least, most));
-        Limit { until: Some(self.channel.now() + asked), abort }
+        Limit { until: Some(self.channel.now() + self.timeouts.keep(asked_ms)), abort }
     }
 }
 
@@ -397,6 +401,18 @@ pub struct Timeouts {
     pub usual: Duration,
     /// Longer ones become this.
     pub most: Duration,
+}
+
+impl Timeouts {
+    /// The page's wish in milliseconds, kept within the bounds.
+    fn keep(&self, asked_ms: Option<u32>) -> Duration {
+        asked_ms.map_or(self.usual, |ms| Duration::from_millis(ms.into()).clamp(self.least, self.most))
+    }
+
+    /// The timeout of these options of a page, kept within the bounds.
+    pub(crate) fn of(&self, options: &serde_json::Value) -> Duration {
+        self.keep(options["timeout"].as_f64().map(|ms| ms as u32))
+    }
 }
 
 impl Default for Timeouts {
