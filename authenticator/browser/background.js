@@ -35,24 +35,35 @@ async function ask(path, body, signal) {
   }
 }
 
-// The tabs that hold a ceremony: one at a time each, and never all of a browser's connections to the bridge.
+// Who holds a ceremony, a tab one at a time. A browser has six connections to the bridge: four for these, and one for what
+// is none, so that no page takes them all.
 const holding = new Map();
 const HOLDING_MAX = 4;
+const FULL = refusal("too many tabs have asked, and not been answered yet");
+
+// What is no ceremony, one after the other: of a tab, so that it waits mostly for itself, and of all.
+const last = new Map();
+const inTurn = (whose, deed) => {
+  const done = Promise.resolve(last.get(whose)).then(deed);
+  last.set(whose, done);
+  return done.finally(() => last.get(whose) === done && last.delete(whose));
+};
 
 // One port for each document: what it asked ends with it, or when it says so.
 api.runtime.onConnect.addListener((port) => {
   const asked = new Map();
-  let last = Promise.resolve();
   const { sender } = port;
   // Who asks is the browser's word, not the page's; and here nobody tells whether a policy lets a frame call.
   const origin = sender.origin ?? new URL(sender.url).origin;
   const answer = async (path, body, signal) => {
-    // What holds nothing, or is refused at once as a frame of another origin is, waits for what this document asked before.
-    if ((path !== "create" && path !== "get") || body.crossOrigin) return (last = last.then(() => ask(path, body, signal)));
     const tab = sender.tab?.id;
+    // What holds nothing, or is refused at once as a frame of another origin is.
+    if ((path !== "create" && path !== "get") || body.crossOrigin) {
+      return inTurn(tab, () => inTurn("all", () => ask(path, body, signal)));
+    }
     const before = holding.get(tab);
     if (before && !before.signal.aborted) return refusal("this tab has asked already, and not been answered yet");
-    if (!before && holding.size >= HOLDING_MAX) return refusal("too many tabs have asked, and not been answered yet");
+    if (!before && holding.size >= HOLDING_MAX) return FULL;
     // One that was taken back ends first.
     const done = Promise.resolve(before?.done).then(() => ask(path, body, signal));
     holding.set(tab, { signal, done });

@@ -268,6 +268,55 @@ def test_a_page_that_asks_many_times_holds_up_no_other_page(relying_party):
             assert user.prompt() is None
 
 
+def test_frames_that_wait_for_autofill_hold_up_no_other_page(open_browser):
+    open_it, name = open_browser
+    with page_server() as port, bridge.program("run", *WAITING) as running:
+        user = User(running)
+        with bridge.bridge("--packets", running["packets"]) as ready, open_it(ready[name]) as browser:
+            browser.get(f"http://localhost:{port}/field")
+            begin(browser, CREATE, {})
+            user.answer("press")
+            made = outcome(browser)["id"]
+            begin(browser, GET, {})
+            number = bridge.wait_until(user.prompt, "the prompt")["number"]
+            browser.open_tab(f"http://localhost:{port}/frames")
+            bridge.wait_until(lambda: browser.execute_script("return document.body.children.length") == 8, "the frames")
+            time.sleep(0.5)
+            browser.open_tab(f"http://localhost:{port}/field")
+            begin(browser, GET, {})
+            # It has reached the authenticator when the one before is refused.
+            time.sleep(0.5)
+            user.answer("deny")
+            bridge.wait_until(lambda: (user.prompt() or {"number": number})["number"] > number, "the other page's prompt", 5)
+            user.answer("press")
+            assert outcome(browser)["id"] == made
+
+
+def test_the_fifth_tab_that_asks_at_a_time_is_refused_and_has_no_connection():
+    there = bridge.program("run", *WAITING)
+    with page_server() as port, there as running, bridge.bridge("--packets", running["packets"]) as ready:
+        user = User(running)
+        # Chromium, which does not say which tab asks; in both the number is counted in the same place.
+        with bridge.chromium(ready["chromium"]) as browser:
+            tabs = []
+            for number in range(5):
+                browser.open_tab(f"http://localhost:{port}/field")
+                tabs.append(browser.tab())
+                begin(browser, CREATE, {"user": {"id": f"A{'AQgw'[number % 4]}", "name": "mona", "displayName": "Mona"}})
+                bridge.wait_until(user.prompt, "the prompt")
+            refused = outcome(browser)
+            assert refused["name"] == "NotAllowedError" and "too many tabs" in refused["message"], refused
+            # There is a connection left for what is no ceremony, and the four are served one after the other.
+            assert run(browser, "return await PublicKeyCredential.signalUnknownCredential({ rpId: 'localhost', credentialId: 'AAAA' }) ?? null") is None
+            for _ in tabs[:4]:
+                number = bridge.wait_until(user.prompt, "the prompt")["number"]
+                user.answer("deny")
+                bridge.wait_until(lambda: (user.prompt() or {"number": 0})["number"] != number, "the end of the prompt")
+            for tab in tabs[:4]:
+                browser.go_to_tab(tab)
+                assert outcome(browser)["name"] == "NotAllowedError"
+
+
 def ask(ready, path, body, timeout=10):
     """What Chromium's extension sends, and the bridge's answer."""
     body = json.dumps(body).encode()
@@ -426,6 +475,11 @@ PublicKeyCredential.signalUnknownCredential(details).catch(() => {}).then(async 
 });
 </script>"""
 FIELD = b"""<!doctype html><input autocomplete="username webauthn">"""
+# Eight documents that wait for autofill.
+FRAMES = b"<!doctype html><body>" + b"<iframe src=/autofill></iframe>" * 8
+AUTOFILL = b"""<!doctype html><script>
+navigator.credentials.get({ publicKey: { challenge: new Uint8Array(16) }, mediation: "conditional" });
+</script>"""
 AROUND = b"""<!doctype html><script>onmessage = ({ data }) => { if (Array.isArray(data)) window.heard = data; };</script>"""
 
 
@@ -447,12 +501,12 @@ def test_a_foreign_frame_gets_neither_a_ceremony_nor_names_whatever_it_says(open
 
 @contextlib.contextmanager
 def page_server():
-    """Serves /field, with a field for autofill; /frame, /around with that frame of localhost in it, /twice with 127.0.0.1's /around; gives the port."""
+    """Serves /field, with a field for autofill; /frames; /frame, /around with that frame of localhost in it, /twice with 127.0.0.1's /around; gives the port."""
 
     class Pages(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             around = {"/around": b"localhost:%d/frame" % port, "/twice": b"127.0.0.1:%d/around" % port}
-            page = {"/frame": FRAME, "/field": FIELD}.get(self.path.split("?")[0])
+            page = {"/frame": FRAME, "/field": FIELD, "/frames": FRAMES, "/autofill": AUTOFILL}.get(self.path.split("?")[0])
             if self.path in around:
                 page = AROUND + b'<iframe src="http://%s" allow="publickey-credentials-get *"></iframe>' % around[self.path]
             self.send_response(200 if page else 404)

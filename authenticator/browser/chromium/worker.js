@@ -21,9 +21,13 @@ for (const kind of ["Create", "Get"]) {
         return complete({ error: { name: "NotSupportedError", message: "this browser reads none of these algorithms' keys" } });
       }
     }
+    // Which tab asks, the browser does not say.
+    if (holding.size >= HOLDING_MAX) return complete(FULL);
     const abort = new AbortController();
     requested.set(requestId, abort);
+    holding.set(abort, abort);
     const { response, error } = await ask(kind.toLowerCase(), { origin, ...frame, publicKey }, abort.signal);
+    holding.delete(abort);
     // The browser has let go of what it cancelled.
     if (!requested.delete(requestId)) return;
     try {
