@@ -38,8 +38,9 @@
   const toJSON = (v) => {
     if (v instanceof ArrayBuffer || ArrayBuffer.isView(v)) return view(v).toBase64({ alphabet: "base64url", omitPadding: true });
     if (Array.isArray(v)) return v.map(toJSON);
-    if (v && typeof v === "object") return Object.fromEntries(Object.entries(v).map(([key, value]) => [key, toJSON(value)]));
-    return v;
+    if (v && typeof v === "object") return Object.fromEntries(Object.entries(v).map((entry) => entry.map(toJSON)));
+    // As Web IDL's USVString: half a surrogate pair is no character.
+    return typeof v === "string" ? v.toWellFormed() : v;
   };
   const bytes = (text) => (text == null ? null : Uint8Array.fromBase64(text, { alphabet: "base64url" }).buffer);
   const object = (type, fields) => Object.create(type.prototype,
@@ -66,6 +67,12 @@
   const call = (kind, native) => async function (options) {
     const conditional = kind === "get" && options?.mediation === "conditional";
     if (!options?.publicKey || (routed && !conditional)) return native.call(this, options);
+    if (kind === "create" && options.mediation === "conditional") {
+      throw new DOMException("no passkey is made in passing here", "NotSupportedError");
+    }
+    options.signal?.throwIfAborted();
+    // Nothing can be told without asking (Credential Management §2.5.1).
+    if (kind === "get" && options.mediation === "silent") return null;
     const body = { mediation: options.mediation, publicKey: toJSON(options.publicKey) };
     // The list under the field is relay.js's: the page learns no names.
     return credential(await ask(conditional ? "autofill" : kind, body, options.signal));

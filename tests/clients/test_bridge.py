@@ -158,6 +158,30 @@ def test_a_page_gets_what_the_browser_would_give_it(open_browser, relying_party)
             assert run(browser, GET, {})["id"] == chosen["id"]
 
 
+def test_options_are_taken_as_a_browser_takes_them(open_browser, relying_party):
+    open_it, name = open_browser
+    create = """
+        const challenge = new Uint8Array(16), pubKeyCredParams = [{ type: "public-key", alg: -7 }];
+        const user = { id: new Uint8Array(1), name: "mona \\ud800", displayName: 7 };
+        const publicKey = { rp: { name: "Example" }, user, challenge, pubKeyCredParams, authenticatorSelection: null,
+                            timeout: 59999.5, extensions: null, attestation: null };
+        const made = await navigator.credentials.create({ publicKey });
+        const allowCredentials = [{ type: "public-key", id: made.rawId }];
+        const used = await navigator.credentials.get({ publicKey: { challenge, allowCredentials, extensions: null } });
+        const selected = { requireResidentKey: null, userVerification: null };
+        await navigator.credentials.create({ publicKey: { ...publicKey, authenticatorSelection: selected } });
+        return [made.id, used.id]"""
+    with bridge.bridge() as ready, open_it(ready[name]) as browser:
+        browser.get(f"{relying_party}/login")
+        taken = run(browser, create)
+        assert isinstance(taken, list) and taken[0] == taken[1], taken
+        if name == "firefox":
+            silent = 'return await navigator.credentials.get({ publicKey: { challenge: new Uint8Array(16) }, mediation: "silent" })'
+            assert run(browser, silent) is None
+            passing = create.replace("({ publicKey })", '({ publicKey, mediation: "conditional" })')
+            assert run(browser, passing)["name"] == "NotSupportedError"
+
+
 def test_what_a_page_may_do_is_what_its_browser_says(open_browser, relying_party):
     open_it, name = open_browser
     with bridge.bridge() as ready, open_it(ready[name]) as browser:

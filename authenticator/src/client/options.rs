@@ -1,7 +1,9 @@
 //! The options of both ceremonies, in WebAuthn's JSON form (Level 3 §5.1.8, §5.1.9).
 //!
 //! Unknown members are ignored and unknown enumeration values fall back to the default, as Web IDL's `DOMString`
-//! members ask.
+//! members ask. So are values of another type taken as Web IDL converts them: `null` as a dictionary without members,
+//! what is truthy as `true`, a number or a boolean as a name, and a timeout without its fraction. What Web IDL refuses
+//! (a list that is none, a dictionary that is a number) is refused here, too.
 
 use std::collections::BTreeMap;
 
@@ -37,17 +39,18 @@ pub(crate) struct CreationOptions {
     pub(crate) user: User,
     pub(crate) challenge: Bytes,
     pub(crate) pub_key_cred_params: Vec<Parameters>,
+    #[serde(default, deserialize_with = "milliseconds")]
     pub(crate) timeout: Option<u32>,
     #[serde(default)]
     pub(crate) exclude_credentials: Vec<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "dictionary")]
     pub(crate) authenticator_selection: Selection,
     #[serde(default)]
     pub(crate) hints: Vec<String>,
     pub(crate) attestation: Option<String>,
     #[serde(default)]
     pub(crate) attestation_formats: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "dictionary")]
     pub(crate) extensions: CreationExtensions,
 }
 
@@ -56,18 +59,20 @@ pub(crate) struct CreationOptions {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RequestOptions {
     pub(crate) challenge: Bytes,
+    #[serde(default, deserialize_with = "milliseconds")]
     pub(crate) timeout: Option<u32>,
     pub(crate) rp_id: Option<String>,
     #[serde(default)]
     pub(crate) allow_credentials: Vec<Descriptor>,
     pub(crate) user_verification: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "dictionary")]
     pub(crate) extensions: RequestExtensions,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct RelyingParty {
     pub(crate) id: Option<String>,
+    #[serde(deserialize_with = "text")]
     pub(crate) name: String,
 }
 
@@ -75,7 +80,9 @@ pub(crate) struct RelyingParty {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct User {
     pub(crate) id: Bytes,
+    #[serde(deserialize_with = "text")]
     pub(crate) name: String,
+    #[serde(deserialize_with = "text")]
     pub(crate) display_name: String,
 }
 
@@ -98,7 +105,7 @@ pub(crate) struct Descriptor {
 pub(crate) struct Selection {
     pub(crate) authenticator_attachment: Option<String>,
     pub(crate) resident_key: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) require_resident_key: bool,
     pub(crate) user_verification: Option<String>,
 }
@@ -148,15 +155,15 @@ impl RequestOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreationExtensions {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) cred_props: bool,
     pub(crate) credential_protection_policy: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) enforce_credential_protection_policy: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) min_pin_length: bool,
     pub(crate) cred_blob: Option<Bytes>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) hmac_create_secret: bool,
     pub(crate) prf: Option<Prf>,
     pub(crate) large_blob: Option<LargeBlobSupport>,
@@ -166,7 +173,7 @@ pub(crate) struct CreationExtensions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RequestExtensions {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) get_cred_blob: bool,
     pub(crate) prf: Option<Prf>,
     pub(crate) large_blob: Option<LargeBlobUse>,
@@ -199,9 +206,48 @@ pub(crate) struct LargeBlobSupport {
 #[derive(Debug, Deserialize)]
 pub(crate) struct LargeBlobUse {
     pub(crate) support: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "truth")]
     pub(crate) read: bool,
     pub(crate) write: Option<Bytes>,
+}
+
+/// Web IDL's dictionary: `null` is one without members.
+fn dictionary<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Web IDL's boolean.
+fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Bool(value) => value,
+        Value::Null => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    })
+}
+
+/// Web IDL's string, of what is no object.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(text),
+        Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom("a text is needed")),
+        plain => Ok(plain.to_string()),
+    }
+}
+
+/// Web IDL's unsigned long, but kept within its bounds and not wrapped around; `null` is the default: what is no number
+/// is that in JSON.
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let number = match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => return Err(serde::de::Error::custom("timeout: a number is needed")),
+    };
+    Ok(number.map(|number| number as u32))
 }
 
 /// The options in this JSON value: bare, or as the `publicKey` member of `navigator.credentials`' argument.
@@ -226,6 +272,37 @@ mod tests {
         .unwrap();
         assert_eq!(options.authenticator_selection.resident_key(), Requirement::Required);
         assert_eq!(Requirement::of_verification(Some("made-up")), Requirement::Preferred);
+    }
+
+    #[test]
+    fn options_are_taken_as_a_browser_takes_them() {
+        let options: CreationOptions = parse(&json!({
+            "rp": {"name": 7}, "user": {"id": "AQ", "name": null, "displayName": true}, "challenge": "AAAA",
+            "pubKeyCredParams": [], "timeout": 59999.5, "extensions": null, "authenticatorSelection": null,
+        }))
+        .unwrap();
+        let User { name, display_name, .. } = &options.user;
+        assert_eq!([options.rp.name.as_str(), name, display_name], ["7", "null", "true"]);
+        assert_eq!(options.timeout, Some(59_999));
+        let selection = |value: Value| Selection::deserialize(value).unwrap().require_resident_key;
+        assert!(!selection(json!({"requireResidentKey": null})) && !selection(json!({"requireResidentKey": ""})));
+        assert!(selection(json!({"requireResidentKey": "false"})) && selection(json!({"requireResidentKey": 1})));
+        let request = |more: Value| {
+            let mut options = json!({"challenge": "AAAA"});
+            options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            parse::<RequestOptions>(&options)
+        };
+        for (timeout, kept) in [
+            (json!(null), None),
+            (json!("1e3"), Some(1000)),
+            (json!(-1), Some(0)),
+            (json!(1e300), Some(u32::MAX)),
+        ] {
+            assert_eq!(request(json!({"timeout": timeout})).unwrap().timeout, kept);
+        }
+        for refused in [json!({"extensions": 7}), json!({"allowCredentials": null}), json!({"timeout": {}})] {
+            assert_eq!(request(refused).unwrap_err().name(), "TypeError");
+        }
     }
 
     #[test]
