@@ -160,7 +160,8 @@ impl Arguments {
 The bridge is ready; end with Ctrl-C.
 
   Chromium:  chromium --load-extension={chromium}
-             or open chrome://extensions, switch Developer mode on, and choose Load unpacked
+             or, as in Google Chrome, which ignores this option: open chrome://extensions, switch
+             Developer mode on, and choose Load unpacked
   Firefox:   open about:debugging#/runtime/this-firefox, choose Load Temporary Add-on, and pick
              {firefox}/manifest.json
 ",

@@ -147,7 +147,8 @@ impl RequestOptions {
     /// none (§5.1.4 step 22).
     pub(crate) fn allowed_ids(&self) -> Option<Vec<Vec<u8>>> {
         let known = self.allow_credentials.iter().filter(|descriptor| descriptor.kind == "public-key");
-        (!self.allow_credentials.is_empty()).then(|| known.map(|descriptor| descriptor.id.0.clone()).collect())
+        (!self.allow_credentials.is_empty())
+            .then(|| known.map(|descriptor| descriptor.id.0.clone()).collect())
     }
 }
 
@@ -285,8 +286,12 @@ mod tests {
         assert_eq!([options.rp.name.as_str(), name, display_name], ["7", "null", "true"]);
         assert_eq!(options.timeout, Some(59_999));
         let selection = |value: Value| Selection::deserialize(value).unwrap().require_resident_key;
-        assert!(!selection(json!({"requireResidentKey": null})) && !selection(json!({"requireResidentKey": ""})));
-        assert!(selection(json!({"requireResidentKey": "false"})) && selection(json!({"requireResidentKey": 1})));
+        assert!(
+            !selection(json!({"requireResidentKey": null})) && !selection(json!({"requireResidentKey": ""}))
+        );
+        assert!(
+            selection(json!({"requireResidentKey": "false"})) && selection(json!({"requireResidentKey": 1}))
+        );
         let request = |more: Value| {
             let mut options = json!({"challenge": "AAAA"});
             options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

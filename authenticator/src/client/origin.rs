@@ -68,11 +68,7 @@ pub(crate) enum Related<'a> {
 ///
 /// # Errors
 /// [`Error::RpId`], with the rule that is broken.
-pub(crate) fn rp_id(
-    origin: &Origin,
-    asked: Option<&str>,
-    related: Related<'_>,
-) -> Result<String, Error> {
+pub(crate) fn rp_id(origin: &Origin, asked: Option<&str>, related: Related<'_>) -> Result<String, Error> {
     let rp_id = asked.unwrap_or(origin.host());
     let refuse = |why| Error::RpId { origin: origin.as_str().to_owned(), rp_id: rp_id.to_owned(), why };
     if is_ip_address(origin.host()) {

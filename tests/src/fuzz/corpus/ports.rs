@@ -94,7 +94,8 @@ pub fn bridge() -> Vec<Vec<u8>> {
     let create = r#"{"origin": "https://example.com", "publicKey": {"rp": {"id": "example.com", "name": "Example"}, "user": {"id": "AQ", "name": "alice", "displayName": "Alice"}, "challenge": "AAAA", "pubKeyCredParams": [{"type": "public-key", "alg": -7}], "authenticatorSelection": {"residentKey": "required"}, "extensions": {"prf": {}, "credProps": true}}}"#;
     let get = r#"{"origin": "https://example.com", "mediation": "immediate", "publicKey": {"challenge": "AAAA", "rpId": "example.com", "allowCredentials": [{"type": "public-key", "id": "AQ"}], "userVerification": "required", "extensions": {"largeBlob": {"read": true}}}}"#;
     let found = r#"{"origin": "https://login.example.com", "crossOrigin": true, "allowed": true, "publicKey": {"challenge": "AAAA", "rpId": "example.com"}}"#;
-    let accounts = r#"{"origin": "https://example.com", "publicKey": {"challenge": "AAAA", "rpId": "example.com"}}"#;
+    let accounts =
+        r#"{"origin": "https://example.com", "publicKey": {"challenge": "AAAA", "rpId": "example.com"}}"#;
     let signal = |kind: &str, details: &str| {
         format!(r#"{{"origin": "https://example.com", "kind": "{kind}", "details": {details}}}"#)
     };
