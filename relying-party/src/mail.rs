@@ -96,6 +96,10 @@ impl App {
         let done = match (outcome, pause) {
             (Ok(()), _) => self.database.forget_waiting_mail(&mail.id).await,
             (Err(error), Some(pause)) if error.is_worth_another_try => {
+                if mail.tries == 0 {
+                    let (what, hint) = (error.what, error.hint);
+                    tell!("warning: a mail could not be sent yet, and is tried again: {what}\nhint: {hint}");
+                }
                 self.database.put_mail_off(&mail, self.now() + pause).await.map(drop)
             }
             (Err(error), _) => {
@@ -181,7 +185,7 @@ pub(crate) fn check(mail: &Mail) -> Result<(), (String, String)> {
 mod smtp {
     use std::time::{Duration, SystemTime};
 
-    use lettre::message::Mailbox;
+    use lettre::message::{Mailbox, SinglePart};
     use lettre::transport::smtp;
     use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
@@ -233,21 +237,27 @@ mod smtp {
 
     /// Sends it: the same octets at every try.
     pub(super) async fn send(url: &str, from: &str, mail: &Mailed, message_id: &str) -> Result<(), Error> {
+        let message = message(from, mail, message_id)?;
+        transport(url)?.send(message).await?;
+        Ok(())
+    }
+
+    /// Text in UTF-8, and says so (RFC 2045): without that, what is not ASCII is guessed at, and a line's soft break stays
+    /// in the middle of a link.
+    pub(super) fn message(from: &str, mail: &Mailed, message_id: &str) -> Result<Message, Error> {
         let address = |text: &str| {
             let hint = "nothing: whoever typed it has to type another one";
             mailbox(text).ok_or_else(|| Error::hopeless("an address cannot get mail", hint))
         };
         let sent_at = Duration::from_millis(u64::try_from(mail.sent_at).unwrap_or_default());
-        let message = Message::builder()
+        Message::builder()
             .message_id(Some(format!("<{message_id}>")))
             .date(SystemTime::UNIX_EPOCH + sent_at)
             .from(address(from)?)
             .to(address(&mail.recipient)?)
             .subject(&mail.subject)
-            .body(mail.body.clone())
-            .map_err(|_| Error::hopeless("it could not be written", "please report this"))?;
-        transport(url)?.send(message).await?;
-        Ok(())
+            .singlepart(SinglePart::plain(mail.body.clone()))
+            .map_err(|_| Error::hopeless("it could not be written", "please report this"))
     }
 }
 
@@ -266,6 +276,28 @@ mod tests {
             message_id(&[2; 32], "one", "login@example.org"),
             "the number of a mail does not show"
         );
+    }
+
+    #[test]
+    fn a_mail_says_that_it_is_text_in_utf_8() {
+        let mail = Mailed {
+            sent_at: 1_750_000_000_000,
+            recipient: "ada@example.org".into(),
+            subject: "Dein Code für Café Größe".into(),
+            body: format!("Größe: https://example.org/reset?token={}\n", "x".repeat(100)),
+        };
+        let message = smtp::message("login@example.org", &mail, "one@example.org").ok().expect("a mail");
+        let text = String::from_utf8(message.formatted()).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let head: Vec<_> = head.lines().collect();
+        for line in [
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=utf-8",
+            "Content-Transfer-Encoding: quoted-printable",
+        ] {
+            assert!(head.contains(&line), "{line}: {head:?}");
+        }
+        assert!(text.is_ascii() && body.starts_with("Gr=C3=B6=C3=9Fe: "), "{body}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from relying_party import Authority, RelyingParty, Visitor
 
 EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
+# Not ASCII, as most services' names are somewhere.
+NAME = "Café Größe"
 USER, SECRET = b"doppelkey", b"a-secret-of-the-mail-server"
 
 
@@ -65,7 +67,7 @@ class Settings:
             self.port = listener.getsockname()[1]
 
     def party(self, url):
-        mail = ("--smtp", url.format(port=self.port), "--mail-from", "login@example.org")
+        mail = ("--smtp", url.format(port=self.port), "--mail-from", "login@example.org", "--name", NAME)
         return RelyingParty(*mail, environment=self.environment)
 
 
@@ -116,7 +118,9 @@ def test_a_code_arrives_over_tls_from_an_authenticated_sender(settings, mailbox,
             session, envelope, message = mailbox.wait()
             assert session.authenticated
             assert (envelope.mail_from, envelope.rcpt_tos) == ("login@example.org", [EMAIL])
-            assert "is your code for Doppelkey" in message["Subject"]
+            assert f"is your code for {NAME}" in message["Subject"]
+            assert (message["MIME-Version"], message.get_content_charset()) == ("1.0", "utf-8")
+            assert NAME in message.get_content()
             recover_with(visitor, message)
             assert "fn" not in party.codes()
     finally:
@@ -159,6 +163,7 @@ def test_a_mail_outlives_a_server_that_is_down(settings, mailbox):
             recover_with(visitor, message)
         finally:
             server.stop()
+    assert "cannot be reached" in party.complaints and "tried again" in party.complaints
 
 
 def test_a_mail_that_is_refused_is_one_event_without_the_recipient(settings, mailbox):
