@@ -1,22 +1,22 @@
 //! The application: what every request shares, and the table of its paths.
 
+mod start;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
-use serde_json::Value;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Mail};
-use crate::events::{Event, Source};
 use crate::failure::Failure;
-use crate::metadata::{Metadata, MetadataError, Providers, Publisher, RevocationLists};
+use crate::metadata::{Metadata, MetadataError, Providers};
 use crate::policy::Policy;
-use crate::store::{Database, LAST, StoreError};
-use crate::{api, developer, edge, flows, key, mail, operator, secret, webhooks, well_known};
+use crate::store::{Database, StoreError};
+use crate::{api, developer, edge, flows, mail, operator, secret, webhooks, well_known};
 
 /// Why the relying party cannot start: always for the operator to mend.
 #[derive(Debug)]
@@ -175,64 +175,6 @@ impl App {
         &self.0
     }
 
-    async fn start(config: Config) -> Result<Self, StartError> {
-        config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
-        let database = Database::open(&config.database).await?;
-        check_rp_id(&config, &database).await?;
-        let secret = key::shared_secret(&config, &database).await?;
-        let before = match &config.policy {
-            Some(policy) => put_into_force(policy, &database).await?,
-            None => None,
-        };
-        let metadata = read_metadata(&config, &database).await?;
-        let mut providers = Providers::default();
-        if let Some(names) = &config.provider_names {
-            providers.extend(names).map_err(|error| StartError::Config {
-                what: match error {
-                    MetadataError::Payload(why) => {
-                        format!("the list of passkey providers cannot be read: {why}")
-                    }
-                    other => other.to_string(),
-                },
-                hint: "name the community's list, JSON by AAGUID, with --aaguids".into(),
-            })?;
-        }
-        let newest = newest_event_time(&database).await?;
-        let policy = read_policy(database.setting("policy").await?).map_err(|why| StartError::Config {
-            what: format!("the policy in the database cannot be read: {why}"),
-            hint: "it was written by a newer doppelkey: run that, or put a policy of your own into force with --policy"
-                .into(),
-        })?;
-        for warning in policy.warnings(metadata.is_some()) {
-            tell!("warning: {warning}");
-        }
-        let known = KnownPolicy {
-            policy: Arc::new(policy),
-            unreadable: None,
-            spent_until: i64::MIN,
-            stale_at: i64::MIN,
-        };
-        let app = Self(Arc::new(Shared {
-            config,
-            database,
-            secret,
-            metadata,
-            providers,
-            new_events: Notify::new(),
-            new_mail: Notify::new(),
-            policy: RwLock::new(known),
-            event_counter: AtomicU32::new(0),
-            time_of_ids: AtomicI64::new(newest),
-        }));
-        let in_force = app.policy().await?;
-        if let Some(before) = before {
-            let patch = difference(&before, &serde_json::to_value(&*in_force).unwrap_or_default());
-            let event = Event::of("sapi").detail("operation", "policy").detail("patch", patch);
-            app.log(&Source::default(), event.detail("by", "--policy")).await;
-        }
-        Ok(app)
-    }
-
     /// Now, in milliseconds.
     pub(crate) fn now(&self) -> i64 {
         self.config.clock.now_ms()
@@ -315,43 +257,6 @@ impl App {
     }
 }
 
-/// A moment after the latest event of the log, in milliseconds: with another process's counter, ids of the same one
-/// could sort before it.
-async fn newest_event_time(database: &Database) -> Result<i64, StoreError> {
-    let newest = database.events_before(LAST, 1).await?.pop();
-    let time = newest.and_then(|event| event.id.get(..14)?.parse::<i64>().ok());
-    Ok(time.map_or(0, |time| time.saturating_add(1)))
-}
-
-/// Puts the policy of the settings into force; gives the one of before, if that was another, and somebody may have
-/// counted on it.
-async fn put_into_force(policy: &Policy, database: &Database) -> Result<Option<Value>, StartError> {
-    policy.check().map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
-    let text = policy_text(policy);
-    let before = database.setting("policy").await?;
-    database.set_setting("policy", &text).await?;
-    let is_new = before.is_none() && database.events_before(LAST, 1).await?.is_empty();
-    let known = read_policy(before.clone());
-    if is_new || known.as_ref() == Ok(policy) {
-        return Ok(None);
-    }
-    tell!(
-        "warning: the policy of --policy is in force now, and not the one that the database held: what was changed at \
-         /admin since the last start is gone"
-    );
-    // As it was written, if it cannot be read.
-    let known = known.map_or(before, |known| Some(policy_text(&known)));
-    Ok(known.and_then(|text| serde_json::from_str(&text).ok()))
-}
-
-/// What makes `after` of `before` (RFC 7396).
-fn difference(before: &Value, after: &Value) -> Value {
-    let Value::Object(members) = after else { return after.clone() };
-    let changed = members.iter().filter(|(name, value)| before.get(name) != Some(value));
-    let changed = changed.map(|(name, value)| (name.clone(), difference(&before[name], value)));
-    Value::Object(changed.collect())
-}
-
 /// How often a change of policy begins anew when others come first.
 const TRIES_TO_CHANGE: u32 = 50;
 
@@ -363,41 +268,6 @@ fn read_policy(text: Option<String>) -> Result<Policy, String> {
 
 fn policy_text(policy: &Policy) -> String {
     serde_json::to_string(policy).expect("a policy has string keys only")
-}
-
-/// Reads the metadata BLOB, which must not be older than the newest one seen before.
-async fn read_metadata(config: &Config, database: &Database) -> Result<Option<Metadata>, StartError> {
-    let Some(files) = &config.metadata else { return Ok(None) };
-    let seen = database.setting("metadata_number").await?.and_then(|text| text.parse().ok());
-    let now_s = u64::try_from(config.clock.now_ms() / 1000).unwrap_or_default();
-    let mut revoked = RevocationLists::default();
-    for list in &files.revocation_lists {
-        revoked.add(list).map_err(MetadataError::RevocationList)?;
-    }
-    for issuer in revoked.overdue(now_s) {
-        tell!("warning: the revocation list of {issuer} is overdue: get the newest");
-    }
-    let publisher = Publisher { root: &files.root, name: &files.publisher };
-    let metadata = Metadata::read(&files.blob, &publisher, revoked, now_s, seen)?;
-    if metadata.is_overdue(now_s) {
-        let expected = metadata.next_update();
-        tell!("warning: the metadata BLOB is overdue, the next was expected on {expected}: get the newest");
-    }
-    database.set_setting("metadata_number", &metadata.number().to_string()).await?;
-    Ok(Some(metadata))
-}
-
-/// Refuses to start with another RP ID than the passkeys are for, unless told to.
-async fn check_rp_id(config: &Config, database: &Database) -> Result<(), StartError> {
-    let stored = database.agree_on("rp_id", &config.rp_id).await?;
-    if stored != config.rp_id {
-        let passkeys = database.count_passkeys().await?;
-        if passkeys > 0 && !config.accept_rp_id_change {
-            return Err(StartError::RpIdChanged { stored, configured: config.rp_id.clone(), passkeys });
-        }
-        database.set_setting("rp_id", &config.rp_id).await?;
-    }
-    Ok(())
 }
 
 /// The whole relying party as a service for axum.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::app::StartError;
 use crate::config::{Config, Random};
 use crate::secret;
-use crate::store::{Changes, Database, SealedApp};
+use crate::store::{Database, SealedApp};
 
 /// A key of 32 random bytes, which every process that shares a database is given, and the database is not.
 #[derive(Clone)]
@@ -78,12 +78,26 @@ pub async fn is_sealed(database: &str) -> Result<bool, StartError> {
     Ok(found.is_some_and(|text| text.starts_with(SEALED)))
 }
 
+/// The secret that all processes share, as a start finds it.
+pub(crate) struct Opened {
+    pub(crate) secret: Zeroizing<Vec<u8>>,
+    /// The setting as it is and as it has to be: what was there does not open, and `secret` takes its place once that is
+    /// written.
+    pub(crate) replaces: Option<(String, String)>,
+    /// Whose authenticator apps do not open, and are to be removed.
+    pub(crate) given_up: Vec<String>,
+}
+
+impl Opened {
+    /// One that is in the database already, with nothing to give up.
+    fn of(secret: Zeroizing<Vec<u8>>) -> Self {
+        Self { secret, replaces: None, given_up: Vec::new() }
+    }
+}
+
 /// The secret that all processes share: the first makes it. Where there is a key and the database was written without
-/// one, everything in it is sealed now.
-pub(crate) async fn shared_secret(
-    config: &Config,
-    database: &Database,
-) -> Result<Zeroizing<Vec<u8>>, StartError> {
+/// one, everything in it is sealed now. What a lost key has sealed is only found here, and not given up yet.
+pub(crate) async fn shared_secret(config: &Config, database: &Database) -> Result<Opened, StartError> {
     let found = database.setting(NAME).await?;
     let is_sealed = found.as_ref().is_some_and(|text| text.starts_with(SEALED));
     let Some(key) = &config.key else {
@@ -92,7 +106,7 @@ pub(crate) async fn shared_secret(
         }
         let proposal = secret::text(&config.random.bytes::<32>());
         let agreed = database.agree_on(NAME, &proposal).await?;
-        return Ok(Zeroizing::new(secret::bytes(&agreed).unwrap_or_default()));
+        return Ok(Opened::of(Zeroizing::new(secret::bytes(&agreed).unwrap_or_default())));
     };
     let sealed_under =
         |key: &Key, clear: &[u8]| format!("{SEALED}{}", secret::text(&key.seal(&config.random, NAME, clear)));
@@ -112,37 +126,24 @@ pub(crate) async fn shared_secret(
         }
         Some(_) => {}
     }
-    if config.replace_lost_key {
-        give_up_what_does_not_open(config, database).await?;
-    }
     let agreed = database.setting(NAME).await?.unwrap_or_default();
-    if let Some(opened) = open_shared(key, &agreed) {
-        return Ok(opened);
-    }
+    let opened = open_shared(key, &agreed);
     if !config.replace_lost_key {
-        return Err(StartError::Key { is_given: true });
+        return opened.map(Opened::of).ok_or(StartError::Key { is_given: true });
     }
-    let new = sealed_under(key, &config.random.bytes::<32>());
-    database.replace_setting(NAME, Some(&agreed), &new).await?;
-    // Another process may have been faster, with the same key or not.
-    let agreed = database.setting(NAME).await?.unwrap_or_default();
-    open_shared(key, &agreed).ok_or(StartError::Key { is_given: true })
-}
-
-/// Removes the authenticator apps that are sealed under another key. Before the shared secret is replaced, so that whoever
-/// is interrupted begins again; and also where it has been: a process with the old key in memory may have sealed some since.
-async fn give_up_what_does_not_open(config: &Config, database: &Database) -> Result<(), StartError> {
-    let mut removed = 0;
+    // Also where the shared secret opens: a process with the old key in memory may have sealed some since.
+    let mut given_up = Vec::new();
     for (user_id, app) in database.sealed_apps().await? {
         if open_app(config, &user_id, &app).is_none() {
-            database.make(Changes::default().remove_totp(&user_id)).await?;
-            removed += 1;
+            given_up.push(user_id);
         }
     }
-    if removed > 0 {
-        tell!("warning: {removed} authenticator apps were sealed under the lost key, and are removed");
+    if let Some(secret) = opened {
+        return Ok(Opened { given_up, ..Opened::of(secret) });
     }
-    Ok(())
+    let secret = Zeroizing::new(config.random.bytes::<32>().to_vec());
+    let new = sealed_under(key, &secret);
+    Ok(Opened { secret, replaces: Some((agreed, new)), given_up })
 }
 
 fn open_shared(key: &Key, agreed: &str) -> Option<Zeroizing<Vec<u8>>> {
@@ -153,7 +154,8 @@ fn app_of(user_id: &str) -> String {
     format!("totp {user_id}")
 }
 
-const NAME: &str = "secret";
+/// The setting of the shared secret.
+pub(crate) const NAME: &str = "secret";
 
 /// No base64url begins like this.
 const SEALED: &str = "sealed:";

@@ -3,7 +3,7 @@
 //! What is for a mail server waits in the database until the server has it: a server that is down loses nothing, and
 //! neither does a relying party that is restarted meanwhile. Any process of those that share the database sends it. It
 //! holds codes and links, of which the database otherwise keeps digests only; so it is sealed under a key that the
-//! server's URL gives, password and all, which every process is told and the database is not.
+//! server's URL, password and all, and the shared secret give: every process is told the URL, and the database is not.
 //!
 //! SMTP cannot say "once": of a process that dies, or a network that fails, between the server's yes and the note of it
 //! nobody knows whether the mail went out, and it is sent again rather than lost. Each try sends the same octets, with the
@@ -88,8 +88,9 @@ impl App {
         let outcome = match open(&self.secret, url, &mail) {
             Some(opened) => smtp::send(url, from, &opened, &message_id(&self.secret, &mail.id, from)).await,
             None => Err(smtp::Error::hopeless(
-                "it was sealed under another mail server's URL",
-                "start with the URL of before until its mail is out; whoever waits for it can ask for it anew",
+                "it was sealed under another mail server's URL, or a key that has been replaced",
+                "if the URL is new, start with the one of before until its mail is out; whoever waits for it can ask for \
+                 it anew",
             )),
         };
         let pause = usize::try_from(mail.tries).ok().and_then(|tries| PAUSES_MS.get(tries));

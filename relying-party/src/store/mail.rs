@@ -1,7 +1,7 @@
 //! Mail: what waits for its server, and what the outbox shows.
 
 use super::sql::{FromRow, Row, sql};
-use super::{Database, Result};
+use super::{Changes, Database, Result};
 
 /// A mail in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,20 @@ impl FromRow for WaitingMail {
     }
 }
 
+impl Changes {
+    /// Forgets every mail that waits.
+    pub(crate) fn forget_all_waiting_mail(self) -> Self {
+        self.and(sql("DELETE FROM waiting_mail"))
+    }
+}
+
 impl Database {
+    /// How many mails wait.
+    pub(crate) async fn count_waiting_mail(&self) -> Result<i64> {
+        let row = self.one(sql("SELECT COUNT(*) FROM waiting_mail")).await?;
+        Ok(row.map_or(0, |(count,)| count))
+    }
+
     /// Keeps a mail until it has gone out.
     pub(crate) async fn put_waiting_mail(&self, mail: &WaitingMail) -> Result<()> {
         let statement = sql("INSERT INTO waiting_mail (id, tries, due_at, sealed) VALUES ($1, $2, $3, $4)");

@@ -132,6 +132,18 @@ impl Changes {
         self
     }
 
+    /// Writes a setting, on condition that it still is what was read.
+    pub(crate) fn replace_setting(self, key: &str, before: Option<&str>, value: &str) -> Self {
+        let statement = match before {
+            None => sql("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"),
+            Some(_) => sql("INSERT INTO settings (name, value) VALUES ($1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value = $3"),
+        };
+        let statement = statement.bind(key).bind(value);
+        let statement = if before.is_some() { statement.bind(before) } else { statement };
+        self.and(statement.or_nothing())
+    }
+
     /// These, and then others.
     pub(crate) fn then(mut self, others: Self) -> Self {
         self.0.extend(others.0);
@@ -164,6 +176,9 @@ impl Database {
     /// # Errors
     /// [`StoreError::Taken`] if something unique exists already; nothing has changed then, either.
     pub(crate) async fn make(&self, changes: Changes) -> Result<bool> {
+        if changes.0.is_empty() {
+            return Ok(true);
+        }
         match &self.0 {
             Engine::Sqlite(sqlite) => Ok(sqlite.write(changes.0).await?.is_some()),
             Engine::Postgres(postgres) => postgres.make(changes.0).await,
@@ -226,24 +241,9 @@ impl Database {
         Ok(row.map(|(value,)| value))
     }
 
-    /// Writes a setting.
-    pub(crate) async fn set_setting(&self, key: &str, value: &str) -> Result<()> {
-        let statement = sql("INSERT INTO settings (name, value) VALUES ($1, $2) \
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value");
-        self.write(statement.bind(key).bind(value)).await?;
-        Ok(())
-    }
-
     /// Writes a setting, if it still is what was read: false if somebody else has written it meanwhile.
     pub(crate) async fn replace_setting(&self, key: &str, before: Option<&str>, value: &str) -> Result<bool> {
-        let statement = match before {
-            None => sql("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"),
-            Some(_) => sql("INSERT INTO settings (name, value) VALUES ($1, $2) \
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value = $3"),
-        };
-        let statement = statement.bind(key).bind(value);
-        let statement = if before.is_some() { statement.bind(before) } else { statement };
-        Ok(self.write(statement).await? == 1)
+        self.make(Changes::default().replace_setting(key, before, value)).await
     }
 
     /// A setting that every process must agree on: the first to ask writes it.

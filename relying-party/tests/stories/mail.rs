@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use doppelkey_relying_party::{Config, Key, Mail};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{World, postgres};
+use crate::world::{ADMIN, World, postgres};
 
 const EMAIL: &str = "ada@example.org";
 
@@ -111,6 +112,40 @@ async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(mailbox.lock().expect("nobody panics with it").len(), 1);
+}
+
+#[tokio::test]
+async fn mail_that_a_lost_key_has_sealed_is_told_as_lost_by_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let mail = || Mail::Smtp { url: format!("smtp://{address}"), from: "login@example.org".into() };
+    let start = async |key: [u8; 32], replace_lost_key: bool| {
+        let (admin_token, key) = (ADMIN.into(), Some(Key::new(key)));
+        let config = Config { database: database.clone(), mail: mail(), admin_token, ..Config::localhost(8080) };
+        World::started(Config { key, replace_lost_key, ..config }).await.expect("it starts")
+    };
+    let before = start([1; 32], false).await;
+    before.browser().sign_up_with_password(EMAIL, "correct horse battery").await;
+    for _ in 0..2 {
+        assert_eq!(before.browser().form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    }
+    drop(before);
+    let replaced = start([2; 32], true).await;
+    let lost: Vec<_> = replaced.events().await.into_iter().filter(|(code, _)| code == "fn").collect();
+    let words = lost.iter().map(|(_, event)| event["details"]["error"]["message"].as_str().expect("why"));
+    assert_eq!(words.collect::<Vec<_>>(), ["it was sealed under the key that is lost"; 2]);
+    // What comes now waits under the new key, and arrives once there is a server.
+    assert_eq!(replaced.browser().form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    let mailbox = Mailbox::default();
+    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    tokio::spawn(serve(listener, Arc::clone(&mailbox)));
+    replaced.pass_minutes(10);
+    assert_eq!(wait_for(&mailbox, 1).await.len(), 1);
+    let failures = replaced.codes().await.iter().filter(|code| *code == "fn").count();
+    assert_eq!(failures, 2, "nothing is told twice");
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use axum::http::StatusCode;
 use doppelkey_relying_party::policy::Policy;
-use doppelkey_relying_party::{Config, Key, StartError, StoreError, app};
+use doppelkey_relying_party::{Config, Key, MetadataFiles, StartError, StoreError, app};
 use serde_json::json;
 
 use crate::second_factor;
-use crate::world::{Authenticator, Browser, ORIGIN, Twist, World, postgres};
+use crate::world::{ADMIN, Authenticator, Browser, ORIGIN, Twist, World, postgres};
 
 #[tokio::test]
 async fn accounts_and_sessions_survive_a_restart() {
@@ -232,7 +232,8 @@ async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
     let database = postgres::shared_database(folder.path());
     let start = async |key: [u8; 32], replace_lost_key: bool| {
         let policy = Policy::from_toml("[mfa]\npolicy = \"always\"").ok();
-        let config = Config { database: database.clone(), policy, ..Config::localhost(8080) };
+        let admin_token = ADMIN.into();
+        let config = Config { database: database.clone(), policy, admin_token, ..Config::localhost(8080) };
         World::started(Config { key: Some(Key::new(key)), replace_lost_key, ..config }).await
     };
     let (email, password) = ("ada@example.org", "correct horse battery");
@@ -253,6 +254,9 @@ async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
     assert!(lost.hint().contains("--replace-lost-key"), "{}", lost.hint());
     let replaced = start([2; 32], true).await.expect("it starts");
     assert_ne!(replaced.browser().get("/.well-known/jwks.json").await.text, keys, "tokens are void");
+    let (code, event) = replaced.events().await.pop().expect("an event");
+    assert_eq!((code.as_str(), event["user_name"].as_str()), ("gd_unenroll", Some(email)), "the log says whose");
+    assert_eq!(event["details"]["by"], "--replace-lost-key");
     let (mut browser, mut app) = (replaced.browser(), second_factor::App::default());
     assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/setup");
     app.scan(&browser.get("/mfa/setup").await.text);
@@ -270,6 +274,55 @@ async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
     let again = start([2; 32], false).await.expect("it starts");
     assert_eq!(again.browser().log_in_with_password(email, password).await, "/mfa/otp");
     assert!(start([1; 32], false).await.is_err());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_has_changed_neither_policy_nor_rp_id() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let admin_token = ADMIN.into();
+    let config = Config {
+        database: postgres::shared_database(folder.path()),
+        key: Some(Key::new([1; 32])),
+        admin_token,
+        ..Config::localhost(8080)
+    };
+    let with = |policy: &str| Config { policy: Policy::from_toml(policy).ok(), ..config.clone() };
+    let world = World::started(with("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"")).await;
+    let world = world.expect("it starts");
+    world.browser().sign_up("ada@example.org", &mut Authenticator::platform()).await;
+    let before = world.admin("GET", "/api/v2/policy", None).await.json();
+    drop(world);
+
+    let new = with("[mfa]\npolicy = \"never\"");
+    let elsewhere = Config {
+        rp_id: "example.org".into(),
+        origins: vec!["https://example.org".into()],
+        accept_rp_id_change: true,
+        ..new.clone()
+    };
+    let files = MetadataFiles {
+        blob: "no.BLOB.here".into(),
+        root: Vec::new(),
+        publisher: "mds.example.org".into(),
+        revocation_lists: Vec::new(),
+    };
+    let list = Some(b"no list".to_vec());
+    for (why, failing) in [
+        ("a BLOB that cannot be read", Config { metadata: Some(files), ..new.clone() }),
+        ("names that cannot be read", Config { provider_names: list.clone(), ..new.clone() }),
+        ("the same, with another RP ID", Config { provider_names: list, ..elsewhere.clone() }),
+        ("another key", Config { key: Some(Key::new([2; 32])), ..elsewhere }),
+    ] {
+        assert!(World::started(failing).await.is_err(), "{why}");
+        let world = World::started(config.clone()).await;
+        let world = world.unwrap_or_else(|refused| panic!("{why}: {refused}"));
+        assert_eq!(world.admin("GET", "/api/v2/policy", None).await.json(), before, "{why}");
+    }
+    // Once that is mended, the policy is in force, and the log says so.
+    let world = World::started(new).await.expect("it starts");
+    let (code, event) = world.events().await.pop().expect("an event");
+    let patch = json!({ "mfa": { "policy": "never", "after_passkey": "require" } });
+    assert_eq!((code.as_str(), &event["details"]["patch"]), ("sapi", &patch));
 }
 
 #[tokio::test]
