@@ -35,6 +35,12 @@ pub(crate) async fn matches(password: &str, hash: Option<&str>) -> Result<bool, 
     Ok(secret::equal(&digest, &expected) && exists)
 }
 
+/// 32 bytes that a text gives with a salt, at the cost of a password: guessing texts costs as much.
+pub(crate) async fn stretched(text: &str, salt: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let text = text.to_string();
+    run(move || derive(&text, &salt, COST)).await
+}
+
 /// Memory in KiB, passes, lanes: OWASP's second recommendation. A fuzzer, which is after other faults than weak hashes, would
 /// do nothing but hash.
 #[expect(unexpected_cfgs, reason = "fuzzers set it")]

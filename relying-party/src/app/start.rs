@@ -29,7 +29,9 @@ impl App {
     pub(super) async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
         if let Some(policy) = &config.policy {
-            policy.check().map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
+            policy
+                .check()
+                .map_err(|what| StartError::Config { what, hint: "correct the policy file".into() })?;
         }
         let database = Database::open(&config.database).await?;
         for _ in 0..TRIES_TO_CHANGE {
@@ -58,12 +60,8 @@ impl App {
         };
         let spent_until = database.spent_until().await?;
         let opened = key::shared_secret(config, database).await?;
-        let known = KnownPolicy {
-            policy: Arc::new(policy),
-            unreadable: None,
-            spent_until,
-            stale_at: i64::MIN,
-        };
+        let known =
+            KnownPolicy { policy: Arc::new(policy), unreadable: None, spent_until, stale_at: i64::MIN };
         let app = Self(Arc::new(Shared {
             config: config.clone(),
             database: database.clone(),
@@ -137,7 +135,8 @@ impl App {
             let mails = self.database.count_waiting_mail().await?;
             changes = changes.replace_setting(key::NAME, Some(lost), new).forget_all_waiting_mail();
             for _ in 0..mails {
-                let event = Event::of("fn").error("it was sealed under the key that is lost").detail("by", by);
+                let event =
+                    Event::of("fn").error("it was sealed under the key that is lost").detail("by", by);
                 changes = changes.put_event(&self.event(&Source::default(), event));
             }
             told.push("the key is a new one: tokens, and codes that were on their way, are void".into());
@@ -150,7 +149,8 @@ impl App {
         }
         for user_id in &opened.given_up {
             let Some(user) = self.database.user(user_id).await? else { continue };
-            let event = Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }));
+            let event =
+                Event::of("gd_unenroll").user(&user).detail("authenticator", json!({ "type": "otp" }));
             let event = self.event(&Source::default(), event.detail("by", by));
             changes = changes.remove_totp(user_id).put_event(&event);
         }

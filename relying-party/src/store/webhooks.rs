@@ -21,6 +21,13 @@ impl FromRow for Progress {
 }
 
 impl Database {
+    /// Calls a webhook something else, unless there is one that is called so already.
+    pub(crate) async fn rename_webhook(&self, before: &str, id: &str) -> Result<()> {
+        let statement = sql("UPDATE webhooks SET id = $2 WHERE id = $1 AND NOT EXISTS \
+             (SELECT 1 FROM webhooks WHERE id = $2)");
+        self.write(statement.bind(before).bind(id)).await.map(drop)
+    }
+
     /// Lets a webhook that is new begin behind an event id; a known one goes on from where it is.
     pub(crate) async fn begin_webhook(&self, id: &str, at: &str) -> Result<()> {
         let statement = sql("INSERT INTO webhooks (id, term, holder, lease_until, checkpoint, head, sent) \

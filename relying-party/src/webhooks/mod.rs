@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::app::{App, Shared};
 use crate::cursor::Cursor;
+use crate::passwords;
 use crate::secret;
 use crate::store::{StoreError, StoredEvent};
 use receiver::{Receiver, Trouble};
@@ -88,7 +89,10 @@ impl fmt::Debug for Webhooks {
 pub(crate) async fn start(app: &App) -> Result<(), StoreError> {
     for url in &app.config.webhooks.urls {
         let Ok(receiver) = Receiver::at(url) else { continue };
-        let id = secret::text(&secret::keyed(&app.secret, &[b"webhook", url.as_bytes()])[..15]);
+        let id = id_of(app, url).await?;
+        // What it was called before was of the shared secret, too, and was lost with it.
+        let before = secret::text(&secret::keyed(&app.secret, &[b"webhook", url.as_bytes()])[..15]);
+        app.database.rename_webhook(&before, &id).await?;
         app.database.begin_webhook(&id, &app.next_event_id(app.now())).await?;
         let sender = Sender {
             id,
@@ -104,6 +108,17 @@ pub(crate) async fn start(app: &App) -> Result<(), StoreError> {
         tokio::spawn(sender.run(std::sync::Arc::downgrade(app.shared())));
     }
     Ok(())
+}
+
+/// What a webhook is called in the database: a digest of its URL, which may hold a secret, and is kept as a password is. It is
+/// of nothing else that may be exchanged: with another key file, or other keys to sign with, it is the same webhook, and
+/// goes on where it was.
+async fn id_of(app: &App, url: &str) -> Result<String, StoreError> {
+    let proposal = secret::text(&app.config.random.bytes::<16>());
+    let salt = app.database.agree_on("webhook_salt", &proposal).await?;
+    let digest = passwords::stretched(url, salt.into_bytes()).await;
+    let digest = digest.map_err(|_| StoreError::Database("a webhook's URL could not be hashed".into()))?;
+    Ok(secret::text(&digest[..15]))
 }
 
 /// One webhook, as this process sees it.
@@ -214,7 +229,7 @@ impl Sender {
     /// The next events, if there are any.
     async fn collect(&mut self, app: &App) -> Result<Option<Batch>, StoreError> {
         let Some(cursor) = &mut self.cursor else { return Ok(None) };
-        Ok(Batch::of(&app.secret, &self.id, cursor.next(app).await?))
+        Ok(Batch::of(&self.id, cursor.next(app).await?))
     }
 
     async fn note_delivery(&mut self, app: &App) -> Result<(), StoreError> {
@@ -246,7 +261,7 @@ impl Sender {
 
 impl Batch {
     /// As many of these events as one message holds; `None` if there are none.
-    fn of(secret: &[u8], webhook: &str, events: Vec<StoredEvent>) -> Option<Self> {
+    fn of(webhook: &str, events: Vec<StoredEvent>) -> Option<Self> {
         let (mut ids, mut parts, mut length) = (BTreeSet::new(), Vec::new(), 0);
         for event in events {
             length += event.data.len();
@@ -261,8 +276,9 @@ impl Batch {
             return None;
         }
         let named = ids.iter().map(String::as_bytes);
-        let named: Vec<&[u8]> = [b"message", webhook.as_bytes()].into_iter().chain(named).collect();
-        let message_id = format!("msg_{}", secret::text(&secret::keyed(secret, &named)[..15]));
+        let named: Vec<&[u8]> = [&b"message"[..]].into_iter().chain(named).collect();
+        // Who gets it learns nothing of what the webhook is called here.
+        let message_id = format!("msg_{}", secret::text(&secret::keyed(webhook.as_bytes(), &named)[..15]));
         Some(Self { message_id, events: ids, body: format!("[{}]", parts.join(",")) })
     }
 }
@@ -312,21 +328,21 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_and_has_one_name_for_the_same_events() {
-        assert!(Batch::of(&[1], "a", vec![]).is_none());
+        assert!(Batch::of("a", vec![]).is_none());
         let events = vec![event("1", 300_000), event("2", 300_000), event("3", 1)];
-        let batch = Batch::of(&[1], "a", events.clone()).unwrap();
+        let batch = Batch::of("a", events.clone()).unwrap();
         assert_eq!(batch.events, BTreeSet::from(["1".to_string()]));
-        assert_eq!(Batch::of(&[1], "a", events[..1].to_vec()).unwrap().message_id, batch.message_id);
-        assert_ne!(Batch::of(&[1], "a", events[1..].to_vec()).unwrap().message_id, batch.message_id);
-        assert_ne!(Batch::of(&[1], "b", events).unwrap().message_id, batch.message_id);
+        assert_eq!(Batch::of("a", events[..1].to_vec()).unwrap().message_id, batch.message_id);
+        assert_ne!(Batch::of("a", events[1..].to_vec()).unwrap().message_id, batch.message_id);
+        assert_ne!(Batch::of("b", events).unwrap().message_id, batch.message_id);
         // One that is too long by itself goes alone.
-        let batch = Batch::of(&[1], "a", vec![event("1", 600_000), event("2", 1)]).unwrap();
+        let batch = Batch::of("a", vec![event("1", 600_000), event("2", 1)]).unwrap();
         assert_eq!(batch.events.len(), 1);
     }
 
     #[test]
     fn a_message_is_a_list_of_events_as_the_log_has_them() {
-        let batch = Batch::of(&[1], "a", vec![event("1", 1), event("2", 1)]).unwrap();
+        let batch = Batch::of("a", vec![event("1", 1), event("2", 1)]).unwrap();
         let body: serde_json::Value = serde_json::from_str(&batch.body).unwrap();
         assert_eq!(body[1], json!({ "log_id": "2", "data": { "type": "s", "description": "x" } }));
     }

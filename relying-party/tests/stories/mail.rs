@@ -124,7 +124,8 @@ async fn mail_that_a_lost_key_has_sealed_is_told_as_lost_by_the_next_start() {
     let mail = || Mail::Smtp { url: format!("smtp://{address}"), from: "login@example.org".into() };
     let start = async |key: [u8; 32], replace_lost_key: bool| {
         let (admin_token, key) = (ADMIN.into(), Some(Key::new(key)));
-        let config = Config { database: database.clone(), mail: mail(), admin_token, ..Config::localhost(8080) };
+        let config =
+            Config { database: database.clone(), mail: mail(), admin_token, ..Config::localhost(8080) };
         World::started(Config { key, replace_lost_key, ..config }).await.expect("it starts")
     };
     let before = start([1; 32], false).await;

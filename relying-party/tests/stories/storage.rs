@@ -255,7 +255,11 @@ async fn a_lost_key_is_replaced_and_only_what_it_sealed_is_lost() {
     let replaced = start([2; 32], true).await.expect("it starts");
     assert_ne!(replaced.browser().get("/.well-known/jwks.json").await.text, keys, "tokens are void");
     let (code, event) = replaced.events().await.pop().expect("an event");
-    assert_eq!((code.as_str(), event["user_name"].as_str()), ("gd_unenroll", Some(email)), "the log says whose");
+    assert_eq!(
+        (code.as_str(), event["user_name"].as_str()),
+        ("gd_unenroll", Some(email)),
+        "the log says whose"
+    );
     assert_eq!(event["details"]["by"], "--replace-lost-key");
     let (mut browser, mut app) = (replaced.browser(), second_factor::App::default());
     assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/setup");

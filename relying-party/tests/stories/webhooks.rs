@@ -9,8 +9,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use doppelkey_relying_party::Webhooks;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doppelkey_relying_party::{Config, Key, Webhooks};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::net::TcpListener;
 
 use crate::attacks::mailed;
@@ -184,6 +188,67 @@ async fn a_restart_goes_on_where_the_last_process_stopped() {
     let log = logged(&second).await;
     let taken = receiver.wait_for(log.len(), &[&second]).await;
     assert_eq!(taken, log, "none is lost, and none comes twice");
+}
+
+#[tokio::test]
+async fn a_replaced_key_loses_no_event_of_a_webhook() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    receiver.listen().await;
+    let start = async |key: [u8; 32], replace_lost_key: bool, secret: &str| {
+        let url = format!("http://127.0.0.1:{}/events", receiver.port);
+        let webhooks = Webhooks::new(vec![url], secret).expect("they hold");
+        let (admin_token, key) = (ADMIN.into(), Some(Key::new(key)));
+        let config = Config { database: database.clone(), webhooks, admin_token, ..Config::localhost(8080) };
+        World::started(Config { key, replace_lost_key, ..config }).await.expect("it starts")
+    };
+    let before = start([1; 32], false, SECRET).await;
+    receiver.answer(Some(StatusCode::SERVICE_UNAVAILABLE));
+    let mut browser = before.browser();
+    before.pass_seconds(1);
+    browser.sign_up_with_password("ada@example.org", PASSWORD).await;
+    App::default().set_up_in_account(&before, &mut browser).await;
+    drop((before, browser));
+    receiver.answer(Some(StatusCode::OK));
+    // Both are lost at once: what was sealed, and what signed.
+    let replaced = start([2; 32], true, &SECRET.to_lowercase().replace("whsec_", "")).await;
+    replaced.pass_minutes(1);
+    let log = logged(&replaced).await;
+    assert!(
+        replaced.codes().await.contains(&"gd_unenroll".into()),
+        "what went with the key is an event as well"
+    );
+    assert_eq!(receiver.wait_for(log.len(), &[&replaced]).await, log, "none is lost, and none comes twice");
+}
+
+/// Until now a webhook was called by a digest that was keyed with the shared secret.
+#[tokio::test]
+async fn a_webhook_that_an_earlier_version_began_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let receiver = Receiver::silent().await;
+    drop(World::start(&database, "").await);
+    let secret = URL_SAFE_NO_PAD.encode([7; 32]);
+    postgres::run(&database, &format!("UPDATE settings SET value = '{secret}' WHERE name = 'secret'"));
+    drop(World::with_webhooks(&database, receiver.webhooks()).await);
+    let mut mac = Hmac::<Sha256>::new_from_slice(&[7; 32]).expect("any length");
+    for part in ["webhook", &format!("http://127.0.0.1:{}/events", receiver.port)] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    let earlier = URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..15]);
+    postgres::run(&database, &format!("UPDATE webhooks SET id = '{earlier}', lease_until = 0"));
+
+    let alone = World::start(&database, "").await;
+    alone.pass_seconds(1);
+    alone.browser().sign_up_with_password("ada@example.org", PASSWORD).await;
+    drop(alone);
+    receiver.listen().await;
+    let world = World::with_webhooks(&database, receiver.webhooks()).await;
+    let log = logged(&world).await;
+    assert!(!log.is_empty());
+    assert_eq!(receiver.wait_for(log.len(), &[&world]).await, log);
 }
 
 #[tokio::test]
