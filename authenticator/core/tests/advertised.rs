@@ -66,6 +66,7 @@ fn section_6_4_lists_what_this_build_has_and_nothing_else() {
         ("perCredMgmtRO", permanent),
         ("authnrCfg", config),
         ("setMinPINLength", config),
+        ("alwaysUv", config),
         ("largeBlobs", cfg!(feature = "large-blobs")),
     ] {
         assert_eq!(get_named(options, name).is_some(), built, "{name}");
@@ -81,6 +82,17 @@ fn section_6_4_lists_what_this_build_has_and_nothing_else() {
         (0x1F, config),
     ] {
         assert_eq!(get(&info, member).is_some(), built, "{member:#04x}");
+    }
+}
+
+#[test]
+fn section_6_4_always_uv_that_is_in_force_is_listed_by_every_build() {
+    for always_uv in [true, false] {
+        let mut world = World::new(Configuration { always_uv, ..Configuration::small() });
+        let info = raw(&mut world, &[0x04]).unwrap();
+        let listed = get_named(get(&info, 0x04).unwrap(), "alwaysUv").and_then(Value::as_bool);
+        let can_be_switched = cfg!(feature = "authenticator-config");
+        assert_eq!(listed, (always_uv || can_be_switched).then_some(always_uv));
     }
 }
 

@@ -89,7 +89,8 @@ fn write_identity(configuration: &Configuration, moment: &Moment, members: &mut 
 /// 0x04: the options that are offered, each with its value of this moment.
 fn write_options(configuration: &Configuration, moment: &Moment, members: &mut Members<'_, '_>) -> Step {
     members.int(0x04).counted_map(|options| {
-        for option in OptionId::ALL.iter().filter(|option| configuration.offers(**option)) {
+        let listed = |option: &&OptionId| configuration.offers(**option) && moment.lists(**option);
+        for option in OptionId::ALL.iter().filter(listed) {
             options.text(option.name()).boolean(moment.option(*option));
         }
         Ok(())

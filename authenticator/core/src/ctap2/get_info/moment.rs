@@ -42,6 +42,12 @@ impl Moment {
         })
     }
 
+    /// Whether an option that is offered is there at all. alwaysUv that is listed and false can be switched on (§6.4),
+    /// which only authenticatorConfig does: without it the option is there where it is in force.
+    pub(super) fn lists(&self, option: OptionId) -> bool {
+        option != OptionId::AlwaysUv || cfg!(feature = "authenticator-config") || self.settings.always_uv
+    }
+
     /// The value of an option that is offered.
     pub(super) fn option(&self, option: OptionId) -> bool {
         match option {
