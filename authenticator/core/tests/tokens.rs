@@ -110,6 +110,19 @@ fn section_6_1_2_step_14_3_a_token_serves_one_ceremony() {
 }
 
 #[test]
+fn section_6_1_2_step_13_built_in_verification_leaves_the_token_in_use_alone() {
+    let mut world = verifying();
+    Platform(2).set_pin(&mut world, PIN).unwrap();
+    let token = Platform(2).token(&mut world, PIN, MC | GA, Some("example.com")).unwrap();
+    let made = Make::new("alice").option("uv", true).send(&mut world).unwrap();
+    assert!(made.data.uv);
+    assert!(Get::new().option("uv", true).send(&mut world).unwrap().verifies(&made));
+    assert!(get_with(&token).option("up", false).send(&mut world).unwrap().data.uv);
+    assert!(make("bob", &token).send(&mut world).unwrap().data.uv);
+    assert_eq!(get_with(&token).send(&mut world), status(Status::PinAuthInvalid), "a touch spends it");
+}
+
+#[test]
 fn section_6_1_2_step_14_a_refused_touch_spends_nothing() {
     let mut world = world();
     let token = Platform(2).token(&mut world, PIN, MC, Some("example.com")).unwrap();

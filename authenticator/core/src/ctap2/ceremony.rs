@@ -187,6 +187,14 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
     }
 
+    /// Takes from the token in use what presence takes from it (step 14.4, 9.4 in getAssertion). Presence that came with
+    /// built-in verification leaves it alone: the token had no part in that (step 13, 8 in getAssertion).
+    pub(crate) fn spend_token(&mut self, verification: Verification) {
+        if !cfg!(feature = "built-in-verification") || verification != Verification::BuiltIn {
+            self.pin.spend();
+        }
+    }
+
     /// What an answer means, after it was taken down. `attempts` counts what is left of [`UV_ATTEMPTS`].
     pub(crate) fn consent(
         &mut self,

@@ -281,7 +281,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
             }
         };
         if ceremony.up {
-            self.pin.spend(); // step 9.4: whatever becomes of the assertion
+            self.spend_token(ceremony.verification); // step 9.4: whatever becomes of the assertion
         }
         self.assert(&ceremony, &found, choice, response)?;
         if let Choice::Platform(count) = choice {

@@ -204,7 +204,7 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
 
     /// Steps 15 to 19: makes the credential, attests it and keeps it. Nothing is kept unless all of it worked.
     fn create(&mut self, ready: &Ready, response: &mut Message) -> Step<Reply> {
-        self.pin.spend(); // step 14.4: whatever becomes of the credential
+        self.spend_token(ready.verification); // step 14.4: whatever becomes of the credential
         let (key, public) = match self.spare.take_if(|_| ready.algorithm == Algorithm::Es256) {
             Some(KeyPair { key, public }) => (key, Some(public)),
             None => (PrivateKey::generate(ready.algorithm, &mut self.rng), None),
