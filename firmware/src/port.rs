@@ -12,7 +12,7 @@ use usb_device::device::{StringDescriptors, UsbDevice, UsbDeviceBuilder, UsbVidP
 pub struct Port {
     hid: Ctaphid,
     request: Option<(Transaction, Kind)>,
-    /// The request whose platform wants no answer any more.
+    /// The request that was cancelled last; one that was abandoned is not in `hid` any more.
     cancelled: Option<Transaction>,
     winks_until: Time,
 }
@@ -47,11 +47,9 @@ impl Port {
         match self.hid.receive(now, packet) {
             Some(Event::Cbor(transaction)) => self.request = Some((transaction, Kind::Cbor)),
             Some(Event::Msg(transaction)) => self.request = Some((transaction, Kind::Msg)),
-            Some(Event::Cancel(transaction) | Event::Abandoned(transaction)) => {
-                self.cancelled = Some(transaction);
-            }
+            Some(Event::Cancel(transaction)) => self.cancelled = Some(transaction),
             Some(Event::Wink) => self.winks_until = now + WINK,
-            None => {}
+            Some(Event::Abandoned(_)) | None => {}
         }
     }
 
@@ -65,17 +63,18 @@ impl Port {
         self.hid.tick(now);
     }
 
-    /// Takes the request that has arrived, if there is one, and copies it out.
+    /// Takes the request that has arrived, if there is one, and copies it out. Without one the copy is left as it is.
     pub fn take(&mut self, copy: &mut Message) -> Option<(Transaction, Kind)> {
         let (transaction, kind) = self.request.take()?;
+        let request = self.hid.request(transaction)?;
         copy.clear();
-        copy.extend_from_slice(self.hid.request(transaction)?).ok()?;
+        copy.extend_from_slice(request).ok()?;
         Some((transaction, kind))
     }
 
-    /// Whether nobody waits for this answer any more.
+    /// Whether the platform wants this request to end: it was cancelled, or abandoned, whatever came after it.
     pub fn is_cancelled(&self, transaction: Transaction) -> bool {
-        self.cancelled == Some(transaction)
+        self.cancelled == Some(transaction) || self.hid.request(transaction).is_none()
     }
 
     /// Says in the keepalives whether the request waits for the user.

@@ -82,14 +82,17 @@ impl World {
         world
     }
 
-    /// Sends a message of one packet.
+    /// Sends a message of less than 256 bytes.
     fn send(&mut self, command: u8, payload: &[u8]) {
-        let mut packet: Packet = [0; 64];
-        packet[..4].copy_from_slice(&self.channel);
-        packet[4] = command;
-        packet[6] = payload.len() as u8;
-        packet[7..7 + payload.len()].copy_from_slice(payload);
-        self.board.port.receive(self.board.now, &packet);
+        let (first, rest) = payload.split_at(payload.len().min(57));
+        let initial = (vec![command, 0, payload.len() as u8], first);
+        let continuations = (0..).zip(rest.chunks(59)).map(|(sequence, part)| (vec![sequence], part));
+        for (head, part) in std::iter::once(initial).chain(continuations) {
+            let bytes = [&self.channel, &head[..], part].concat();
+            let mut packet: Packet = [0; 64];
+            packet[..bytes.len()].copy_from_slice(&bytes);
+            self.board.port.receive(self.board.now, &packet);
+        }
     }
 
     fn turns(&mut self, count: usize) {
@@ -165,6 +168,43 @@ fn cancel_ends_the_wait() {
     world.send(0x90, &[0x04]);
     world.turns(1);
     assert_eq!(world.answer().0.expect("getInfo is answered")[0], 0x00);
+}
+
+#[test]
+fn a_request_that_was_abandoned_is_not_approved_by_a_later_touch() {
+    // {1: hash, 2: {"id": "a.b"}, 3: {"id": h'01', "name": "n"}, 4: [{"alg": -7, "type": "public-key"}], 7: {"rk": true}}
+    let make = [
+        &[0x01, 0xA5, 0x01, 0x58, 0x20][..],
+        &[7; 32],
+        b"\x02\xA1\x62id\x63a.b\x03\xA2\x62id\x41\x01\x64name\x61n",
+        b"\x04\x81\xA2\x63alg\x26\x64type\x6Apublic-key\x07\xA1\x62rk\xF5",
+    ]
+    .concat();
+    let get = [&b"\x02\xA2\x01\x63a.b\x02\x58\x20"[..], &[7; 32]].concat();
+    let init = [1; 8];
+    for abandoned in [1, 2] {
+        let mut world = World::new();
+        world.send(0x90, &make);
+        world.turns(2);
+        for request in 0..abandoned {
+            if request > 0 {
+                world.send(0x90, &[0x0B]);
+            }
+            // In this channel it ends what is pending, and all of this comes before the worker's next turn.
+            world.send(0x86, &init);
+        }
+        world.board.pressed = true;
+        world.turns(2);
+        world.sent.clear();
+        world.board.lit.clear();
+        world.board.pressed = false;
+        world.turns(100);
+        let changes = world.board.lit.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(changes <= 2, "nothing waits for a touch: {changes} changes in a second");
+        world.send(0x90, &get);
+        world.turns(1);
+        assert_eq!(world.answer().0, Some(vec![0x2E]), "a credential was made, of {abandoned} abandoned");
+    }
 }
 
 #[test]
