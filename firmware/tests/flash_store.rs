@@ -247,9 +247,48 @@ fn reset_leaves_no_byte_of_what_was_there() {
     let mut store = open(before.powered()).expect("it was whole");
     store.reset().expect("it can be reset");
     let after = store.into_flash();
-    let sealed = before.cells.chunks(16).filter(|chunk| chunk.iter().any(|&byte| byte != 0xFF && byte != 0));
-    for chunk in sealed.filter(|chunk| !chunk.starts_with(b"DPKERASE")) {
-        assert!(!after.cells.chunks(16).any(|other| other == chunk), "a part of a record is still there");
+    assert!(!shares_a_sealed_chunk(&before, &after), "a part of a record is still there");
+}
+
+#[test]
+fn a_shelf_that_is_cleared_leaves_no_byte_also_if_power_is_cut() {
+    let mut store = open(Nor::new(SECTORS)).expect("a blank flash can be opened");
+    store.put(&credential(1, 1, 1), None).expect("there is room");
+    store.keep(&[1; 100]).expect("there is room");
+    let before = store.into_flash();
+    let steps = apply_whole(&before, &Change::Clear).2.steps;
+    let mut outcomes = [0; 2];
+    for step in open(before.powered()).expect("it was whole").into_flash().steps..steps {
+        for tear in TEARS {
+            let store =
+                recover(interrupted(&before, &Change::Clear, step, tear).powered(), "clearing was cut off");
+            let cleared = store.entries() == 0;
+            let after = store.into_flash();
+            assert_ne!(cleared, shares_a_sealed_chunk(&before, &after), "step {step}, {tear:?}");
+            outcomes[usize::from(cleared)] += 1;
+        }
+    }
+    assert!(outcomes.iter().all(|&count| count > 0), "the cuts are before and after: {outcomes:?}");
+}
+
+#[test]
+fn clearing_the_shelf_takes_one_erase_of_a_bank() {
+    for first in (1..=96).step_by(8) {
+        let mut store = open(Nor::new(SECTORS)).expect("a blank flash can be opened");
+        store.keep(&[1; 100]).expect("there is room");
+        store.write(Slot::Identity, &vec![1; first]).expect("its room is reserved");
+        let mut full = store.into_flash();
+        // So full that the next record has no room.
+        loop {
+            let next = apply_whole(&full, &Change::Write(Slot::Pin, 1, 60)).2;
+            if next.erases != full.erases {
+                break;
+            }
+            full = next;
+        }
+        let cleared = apply_whole(&full, &Change::Clear).2;
+        let erases = |nor: &Nor| nor.erases.iter().sum::<u32>();
+        assert_eq!(erases(&cleared) - erases(&full), SECTORS as u32 / 2, "after {first} bytes");
     }
 }
 
@@ -316,6 +355,13 @@ fn apply_whole(nor: &Nor, change: &Change) -> (Model, Model, Nor) {
     let used = store.into_flash();
     let after = look(open(used.powered()).expect("it was whole"));
     (before, after, used)
+}
+
+/// Whether something sealed of the one flash stands in the other, too.
+fn shares_a_sealed_chunk(before: &Nor, after: &Nor) -> bool {
+    let sealed = before.cells.chunks(16).filter(|chunk| chunk.iter().any(|&byte| byte != 0xFF && byte != 0));
+    let mut sealed = sealed.filter(|chunk| !chunk.starts_with(b"DPKERASE"));
+    sealed.any(|chunk| after.cells.chunks(16).any(|other| other == chunk))
 }
 
 /// The flash after a change that lost power.

@@ -19,7 +19,7 @@
 //!
 //! | offset in a record | size | what |
 //! |---|---|---|
-//! | 0 | 1 | kind: State 1, Put 2, Remove 3, Slot 4, Counter 5, Shelf 6 (without a body: an empty shelf) |
+//! | 0 | 1 | kind: State 1, Put 2, Remove 3, Slot 4, Counter 5, Shelf 6 (without a body: an empty shelf; read, never written) |
 //! | 1 | 1 | 0 |
 //! | 2 | 2 | *n*, the length of the body in bytes |
 //! | 4 | 4 | check over the record's place and these 4 bytes |
@@ -191,16 +191,17 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> FlashStore<F, R, N> {
         let old = self.bank.clone();
         for slot in Slot::ALL {
             if let Some(place) = self.index.slot(slot)
-                && (live == Live::Everything || slot == Slot::Sync)
+                && (live != Live::OnlySync || slot == Slot::Sync)
             {
                 self.carry(&old, &mut new, &mut index, Kind::Slot, place)?;
             }
         }
-        for position in 0..self.index.shelf().len() {
+        let shelf = if live == Live::WithoutShelf { 0 } else { self.index.shelf().len() };
+        for position in 0..shelf {
             let kept = self.index.shelf()[position].place;
             self.carry(&old, &mut new, &mut index, Kind::Shelf, kept)?;
         }
-        if live == Live::Everything {
+        if live != Live::OnlySync {
             for position in 0..self.index.entries().len() {
                 let entry = self.index.entries()[position];
                 self.carry(&old, &mut new, &mut index, Kind::Put, entry.place)?;
@@ -434,6 +435,8 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> CredentialStore for FlashStore<F
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Live {
     Everything,
+    /// What is not sync's mailbox.
+    WithoutShelf,
     /// A reset: [`Slot::Sync`], the shelf, and the counters that must never repeat.
     OnlySync,
 }

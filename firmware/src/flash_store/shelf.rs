@@ -28,7 +28,7 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> Shelf for FlashStore<F, R, N> {
         if self.index.shelf().iter().any(|kept| kept.name == name) {
             return Ok(());
         }
-        // An empty one would clear the shelf.
+        // A record without a body says that the shelf is empty.
         if entry.is_empty() || entry.len() > ENTRY_MAX || self.index.shelf().len() == SHELF_MAX {
             return Err(StoreError::Full);
         }
@@ -44,8 +44,7 @@ impl<F: NorFlash, R: CryptoRng, const N: usize> Shelf for FlashStore<F, R, N> {
         if self.index.shelf().is_empty() {
             return Ok(());
         }
-        self.append(Kind::Shelf, 0, |_| {})?;
-        // No byte of them is left.
-        self.copy(Live::Everything)
+        // No byte of them is left: a record that says so would leave them there until the next copy.
+        self.copy(Live::WithoutShelf)
     }
 }
