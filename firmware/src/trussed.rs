@@ -1,8 +1,13 @@
 //! The core as an app of `ctaphid-dispatch`, for firmware that has other apps beside it: runners of Nitrokey's and SoloKeys'
 //! kind, whose USB side is `usbd-ctaphid`.
 //!
-//! The runner gives a [`Runner`] and calls `Dispatch::poll` with the app; [`class`] is the USB class that fits. What is
-//! absent: Trussed's own key store. The keys are in the [`CredentialStore`] that the runner brings.
+//! The runner gives a [`Runner`] and calls `Dispatch::poll` with the app; [`class`] is the USB class that fits.
+//!
+//! What is absent:
+//! * Trussed's own key store. The keys are in the [`CredentialStore`] that the runner brings.
+//! * The channel of a request: `ctaphid-dispatch` tells it to no app, and `usbd-ctaphid` to nobody. So the next assertion, and
+//!   the rest of an enumeration that another program had the PIN for, go to whoever asks next, for thirty seconds and until
+//!   any other command. A runner whose USB side knows better says so by [`Runner::is_another_channel`].
 
 use ctaphid_dispatch::Requester;
 use ctaphid_dispatch::app::{App, Command, Error};
@@ -32,6 +37,12 @@ pub trait Runner {
 
     /// The platform means this one.
     fn wink(&mut self);
+
+    /// Whether the request that the app was given now came by another channel than the one before it. Then what that one
+    /// began ends: assertions that are left, and enumerations. Asked once a request; `false` if it is not known.
+    fn is_another_channel(&mut self) -> bool {
+        false
+    }
 }
 
 /// The app. Holds a message of 7,609 bytes: put it into static memory.
@@ -50,6 +61,9 @@ impl<'i, S: CredentialStore, R: CryptoRng, U: Runner> FidoApp<'i, S, R, U> {
 
     /// Works on a request until it is answered, waiting for the user where that is asked for.
     fn work(&mut self, input: Input<'_>) {
+        if self.runner.is_another_channel() {
+            self.authenticator.end_stateful_commands();
+        }
         let now = self.runner.now();
         let mut output = self.authenticator.handle(now, input, &mut self.response);
         while let Output::AskUser { until } = output {

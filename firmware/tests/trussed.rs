@@ -1,6 +1,7 @@
 //! The core behind `ctaphid-dispatch`: what a Trussed runner sees of it, read back by `ctap-types`.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ struct Bench {
     user: User,
     interrupt: &'static InterruptFlag,
     told: Rc<Cell<(u32, u32)>>,
+    /// Of each request that is to come: whether its channel is another one. None is known where there are none.
+    other_channels: VecDeque<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -57,12 +60,21 @@ impl Runner for Bench {
         let (winks, waited) = self.told.get();
         self.told.set((winks + 1, waited));
     }
+
+    fn is_another_channel(&mut self) -> bool {
+        self.other_channels.pop_front().unwrap_or(false)
+    }
 }
 
 type Answers = Vec<Result<Vec<u8>, Error>>;
 
 /// What comes of these requests with such a user; and how often it winked and waited.
 fn told(user: User, requests: &[(Command, &[u8])]) -> (Answers, (u32, u32)) {
+    told_by_channels(user, requests, &[])
+}
+
+/// As [`told`]; and which requests come by another channel than the one before.
+fn told_by_channels(user: User, requests: &[(Command, &[u8])], others: &[bool]) -> (Answers, (u32, u32)) {
     // In a runner both are static.
     let flag: &'static InterruptFlag = Box::leak(Box::new(InterruptFlag::new()));
     let swap: &'static OptionRefSwap<'static, InterruptFlag> = Box::leak(Box::new(OptionRefSwap::new(None)));
@@ -72,7 +84,8 @@ fn told(user: User, requests: &[(Command, &[u8])]) -> (Answers, (u32, u32)) {
     let told = Rc::new(Cell::new((0, 0)));
     let authenticator =
         Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
-    let bench = Bench { now: Duration::from_secs(1), user, interrupt: flag, told: told.clone() };
+    let (now, other_channels) = (Duration::from_secs(1), others.iter().copied().collect());
+    let bench = Bench { now, user, interrupt: flag, told: told.clone(), other_channels };
     let mut app = FidoApp::new(authenticator, bench, flag);
     let mut answers = Vec::new();
     for (command, request) in requests {
@@ -97,17 +110,40 @@ fn get_info_says_through_the_dispatch_what_ctap_types_reads() {
     assert_eq!(told, (0, 0));
 }
 
-#[test]
-fn a_credential_is_made_with_a_touch_and_signs() {
-    // {1: hash, 2: {"id": "a.b"}, 3: {"id": h'01', "name": "n"}, 4: [{"alg": -7, "type": "public-key"}], 7: {"rk": true}}
-    let make = [
+fn make_credential(user: u8) -> Vec<u8> {
+    // {1: hash, 2: {"id": "a.b"}, 3: {"id": h'..', "name": "n"}, 4: [{"alg": -7, "type": "public-key"}], 7: {"rk": true}}
+    [
         &[0x01, 0xA5, 0x01, 0x58, 0x20][..],
         &[7; 32],
-        b"\x02\xA1\x62id\x63a.b\x03\xA2\x62id\x41\x01\x64name\x61n",
-        b"\x04\x81\xA2\x63alg\x26\x64type\x6Apublic-key\x07\xA1\x62rk\xF5",
+        b"\x02\xA1\x62id\x63a.b\x03\xA2\x62id\x41",
+        &[user],
+        b"\x64name\x61n\x04\x81\xA2\x63alg\x26\x64type\x6Apublic-key\x07\xA1\x62rk\xF5",
     ]
-    .concat();
-    let get = [&b"\x02\xA2\x01\x63a.b\x02\x58\x20"[..], &[7; 32]].concat();
+    .concat()
+}
+
+fn get_assertion() -> Vec<u8> {
+    [&b"\x02\xA2\x01\x63a.b\x02\x58\x20"[..], &[7; 32]].concat()
+}
+
+#[test]
+fn what_one_program_began_no_other_goes_on_with_where_the_runner_knows_the_channel() {
+    let (alice, bob, get) = (make_credential(1), make_credential(2), get_assertion());
+    let requests: [&[u8]; 4] = [&alice, &bob, &get, &[0x08]];
+    let requests = requests.map(|request| (Command::Cbor, request));
+    let next = |others: &[bool]| {
+        let (answers, _) = told_by_channels(User::Touches, &requests, others);
+        answers[3].as_ref().expect("it is answered")[0]
+    };
+    assert_eq!(next(&[true, true, true, false]), 0x00);
+    assert_eq!(next(&[true, true, true, true]), 0x30, "it is not allowed");
+    assert_eq!(next(&[]), 0x00, "a runner that does not know");
+}
+
+#[test]
+fn a_credential_is_made_with_a_touch_and_signs() {
+    let make = make_credential(1);
+    let get = get_assertion();
     let (answers, (_, waited)) = told(User::Touches, &[(Command::Cbor, &make), (Command::Cbor, &get)]);
     let read = |answer: &Result<Vec<u8>, Error>| answer.clone().expect("it is answered");
     let (made, got) = (read(&answers[0]), read(&answers[1]));
