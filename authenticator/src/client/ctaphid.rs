@@ -153,6 +153,9 @@ impl CtapHid {
                 }
                 None if packet[4] & 0x80 != 0 => {
                     let length = usize::from(u16::from_be_bytes([packet[5], packet[6]]));
+                    if length > MESSAGE_MAX {
+                        return Err(Error::BadAnswer("an answer of more than 7609 bytes"));
+                    }
                     let (kind, bytes) = (packet[4] & 0x7f, packet[7..].to_vec());
                     self.partial = Some(Partial { kind, length, bytes, sequence: 0 });
                 }

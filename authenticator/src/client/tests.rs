@@ -528,6 +528,41 @@ impl Connection for SlowLine {
 }
 
 #[test]
+fn an_answer_that_is_longer_than_any_message_is_refused() {
+    let (device, clock) = device(presence_only(), Auto);
+    let boaster = Boaster { device: device.connect(), more: None };
+    let mut client = Client::new(boaster, clock, UnwrapErr(SysRng)).unwrap();
+    assert!(matches!(client.ping(&[7]), Err(Error::BadAnswer(_))));
+}
+
+/// Says of a PING's echo that it has 65,535 bytes, and has packets of it without end.
+struct Boaster {
+    device: crate::device::LocalConnection,
+    more: Option<crate::device::Packet>,
+}
+
+impl Connection for Boaster {
+    fn send(&mut self, packet: &crate::device::Packet) -> std::io::Result<()> {
+        self.device.send(packet)
+    }
+
+    fn receive(&mut self, timeout: Option<Duration>) -> std::io::Result<Option<crate::device::Packet>> {
+        if let Some(packet) = &mut self.more {
+            packet[4] = packet[4].wrapping_add(1);
+            return Ok(Some(*packet));
+        }
+        let mut received = self.device.receive(timeout)?;
+        if let Some(packet) = received.as_mut().filter(|packet| packet[4] == 0x81) {
+            packet[5..7].fill(0xff);
+            let mut next = *packet;
+            next[4] = u8::MAX;
+            self.more = Some(next);
+        }
+        Ok(received)
+    }
+}
+
+#[test]
 fn a_prf_of_a_registration_without_wanted_verification_is_that_of_every_sign_in() {
     let eval = json!({"prf": {"eval": {"first": "AAAA"}}});
     let made = |client: &mut Client| {
