@@ -77,10 +77,12 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       event.preventDefault();
       event.stopImmediatePropagation();
     };
-    const show = async ({ target }) => {
+    const show = async (event) => {
+      // The field itself, where it is in an open shadow root.
+      const target = event.composedPath()[0];
       if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
       const entries = (await accounts()).map(entry);
-      if (entries.length === 0 || document.activeElement !== target) return;
+      if (entries.length === 0 || focused() !== target) return;
       const { left, bottom } = target.getBoundingClientRect();
       Object.assign(host.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
       list.replaceChildren(...entries);
@@ -96,6 +98,11 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       removeEventListener("focusout", hide);
       removeEventListener("keydown", press, true);
     };
+    const focused = () => {
+      let element = document.activeElement;
+      while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+      return element;
+    };
     // A bridge that is not there may come; what this page may not ask for is refused.
     const accounts = async () => {
       const { response, error, absent } = await ask("accounts", body);
@@ -107,7 +114,7 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
     addEventListener("focusout", hide);
     addEventListener("keydown", press, true);
     // Also where no field has the focus: whether the page may ask shows at once.
-    accounts().then(() => stopped || show({ target: document.activeElement }));
+    accounts().then(() => stopped || show({ composedPath: () => [focused()] }));
     return stop;
   };
 

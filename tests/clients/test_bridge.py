@@ -659,6 +659,16 @@ def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(ope
         first = bridge.wait_until(lambda: focus(browser), "the list")[0].split()[0]
         browser.press_keys("ArrowDown", "ArrowDown", "ArrowUp", "Enter")
         assert outcome(browser) == {"id": ids[first]}
+        # A field inside of a component.
+        begin(browser, CONDITIONAL, {})
+        browser.execute_script("""
+            const component = document.body.appendChild(document.createElement("div"));
+            component.attachShadow({ mode: "open" }).innerHTML = "<input autocomplete=webauthn>";
+            component.shadowRoot.firstChild.focus()""")
+        time.sleep(0.5)
+        bridge.wait_until(browser.offered, "the list under the component's field")
+        pick(browser, "mona1")
+        assert outcome(browser) == {"id": ids["mona1"]}
         # For another site there is nothing to wait for.
         assert run(browser, CONDITIONAL, {"rpId": "example.com"})["name"] == "SecurityError"
 
