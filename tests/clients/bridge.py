@@ -76,8 +76,8 @@ def bridge(*arguments):
 
 
 @contextlib.contextmanager
-def chromium(extension):
-    """Headless Chromium with the extension, as Selenium's driver."""
+def chromium(extension, *arguments):
+    """Headless Chromium with the extension and these further arguments, as Selenium's driver."""
     from selenium import webdriver
 
     class Chromium(ChromiumMethods, webdriver.Chrome):
@@ -94,6 +94,7 @@ def chromium(extension):
         "--disable-sync",
         "--no-first-run",
         f"--load-extension={extension}",
+        *arguments,
     ]:
         options.add_argument(argument)
     driver = Chromium(options, webdriver.ChromeService(CHROMEDRIVER))

@@ -2,15 +2,20 @@
 
 import concurrent.futures
 import contextlib
+import datetime
 import http.server
 import json
 import signal
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import bridge
 
@@ -387,6 +392,50 @@ def test_an_rp_id_that_the_browser_has_checked_is_one_of_a_related_origin():
             asked = {**request, "checked": True, "publicKey": {"rpId": rp_id, "challenge": "AAAA"}}
             assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
         assert ask(ready, "accounts", {**request, "checked": True})["error"]["name"] == "SecurityError"
+
+
+def test_a_related_origin_signs_up_and_in_in_chromium(tmp_path):
+    class Sites(http.server.BaseHTTPRequestHandler):
+        """Every site there is: example.com, which names its related origin, and the others' pages."""
+
+        def do_GET(self):
+            kind, page = "text/html", b"<!doctype html>"
+            if self.path == "/.well-known/webauthn":
+                kind, page = "application/json", b'{"origins": ["https://example.de"]}'
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path / "certificate.pem"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sites) as sites, bridge.bridge() as ready:
+        sites.socket = context.wrap_socket(sites.socket, server_side=True)
+        threading.Thread(target=sites.serve_forever, daemon=True).start()
+        there = f"--host-resolver-rules=MAP example.*:443 127.0.0.1:{sites.server_address[1]}"
+        with bridge.chromium(ready["chromium"], there, "--ignore-certificate-errors") as browser:
+            browser.get("https://example.de")
+            made = run(browser, CREATE, {"rp": {"id": "example.com", "name": "Example"}})
+            assert run(browser, GET, {"rpId": "example.com"})["id"] == made["id"]
+            browser.get("https://example.fr")
+            assert run(browser, GET, {"rpId": "example.com"})["name"] == "SecurityError"
+        sites.shutdown()
+
+
+def certificate(path):
+    """A certificate and its key, which nobody trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([]), datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now)
+    signed = builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = serialization.Encoding.PEM
+    path.write_bytes(key.private_bytes(pem, *plain) + signed.public_bytes(pem))
+    return path
 
 
 @pytest.mark.parametrize("door", ["packets", "usbip"])
