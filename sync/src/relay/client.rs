@@ -15,7 +15,7 @@ use crate::escrow::{Answer, Deposit};
 use crate::id::{CircleId, Name, hash};
 use crate::mailbox::Order;
 
-use super::{PAGE_MAX, Silence, decode_page};
+use super::{PAGE_HEADER, PAGE_MAX, Silence, decode_page};
 
 /// No answer is awaited longer: a relay that drips is as one that is down.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -342,8 +342,7 @@ impl Mailbox for RelayClient {
     fn list(&mut self, since: u64) -> io::Result<Listing> {
         let request = self.agent.get(self.at(&format!("?since={since}")));
         let answer = done(request.header("Authorization", self.bearer()).call())?;
-        // A page may end with one entry of the greatest length, and has headers.
-        let page = bounded(answer, PAGE_MAX + 257 * (ENTRY_MAX + 20))?;
+        let page = bounded(answer, PAGE_HEADER + PAGE_MAX)?;
         decode_page(&page).ok_or_else(nonsense)
     }
 

@@ -18,7 +18,7 @@
 //! | `GET /health`, `GET /metrics` | for the operator |
 //!
 //! A page is how many names the circle has in all (8 bytes, big-endian), then for each entry its name (16), the length
-//! of its bytes (4, big-endian) and its bytes.
+//! of its bytes (4, big-endian) and its bytes. After the first 8 bytes it has 4 MiB at most, however much there is.
 //!
 //! How an escrow stands is guesses allowed (1 byte), guesses left (1) and how long the next one has to wait (8, in
 //! milliseconds, big-endian).
@@ -66,8 +66,12 @@ pub use store::{Database, RelayError};
 use tokens::{Guest, Stay};
 use watch::Watchers;
 
-/// The most bytes of entries in one page.
+/// The most bytes of entries in one page, with what stands before each.
 const PAGE_MAX: usize = 4 << 20;
+
+/// What stands before the first entry of a page, and before each.
+const PAGE_HEADER: usize = 8;
+const ITEM_HEADER: usize = 16 + 4;
 
 /// No page has more names: whoever puts shorter things than a device does fills no device's memory.
 const PAGE_NAMES_MAX: usize = PAGE_MAX / 64;

@@ -14,7 +14,7 @@ use std::vec::Vec;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
-use super::Quota;
+use super::{ITEM_HEADER, Quota};
 use super::group::Writer;
 use super::tokens::Stay;
 use super::watch::Standing;
@@ -264,7 +264,8 @@ impl Database {
         Ok(standings.into_iter().collect())
     }
 
-    /// Entries beyond a number, in order, of about so many bytes at most; and how many there are in all.
+    /// Entries beyond a number, in order, of so many bytes in a page at most, or one that is longer; and how many there are in
+    /// all.
     pub(super) async fn list(
         &self,
         circle: CircleId,
@@ -273,24 +274,38 @@ impl Database {
     ) -> Result<(Vec<(Name, Vec<u8>)>, u64), RelayError> {
         let head = self.head(circle).await?;
         let mut items: Vec<(Name, Vec<u8>)> = Vec::new();
-        let (mut size, mut since) = (0, i64::try_from(since).unwrap_or(i64::MAX));
+        let (mut room, mut since) = (most, i64::try_from(since).unwrap_or(i64::MAX));
         loop {
-            let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
-                "SELECT number, name, content FROM entries WHERE circle = $1 AND number > $2 AND number <= $3 \
-                 ORDER BY number LIMIT 256",
+            // The lengths first: what does not go into the page is not read.
+            let lengths: Vec<(i64, i64)> = sqlx::query_as(
+                "SELECT number, CAST(length(content) AS BIGINT) FROM entries \
+                 WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number LIMIT 256",
             )
             .bind(circle.to_string())
             .bind(since)
             .bind(i64::try_from(head).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await?;
-            let done = rows.len() < 256;
-            for (number, name, content) in rows {
-                since = number;
-                size += content.len();
-                items.extend(Name::parse(&name).map(|name| (name, content)));
+            let mut fit = 0;
+            for (_, length) in &lengths {
+                let size = ITEM_HEADER + usize::try_from(*length).unwrap_or(usize::MAX);
+                if size > room && !(items.is_empty() && fit == 0) {
+                    break;
+                }
+                (fit, room) = (fit + 1, room.saturating_sub(size));
             }
-            if done || size >= most || items.len() + 256 > names_max {
+            let Some((last, _)) = lengths[..fit].last() else { return Ok((items, head)) };
+            let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+                "SELECT name, content FROM entries WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number",
+            )
+            .bind(circle.to_string())
+            .bind(since)
+            .bind(*last)
+            .fetch_all(&self.pool)
+            .await?;
+            since = *last;
+            items.extend(rows.into_iter().filter_map(|(name, content)| Some((Name::parse(&name)?, content))));
+            if fit < 256 || items.len() + 256 > names_max {
                 return Ok((items, head));
             }
         }

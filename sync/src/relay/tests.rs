@@ -353,6 +353,38 @@ fn a_circle_full_of_tiny_entries_is_listed_to_its_end() {
 }
 
 #[test]
+fn a_page_of_long_entries_ends_after_four_megabytes() {
+    let postgres = Postgres::start(false);
+    let urls = ["memory"].into_iter().chain(postgres.as_ref().map(|postgres| postgres.url.as_str()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for url in urls {
+        let pages = runtime.block_on(async {
+            let database = Database::open(url).await.unwrap();
+            assert!(database.open_circle(CIRCLE, "hash", 1).await.unwrap());
+            for number in 0..11 {
+                let bytes = Bytes::from(std::vec![number; if number == 10 { 9 } else { ENTRY_MAX }]);
+                let (name, token) = (Name::of(&bytes), "hash".into());
+                let entry = Entry { circle: CIRCLE, token, name, bytes, quota: Quota::default() };
+                assert!(database.writer.put(entry).await.unwrap());
+            }
+            let (mut pages, mut since) = (Vec::new(), 0);
+            while pages.last() != Some(&0) {
+                let (items, head) = database.list(CIRCLE, since, (PAGE_MAX, PAGE_NAMES_MAX)).await.unwrap();
+                let page = encode_page(head, items.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+                assert!(page.len() <= PAGE_HEADER + PAGE_MAX, "{} bytes", page.len());
+                since += items.len() as u64;
+                pages.push(items.len());
+            }
+            // What is longer than a page comes alone.
+            let (alone, _) = database.list(CIRCLE, 0, (1000, PAGE_NAMES_MAX)).await.unwrap();
+            assert_eq!(alone.len(), 1, "{url}");
+            pages
+        });
+        assert_eq!(pages, [3, 3, 3, 2, 0], "{url}");
+    }
+}
+
+#[test]
 fn a_page_of_more_names_than_any_honest_one_has_is_nonsense() {
     let item = |number: usize| (Name::of(&number.to_be_bytes()), &b""[..]);
     assert!(decode_page(&encode_page(0, (0..PAGE_NAMES_MAX).map(item))).is_some());
