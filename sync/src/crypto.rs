@@ -11,6 +11,8 @@
 //!
 //! The whole has a Padmé length: its size tells at most 12 % more than its order of magnitude.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -150,6 +152,16 @@ impl DeviceKeys {
     /// The public halves.
     pub fn public(&self) -> &PublicKeys {
         &self.public
+    }
+
+    /// What opens a circle at the relay with this address for whoever has these keys: hexadecimal, the same each time, and tells
+    /// nothing about the keys.
+    pub(crate) fn relay_token(&self, circle: &CircleId, base: &str) -> String {
+        let mut token = Zeroizing::new([0; 16]);
+        Hkdf::<Sha256>::new(Some(&circle.0), &self.encryption_seed)
+            .expand_multi_info(&[b"device/relay", base.as_bytes()], &mut *token)
+            .expect("16 bytes are a valid length");
+        token.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     pub(crate) fn sign(&self, message: &[&[u8]]) -> [u8; 64] {

@@ -1,6 +1,7 @@
 //! The replica: events in, effects out. It never waits, reads a clock or opens a file.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
@@ -434,6 +435,12 @@ impl<R: CryptoRng> Replica<R> {
     /// The log that began it.
     pub fn founder(&self) -> LogId {
         self.founder
+    }
+
+    /// With what this device opens its circle at the relay with this address: the same at each try, so that an answer that was
+    /// lost shuts nobody out. Hexadecimal, 128 bits; it tells nothing about the device's keys, nor about its token elsewhere.
+    pub fn relay_token(&self, base: &str) -> String {
+        self.keys.relay_token(&self.circle, base)
     }
 
     /// What the circle signs and seals with.

@@ -176,25 +176,26 @@ impl Mailbox for LaterFolder {
     }
 }
 
-/// What the token that opened a circle is called at a relay.
+/// What a relay calls the token that opened a circle.
 const FOUNDING_TOKEN: &str = "founder";
 
-/// Opens a new circle at each relay, and sees that what else is named is there.
+/// Opens this circle at each relay, and sees that what else is named is there. What was done half may be done again.
 pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result<Vec<Place>, ReplicateError> {
     let open = |place: &Place| {
         let Place::Relay(base) = place else {
             return place.connect(replica.circle()).map(|_| place.clone());
         };
         let failed = |error| ReplicateError::Mailbox(place.to_string(), error);
-        let url = RelayUrl::new(base, &new_token());
+        // The same token at each try: whatever answer is lost, the next try finds its own circle and goes on.
+        let url = RelayUrl::new(base, "");
+        let token = replica.relay_token(url.base());
+        let url = RelayUrl::new(base, &token);
         let relay = RelayClient::new(url.clone(), replica.circle());
         relay.open().map_err(failed)?;
-        let settled = settle_in(Place::Opened(url), replica)?;
         // By its log's name others can shut this device out; by the first token's, nobody thinks of it.
-        if let Some(relay) = settled.relay(replica.circle()) {
-            relay.shut_out(FOUNDING_TOKEN).map_err(failed)?;
-        }
-        Ok(settled)
+        relay.let_in(&label(replica.log()), &token).map_err(failed)?;
+        relay.shut_out(FOUNDING_TOKEN).map_err(failed)?;
+        Ok(Place::Opened(url))
     };
     places.iter().map(open).collect()
 }

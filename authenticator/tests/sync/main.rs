@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use world::{BE, BS, DRIPS, EMPTY, ENDLESS, Liar, NONSENSE, Server, World, client, relay};
+use world::{BE, BS, DRIPS, EMPTY, ENDLESS, Forgetful, Liar, NONSENSE, Server, World, client, relay};
 
 #[test]
 fn a_passkey_made_on_one_device_signs_in_on_three_and_says_when_it_is_backed_up() {
@@ -380,6 +380,30 @@ fn two_relays_open_together_what_neither_opens_alone() {
     run_c.end();
     let said = world.with_pin(&b, &both, "correct horse").unwrap();
     assert!(said.contains("0 passkeys are back"), "{said}");
+}
+
+#[test]
+fn a_relay_whose_answer_to_open_was_lost_can_be_added_again() {
+    let world = World::new();
+    let a = world.vault("a");
+    world.found(&a);
+    let second = relay("127.0.0.1:0", "memory");
+    let way = Forgetful::before(&second);
+    let add = ["sync", "mailbox", "add", way.url.as_str()];
+    // The circle is opened, the device let in by its name, and the first token ended: each may be done and not be known.
+    for answers in 0..3 {
+        way.until.store(answers, Ordering::Relaxed);
+        let refused = world.command(&a, &add).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && !said.contains("for another device"), "{said}");
+        assert_eq!(way.until.load(Ordering::Relaxed), usize::MAX, "an answer was lost");
+    }
+    world.ok(&a, &add);
+    assert_eq!(world.json(&a, &["sync", "status", "--json"])["relays"], 2);
+    // Whoever comes by it finds everything there.
+    let b = world.vault("b");
+    world.join(&a, &b);
+    assert!(!world.ok(&b, &["sync", "status"]).contains("trouble: "));
 }
 
 #[test]

@@ -77,6 +77,61 @@ impl Liar {
     }
 }
 
+/// Before a relay: carries requests to it, and loses the answers to some.
+pub(crate) struct Forgetful {
+    pub(crate) url: String,
+    /// How many more answers come through before one is lost.
+    pub(crate) until: Arc<AtomicUsize>,
+}
+
+impl Forgetful {
+    pub(crate) fn before(relay: &Server) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (base, until) = (relay.url.clone(), Arc::new(AtomicUsize::new(usize::MAX)));
+        let left = until.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (base, left) = (base.clone(), left.clone());
+                // Whoever hangs up is no failure.
+                std::thread::spawn(move || drop(Forgetful::carry(&stream.unwrap(), &base, &left)));
+            }
+        });
+        Forgetful { url, until }
+    }
+
+    fn carry(mut stream: &std::net::TcpStream, base: &str, left: &AtomicUsize) -> std::io::Result<()> {
+        use std::io::Read as _;
+        let mut there = std::net::TcpStream::connect(base.trim_start_matches("http://"))?;
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+            there.write_all(line.as_bytes())?;
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        there.write_all(&[&b"Connection: close\r\n\r\n"[..], &body].concat())?;
+        let mut answer = Vec::new();
+        there.read_to_end(&mut answer)?;
+        // The relay has done it by now.
+        let is_lost =
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+        if is_lost {
+            left.store(usize::MAX, Ordering::Relaxed);
+            return stream.shutdown(std::net::Shutdown::Both);
+        }
+        stream.write_all(&answer)
+    }
+}
+
 /// A relay, a relying party, and a folder for vaults.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,

@@ -14,9 +14,8 @@ use std::vec::Vec;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
-use super::{ITEM_HEADER, Quota};
+use super::ITEM_HEADER;
 use super::group::Writer;
-use super::tokens::Stay;
 use super::watch::Standing;
 use crate::id::{CircleId, Name};
 
@@ -200,25 +199,33 @@ impl Database {
         Ok(())
     }
 
-    /// Opens a circle with its first token. `false` if it is open and the token is one of its.
+    /// Opens a circle with its first token, both or neither. `false` if it is open and the token is one of its.
     pub(super) async fn open_circle(
         &self,
         circle: CircleId,
         token: &str,
         circles_max: u64,
     ) -> Result<bool, RelayError> {
+        let mut transaction = self.pool.begin().await?;
         let made = sqlx::query(
             "INSERT INTO circles (circle, head, size) SELECT $1, 0, 0 \
              WHERE (SELECT COUNT(*) FROM circles) < $2 ON CONFLICT (circle) DO NOTHING",
         )
         .bind(circle.to_string())
         .bind(i64::try_from(circles_max).unwrap_or(i64::MAX))
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
         if made.rows_affected() == 1 {
-            self.add_token(circle, "founder", token, Stay::ForGood, Quota::default()).await?;
+            // A circle without a token would be nobody's for ever.
+            sqlx::query("INSERT INTO tokens (circle, label, token) VALUES ($1, 'founder', $2)")
+                .bind(circle.to_string())
+                .bind(token)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
             return Ok(true);
         }
+        transaction.rollback().await?;
         if self.knows(circle, token).await? {
             return Ok(false);
         }
