@@ -383,6 +383,32 @@ fn two_relays_open_together_what_neither_opens_alone() {
 }
 
 #[test]
+fn a_key_restores_what_only_the_second_relay_has() {
+    let mut world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let second = relay("127.0.0.1:0", "memory");
+    let (one, two) = (world.relay.url.clone(), second.url.as_str());
+    world.ok(&a, &["sync", "init", "--mailbox", &one, "--mailbox", two]);
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
+    let run_a = world.run(&a);
+    let (address, database) = world.relay_address();
+    world.relay.end();
+    world.sign_up("mona@example.com", &run_a);
+    world.eventually("the key and the second relay are a backup", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & BS == BS)
+    });
+    drop(run_a);
+    std::fs::remove_file(&a).unwrap();
+    world.relay = relay(&address, &database);
+    let restore = ["sync", "recovery", "restore", "--mailbox", &one, "--mailbox", two, "--circle", &circle];
+    let restored = world.command(&b, &restore).env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
+    let said = String::from_utf8(restored.stderr).unwrap();
+    assert!(said.contains("1 passkey is back"), "{said}");
+    world.sign_in(&world.run(&b)).expect("it signs in");
+}
+
+#[test]
 fn a_relay_whose_answer_to_open_was_lost_can_be_added_again() {
     let world = World::new();
     let a = world.vault("a");

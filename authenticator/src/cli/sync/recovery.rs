@@ -148,7 +148,7 @@ fn admit(circle: &mut Circle, key: &RecoveryKey, name: &str) -> Result<Found, Fa
 pub(super) struct Restore {
     #[command(flatten)]
     vault: KeptVault,
-    /// The mailbox of the lost circle: folder:PATH, key: or https://RELAY; more than once to go on with all of them
+    /// A mailbox of the lost circle: folder:PATH, key: or https://RELAY; say it for each that the circle had
     #[arg(long, value_name = "PLACE", required = true)]
     mailbox: Vec<String>,
     /// The circle, where the mailbox is a relay's [it was printed with the key]
@@ -245,11 +245,8 @@ fn bring_back(
         Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
         other => other,
     };
-    let places: Vec<Place> = places.into_iter().map(opened_by_key).collect();
-    let place = places.first().ok_or_else(|| Failure::new("no mailbox is named", "say --mailbox PLACE"))?;
-    let mut mailbox = place.connect(circle)?;
-    let failed = |error| Failure::from(ReplicateError::Mailbox(place.to_string(), error));
-    let held = everything(&mut *mailbox).map_err(failed)?;
+    let places = places.into_iter().map(opened_by_key).collect();
+    let (mut mailboxes, held) = reach(places, circle)?;
     let mut paper = recovery_member(key, &held)?;
     if circle != CircleId::default() && paper.circle() != circle {
         return Err(Failure::new(
@@ -261,15 +258,15 @@ fn bring_back(
     let mut random = UnwrapErr(SysRng);
     let keys = DeviceKeys::generate(paper.suite(), &mut random);
     let name = name.unwrap_or_else(host_name).into_bytes();
-    paper.add_mailbox(0, mailbox.order());
-    let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name };
-    put_all(&mut paper, admit, &mut *mailbox).map_err(failed)?;
+    mailboxes.iter().for_each(|(number, _, mailbox)| paper.add_mailbox(*number, mailbox.order()));
+    say(&mut paper, Event::Admit { keys: keys.public().clone(), recovery: false, name }, &mut mailboxes)?;
     for log in lost.keys().copied() {
         // Whatever is lost may have been found by somebody.
-        put_all(&mut paper, Event::Revoke { log, why: 1 }, &mut *mailbox).map_err(failed)?;
+        say(&mut paper, Event::Revoke { log, why: 1 }, &mut mailboxes)?;
     }
     let (stay, out): (BTreeMap<_, _>, BTreeMap<_, _>) =
         lost.into_iter().partition(|(log, _)| paper.members().is_live(*log));
+    let places: Vec<Place> = mailboxes.into_iter().map(|(_, place, _)| place).collect();
     shut_out(&places, paper.circle(), out.keys().copied());
     let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
         Failure::new("the recovery key was revoked", "use a device of the circle, or the newest recovery key")
@@ -331,6 +328,38 @@ fn devices_of(paper: &Replica<UnwrapErr<SysRng>>) -> BTreeMap<LogId, String> {
     devices.map(|(log, member)| (*log, shown(&member.name))).collect()
 }
 
+/// A mailbox of the lost circle, by its number.
+type Reached = (u8, Place, Box<dyn Mailbox>);
+
+/// The mailboxes that answer, and everything that any of them holds: a passkey counted as backed up if it was in one of them.
+/// One that is away is named; if all are, what the first one says is the failure.
+fn reach(places: Vec<Place>, circle: CircleId) -> Result<(Vec<Reached>, Vec<Vec<u8>>), Failure> {
+    let (mut reached, mut held, mut away) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, place) in (0..).zip(places) {
+        let found = place.connect(circle).and_then(|mut mailbox| {
+            let all = everything(&mut *mailbox);
+            Ok((all.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?, mailbox))
+        });
+        match found {
+            Ok((all, mailbox)) => {
+                held.extend(all);
+                reached.push((number, place, mailbox));
+            }
+            Err(error) => away.push(error),
+        }
+    }
+    if reached.is_empty() {
+        let first = away.into_iter().next();
+        return Err(
+            first.map_or_else(|| Failure::new("no mailbox is named", "say --mailbox PLACE"), Failure::from)
+        );
+    }
+    for error in away {
+        log::warn!("{error}; this device goes on without it, and what is nowhere else is not back");
+    }
+    Ok((reached, held))
+}
+
 fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
     let (mut held, mut since) = (Vec::new(), 0);
     loop {
@@ -348,14 +377,23 @@ fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
     }
 }
 
-fn put_all(
-    replica: &mut Replica<UnwrapErr<SysRng>>,
+/// Tells the recovery member, and puts what it says into every mailbox. One that does not take it is left out from then on; it
+/// fails once none is left.
+fn say(
+    paper: &mut Replica<UnwrapErr<SysRng>>,
     event: Event,
-    mailbox: &mut dyn Mailbox,
-) -> std::io::Result<()> {
-    for effect in replica.handle(now_ms(), event) {
-        if let doppelkey_sync::Effect::Put { name, bytes, .. } = effect {
-            mailbox.put(name, &bytes)?;
+    mailboxes: &mut Vec<Reached>,
+) -> Result<(), Failure> {
+    for effect in paper.handle(now_ms(), event) {
+        let doppelkey_sync::Effect::Put { mailbox: number, name, bytes } = effect else { continue };
+        let Some(index) = mailboxes.iter().position(|(known, ..)| *known == number) else { continue };
+        if let Err(error) = mailboxes[index].2.put(name, &bytes) {
+            let (_, place, _) = mailboxes.remove(index);
+            let error = ReplicateError::Mailbox(place.to_string(), error);
+            if mailboxes.is_empty() {
+                return Err(error.into());
+            }
+            log::warn!("{error}; this device goes on without it");
         }
     }
     Ok(())

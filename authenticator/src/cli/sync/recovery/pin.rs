@@ -129,7 +129,8 @@ impl Use {
         let (answered, answers) = answers_of(&relays, &guess)?;
         let Some(found) = guess.open(&answers) else { return Err(wrong(&answers)) };
         prove(&answered, &answers, &found);
-        let places = answered.iter().map(|relay| relay.place.clone()).collect();
+        // Also those that counted no guess: what was backed up may be at any of them.
+        let places = relays.iter().map(|relay| relay.place.clone()).collect();
         bring_back(&mut opened, &found.key, id, places, self.name)
     }
 
