@@ -386,6 +386,9 @@ impl<R: CryptoRng> Replica<R> {
         records.extend(self.letters.values().map(|letter| Self::letter_record(letter)));
         let mut entries: Vec<_> = self.dag.entries().collect();
         entries.sort_by_key(|entry| entry.body.hlc);
+        if self.heard_itself {
+            records.push(Self::heard_itself_record(true));
+        }
         for entry in entries {
             records.extend(entry.copies.iter().map(|(_, sealed)| Self::entry_record(sealed)));
         }

@@ -255,12 +255,16 @@ impl<R: CryptoRng> Replica<R> {
         if self.is_a_copy(&signed, &sealed, effects) {
             return;
         }
-        if !self.replaying {
-            effects.push(Effect::Persist(Self::entry_record(&sealed.1)));
-        }
         let Signed { body, hash, .. } = signed;
         let (log, seq) = (body.log, body.seq);
-        self.heard_itself |= log == self.me && seq > self.said && !self.replaying;
+        if !self.replaying {
+            if log == self.me && seq > self.said && !self.heard_itself {
+                // Before the entry: with that alone it would look as if this journal had always had it.
+                self.heard_itself = true;
+                effects.push(Effect::Persist(Self::heard_itself_record(true)));
+            }
+            effects.push(Effect::Persist(Self::entry_record(&sealed.1)));
+        }
         let mut seen = self.dag.get(log, seq - 1).map(|entry| entry.seen.clone()).unwrap_or_default();
         seen.extend(body.deps.iter().map(|dep| (dep.log, dep.seq)));
         seen.insert(log, seq);

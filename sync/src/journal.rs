@@ -8,6 +8,7 @@
 //! | letter | `[3, letter]` |
 //! | base | `[5, digest]`: this replica rests on a snapshot |
 //! | part | `[4, sealed part]` of it |
+//! | heard itself | `[6, 1]`: what this device said, and did not know, comes next; `[6, 0]`: the host has minded that |
 //!
 //! The journal holds secrets in the clear: the host keeps it in its encrypted vault.
 
@@ -69,6 +70,7 @@ impl<R: CryptoRng> Replica<R> {
                 }
                 (2, 2) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
                 (2, 4) => replica.receive(reader.vec().ok_or(OpenError::Malformed)?, &mut unused),
+                (2, 6) => replica.heard_itself = reader.unsigned().ok_or(OpenError::Malformed)? == 1,
                 (2, 5) => replica.await_base(Hash(reader.fixed().ok_or(OpenError::Malformed)?)),
                 (2, 3) => {
                     let letter = reader.vec().ok_or(OpenError::Malformed)?;
@@ -203,6 +205,12 @@ impl<R: CryptoRng> Replica<R> {
     pub(crate) fn base_record(digest: Hash) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.array(2).unsigned(5).bytes(&digest.0);
+        writer.0
+    }
+
+    pub(crate) fn heard_itself_record(heard: bool) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(2).unsigned(6).unsigned(heard.into());
         writer.0
     }
 

@@ -119,6 +119,9 @@ pub enum Event {
     /// says nothing of itself before that: what it said last may be there and not in a journal that was put back from a
     /// backup. It needs to be told once, and [`Driver`](crate::Driver) does it.
     Heard,
+    /// The host has minded that this device heard itself ([`Replica::has_heard_itself`]), durably: what it keeps beside the
+    /// journal is no older than that any more.
+    Minded,
 }
 
 /// What the driver must do, in this order.
@@ -253,7 +256,7 @@ pub struct Replica<R> {
     pub(crate) unheard: bool,
     /// The last number that this process gave to an entry of its own.
     pub(crate) said: u32,
-    /// Whether an entry of this device's came from elsewhere that was not here.
+    /// Whether an entry of this device's came from elsewhere that was not here, and the host has not minded it.
     pub(crate) heard_itself: bool,
     /// Whether the journal is being read back: nothing is written, nothing verified twice.
     pub(crate) replaying: bool,
@@ -378,6 +381,11 @@ impl<R: CryptoRng> Replica<R> {
             // What was ahead of its time may have come to it.
             Event::Tick => self.deliver(&mut effects),
             Event::Heard => self.unheard = false,
+            Event::Minded => {
+                if core::mem::take(&mut self.heard_itself) {
+                    effects.push(Effect::Persist(Self::heard_itself_record(false)));
+                }
+            }
         }
         self.settle(now_ms, &mut effects);
         settle_backups(&mut effects);
@@ -481,8 +489,9 @@ impl<R: CryptoRng> Replica<R> {
         !self.unheard || self.mailboxes.is_empty()
     }
 
-    /// Whether something that this device said, and did not know, came from elsewhere since the start: its journal was put
-    /// back from a backup, and whatever else the host keeps beside it may be as old.
+    /// Whether something that this device said, and did not know, came from elsewhere: its journal was put back from a backup,
+    /// and whatever else the host keeps beside it may be as old. So it stays, also across a start, until the host has minded it
+    /// ([`Event::Minded`]).
     pub fn has_heard_itself(&self) -> bool {
         self.heard_itself
     }

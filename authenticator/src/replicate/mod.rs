@@ -49,7 +49,7 @@ use std::path::{Path, PathBuf};
 
 use doppelkey_core::{CredentialStore, Slot, StoreError};
 use doppelkey_sync::{
-    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, Op, OpenError, RecordId, Replica, Report, Suite,
+    DeviceKeys, Driver, Effect, Event, Invitation, Mailbox, OpenError, RecordId, Replica, Report, Suite,
 };
 use getrandom::SysRng;
 use getrandom::rand_core::{Rng as _, UnwrapErr};
@@ -199,8 +199,6 @@ pub struct Replication {
     /// The relays that shut this device out when they were asked last.
     shut_out_at: BTreeSet<u8>,
     acknowledged: Acknowledged,
-    /// Whether the marks were made to agree with the vault after a sync file was found to be older than it.
-    minded_an_old_file: bool,
     /// The records of whose marks the file does not know yet.
     unwritten: BTreeSet<RecordId>,
 }
@@ -318,7 +316,6 @@ impl Replication {
             seen,
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
-            minded_an_old_file: false,
             unwritten: BTreeSet::new(),
         };
         replication.mind_a_restored(store)?;
@@ -385,7 +382,6 @@ impl Replication {
             seen,
             shut_out_at: BTreeSet::new(),
             acknowledged: Acknowledged::default(),
-            minded_an_old_file: false,
             unwritten: BTreeSet::new(),
         };
         replication.driver.sync(now_ms).map_err(failed)?;
@@ -456,9 +452,9 @@ impl Replication {
         Ok(reports)
     }
 
-    /// Takes what the store says. No mailbox is waited for: what goes out waits for [`carry_out`](Self::carry_out).
-    fn note(&mut self, now_ms: u64, ops: Vec<Op>) -> Result<Vec<Report>, ReplicateError> {
-        let reports = self.driver.note(now_ms, Event::Local(ops));
+    /// Takes an event while the store is held. No mailbox is waited for: what goes out waits for [`carry_out`](Self::carry_out).
+    fn note(&mut self, now_ms: u64, event: Event) -> Result<Vec<Report>, ReplicateError> {
+        let reports = self.driver.note(now_ms, event);
         reports.map_err(|error| ReplicateError::File(self.path.clone(), error))
     }
 

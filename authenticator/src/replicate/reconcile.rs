@@ -55,7 +55,7 @@ impl Replication {
         }
         self.write_what_was_noted()?;
         let holdings = Holdings::of(store)?;
-        self.mind_an_old_file(store, &holdings)?;
+        self.mind_an_old_file(store, &holdings, now_ms)?;
         self.mind_the_bound(&holdings, store.revision()?)?;
         let held = &holdings.shared;
         let mut array = Array::read(store)?;
@@ -65,7 +65,7 @@ impl Replication {
             self.mark_before(&ops, held, store.revision()?)?;
             let most = if self.has_key() { KEY_BATCH } else { BATCH };
             for ops in batches(ops, most) {
-                reports.extend(self.note(now_ms, ops)?);
+                reports.extend(self.note(now_ms, Event::Local(ops))?);
             }
         }
         let blobs = self.applied.blobs.clone();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use doppelkey_core::CredentialStore;
-use doppelkey_sync::{Record, RecordId};
+use doppelkey_sync::{Event, Record, RecordId};
 
 use super::blobs::{Array, LARGE_BLOB, value_of};
 use super::marks::{Here, Mark, digest_of};
@@ -92,8 +92,9 @@ impl Replication {
         &mut self,
         store: &mut dyn CredentialStore,
         Holdings { shared: held, bound }: &Holdings,
+        now_ms: u64,
     ) -> Result<(), ReplicateError> {
-        if self.minded_an_old_file || !self.replica().has_heard_itself() {
+        if !self.replica().has_heard_itself() {
             return Ok(());
         }
         log::warn!(
@@ -119,8 +120,8 @@ impl Replication {
             };
             self.mark(id, mark, revision)?;
         }
-        self.minded_an_old_file = true;
-        Ok(())
+        // Not before: whoever is killed in the middle begins again.
+        self.note(now_ms, Event::Minded).map(drop)
     }
 
     /// The mark of a passkey that was taken away here, as long as that is not told: the user's word, however old vault or file.

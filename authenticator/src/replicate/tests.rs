@@ -492,6 +492,34 @@ fn a_sync_file_that_is_put_back_deletes_no_passkey_that_was_replaced_since() {
 }
 
 #[test]
+fn a_start_that_is_killed_after_it_heard_itself_overwrites_nothing() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    a.vault.put(&credential(1, 1), None).unwrap();
+    world.settle(&mut [&mut a, &mut b]);
+    let file = Replication::path_of(&a.path);
+    let backup = std::fs::read(&file).unwrap();
+    rename(&mut a, 1, "lisa");
+    world.settle(&mut [&mut a, &mut b]);
+    rename(&mut b, 1, "nora");
+    world.settle(&mut [&mut b]);
+    std::fs::write(&file, backup).unwrap();
+    let mut a = restart(a);
+    a.replication.poll(0, world.now_ms).unwrap();
+    // Here it is killed: the journal has everything, and the marks are old.
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert_eq!(get(device, 1).unwrap().user.name.as_deref(), Some("nora"), "the last word");
+    }
+    // From here on what the vault says is news again.
+    rename(&mut a, 1, "mona");
+    let mut a = restart(a);
+    world.settle(&mut [&mut a, &mut b]);
+    assert_eq!(get(&mut b, 1).unwrap().user.name.as_deref(), Some("mona"));
+}
+
+#[test]
 fn what_came_after_a_crash_is_not_set_back_to_what_came_before_it() {
     let mut world = World::new();
     let (mut a, mut b) = world.pair();
