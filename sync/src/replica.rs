@@ -522,6 +522,16 @@ impl<R: CryptoRng> Replica<R> {
         Op::Policy { number: POLICY_RECOVERY_CONFIRMED, value }
     }
 
+    /// The live members whose end another live one has asked for, and cannot bring about alone: its word is kept, and counts once
+    /// a second one says the same.
+    pub fn asked_to_end(&self) -> BTreeSet<LogId> {
+        let entries = self.dag.membership.iter().filter(|(author, _)| self.members.is_live(*author));
+        let ops =
+            entries.filter_map(|(author, seq)| self.dag.get(*author, *seq)).flat_map(|entry| &entry.body.ops);
+        let targets = ops.filter_map(|op| if let Op::Revoke { log, .. } = op { Some(*log) } else { None });
+        targets.filter(|log| self.members.is_live(*log)).collect()
+    }
+
     /// The live records that a thief of this device may use: all but those whose author knew that the device is revoked. It
     /// need not have said that it has them; a thief fetches and says nothing. The worklist of keys to replace.
     pub fn exposed(&self, device: LogId) -> Vec<RecordId> {

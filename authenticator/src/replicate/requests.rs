@@ -222,10 +222,12 @@ impl Replication {
         let mut members: Vec<_> = replica.members().all.iter().collect();
         members.sort_by_key(|(_, member)| member.rank);
         let said = replica.frontier();
+        let asked = replica.asked_to_end();
         let object = |(log, member): (&LogId, &Member)| {
             json!({
                 "id": log.to_string(), "name": shown(&member.name), "live": member.is_live(),
                 "recovery": member.recovery, "this": *log == replica.log(), "forked": member.forked,
+                "asked_to_end": asked.contains(log),
                 "spoke": said.get(log).is_some_and(|entries| *entries > 0),
             })
         };
@@ -257,7 +259,8 @@ impl Replication {
         self.tell(now_ms, Event::Revoke { log, why: 1 })?;
         if self.replica().members().is_live(log) {
             return Err(Refusal::new(
-                "a device cannot end the membership of one that is senior to it, alone",
+                "a device cannot end the membership of one that is senior to it, alone: its word is kept, and counts once a \
+                 second device says the same",
                 "say the same on a second device that another one admitted, or use the recovery key",
             ));
         }

@@ -224,6 +224,29 @@ fn a_recovery_key_that_was_never_shown_is_no_backup() {
 }
 
 #[test]
+fn a_junior_that_revokes_a_senior_is_told_that_its_word_is_kept_and_others_see_it() {
+    let mut world = World::new();
+    let (mut a, mut b) = world.pair();
+    world.settle(&mut [&mut a, &mut b]);
+    let asked = |device: &mut Device, now_ms| {
+        let devices = device.replication.answer(&Request::Devices, &mut device.vault, &[], now_ms).unwrap();
+        let devices = devices.as_array().unwrap().iter();
+        devices
+            .filter(|device| device["asked_to_end"] == true)
+            .map(|device| device["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(asked(&mut a, world.now_ms).is_empty());
+    let revoke = Request::Revoke { device: "a".into() };
+    let refusal = b.replication.answer(&revoke, &mut b.vault, &[], world.now_ms).unwrap_err();
+    assert!(refusal.error.contains("its word is kept, and counts once a second device says the same"));
+    world.settle(&mut [&mut a, &mut b]);
+    for device in [&mut a, &mut b] {
+        assert_eq!(asked(device, world.now_ms), ["a"]);
+    }
+}
+
+#[test]
 fn a_device_that_was_revoked_says_so_and_what_to_do() {
     let mut world = World::new();
     let (mut one, mut other) = world.pair();

@@ -135,6 +135,9 @@ impl Devices {
             let standing = match (is("live"), is("recovery")) {
                 _ if is("this") => "this device",
                 (true, true) => "recovery",
+                (true, false) if is("asked_to_end") => {
+                    "member; one device has said that it is out, a second one has to"
+                }
                 (true, false) if !is("spoke") => "member, has said nothing yet",
                 (true, false) => "member",
                 (false, _) if is("forked") => "cloned or restored: revoke it",
