@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use doppelkey_core::OptionId;
 use doppelkey_relying_party::verify;
 use rand_core::UnwrapErr;
 use serde_json::Value;
@@ -130,8 +131,12 @@ impl Arguments {
                 Client::new(connection, clock.clone(), rng()).map_err(|error| unreachable(&error))?;
             return Ok(vec![Player::new(client)]);
         }
+        // Verified by the option `uv`: the agreement on a key that a token takes costs more than all the rest, and it is the
+        // relying party that the load is meant for.
+        let mut configuration = without_sensor();
+        configuration.options.retain(|option| *option != OptionId::PinUvAuthToken);
         let player = |_| {
-            let device = ephemeral_device(without_sensor(), Box::new(Auto), clock.clone());
+            let device = ephemeral_device(configuration.clone(), Box::new(Auto), clock.clone());
             let client = Client::new(device.connect(), clock.clone(), rng());
             client.map(Player::new).map_err(|error| unreachable(&error))
         };
