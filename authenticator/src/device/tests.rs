@@ -56,7 +56,10 @@ impl Engine for Parrot {
             Input::Answer(Answer::Approve { .. }) => &[APPROVED],
             Input::Answer(_) => &[DENIED],
             Input::Cancel => &[CANCELLED],
-            Input::Tick => &[TIMED_OUT],
+            Input::Tick => {
+                let _ = self.gate.as_ref().map(Receiver::recv);
+                &[TIMED_OUT]
+            }
         };
         self.asking = false;
         response.extend_from_slice(said).expect("it fits");
@@ -88,12 +91,12 @@ pub(crate) fn device(user: impl UserInterface + 'static) -> Device {
     Device::new(clock(), Box::new(user), || Box::new(Parrot { asking: false, gate: None }))
 }
 
-/// A device whose slow requests wait for a word through the sender.
-fn slow_device() -> (Device, Sender<()>) {
+/// A device whose slow requests, and those that are out of time, wait for a word through the sender.
+fn slow_device(user: impl UserInterface + 'static) -> (Device, Sender<()>) {
     let (sender, receiver) = channel();
     let mut gate = Some(receiver);
     let device =
-        Device::new(clock(), Box::new(Auto), move || Box::new(Parrot { asking: false, gate: gate.take() }));
+        Device::new(clock(), Box::new(user), move || Box::new(Parrot { asking: false, gate: gate.take() }));
     (device, sender)
 }
 
@@ -269,7 +272,7 @@ fn a_prompt_goes_away_with_the_door_that_asked() {
 
 #[test]
 fn keepalives_and_other_channels_are_served_while_the_engine_works() {
-    let (device, gate) = slow_device();
+    let (device, gate) = slow_device(Auto);
     let mut first = Channel::open(&device);
     let mut second = Channel::open(&device);
     let (seen, sees) = channel();
@@ -313,6 +316,8 @@ fn keepalives_and_other_channels_are_served_while_the_engine_works() {
 struct Preparing {
     parrot: Parrot,
     prepared: Sender<()>,
+    /// Where there is one, every preparation waits for its word.
+    goes_on: Option<Receiver<()>>,
 }
 
 impl Engine for Preparing {
@@ -322,6 +327,7 @@ impl Engine for Preparing {
 
     fn prepare(&mut self) {
         let _ = self.prepared.send(());
+        let _ = self.goes_on.as_ref().map(Receiver::recv);
     }
 
     fn end_stateful_commands(&mut self) {}
@@ -336,7 +342,7 @@ fn when_requests_have_ceased_the_engine_prepares_for_the_next_once() {
     let (sender, prepared) = channel();
     let device = Device::new(clock(), Box::new(Auto), move || {
         let parrot = Parrot { asking: false, gate: None };
-        Box::new(Preparing { parrot, prepared: sender.clone() })
+        Box::new(Preparing { parrot, prepared: sender.clone(), goes_on: None })
     });
     assert!(prepared.try_recv().is_err());
     let mut channel = Channel::open(&device);
@@ -349,6 +355,56 @@ fn when_requests_have_ceased_the_engine_prepares_for_the_next_once() {
         let again = prepared.recv_timeout(4 * doppelkey_ctaphid::KEEPALIVE_INTERVAL);
         assert!(again.is_err(), "an idle device has no wake-up");
     }
+}
+
+#[test]
+fn keepalives_go_out_while_what_came_during_a_preparation_is_worked_on() {
+    let ((sender, prepared), (go_on, goes_on), (gate, gated)) = (channel(), channel(), channel());
+    let mut receivers = Some((goes_on, gated));
+    let device = Device::new(clock(), Box::new(Auto), move || {
+        let (goes_on, gate) = receivers.take().expect("it is powered up once");
+        let parrot = Parrot { asking: false, gate: Some(gate) };
+        Box::new(Preparing { parrot, prepared: sender.clone(), goes_on: Some(goes_on) })
+    });
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ECHO]);
+    assert_eq!(channel.answer(), (command::CBOR, ECHO));
+    prepared.recv_timeout(Duration::from_secs(20)).expect("it is told when it is quiet");
+    // The timer's thread is at that: it will find this.
+    channel.send(command::CBOR, &[SLOW]);
+    go_on.send(()).expect("the engine waits");
+    drop(go_on);
+    for _ in 0..3 {
+        assert_eq!(channel.packet()[4..8], [0xbb, 0, 1, 1]);
+    }
+    gate.send(()).expect("the engine waits");
+    assert_eq!(channel.answer(), (command::CBOR, SLOW));
+}
+
+#[test]
+fn keepalives_go_out_while_a_request_that_is_out_of_time_is_ended() {
+    let (device, gate) = slow_device(External::default());
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ASK]);
+    // More than have room in the time that the user has.
+    for _ in 0..10 {
+        assert_eq!(channel.packet()[4..8], [0xbb, 0, 1, 2]);
+    }
+    gate.send(()).expect("the engine waits");
+    assert_eq!(channel.answer(), (command::CBOR, TIMED_OUT));
+}
+
+#[test]
+fn a_device_that_is_dropped_while_it_ends_a_request_is_gone_with_its_engine() {
+    let (device, gate) = slow_device(External::default());
+    let mut channel = Channel::open(&device);
+    channel.send(command::CBOR, &[ASK]);
+    for _ in 0..10 {
+        channel.packet();
+    }
+    gate.send(()).expect("the engine waits");
+    drop((channel, device));
+    assert!(gate.send(()).is_err(), "the engine is still there");
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! The timer of a device: one thread that sends keepalives and ends what is out of time.
+//!
+//! It works with the engine itself only where nobody waits for the answer. What is to be answered goes to a thread that
+//! lives no longer than that takes, so that keepalives go out meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, Weak};
@@ -26,16 +29,24 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
+        let shared = self.shared.upgrade();
+        if let Some(shared) = &shared {
             shared.lock().timer.stopped = true;
             shared.alarm.notify_one();
         }
-        // The last clone of a device may be dropped by that thread itself: inside an answer.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
+        join_from_elsewhere(self.thread.take());
+        // The timer has stopped: there will be no other helper.
+        let helper = shared.and_then(|shared| shared.lock().timer.helper.take());
+        join_from_elsewhere(helper);
+    }
+}
+
+/// Waits for a thread's end. The last clone of a device may be dropped by that thread itself: inside an answer.
+fn join_from_elsewhere(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread
+        && thread.thread().id() != std::thread::current().id()
+    {
+        let _ = thread.join();
     }
 }
 
@@ -46,6 +57,10 @@ pub(super) struct TimerState {
     /// Something was pending since the timer woke last.
     used: bool,
     stopped: bool,
+    /// The thread that works in the timer's stead, or has done so.
+    helper: Option<JoinHandle<()>>,
+    /// It was started and has not looked yet: it will see whatever there is to do.
+    helper_comes: bool,
 }
 
 impl Shared {
@@ -74,25 +89,27 @@ impl Shared {
                 && asking.until <= now
             {
                 let prompt = asking.prompt;
-                state.work.push_back(Work::TimeOut { prompt });
+                let told = |work: &Work| matches!(work, Work::TimeOut { prompt: told } if *told == prompt);
+                if !state.work.iter().any(told) {
+                    state.work.push_back(Work::TimeOut { prompt });
+                }
             }
             state.pump(None);
-            self.drive(state, None);
-            state = self.lock();
+            state = self.hand_over(state);
             // While requests come and go the timer stays armed, which costs them nothing; then it sleeps.
             let again =
                 std::mem::take(&mut state.timer.used).then(|| now + doppelkey_ctaphid::KEEPALIVE_INTERVAL);
             let due = state.due().map(|due| due.max(now + SHORTEST));
             state.timer.at = due.or(again);
-            // Before it sleeps, or while a user is thinking.
-            if state.timer.at.is_none() || state.asking.is_some() {
+            // Before it sleeps, or while a user is thinking; unless a helper is about to want the engine.
+            if (state.timer.at.is_none() || state.asking.is_some()) && state.work.is_empty() {
                 state = self.prepare(state);
             }
         }
     }
 
     /// Lets the engine make ready what is wanted next, when the timer is awake and nobody waits for the engine: it
-    /// costs no wake-up.
+    /// costs no wake-up. It takes milliseconds, in which no keepalive is due yet.
     fn prepare<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(mut brain) = state.brain.take() else { return state };
         drop(state);
@@ -103,8 +120,28 @@ impl Shared {
         let mut state = self.lock();
         state.brain = Some(brain);
         // What came meanwhile was left to this thread.
-        self.drive(state, None);
-        state = self.lock();
+        self.hand_over(state)
+    }
+
+    /// Has a helper do what there is to do, unless a thread is at it: this one goes on sending keepalives.
+    fn hand_over<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.work.is_empty() || state.brain.is_none() || state.timer.helper_comes {
+            return state;
+        }
+        let shared = self.this.upgrade().expect("this thread holds it");
+        let helper = std::thread::Builder::new().name("doppelkey-helper".into()).spawn(move || {
+            let mut state = shared.lock();
+            state.timer.helper_comes = false;
+            shared.drive(state, None);
+        });
+        let Ok(helper) = helper else {
+            // Late keepalives are better than no answer.
+            self.drive(state, None);
+            return self.lock();
+        };
+        state.timer.helper_comes = true;
+        // The one before has given the engine back: it is at its end.
+        join_from_elsewhere(state.timer.helper.replace(helper));
         state
     }
 }
