@@ -104,6 +104,7 @@ def pick(browser, name):
 
 
 def press(browser, selector):
+    bridge.wait_until(lambda: browser.execute_script("return document.readyState === 'complete'"), "the page's scripts")
     browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
 
