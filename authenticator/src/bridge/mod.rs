@@ -14,7 +14,7 @@
 //! | `/signal` | `origin`, `kind`, `details` | `response`: null |
 //!
 //! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted, and so is what
-//! `/accounts` looks for. That takes [`LOOK`] at most: of an authenticator that is busy, autofill offers nothing.
+//! `/accounts` looks for. That takes two seconds at most: of an authenticator that is busy, autofill offers nothing.
 
 mod extension;
 mod proof;
