@@ -146,9 +146,9 @@ pub(crate) struct Shared {
     /// What providers are called.
     pub(crate) providers: Providers,
     /// Wakes the streams of events.
-    pub(crate) new_events: Notify,
+    pub(crate) new_events: Arc<Notify>,
     /// Wakes who sends mail.
-    pub(crate) new_mail: Notify,
+    pub(crate) new_mail: Arc<Notify>,
     policy: RwLock<KnownPolicy>,
     event_counter: AtomicU32,
     /// The time in the latest id of an event, in milliseconds.

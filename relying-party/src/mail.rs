@@ -10,6 +10,7 @@
 //! same `Message-ID`, by which mail servers and programs drop the second. The window is one farewell (`QUIT`) and one
 //! commit long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
@@ -123,8 +124,11 @@ pub(crate) async fn postman(shared: std::sync::Weak<crate::app::Shared>) {
         if let Err(error) = app.deliver_due_mail().await {
             tell("mail that waits cannot be read", &error);
         }
+        let new_mail = Arc::clone(&app.new_mail);
+        // While it waits it keeps nothing alive: an application that has gone sends no mail any more.
+        drop(app);
         // At least now and then, for mail that failed, or that another process has left behind.
-        let _ = tokio::time::timeout(LOOK, app.new_mail.notified()).await;
+        let _ = tokio::time::timeout(LOOK, new_mail.notified()).await;
     }
 }
 

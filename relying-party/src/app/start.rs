@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI64, AtomicU32};
 use std::sync::{Arc, RwLock};
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use super::{App, KnownPolicy, Shared, StartError, TRIES_TO_CHANGE, policy_text, read_policy};
 use crate::config::Config;
@@ -68,8 +67,8 @@ impl App {
             secret: opened.secret.clone(),
             metadata,
             providers,
-            new_events: Notify::new(),
-            new_mail: Notify::new(),
+            new_events: Arc::default(),
+            new_mail: Arc::default(),
             policy: RwLock::new(known),
             event_counter: AtomicU32::new(0),
             time_of_ids: AtomicI64::new(newest),
@@ -142,8 +141,8 @@ impl App {
             told.push("the key is a new one: tokens, and codes that were on their way, are void".into());
             if mails > 0 {
                 told.push(format!(
-                    "{mails} mails that waited for the mail server were sealed under the lost key, and are gone; whoever \
-                     waits for one can ask for it anew"
+                    "mail that waited for the mail server was sealed under the lost key, and is gone ({mails} in all); \
+                     whoever waits for one can ask for it anew"
                 ));
             }
         }
@@ -156,7 +155,9 @@ impl App {
         }
         if !opened.given_up.is_empty() {
             let count = opened.given_up.len();
-            told.push(format!("{count} authenticator apps were sealed under the lost key, and are removed"));
+            told.push(format!(
+                "authenticator apps whose secrets were sealed under the lost key are removed ({count} in all)"
+            ));
         }
         Ok((changes, told))
     }

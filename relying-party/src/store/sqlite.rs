@@ -1,4 +1,4 @@
-//! SQLite: whoever comes first writes for all who wait; reads happen where they are asked for.
+//! SQLite: one task at a time writes for all who wait; reads happen where they are asked for.
 //!
 //! A commit writes a page for each place that was touched, most of which sign-ins share, so everything that waits is
 //! committed at once. Nobody is answered before the commit. What belongs together is a savepoint in the group: of it,

@@ -12,7 +12,7 @@ mod signature;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::json;
@@ -105,7 +105,7 @@ pub(crate) async fn start(app: &App) -> Result<(), StoreError> {
             next_try_at: i64::MIN,
             trouble: None,
         };
-        tokio::spawn(sender.run(std::sync::Arc::downgrade(app.shared())));
+        tokio::spawn(sender.run(Arc::downgrade(app.shared())));
     }
     Ok(())
 }
@@ -168,7 +168,9 @@ impl Sender {
                     tell!("error: webhooks cannot go on: {error}\nhint: {}", error.hint());
                 }
             }
-            let _ = tokio::time::timeout(LOOK, app.new_events.notified()).await;
+            let new_events = Arc::clone(&app.new_events);
+            drop(app);
+            let _ = tokio::time::timeout(LOOK, new_events.notified()).await;
         }
     }
 

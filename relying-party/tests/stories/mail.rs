@@ -143,8 +143,11 @@ async fn mail_that_a_lost_key_has_sealed_is_told_as_lost_by_the_next_start() {
     let mailbox = Mailbox::default();
     let listener = TcpListener::bind(address).await.expect("the port is still free");
     tokio::spawn(serve(listener, Arc::clone(&mailbox)));
-    replaced.pass_minutes(10);
-    assert_eq!(wait_for(&mailbox, 1).await.len(), 1);
+    // A try that failed meanwhile puts it off once more.
+    while mailbox.lock().expect("nobody panics with it").is_empty() {
+        replaced.pass_minutes(1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let failures = replaced.codes().await.iter().filter(|code| *code == "fn").count();
     assert_eq!(failures, 2, "nothing is told twice");
 }
