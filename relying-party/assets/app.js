@@ -32,10 +32,10 @@ function toJSON(credential) {
 
 async function post(url, body) {
   const headers = { "content-type": "application/json", accept: "application/json" };
-  const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+  const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => Response.error());
   const json = await answer.json().catch(() => ({}));
   if (answer.ok) return json;
-  if (json.error === "step-up-required") location.assign("/step-up?then=" + encodeURIComponent(location.pathname));
+  if (json.error === "step-up-required" && body.mediation !== "conditional") location.assign("/step-up?then=" + encodeURIComponent(location.pathname));
   if (json.signalUnknownCredential && has("signalUnknownCredential")) {
     await PublicKeyCredential.signalUnknownCredential(json.signalUnknownCredential).catch(() => {});
   }
@@ -92,7 +92,7 @@ async function autofill(form) {
       return await finish(form, "get", asked, renewal.signal);
     } catch (error) {
       if (error.name === "ServerError") { refusals++; explain(error, "get"); }
-      else if (!renewal.signal.aborted) return;
+      else if (!renewal.signal.aborted) return error.name === "SecurityError" ? explain(error, "get") : undefined;
     } finally {
       clearTimeout(timer);
       current.signal.removeEventListener("abort", stop);
