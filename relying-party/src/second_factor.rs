@@ -122,11 +122,16 @@ pub(crate) async fn replace_recovery_code(
     within_limit(visit, user).await?;
     let code: String = typed.chars().filter(char::is_ascii_alphanumeric).collect();
     let next = fresh_recovery_code(visit);
-    let changes = Changes::default()
+    let mut changes = Changes::default()
         .if_generation(&user.id, user.generation)
         .take_recovery_code(&user.id, &secret::digest(code.to_ascii_uppercase().as_bytes()))
         .put_recovery_code(&user.id, &secret::digest(next.as_bytes()), visit.app.now());
-    visit.data.first_factor.as_mut().ok_or(Failure::OutOfOrder)?.second_passed = true;
+    let first = visit.data.first_factor.as_mut().ok_or(Failure::OutOfOrder)?;
+    first.second_passed = true;
+    // The passkey's use, too: where that cannot be noted any more, the code stays.
+    if let Some(used) = first.used.take() {
+        changes = changes.use_passkey(&used, visit.app.now());
+    }
     if visit.save_with(changes).await? {
         return Ok(Some(next));
     }

@@ -172,8 +172,8 @@ async fn recovery_code(
     typed: &str,
     scope: &str,
 ) -> Result<Json<Value>, ApiError> {
-    let next = if first.second_passed {
-        second_factor::new_recovery_code(&visit, user).await?
+    let (next, used) = if first.second_passed {
+        (second_factor::new_recovery_code(&visit, user).await?, first.used.clone())
     } else {
         let replaced = second_factor::replace_recovery_code(&mut visit, user, typed).await?;
         let Some(next) = replaced else {
@@ -182,8 +182,10 @@ async fn recovery_code(
         };
         second_factor::forget_failures(&visit, user).await?;
         visit.log(Event::of("sepkrcft").user(user)).await;
-        next
+        // The passkey's use was noted together with the code's.
+        (next, None)
     };
+    let first = FirstFactor { used, ..first };
     let mut begun = visit.clone().with_token(None).await?;
     let mut answer = tokens(&mut begun, user, &first, &["phr", "otp"], scope).await?;
     answer.0["recovery_code"] = next.into();

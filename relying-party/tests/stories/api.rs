@@ -301,6 +301,7 @@ async fn a_token_allows_what_its_scope_says_while_its_session_lives() {
     for wrong in ["", "x", "a.b.c", &reader[..reader.len() - 2], &format!("{reader}A")] {
         let refused = native.me(wrong, "GET", METHODS, None).await;
         assert_eq!((refused.status, refused.error().as_str()), (StatusCode::UNAUTHORIZED, "invalid_token"));
+        assert_eq!(refused.headers["www-authenticate"], "Bearer");
     }
     world.pass_minutes(23 * 60);
     assert_eq!(native.me(&reader, "GET", METHODS, None).await.status, StatusCode::OK);
@@ -423,6 +424,36 @@ async fn an_app_whose_answer_with_the_next_recovery_code_is_lost_asks_once_more(
     browser.form("/account/sessions/end-others", &[]).await;
     let void = native.post("/oauth/token", &body).await;
     assert_eq!((void.status, void.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
+}
+
+/// The passkey's counter and the recovery code are written together, or the code is used up and its successor never told.
+#[tokio::test]
+async fn an_app_whose_passkey_was_used_meanwhile_keeps_its_recovery_code() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"\nafter_passkey = \"skip\"").await;
+    let mut native = Native { http: world.browser(), phone: Authenticator::security_key() };
+    token(&native.sign_up("ada@example.org").await);
+    let mut browser = world.browser();
+    browser.authenticate("/login/passkey", json!({}), &mut native.phone).await;
+    let mut app = second_factor::App::default();
+    let code = app.set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "after_passkey": "require" } }))).await;
+
+    let overtaken = native.log_in().await;
+    world.pass_minutes(1);
+    let mut elsewhere = world.browser();
+    elsewhere.authenticate("/login/passkey", json!({}), &mut native.phone).await;
+    let next = elsewhere.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(next.location(), "/account");
+    let grant = |needed: &Answer| {
+        json!({
+            "grant_type": RECOVERY_GRANT, "client_id": "doppelkey", "mfa_token": needed.json()["mfa_token"],
+            "recovery_code": code, "scope": ALL_SCOPES,
+        })
+    };
+    let refused = native.post("/oauth/token", &grant(&overtaken)).await;
+    assert!(!refused.status.is_success(), "{}", refused.text);
+    let again = native.log_in().await;
+    token(&native.post("/oauth/token", &grant(&again)).await);
 }
 
 /// Whoever had the passkey and the recovery code once is out when the owner has ended one of the two, or the session.
