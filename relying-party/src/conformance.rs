@@ -81,7 +81,9 @@ async fn creation_options(
     visit.data.signup = Some(SignUp { identifiers: vec![wanted.identifier()], ..SignUp::default() });
     let subject = Subject { user_id: None, handle: &handle, name: &wanted.username, exclude: &exclude };
     let mut options = ceremony::try_registration(&mut visit, &subject, &wanted.options).await?;
-    options["user"]["displayName"] = json!(display_name);
+    if let Some(user) = options["user"].as_object_mut() {
+        user.insert("displayName".into(), json!(display_name));
+    }
     Ok(ok(&visit, options))
 }
 

@@ -53,3 +53,13 @@ async fn pages_for_developers_are_not_there_in_real_use() {
     }
     assert!(!browser.get("/login").await.text.contains("outbox"));
 }
+
+#[tokio::test]
+async fn options_with_a_user_that_is_no_object_are_no_fault_of_ours() {
+    let world = World::new().await;
+    for user in [json!(1), json!("ada"), json!([]), json!(null)] {
+        let wanted = json!({ "username": "ada", "displayName": "Ada", "user": user });
+        let answer = world.browser().json("/attestation/options", &wanted).await;
+        assert!(!answer.status.is_server_error(), "{user}: {}", answer.text);
+    }
+}
