@@ -103,7 +103,7 @@ impl Place {
     }
 
     /// Connects to what may be away: that is found out when it is used.
-    pub(super) fn reconnect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
+    pub(crate) fn reconnect(&self, circle: CircleId) -> Result<Box<dyn Mailbox>, ReplicateError> {
         let failed = |error| ReplicateError::Mailbox(self.to_string(), error);
         Ok(match self {
             Place::Folder(path) => Box::new(LaterFolder { path: path.clone(), folder: None }),
@@ -179,7 +179,8 @@ impl Mailbox for LaterFolder {
 /// What a relay calls the token that opened a circle.
 const FOUNDING_TOKEN: &str = "founder";
 
-/// Opens this circle at each relay, and sees that what else is named is there. What was done half may be done again.
+/// Opens this circle at each relay, and sees that what else is named is there. What was done half may be done again with the
+/// same replica.
 pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result<Vec<Place>, ReplicateError> {
     let open = |place: &Place| {
         let Place::Relay(base) = place else {
@@ -211,11 +212,17 @@ pub(super) fn settle_everywhere(
         let name = place.to_string();
         match settle_in(place, replica) {
             Ok(place) => settled.push(place),
-            Err(error) if settled.is_empty() => return Err(error),
+            // Who has this device's name there has it from the invitation, and would stay in its place.
+            Err(error) if settled.is_empty() || is_taken(&error) => return Err(error),
             Err(error) => log::warn!("{error}; this device goes on without {name}"),
         }
     }
     Ok(settled)
+}
+
+/// Whether a relay has let somebody else in under this device's name.
+fn is_taken(error: &ReplicateError) -> bool {
+    matches!(error, ReplicateError::Mailbox(_, why) if why.kind() == io::ErrorKind::Unsupported)
 }
 
 /// Exchanges a token that others know (an invitation's) for one that only this device has, under its log's name, so

@@ -386,13 +386,14 @@ fn done(answer: Result<Reply, ureq::Error>) -> io::Result<Reply> {
         200..=299 => return Ok(answer),
         401 => io::ErrorKind::PermissionDenied,
         403 => return Err(io::Error::new(io::ErrorKind::PermissionDenied, TokenEnded)),
+        405 => io::ErrorKind::Unsupported,
         507 => io::ErrorKind::QuotaExceeded,
         _ => io::ErrorKind::Other,
     };
     let why = match kind {
         io::ErrorKind::PermissionDenied => "the relay does not know this device's token",
         io::ErrorKind::QuotaExceeded => "the circle has used up its quota at the relay",
-        _ => return Err(io::Error::other(format!("the relay answers {}", answer.status()))),
+        _ => return Err(io::Error::new(kind, format!("the relay answers {}", answer.status()))),
     };
     Err(io::Error::new(kind, why))
 }

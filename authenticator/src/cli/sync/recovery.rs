@@ -7,7 +7,9 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
 use doppelkey_sync::relay::RelayUrl;
-use doppelkey_sync::{CircleId, DeviceKeys, Event, LogId, Mailbox, RecoveryKey, Replica, Share, Suite};
+use doppelkey_sync::{
+    CircleId, DeviceKeys, Event, LogId, Mailbox, NAMES_MAX, RecoveryKey, Replica, Share, Suite,
+};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
@@ -336,7 +338,8 @@ type Reached = (u8, Place, Box<dyn Mailbox>);
 fn reach(places: Vec<Place>, circle: CircleId) -> Result<(Vec<Reached>, Vec<Vec<u8>>), Failure> {
     let (mut reached, mut held, mut away) = (Vec::new(), Vec::new(), Vec::new());
     for (number, place) in (0..).zip(places) {
-        let found = place.connect(circle).and_then(|mut mailbox| {
+        // A folder that is not there is away, and not made: the circle had it.
+        let found = place.reconnect(circle).and_then(|mut mailbox| {
             let all = everything(&mut *mailbox);
             Ok((all.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?, mailbox))
         });
@@ -360,8 +363,11 @@ fn reach(places: Vec<Place>, circle: CircleId) -> Result<(Vec<Reached>, Vec<Vec<
     Ok((reached, held))
 }
 
+/// More bytes than this are no circle's: a relay keeps 256 MB of one, unless its operator says otherwise.
+const HELD_MAX: usize = 1 << 30;
+
 fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
-    let (mut held, mut since) = (Vec::new(), 0);
+    let (mut held, mut since, mut size) = (Vec::<Vec<u8>>::new(), 0, 0);
     loop {
         let listing = mailbox.list(since)?;
         if listing.items.is_empty() {
@@ -369,10 +375,15 @@ fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
         }
         since += listing.items.len() as u64;
         for (name, bytes) in listing.items {
-            held.extend(match bytes {
+            let bytes = match bytes {
                 Some(bytes) => Some(bytes),
                 None => mailbox.get(name)?,
-            });
+            };
+            size += bytes.as_ref().map_or(0, Vec::len);
+            if since > NAMES_MAX || size > HELD_MAX {
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it lists without end"));
+            }
+            held.extend(bytes);
         }
     }
 }
