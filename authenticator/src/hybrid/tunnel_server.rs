@@ -195,11 +195,11 @@ fn wait_for_other(state: Arc<Shared>, tunnel: Tunnel, upgrade: WebSocketUpgrade)
         // Whoever opens the same tunnel again replaces the one before, which then ends.
         waiting.insert(tunnel, sender);
     }
-    let place = Waiting { state: Arc::clone(&state), tunnel };
+    let place = Waiting { state: Arc::clone(&state), tunnel, other };
     upgrade.on_upgrade(async move |mut socket| {
-        let _place = place;
+        let mut place = place;
         tokio::select! {
-            joined = tokio::time::timeout(WAIT, other) => {
+            joined = tokio::time::timeout(WAIT, &mut place.other) => {
                 if let Ok(Ok(other)) = joined {
                     pass_on(socket, other).await;
                 }
@@ -219,10 +219,13 @@ fn of_our_protocol(upgrade: WebSocketUpgrade) -> Option<WebSocketUpgrade> {
 struct Waiting {
     state: Arc<Shared>,
     tunnel: Tunnel,
+    other: oneshot::Receiver<WebSocket>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        // Also if nobody ever waited, because the upgrade failed.
+        self.other.close();
         let mut waiting = lock(&self.state.waiting);
         // One that was replaced, or joined, is not ours any more.
         if waiting.get(&self.tunnel).is_some_and(oneshot::Sender::is_closed) {
