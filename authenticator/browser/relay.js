@@ -77,12 +77,15 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       event.preventDefault();
       event.stopImmediatePropagation();
     };
+    let looks = 0;
     const show = async (event) => {
       // The field itself, where it is in an open shadow root.
       const target = event.composedPath()[0];
-      if (!target?.matches?.('input[autocomplete~="webauthn"]')) return;
+      // A list that is shown is left alone: somebody may be choosing.
+      if (host.isConnected || !target?.matches?.('input[autocomplete~="webauthn"]')) return;
+      const look = ++looks;
       const entries = (await accounts()).map(entry);
-      if (entries.length === 0 || focused() !== target) return;
+      if (look !== looks || entries.length === 0 || focused() !== target) return;
       const { left, bottom } = target.getBoundingClientRect();
       Object.assign(host.style, { position: "absolute", zIndex: 2 ** 31 - 1, left: `${left + scrollX}px`, top: `${bottom + scrollY}px` });
       list.replaceChildren(...entries);
@@ -90,7 +93,7 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
       document.body.append(host);
     };
     let stopped = false;
-    const hide = () => host.remove();
+    const hide = () => { looks++; host.remove(); };
     const stop = () => {
       stopped = true;
       hide();
