@@ -146,7 +146,10 @@ fn bridge(run: &Server) -> Port {
         token,
         origin: Some(CHROMIUM_ORIGIN.into()),
         authorization: extension::authorization,
-        requests: vec![asks("/create", options), asks("/accounts", json!({"rpId": "example.com"}))],
+        requests: vec![
+            asks("/create", options),
+            asks("/accounts", json!({"rpId": "example.com", "challenge": "AAAA"})),
+        ],
     }
 }
 
