@@ -134,10 +134,10 @@ pub struct Config {
     /// of authenticator apps.
     pub key: Option<Key>,
     /// Start although what the database holds is sealed under another key than this one, and take this one from now on;
-    /// no other process may be running on the database. What cannot be opened any more is given up:
+    /// no other process may be running on the database. What cannot be opened any more is given up, and told in the log:
     /// authenticator apps are removed, with the logins and remembered devices that they let in; mail that waits for its
-    /// server is gone; tokens, and codes that are on their way, are void. The log says whose. Passkeys, passwords, recovery
-    /// codes and sessions stay.
+    /// server is gone; tokens, and codes that are on their way, are void. Passkeys, passwords, recovery codes and sessions
+    /// stay.
     pub replace_lost_key: bool,
     /// Where mail goes.
     pub mail: Mail,
