@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Policy to install at the start; `None` keeps the one in the database (at first: the defaults).
     pub policy: Option<Policy>,
-    /// Outbox, playground and inspector pages, and the conformance binding. Only sensible on loopback.
+    /// Outbox, playground and inspector pages, and the conformance binding: whoever reads the outbox can recover every
+    /// account. So [`check`](Self::check) refuses them with an origin that is not this machine, and behind a proxy.
     pub dev: bool,
     /// The bearer token of `/api/v2` and `/admin`.
     pub admin_token: String,
@@ -276,7 +278,8 @@ impl Config {
                 "browsers would refuse every ceremony; set --rp-id and --origin to fit".into(),
             ));
         }
-        if !self.is_https() && host != "localhost" && !host.ends_with(".localhost") {
+        self.check_dev()?;
+        if !self.is_https() && !is_localhost(host) {
             return Err((
                 format!("{} is neither https nor localhost", self.own_origin()),
                 "browsers offer passkeys on secure origins only; put a TLS proxy in front and use https"
@@ -285,6 +288,35 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The pages for developers show every code and link that is mailed: nobody elsewhere may come to them.
+    fn check_dev(&self) -> Result<(), (String, String)> {
+        if !self.dev {
+            return Ok(());
+        }
+        let hint = "leave --dev out, or try it out at http://localhost, without a proxy in front";
+        let elsewhere = |origin: &&String| host_of(origin).is_some_and(|host| !is_this_machine(host));
+        if let Some(origin) = self.origins.iter().find(elsewhere) {
+            return Err((
+                format!("--dev would show mails and codes to everybody who reaches {origin}"),
+                hint.into(),
+            ));
+        }
+        if self.behind_proxy {
+            let what = "--dev would show mails and codes to everybody who reaches the proxy";
+            return Err((what.into(), hint.into()));
+        }
+        Ok(())
+    }
+}
+
+/// A name that leads to this machine, wherever it is looked up (RFC 6761 §6.3).
+fn is_localhost(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+fn is_this_machine(host: &str) -> bool {
+    is_localhost(host) || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The host of an http or https origin; `None` for anything else.
@@ -300,7 +332,7 @@ mod tests {
 
     #[test]
     fn an_rp_id_must_be_the_host_or_a_parent_of_it() {
-        let mut config = Config::localhost(8080);
+        let mut config = Config { dev: false, ..Config::localhost(8080) };
         assert_eq!(config.check(), Ok(()));
         config.origins = vec!["https://login.example.org".into()];
         assert!(config.check().is_err());
@@ -308,6 +340,34 @@ mod tests {
         assert_eq!(config.check(), Ok(()));
         config.rp_id = "ample.org".into();
         assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn pages_for_developers_are_refused_where_an_origin_is_not_this_machine() {
+        let with = |origins: &[&str], rp_id: &str| Config {
+            origins: origins.iter().map(ToString::to_string).collect(),
+            rp_id: rp_id.into(),
+            ..Config::localhost(8080)
+        };
+        let own = "http://localhost:8080";
+        for origins in [
+            &["http://app.localhost:8080"][..],
+            &[own, "https://127.0.0.1:8443"],
+            &[own, "android:apk-key-hash:bm8gaG9zdA"],
+        ] {
+            assert_eq!(with(origins, "localhost").check(), Ok(()), "{origins:?}");
+        }
+        for (origins, rp_id) in [
+            (&["https://login.example.org"][..], "example.org"),
+            (&[own, "https://login.example.org"], "localhost"),
+            (&["https://localhost.example.org"], "example.org"),
+        ] {
+            let (what, _) = with(origins, rp_id).check().unwrap_err();
+            assert!(what.starts_with("--dev would show"), "{what}");
+            assert_eq!(Config { dev: false, ..with(origins, rp_id) }.check(), Ok(()), "{origins:?}");
+        }
+        let (what, _) = Config { behind_proxy: true, ..with(&[own], "localhost") }.check().unwrap_err();
+        assert!(what.contains("the proxy"), "{what}");
     }
 
     #[test]
@@ -324,7 +384,7 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_localhost_only() {
-        let mut config = Config::localhost(8080);
+        let mut config = Config { dev: false, ..Config::localhost(8080) };
         config.rp_id = "example.org".into();
         config.origins = vec!["http://example.org".into()];
         assert!(config.check().is_err());

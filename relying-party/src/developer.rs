@@ -1,4 +1,4 @@
-//! Pages for developers, on loopback only: the mails that went out, and what a verification found step by step.
+//! Pages for developers, at localhost only: the mails that went out, and what a verification found step by step.
 
 use axum::Router;
 use axum::extract::Path;

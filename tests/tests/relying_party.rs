@@ -46,6 +46,10 @@ fn every_failure_to_start_says_what_and_what_next() {
     assert!(refusal(&remote).contains("--allow-remote"));
     let remote_dev = ["--listen", "0.0.0.0:0", "--db", "memory", "--dev", "--allow-remote"];
     assert!(refusal(&remote_dev).contains("--dev"));
+    let public_dev = with(&["memory", "--dev", "--origin", "https://example.org", "--behind-proxy"]);
+    assert!(
+        public_dev.contains("--dev would show mails and codes to everybody who reaches https://example.org")
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     /// A policy in TOML, put into force at the start
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Show developers the outbox, the playground and the inspector; on loopback only
+    /// Show developers the outbox, the playground and the inspector; at localhost only, without a proxy
     #[arg(long)]
     dev: bool,
     /// The mail server: smtps://user:password@host, or smtp://…?tls=required

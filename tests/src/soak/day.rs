@@ -101,6 +101,7 @@ impl Party {
             database: format!("sqlite:{}", folder.path().join("accounts.db").display()),
             admin_token: "operator".into(),
             behind_proxy: true,
+            dev: false,
             clock: Clock::new(move || read.load(Ordering::Relaxed)),
             ..Config::localhost(8080)
         };

@@ -75,18 +75,19 @@ impl World {
         Self::start_as(Config { database: database.into(), webhooks, ..Config::localhost(8080) }).await
     }
 
-    /// Behind a proxy that says where requests come from.
+    /// Behind a proxy that says where requests come from, and so without the pages for developers.
     pub async fn behind_a_proxy() -> Self {
         let database = postgres::database_for_tests();
         let policy = Policy::from_toml("").ok();
-        Self::start_as(Config { database, policy, behind_proxy: true, ..Config::localhost(8080) }).await
+        let config = Config { database, policy, behind_proxy: true, dev: false, ..Config::localhost(8080) };
+        Self::start_as(config).await
     }
 
-    /// At these origins, for the RP ID of the first.
+    /// At these origins, for the RP ID of the first, and without the pages for developers.
     pub async fn at(origins: &[&str]) -> Self {
         let origins = origins.iter().map(ToString::to_string).collect();
         let database = postgres::database_for_tests();
-        Self::start_as(Config { database, origins, ..Config::localhost(8080) }).await
+        Self::start_as(Config { database, origins, dev: false, ..Config::localhost(8080) }).await
     }
 
     /// On a database, with this token of the operator's.
