@@ -467,6 +467,42 @@ def test_two_tabs_share_a_device_in_another_process(door):
             assert len(ask(ready, "accounts", request)["response"]) == 1
 
 
+def test_a_foreign_frame_is_refused_at_once_while_another_tab_has_the_usbip_device():
+    doors = ("--packets", "off", "--usbip", "127.0.0.1:0")
+    with bridge.program("run", "--ephemeral", "--user", "control", "--json", *doors) as running:
+        with bridge.bridge("--usbip", running["usbip"]) as ready, concurrent.futures.ThreadPoolExecutor() as tabs:
+            user, page = User(running), {"origin": "https://example.com"}
+            made = tabs.submit(ask, ready, "create", {**page, "publicKey": CREATION}, 30)
+            shown = bridge.wait_until(user.prompt, "the prompt")
+            request = {**page, "publicKey": {"challenge": "AAAA"}}
+            foreign = {"origin": "https://example.de", "publicKey": {**request["publicKey"], "rpId": "example.com"}}
+            try:
+                for path, options in [("get", request["publicKey"]), ("create", CREATION)]:
+                    framed = {**page, "crossOrigin": True, "allowed": False, "publicKey": options}
+                    assert ask(ready, path, framed, 5)["error"]["name"] == "NotAllowedError"
+                assert ask(ready, "get", foreign, 5)["error"]["name"] == "SecurityError"
+                assert user.prompt() == shown, "whoever has the device keeps it"
+            finally:
+                user.answer("press")
+            assert "response" in made.result()
+
+
+def test_autofill_outlives_an_authenticator_that_hangs():
+    doors = ("--packets", "127.0.0.1:0", "--usbip", "off")
+    with bridge.running("run", "--ephemeral", "--user", "auto", "--json", *doors) as hung:
+        with bridge.bridge("--packets", hung.ready["packets"]) as ready, concurrent.futures.ThreadPoolExecutor() as tabs:
+            page = {"origin": "https://example.com"}
+            hung.process.send_signal(signal.SIGSTOP)
+            try:
+                made = tabs.submit(ask, ready, "create", {**page, "publicKey": CREATION})
+                # A ceremony gives up on it later than a look, which takes its turn at what other tabs ask.
+                assert ask(ready, "accounts", {**page, "publicKey": {"challenge": "AAAA"}}) == {"response": []}
+                assert not made.done()
+                assert made.result()["error"]["name"] == "NotAllowedError"
+            finally:
+                hung.process.send_signal(signal.SIGCONT)
+
+
 def test_a_browser_killed_in_mid_ceremony_leaves_nothing_pending(relying_party):
     with bridge.program("run", *WAITING) as running, bridge.bridge("--packets", running["packets"]) as ready:
         user = User(running)

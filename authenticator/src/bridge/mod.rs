@@ -14,7 +14,8 @@
 //! | `/signal` | `origin`, `kind`, `details` | `response`: null |
 //!
 //! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted, and so is what
-//! `/accounts` looks for. That takes two seconds at most: of an authenticator that is busy, autofill offers nothing.
+//! `/accounts` looks for. That takes two seconds at most: of an authenticator that is busy, or hangs, autofill offers
+//! nothing. Who may not ask, for where the page is framed or for its RP ID, is refused at once, whoever has the device.
 
 mod extension;
 mod proof;
@@ -97,7 +98,7 @@ impl Drop for Server {
     }
 }
 
-/// How long the accounts of another process' authenticator are looked for.
+/// How long the accounts of another process' authenticator are looked for, with the wait for it and for its answers.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long the ceremonies under way may take to end with the bridge.
 const FAREWELL: Duration = Duration::from_secs(1);

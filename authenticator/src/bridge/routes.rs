@@ -142,26 +142,34 @@ fn answer(result: Result<Value, Error>) -> Answer {
 }
 
 async fn create(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    ceremony(bridge, asked, |client, call, options| client.create(call, options)).await
+    let rp_id = asked.public_key["rp"]["id"].as_str().map(str::to_owned);
+    ceremony(bridge, asked, rp_id, |client, call, options| client.create(call, options)).await
 }
 
 async fn get(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -> Answer {
-    ceremony(bridge, asked, |client, call, options| client.get(call, options)).await
+    let rp_id = asked.public_key["rpId"].as_str().map(str::to_owned);
+    ceremony(bridge, asked, rp_id, |client, call, options| client.get(call, options)).await
 }
 
-/// Runs a ceremony on a thread of its own. If the request ends early, so does the ceremony.
+/// Runs a ceremony for this RP ID on a thread of its own. If the request ends early, so does the ceremony.
 async fn ceremony(
     bridge: Arc<Bridge>,
     asked: Asked,
+    rp_id: Option<String>,
     run: impl FnOnce(&mut client::Client, Call, &Value) -> Result<Value, Error> + Send + 'static,
 ) -> Answer {
     let pending = Pending(Abort::new());
     let abort = pending.0.clone();
     log::info!("bridge: {} asks", asked.origin);
+    let call = asked.call(&abort);
+    // Who may not ask waits for no other's ceremony, and has no authenticator attached for it.
+    if let Err(error) = call.check_rp_id(rp_id.as_deref()) {
+        return answer(Err(error));
+    }
     let done = tokio::task::spawn_blocking(move || {
         let within = client::Timeouts::default().of(&asked.public_key);
         let mut client = bridge.source.client(within, &abort)?;
-        run(&mut client, asked.call(&abort), &asked.public_key)
+        run(&mut client, call, &asked.public_key)
     });
     // A panic of ours is logged by the runtime's thread; the page learns that it is over.
     answer(done.await.unwrap_or(Err(Error::Aborted)))
@@ -190,9 +198,12 @@ async fn accounts(State(bridge): State<Arc<Bridge>>, Json(asked): Json<Asked>) -
     let abort = pending.0.clone();
     let found =
         tokio::task::spawn_blocking(move || offered(&bridge.source, rp_id, allowed.as_deref(), &abort));
+    // A connection that hangs in one of its steps is left to end by itself: what is no ceremony takes its turn at this.
+    let found = tokio::time::timeout(LOOK, found).await;
+    let found = found.map_or(Err(Error::TimedOut), |found| found.unwrap_or(Err(Error::Aborted)));
     // What fails here is not the page's fault, and may be over when the user comes back to the field: its request for a
     // passkey goes on.
-    let accounts = found.await.unwrap_or(Err(Error::Aborted)).unwrap_or_else(|error| {
+    let accounts = found.unwrap_or_else(|error| {
         log::info!("bridge: nothing for autofill: {error}");
         Vec::new()
     });
@@ -214,7 +225,7 @@ fn offered(
         }
         Some(Err(_)) => Err(Error::Disconnected(io::Error::other("the vault cannot be read"))),
         None => {
-            let here = source.client(LOOK, abort)?.find(&rp_id, allowed, LOOK, abort)?;
+            let here = source.find(&rp_id, allowed, LOOK, abort)?;
             Ok(here.map(|id| Account { id, name: rp_id }).into_iter().collect())
         }
     }

@@ -79,6 +79,20 @@ impl Source {
         Ok(client.with_attachment(Attachment::AsAsked))
     }
 
+    /// A credential of this RP ID, as [`Client::find`] looks for it: the wait for the device and the look have this long
+    /// together.
+    pub(super) fn find(
+        &self,
+        rp_id: &str,
+        ids: Option<&[Vec<u8>]>,
+        within: Duration,
+        abort: &Abort,
+    ) -> Result<Option<Vec<u8>>, client::Error> {
+        let until = (self.clock)() + within;
+        let mut client = self.client(within, abort)?;
+        client.find(rp_id, ids, until.saturating_sub((self.clock)()), abort)
+    }
+
     /// The store, where it is in this process.
     pub(super) fn store(&self) -> Option<SharedStore> {
         match &self.kind {

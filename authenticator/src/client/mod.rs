@@ -298,6 +298,15 @@ impl Call {
         origin::rp_id(&caller.origin, asked, related)
     }
 
+    /// Whether it may act for this RP ID, or without one for the origin's own: for what is refused before there is a
+    /// client. A client checks it again, and may know of related origins besides.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`], [`Error::InsecureOrigin`], [`Error::CrossOriginFrame`], [`Error::RpId`].
+    pub(crate) fn check_rp_id(&self, asked: Option<&str>) -> Result<(), Error> {
+        self.rp_id(&self.check()?, asked, None).map(drop)
+    }
+
     fn check(&self) -> Result<Caller, Error> {
         if self.abort.as_ref().is_some_and(Abort::is_aborted) {
             return Err(Error::Aborted);

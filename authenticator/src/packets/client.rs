@@ -14,9 +14,12 @@ use crate::device::{Connection, Packet};
 use crate::listener::Stream;
 
 /// Connects to a packets door.
+///
+/// # Errors
+/// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) if a TCP port does not answer within three seconds.
 pub fn connect(address: &Address) -> io::Result<PacketsConnection> {
     let stream = match address {
-        Address::Tcp(address) => Stream::tcp(TcpStream::connect(address)?)?,
+        Address::Tcp(address) => Stream::tcp(TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?)?,
         #[cfg(unix)]
         Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
         #[cfg(not(unix))]
@@ -63,3 +66,6 @@ impl Drop for PacketsConnection {
         self.stream.shutdown();
     }
 }
+
+/// As at the other doors: a host that is gone answers nothing at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
