@@ -99,7 +99,10 @@ pub(crate) fn target_of(id: &str, identifiers: &[Identifier]) -> Option<Identifi
     identifiers.iter().find(|identifier| identifier.kind == kind).cloned()
 }
 
-/// Compares a typed code; a right one is used up.
+/// Compares a typed code; a right one is used up, and a wrong one is a failure of the visitor's address of the network.
+///
+/// # Errors
+/// [`Failure::TooMany`] if that has failed too often today: nothing has been compared then.
 pub(crate) async fn check(
     visit: &Visit,
     policy: &Policy,
@@ -109,7 +112,15 @@ pub(crate) async fn check(
 ) -> Result<CodeCheck, Failure> {
     let digits: String = typed.chars().filter(char::is_ascii_digit).take(7).collect();
     let digest = digest(visit, id, &digits);
-    Ok(visit.app.database.check_code(id, purpose, &digest, policy.code.tries, visit.app.now()).await?)
+    let tried = limits::try_from_address(visit, policy).await?;
+    let now = visit.app.now();
+    let checked = visit.app.database.check_code(id, purpose, &digest, policy.code.tries, now).await?;
+    match checked {
+        CodeCheck::Wrong | CodeCheck::TooOften => tried.failed(visit, policy).await,
+        // Nobody guesses at a code that has expired.
+        CodeCheck::Right | CodeCheck::Gone => tried.take_back(visit).await?,
+    }
+    Ok(checked)
 }
 
 /// A million codes are soon tried, so the digest is keyed, under what is sealed where there is a [key](crate::key): the

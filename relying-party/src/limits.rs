@@ -2,7 +2,7 @@
 //!
 //! An account is blocked for one address of the network after a number of failed logins, for a time that doubles
 //! with each block; its owner gets a mail with a link that lifts it. One address of the network may fail only so
-//! often a day, and sign up only so often a minute. What counts as one address, [`network_of`] says.
+//! often a day, by passwords, passkeys or codes, and sign up only so often a minute. What counts as one address, [`network_of`] says.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -62,22 +62,47 @@ pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Fail
     Ok(())
 }
 
-/// Counts a try to log in under an identifier, as one that fails, before anything is compared: of guesses that are sent at
-/// once no more are looked at than one after the other. The last that policy allows blocks the identifier meanwhile.
-/// [`login_succeeded`] takes all of it back.
+/// Counts a guess of this address, at a code or password, as one that fails, before anything is compared: of guesses that
+/// are sent at once no more are looked at than one after the other.
+pub(crate) async fn try_from_address(visit: &Visit, policy: &Policy) -> Result<AddressTry, Failure> {
+    let (database, now) = (&visit.app.database, visit.app.now());
+    let count = database.count(&failures_of_ip(visit), now, DAY_MS).await?;
+    if count > i64::from(policy.limits.failed_logins_per_ip_day) {
+        let (_, until) = database.counted(&failures_of_ip(visit), now).await?;
+        return Err(blocked(visit, "ip-blocked", until - now).await);
+    }
+    Ok(AddressTry(count))
+}
+
+/// A guess of an address that has been counted: which of the day it is.
+#[derive(Debug)]
+#[must_use = "it is a failure or none"]
+pub(crate) struct AddressTry(i64);
+
+impl AddressTry {
+    /// It has failed, and stays counted.
+    pub(crate) async fn failed(&self, visit: &Visit, policy: &Policy) {
+        if self.0 == i64::from(policy.limits.failed_logins_per_ip_day) {
+            visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
+        }
+    }
+
+    /// It was no failure: takes it back.
+    pub(crate) async fn take_back(self, visit: &Visit) -> Result<(), Failure> {
+        Ok(visit.app.database.uncount(&failures_of_ip(visit)).await?)
+    }
+}
+
+/// Counts a try to log in under an identifier, as one that fails, as [`try_from_address`] does for the address. The last
+/// that policy allows blocks the identifier meanwhile. [`login_succeeded`] takes all of it back.
 pub(crate) async fn try_login(
     visit: &Visit,
     policy: &Policy,
     identifier: &Identifier,
 ) -> Result<Try, Failure> {
-    let (database, now) = (&visit.app.database, visit.app.now());
     refuse_while_blocked(visit, identifier).await?;
-    let of_address = database.count(&failures_of_ip(visit), now, DAY_MS).await?;
-    if of_address > i64::from(policy.limits.failed_logins_per_ip_day) {
-        let (_, until) = database.counted(&failures_of_ip(visit), now).await?;
-        return Err(blocked(visit, "ip-blocked", until - now).await);
-    }
-    let count = database.count(&failures_of(visit, identifier), now, DAY_MS).await?;
+    let of_address = try_from_address(visit, policy).await?;
+    let count = visit.app.database.count(&failures_of(visit, identifier), visit.app.now(), DAY_MS).await?;
     let threshold = i64::from(policy.limits.brute_force_threshold);
     if count > threshold {
         // Sent together with the last one that is looked at.
@@ -93,8 +118,7 @@ pub(crate) async fn try_login(
 #[derive(Debug)]
 #[must_use = "it is a failure or a success"]
 pub(crate) struct Try {
-    /// Which of the day it is, of this address.
-    of_address: i64,
+    of_address: AddressTry,
     /// How long the block lasts that it has begun, or 0.
     lasts_ms: i64,
 }
@@ -126,9 +150,7 @@ pub(crate) async fn login_failed(
     user: Option<&User>,
     tried: &Try,
 ) -> Result<(), Failure> {
-    if tried.of_address == i64::from(policy.limits.failed_logins_per_ip_day) {
-        visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
-    }
+    tried.of_address.failed(visit, policy).await;
     if tried.lasts_ms == 0 {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::events::Event;
 use crate::failure::Failure;
 use crate::session::Visit;
 use crate::store::{Changes, SealedApp, User};
-use crate::{key, secret, totp};
+use crate::{key, limits, secret, totp};
 
 /// Wrong codes for one user in five minutes before it takes a break.
 const TRIES: i64 = 5;
@@ -88,9 +88,22 @@ pub(crate) async fn set_up(
     Ok(true)
 }
 
-/// Whether a one-time code is right; it works once. Too many wrong ones are told as such.
+/// Whether a one-time code is right; it works once. Too many wrong ones are told as such, and each is a failure of the
+/// visitor's address of the network.
 pub(crate) async fn check_code(visit: &Visit, user: &User, code: &str) -> Result<bool, Failure> {
     within_limit(visit, user).await?;
+    let policy = visit.app.policy().await?;
+    let tried = limits::try_from_address(visit, &policy).await?;
+    let is_right = use_code(visit, user, code).await?;
+    if is_right {
+        tried.take_back(visit).await?;
+    } else {
+        tried.failed(visit, &policy).await;
+    }
+    Ok(is_right)
+}
+
+async fn use_code(visit: &Visit, user: &User, code: &str) -> Result<bool, Failure> {
     let Some(known) = visit.app.database.totp(&user.id).await? else { return Ok(false) };
     let shared = key::open_app(&visit.app.config, &user.id, &known.app);
     let shared = shared.ok_or(Failure::Broken("an authenticator app is sealed under another key"))?;
@@ -109,9 +122,9 @@ async fn within_limit(visit: &Visit, user: &User) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The recovery code that takes the place of the one that was typed, if that is the user's. That the second factor has
-/// passed is noted in this session, whose first factor has. All of it happens together: a code that was used up alone
-/// would lock its user out.
+/// The recovery code that takes the place of the one that was typed, if that is the user's; wrong ones are counted as those
+/// of [`check_code`] are. That the second factor has passed is noted in this session, whose first factor has. All of it
+/// happens together: a code that was used up alone would lock its user out.
 ///
 /// A code that comes a second time, because the answer to the first was lost, leads on like the first: to a new one.
 pub(crate) async fn replace_recovery_code(
@@ -120,6 +133,17 @@ pub(crate) async fn replace_recovery_code(
     typed: &str,
 ) -> Result<Option<String>, Failure> {
     within_limit(visit, user).await?;
+    let policy = visit.app.policy().await?;
+    let tried = limits::try_from_address(visit, &policy).await?;
+    let next = use_recovery_code(visit, user, typed).await?;
+    match &next {
+        Some(_) => tried.take_back(visit).await?,
+        None => tried.failed(visit, &policy).await,
+    }
+    Ok(next)
+}
+
+async fn use_recovery_code(visit: &mut Visit, user: &User, typed: &str) -> Result<Option<String>, Failure> {
     let code: String = typed.chars().filter(char::is_ascii_alphanumeric).collect();
     let next = fresh_recovery_code(visit);
     let mut changes = Changes::default()

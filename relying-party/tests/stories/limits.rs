@@ -235,3 +235,81 @@ async fn a_log_in_whose_browser_has_gone_is_counted_as_what_it_was() {
         tokio::time::sleep(soon).await;
     }
 }
+
+#[tokio::test]
+async fn wrong_recovery_codes_count_as_failures_of_their_address() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 3").await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut phone).await;
+    // Whether or not there is an account.
+    let mut browsers = [world.browser(), world.browser()];
+    for (browser, email) in browsers.iter_mut().zip([EMAIL, "nobody@example.org"]) {
+        assert_eq!(browser.form("/recover", &[("email", email)]).await.location(), "/recover/code");
+    }
+    for guess in 0..3 {
+        let wrong = browsers[guess % 2].form("/recover/code", &[("code", "abc")]).await;
+        assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "guess {guess}");
+    }
+    for browser in &mut browsers {
+        let blocked = browser.form("/recover/code", &[("code", "abc")]).await;
+        assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(blocked.headers.contains_key("retry-after"));
+    }
+    let blocked = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!((blocked.status, blocked.error().as_str()), (StatusCode::TOO_MANY_REQUESTS, "ip-blocked"));
+    assert_eq!(world.codes().await.iter().filter(|code| *code == "limit_mu").count(), 1);
+}
+
+#[tokio::test]
+async fn a_code_that_is_right_or_has_expired_is_no_failure_of_its_address() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 2").await;
+    world.browser().sign_up(EMAIL, &mut Authenticator::platform()).await;
+    for _ in 0..3 {
+        let mut browser = world.browser();
+        browser.form("/recover", &[("email", EMAIL)]).await;
+        let code = world.latest_code().await;
+        assert_eq!(browser.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+    }
+    let mut browser = world.browser();
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    world.pass_minutes(16);
+    for _ in 0..3 {
+        let expired = browser.form("/recover/code", &[("code", "abc")]).await;
+        assert_eq!(expired.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", expired.text);
+    }
+}
+
+#[tokio::test]
+async fn wrong_codes_of_every_kind_count_as_failures_of_their_address() {
+    let policy = "[limits]\nfailed_logins_per_ip_day = 2\n[attributes.email]\nidentifier = true\n\
+                  signup = \"required\"\nverify = ";
+    for path in ["/signup/code", "/account/identifiers/code", "/mfa/otp", "/mfa/recovery-code"] {
+        let world = World::with_policy(&format!("{policy}{}", path == "/signup/code")).await;
+        let mut browser = world.browser();
+        match path {
+            "/signup/code" => {
+                assert_eq!(browser.form("/signup", &[("email", EMAIL)]).await.location(), path);
+            }
+            "/account/identifiers/code" => {
+                browser.sign_up(EMAIL, &mut Authenticator::platform()).await;
+                let new = [("value", "eve@example.org")];
+                assert_eq!(browser.form("/account/identifiers/email", &new).await.location(), path);
+            }
+            _ => {
+                browser.sign_up_with_password(EMAIL, PASSWORD).await;
+                crate::second_factor::App::default().set_up_in_account(&world, &mut browser).await;
+                let always = json!({ "mfa": { "policy": "always" } });
+                world.admin("PATCH", "/api/v2/policy", Some(always)).await;
+                browser = world.browser();
+                assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+            }
+        }
+        for expected in
+            [StatusCode::UNPROCESSABLE_ENTITY; 2].into_iter().chain([StatusCode::TOO_MANY_REQUESTS])
+        {
+            assert_eq!(browser.form(path, &[("code", "abc")]).await.status, expected, "{path}");
+        }
+        let blocked = world.browser().json("/login/passkey", &json!({})).await;
+        assert_eq!(blocked.error(), "ip-blocked", "{path}");
+    }
+}
