@@ -1,7 +1,8 @@
 //! Mail: into the outbox, to the console, or to a mail server.
 //!
-//! What is for a mail server waits in the database until the server has it: a server that is down loses nothing, and
-//! neither does a relying party that is restarted meanwhile. Any process of those that share the database sends it. It
+//! What is for a mail server waits in the database until the server has it, or five tries within six minutes have failed
+//! (longer where it accepts connections and says nothing): a server that is restarted loses nothing, and neither does a
+//! relying party that is restarted meanwhile. What is given up is told, and whoever waits for it can ask for it anew. Any process of those that share the database sends it. It
 //! holds codes and links, of which the database otherwise keeps digests only; so it is sealed under a key that the
 //! server's URL, password and all, and the shared secret give: every process is told the URL, and the database is not.
 //!
@@ -10,6 +11,7 @@
 //! same `Message-ID`, by which mail servers and programs drop the second. The window is one farewell (`QUIT`) and one
 //! commit long.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +28,15 @@ use crate::store::{Mailed, StoreError, WaitingMail};
 /// is worth nothing after fifteen. In milliseconds.
 const PAUSES_MS: [i64; 4] = [2_000, 15_000, 60_000, 300_000];
 
-/// How long a process has a mail in its hands before another may think that it is gone, in milliseconds: longer than
-/// any server takes.
+/// How long a process has a mail in its hands before another may think that it is gone, in milliseconds.
 const LEASE_MS: i64 = 120_000;
+
+/// How often a process that is still sending says so, well before its lease ends.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// How long a mail server may take: ten minutes to say yes to a text that it has (RFC 5321 §4.5.3.2.6), or it would get
+/// the mail twice; and a minute for all that comes before.
+const PATIENCE: Duration = Duration::from_secs(660);
 
 /// How often each process looks for mail whose time has come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -73,9 +81,9 @@ impl App {
     pub(crate) async fn deliver_due_mail(&self) -> Result<(), StoreError> {
         let Mail::Smtp { url, from } = &self.config.mail else { return Ok(()) };
         for mail in self.database.due_mail(self.now()).await? {
-            // Whoever puts it off has it; the others leave it alone meanwhile.
+            // Whoever takes it has it; the others leave it alone meanwhile.
             let until = self.now() + LEASE_MS;
-            if self.database.put_mail_off(&mail, until).await? {
+            if self.database.take_mail(&mail, until).await? {
                 let (app, url, from) = (self.clone(), url.clone(), from.clone());
                 tokio::spawn(
                     async move { app.deliver(&url, &from, WaitingMail { due_at: until, ..mail }).await },
@@ -85,9 +93,12 @@ impl App {
         Ok(())
     }
 
-    async fn deliver(&self, url: &str, from: &str, mail: WaitingMail) {
+    async fn deliver(&self, url: &str, from: &str, mut mail: WaitingMail) {
         let outcome = match open(&self.secret, url, &mail) {
-            Some(opened) => smtp::send(url, from, &opened, &message_id(&self.secret, &mail.id, from)).await,
+            Some(opened) => {
+                let name = message_id(&self.secret, &mail.id, from);
+                self.hold_while(&mut mail, smtp::send(url, from, &opened, &name)).await
+            }
             None => Err(smtp::Error::hopeless(
                 "it was sealed under another mail server's URL, or a key that has been replaced",
                 "if the URL is new, start with the one of before until its mail is out; whoever waits for it can ask for \
@@ -113,6 +124,27 @@ impl App {
         if let Err(error) = done {
             // It stays in this process's hands until the lease is over, and is sent again then.
             tell("what became of a mail could not be noted, and it may go out twice", &error);
+        }
+    }
+
+    /// Sends a mail, which stays in this process's hands meanwhile, for as long as a server may take.
+    async fn hold_while(
+        &self,
+        mail: &mut WaitingMail,
+        sending: impl Future<Output = Result<(), smtp::Error>>,
+    ) -> Result<(), smtp::Error> {
+        let mut sending = pin!(tokio::time::timeout(PATIENCE, sending));
+        loop {
+            match tokio::time::timeout(RENEWAL, &mut sending).await {
+                Ok(ended) => return ended.unwrap_or_else(|_| Err(smtp::Error::silence())),
+                Err(_) => {
+                    let until = self.now() + LEASE_MS;
+                    // If that fails, another process may send it, too: rather twice than not at all.
+                    if self.database.put_mail_off(mail, until).await.unwrap_or(false) {
+                        mail.due_at = until;
+                    }
+                }
+            }
         }
     }
 }
@@ -226,6 +258,16 @@ mod smtp {
     }
 
     impl Error {
+        /// A server that has not answered for as long as it may take.
+        pub(super) fn silence() -> Self {
+            Self {
+                what: "the mail server accepts connections and says nothing".into(),
+                hint: "a port that speaks TLS at once, as 465 does, wants smtps:// in --smtp; does something on the way, \
+                       a firewall perhaps, swallow what is sent?",
+                is_worth_another_try: true,
+            }
+        }
+
         /// One that no further try would mend.
         pub(super) fn hopeless(what: &str, hint: &'static str) -> Self {
             Self { what: what.into(), hint, is_worth_another_try: false }

@@ -58,10 +58,16 @@ impl Database {
         self.all(query.bind(now)).await
     }
 
-    /// Puts a mail off: false if another process has done so meanwhile, and has it in its hands.
-    pub(crate) async fn put_mail_off(&self, mail: &WaitingMail, until: i64) -> Result<bool> {
+    /// Takes a mail to try it once more: false if another process has done so meanwhile, and has it in its hands.
+    pub(crate) async fn take_mail(&self, mail: &WaitingMail, until: i64) -> Result<bool> {
         let statement =
             sql("UPDATE waiting_mail SET tries = tries + 1, due_at = $3 WHERE id = $1 AND due_at = $2");
+        Ok(self.write(statement.bind(&mail.id).bind(mail.due_at).bind(until)).await? == 1)
+    }
+
+    /// Puts off when a mail that was taken is due: false if another process has it by now.
+    pub(crate) async fn put_mail_off(&self, mail: &WaitingMail, until: i64) -> Result<bool> {
+        let statement = sql("UPDATE waiting_mail SET due_at = $3 WHERE id = $1 AND due_at = $2");
         Ok(self.write(statement.bind(&mail.id).bind(mail.due_at).bind(until)).await? == 1)
     }
 

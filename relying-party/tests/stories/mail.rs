@@ -1,5 +1,6 @@
 //! Mail through a server that is down at first: what waits for it outlives the relying party.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use doppelkey_relying_party::{Config, Key, Mail};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{ADMIN, World, postgres};
+use crate::world::{ADMIN, Authenticator, World, postgres};
 
 const EMAIL: &str = "ada@example.org";
 
@@ -58,6 +59,95 @@ async fn receive(stream: TcpStream, mailbox: Mailbox, says_yes: bool) -> std::io
         writer.write_all(answer).await?;
     }
     Ok(())
+}
+
+/// A mail server that takes no mail: who is connected now, and when each connection was opened, in seconds of the clock.
+#[derive(Default)]
+struct Refusing {
+    connections: Mutex<Vec<i64>>,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+}
+
+impl Refusing {
+    /// Says `greeting`, if anything, and refuses for now whatever it is asked to do.
+    async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        world: Arc<World>,
+        greeting: Option<&'static [u8]>,
+    ) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let server = Arc::clone(&self);
+            server.connections.lock().expect("nobody panics with it").push(world.now_s());
+            tokio::spawn(async move {
+                let open = server.open.fetch_add(1, Ordering::SeqCst) + 1;
+                server.most_open.fetch_max(open, Ordering::SeqCst);
+                let _ = refuse(stream, greeting).await;
+                server.open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    /// Lets time pass, second by second for timers and clock alike, until the mail is given up; gives the seconds between
+    /// its tries.
+    async fn pauses_until_it_is_given_up(&self, world: &World) -> Vec<i64> {
+        for _ in 0..3 * 3600 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.pass_seconds(1);
+            if world.now_s() % 60 == 0 && world.codes().await.contains(&"fn".into()) {
+                let tries = self.connections.lock().expect("nobody panics with it").clone();
+                return tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            }
+        }
+        panic!("it is never given up");
+    }
+}
+
+async fn refuse(stream: TcpStream, greeting: Option<&[u8]>) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    writer.write_all(greeting.unwrap_or_default()).await?;
+    while let Some(line) = lines.next_line().await? {
+        let answer: &[u8] = if line.starts_with("EHLO") { b"250 localhost\r\n" } else { b"451 later\r\n" };
+        writer.write_all(answer).await?;
+    }
+    Ok(())
+}
+
+/// A relying party whose mail goes to a server that takes none, with one mail for it.
+async fn world_with_mail_for(greeting: Option<&'static [u8]>) -> (Arc<World>, Arc<Refusing>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("smtp://{}", listener.local_addr().expect("an address"));
+    let (world, server) = (Arc::new(World::with_mail("memory", &url).await), Arc::<Refusing>::default());
+    tokio::spawn(Arc::clone(&server).serve(listener, Arc::clone(&world), greeting));
+    world.browser().sign_up(EMAIL, &mut Authenticator::platform()).await;
+    assert_eq!(world.browser().form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
+    (world, server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_is_tried_as_often_and_as_long_as_is_said() {
+    let (world, server) = world_with_mail_for(Some(b"220 localhost\r\n")).await;
+    let pauses = server.pauses_until_it_is_given_up(&world).await;
+    assert_eq!(pauses.len(), 4, "{pauses:?}");
+    // The postman looks every second.
+    for (pause, said) in pauses.iter().zip([2, 15, 60, 300]) {
+        assert!((said..=said + 2).contains(pause), "{pauses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_says_nothing_is_told_and_holds_one_connection_a_mail() {
+    let (world, server) = world_with_mail_for(None).await;
+    let pauses = server.pauses_until_it_is_given_up(&world).await;
+    assert_eq!((pauses.len(), server.most_open.load(Ordering::SeqCst)), (4, 1), "{pauses:?}");
+    // RFC 5321 §4.5.3.2.6: a server may take ten minutes to say yes, and would have the mail twice.
+    assert!(pauses.iter().all(|pause| *pause >= 600), "{pauses:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.open.load(Ordering::SeqCst), 0, "it holds no connection any more");
+    let (_, event) = world.events().await.into_iter().find(|(code, _)| code == "fn").expect("it is told");
+    assert_eq!(event["details"]["error"]["message"], "the mail server accepts connections and says nothing");
 }
 
 /// Waits until so many mails have come.
