@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::app::StartError;
 use crate::config::{Config, Random};
 use crate::secret;
-use crate::store::{Database, SealedApp};
+use crate::store::{Changes, Database, SealedApp};
 
 /// A key of 32 random bytes, which every process that shares a database is given, and the database is not.
 #[derive(Clone)]
@@ -95,8 +95,8 @@ impl Opened {
     }
 }
 
-/// The secret that all processes share: the first makes it. Where there is a key and the database was written without
-/// one, everything in it is sealed now. What a lost key has sealed is only found here, and not given up yet.
+/// The secret that all processes share: the first makes it. Where there is a key and something in the database was written
+/// without one, it is sealed now. What a lost key has sealed is only found here, and not given up yet.
 pub(crate) async fn shared_secret(config: &Config, database: &Database) -> Result<Opened, StartError> {
     let found = database.setting(NAME).await?;
     let is_sealed = found.as_ref().is_some_and(|text| text.starts_with(SEALED));
@@ -117,17 +117,20 @@ pub(crate) async fn shared_secret(config: &Config, database: &Database) -> Resul
         }
         Some(clear) if !is_sealed => {
             let clear = Zeroizing::new(secret::bytes(clear).unwrap_or_default());
-            database.replace_setting(NAME, found.as_deref(), &sealed_under(key, &clear)).await?;
-            for (user_id, clear) in database.apps_in_clear().await? {
-                let app = seal_app(config, &user_id, &Zeroizing::new(clear));
-                database.seal_app(&user_id, &app).await?;
-            }
-            database.forget_what_was_there().await?;
+            let marked = database.setting(MARK).await?;
+            let sealing = Changes::default()
+                .replace_setting(NAME, found.as_deref(), &sealed_under(key, &clear))
+                .replace_setting(MARK, marked.as_deref(), BEGUN);
+            // If another process was faster, there is nothing to replace any more.
+            database.make(sealing).await?;
         }
         Some(_) => {}
     }
     let agreed = database.setting(NAME).await?.unwrap_or_default();
     let opened = open_shared(key, &agreed);
+    if opened.is_some() {
+        seal_the_rest(config, database).await?;
+    }
     if !config.replace_lost_key {
         return opened.map(Opened::of).ok_or(StartError::Key { is_given: true });
     }
@@ -146,6 +149,24 @@ pub(crate) async fn shared_secret(config: &Config, database: &Database) -> Resul
     Ok(Opened { secret, replaces: Some((agreed, new)), given_up })
 }
 
+/// Seals the apps that are in clear, and has the database forget what was: of a process that has no key yet may be some at
+/// every start, and one that was killed meanwhile has left the rest to the next.
+async fn seal_the_rest(config: &Config, database: &Database) -> Result<(), StartError> {
+    let in_clear = database.apps_in_clear().await?;
+    let marked = database.setting(MARK).await?;
+    if in_clear.is_empty() && marked.as_deref() != Some(BEGUN) {
+        return Ok(());
+    }
+    database.replace_setting(MARK, marked.as_deref(), BEGUN).await?;
+    for (user_id, clear) in in_clear {
+        let app = seal_app(config, &user_id, &Zeroizing::new(clear));
+        database.seal_app(&user_id, &app).await?;
+    }
+    database.forget_what_was_there().await?;
+    database.replace_setting(MARK, Some(BEGUN), DONE).await?;
+    Ok(())
+}
+
 fn open_shared(key: &Key, agreed: &str) -> Option<Zeroizing<Vec<u8>>> {
     key.open(NAME, &secret::bytes(agreed.strip_prefix(SEALED)?)?)
 }
@@ -156,6 +177,12 @@ fn app_of(user_id: &str) -> String {
 
 /// The setting of the shared secret.
 pub(crate) const NAME: &str = "secret";
+
+/// The setting that says how far sealing what was in clear has got: [`BEGUN`], or [`DONE`] once the database has forgotten
+/// it, too.
+const MARK: &str = "sealing";
+const BEGUN: &str = "begun";
+const DONE: &str = "done";
 
 /// No base64url begins like this.
 const SEALED: &str = "sealed:";

@@ -349,3 +349,39 @@ async fn processes_that_start_at_once_with_one_key_seal_one_secret() {
         assert_eq!(keys.len(), 1, "on a database that was there: {old}");
     }
 }
+
+/// Processes that share a database get the key one after the other; and one may be killed while it seals.
+#[tokio::test]
+async fn an_app_that_a_process_without_the_key_has_kept_is_sealed_by_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accounts.db");
+    let start = async |key: Option<[u8; 32]>| {
+        let config = Config { database: format!("sqlite:{}", file.display()), ..Config::localhost(8080) };
+        World::started(Config { key: key.map(Key::new), ..config }).await.expect("it starts")
+    };
+    let old = start(None).await;
+    let mut browser = old.browser();
+    browser.sign_up_with_password("ada@example.org", "correct horse battery").await;
+    let new = start(Some([1; 32])).await;
+    let mut app = second_factor::App::default();
+    app.set_up_in_account(&old, &mut browser).await;
+    assert!(holds(folder.path(), app.secret()), "the old process has no key");
+    drop((old, browser, new));
+    drop(start(Some([1; 32])).await);
+    assert!(!holds(folder.path(), app.secret()), "the next start seals it");
+
+    // Killed before the file was written anew: what has been replaced is in its free pages still.
+    let connection = rusqlite::Connection::open(&file).expect("the database");
+    let remains = "what-was-in-clear";
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO settings (name, value) VALUES ('remains', '{remains}');
+             DELETE FROM settings WHERE name = 'remains';
+             UPDATE settings SET value = 'begun' WHERE name = 'sealing'"
+        ))
+        .expect("it is SQLite's");
+    drop(connection);
+    assert!(holds(folder.path(), remains.as_bytes()));
+    drop(start(Some([1; 32])).await);
+    assert!(!holds(folder.path(), remains.as_bytes()), "the next start writes it anew");
+}
