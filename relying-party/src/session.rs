@@ -446,8 +446,8 @@ impl Visit {
     /// Remembers this device for a user: no second factor for a while.
     pub(crate) async fn remember_device(&mut self, user_id: &str, days: u32) -> Result<(), Failure> {
         let token = secret::text(&self.app.config.random.bytes::<32>());
-        let expires_at = self.app.now() + i64::from(days) * 86_400_000;
-        self.app.database.remember_device(&secret::digest(token.as_bytes()), user_id, expires_at).await?;
+        let digest = secret::digest(token.as_bytes());
+        self.app.database.remember_device(&digest, user_id, self.app.now(), days).await?;
         self.set_cookie(device_cookie(&self.app), &token, i64::from(days) * 86_400);
         Ok(())
     }

@@ -193,7 +193,8 @@ pub(crate) async fn needs_second_factor(
     }
     match &visit.device {
         Some(device) => {
-            Ok(!visit.app.database.is_remembered(device, &first.user_id, visit.app.now()).await?)
+            let (database, days) = (&visit.app.database, policy.mfa.remember_days);
+            Ok(!database.is_remembered(device, &first.user_id, visit.app.now(), days).await?)
         }
         None => Ok(true),
     }

@@ -249,4 +249,9 @@ DELETE FROM totp WHERE confirmed = 0;
     "
 ALTER TABLE totp ADD COLUMN sealed BIGINT NOT NULL DEFAULT 0;
 ",
+    // Policy may shorten for how long devices are remembered. Those of before are taken to be as old as it says by default.
+    "
+ALTER TABLE remembered_devices ADD COLUMN remembered_at BIGINT NOT NULL DEFAULT 0;
+UPDATE remembered_devices SET remembered_at = expires_at - 2592000000;
+",
 ];

@@ -120,27 +120,39 @@ impl Database {
         Ok(row.map(|(created_at,)| created_at))
     }
 
-    /// Remembers a device that passed the second factor.
-    pub(crate) async fn remember_device(&self, digest: &[u8], user_id: &str, expires_at: i64) -> Result<()> {
-        self.write(
-            sql("INSERT INTO remembered_devices (digest, user_id, expires_at) VALUES ($1, $2, $3)")
-                .bind(digest)
-                .bind(user_id)
-                .bind(expires_at),
-        )
-        .await?;
+    /// Remembers a device that passed the second factor, for so many days.
+    pub(crate) async fn remember_device(
+        &self,
+        digest: &[u8],
+        user_id: &str,
+        now: i64,
+        days: u32,
+    ) -> Result<()> {
+        let statement = sql("INSERT INTO remembered_devices (digest, user_id, remembered_at, expires_at) \
+             VALUES ($1, $2, $3, $4)");
+        let expires_at = now.saturating_add(i64::from(days) * DAY_MS);
+        self.write(statement.bind(digest).bind(user_id).bind(now).bind(expires_at)).await?;
         Ok(())
     }
 
-    /// Whether a device is remembered for a user.
-    pub(crate) async fn is_remembered(&self, digest: &[u8], user_id: &str, now: i64) -> Result<bool> {
-        let row: Option<(i64,)> = self.one(sql(
-            "SELECT expires_at FROM remembered_devices WHERE digest = $1 AND user_id = $2 AND expires_at > $3",
-        )
-        .bind(digest)
-        .bind(user_id)
-        .bind(now))
-        .await?;
+    /// Whether a device is remembered for a user: it was for as long as was said then, and is no longer than for as many
+    /// days as policy says now.
+    pub(crate) async fn is_remembered(
+        &self,
+        digest: &[u8],
+        user_id: &str,
+        now: i64,
+        days: u32,
+    ) -> Result<bool> {
+        if days == 0 {
+            return Ok(false);
+        }
+        let query = sql("SELECT expires_at FROM remembered_devices WHERE digest = $1 AND user_id = $2 \
+             AND expires_at > $3 AND remembered_at > $4");
+        let since = now.saturating_sub(i64::from(days) * DAY_MS);
+        let row: Option<(i64,)> = self.one(query.bind(digest).bind(user_id).bind(now).bind(since)).await?;
         Ok(row.is_some())
     }
 }
+
+const DAY_MS: i64 = 86_400_000;

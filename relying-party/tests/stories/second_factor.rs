@@ -217,6 +217,42 @@ async fn a_remembered_device_is_not_asked_for_thirty_days() {
 }
 
 #[tokio::test]
+async fn a_remembered_device_is_asked_once_policy_remembers_none() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut app = App::default();
+    app.set_up_in_account(&world, &mut browser).await;
+    let remember_days = async |days: u32| {
+        let patch = json!({ "mfa": { "policy": "always", "remember_days": days } });
+        world.admin("PATCH", "/api/v2/policy", Some(patch)).await;
+    };
+    remember_days(30).await;
+    world.pass_minutes(2);
+    let mut known = world.browser();
+    assert_eq!(known.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    known.form("/mfa/otp", &[("code", &app.code(&world)), ("remember", "on")]).await;
+    // As many days as policy says now have to have passed since, not before it is forgotten.
+    let cases = [
+        (0, 30, "/enroll"),
+        (0, 0, "/mfa/otp"),
+        (0, 7, "/enroll"),
+        (8, 7, "/mfa/otp"),
+        (0, 9, "/enroll"),
+        (21, 7, "/mfa/otp"),
+        (0, 30, "/enroll"),
+        (1, 60, "/mfa/otp"),
+    ];
+    for (passed, days, next) in cases {
+        world.pass_days(passed);
+        remember_days(days).await;
+        let mut browser = known.clone();
+        browser.form("/logout", &[]).await;
+        assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, next, "{passed} {days}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_factor_that_one_user_has_set_up_lets_nobody_else_in() {
     let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
     let (mut victim, mut victims_app) = (world.browser(), App::default());
