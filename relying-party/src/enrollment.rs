@@ -95,5 +95,9 @@ pub(crate) async fn remove_password(visit: &Visit, user: &User) -> Result<(), Fa
     let event = Event::of("scp").user(user).detail("removed", true);
     let is_on = visit.app.policy().await?.passkey.enabled;
     let changes = Changes::default().remove_password(&user.id, visit.app.now());
-    if is_on && visit.make(user, changes, event).await? { Ok(()) } else { Err(Failure::LastMethod) }
+    if is_on && visit.make(user, changes, event).await? {
+        return Ok(());
+    }
+    let is_there = visit.app.database.password_hash(&user.id).await?.is_some();
+    Err(if is_there { Failure::LastMethod } else { Failure::NotFound })
 }

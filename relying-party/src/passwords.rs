@@ -152,7 +152,7 @@ async fn acceptable(visit: &Visit, policy: &Policy, user: &User, password: &str)
     check(&policy.password, &user.identifiers, password).await?;
     let history = i64::from(policy.password.history);
     for earlier in visit.app.database.password_hashes(&user.id, history).await? {
-        if !earlier.is_empty() && matches(password, Some(&earlier)).await? {
+        if matches(password, Some(&earlier)).await? {
             let message = "You have had this password before. Choose another.".to_string();
             return Err(Failure::Field("password-previously-used", message));
         }

@@ -121,12 +121,13 @@ impl Changes {
         self.void_proofs(user_id).and(removal.or_nothing())
     }
 
-    /// Removes a user's password, on condition that a passkey remains. What was proved with it before is void.
+    /// Removes a user's password, on condition that there is one, and a passkey remains. What was proved with it before is void.
     pub(crate) fn remove_password(self, user_id: &str, now: i64) -> Self {
         let removal = sql("INSERT INTO passwords (user_id, set_at, hash) \
              SELECT $1, CASE WHEN newest >= $2 THEN newest + 1 ELSE $2 END, '' \
              FROM (SELECT COALESCE(MAX(set_at), 0) AS newest FROM passwords WHERE user_id = $1) AS earlier \
-             WHERE EXISTS (SELECT 1 FROM credentials WHERE user_id = $1)");
+             WHERE EXISTS (SELECT 1 FROM credentials WHERE user_id = $1) AND '' <> COALESCE( \
+             (SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 1), '')");
         self.in_turn(user_id).and(removal.bind(user_id).bind(now).or_nothing()).void_proofs(user_id)
     }
 

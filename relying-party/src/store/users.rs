@@ -221,11 +221,11 @@ impl Database {
         Ok(())
     }
 
-    /// The newest password hashes of a user, the one in force first. An empty hash means "removed".
+    /// The newest passwords' hashes of a user, the latest first, also of one that was removed since.
     pub(crate) async fn password_hashes(&self, user_id: &str, at_most: i64) -> Result<Vec<String>> {
         let rows: Vec<(String,)> = self
             .all(
-                sql("SELECT hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT $2")
+                sql("SELECT hash FROM passwords WHERE user_id = $1 AND hash <> '' ORDER BY set_at DESC LIMIT $2")
                     .bind(user_id)
                     .bind(at_most),
             )
@@ -235,15 +235,20 @@ impl Database {
 
     /// The password hash in force.
     pub(crate) async fn password_hash(&self, user_id: &str) -> Result<Option<String>> {
-        Ok(self.password_hashes(user_id, 1).await?.into_iter().next().filter(|hash| !hash.is_empty()))
+        Ok(self.newest_password(user_id).await?.map(|(_, hash)| hash))
     }
 
     /// When the password in force was set, if there is one.
     pub(crate) async fn password_set_at(&self, user_id: &str) -> Result<Option<i64>> {
+        Ok(self.newest_password(user_id).await?.map(|(set_at, _)| set_at))
+    }
+
+    /// An empty hash means "removed".
+    async fn newest_password(&self, user_id: &str) -> Result<Option<(i64, String)>> {
         let newest =
             sql("SELECT set_at, hash FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 1");
         let row: Option<(i64, String)> = self.one(newest.bind(user_id)).await?;
-        Ok(row.filter(|(_, hash)| !hash.is_empty()).map(|(set_at, _)| set_at))
+        Ok(row.filter(|(_, hash)| !hash.is_empty()))
     }
 
     /// Until when a prompt is put off for a user.

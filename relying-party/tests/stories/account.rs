@@ -249,6 +249,25 @@ async fn a_new_password_ends_sessions_elsewhere_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_removed_does_not_come_back_either() {
+    let world = World::with_policy("[password]\nhistory = 2").await;
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut Authenticator::platform()).await;
+    let (set, remove) = ("/account/security/password", "/account/security/password/remove");
+    for password in [PASSWORD, "another horse battery"] {
+        assert_eq!(browser.form(set, &[("password", password)]).await.location(), "/account/security");
+        assert_eq!(browser.form(remove, &[]).await.location(), "/account/security");
+        for _ in 0..2 {
+            assert_eq!(browser.form(remove, &[]).await.status, StatusCode::NOT_FOUND);
+        }
+        let again = browser.form(set, &[("password", PASSWORD)]).await;
+        assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY, "after {password}");
+    }
+    let removals = world.events().await.into_iter().filter(|(_, event)| event["details"]["removed"] == true);
+    assert_eq!(removals.count(), 2, "what is not there is not removed");
+}
+
+#[tokio::test]
 async fn a_deleted_account_is_gone() {
     let world = World::new().await;
     let mut phone = Authenticator::platform();
