@@ -185,14 +185,15 @@ impl App {
         let now = self.now();
         {
             let known = self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if now < known.stale_at {
+            // A clock that was set back would keep it for as long as the step was.
+            if (known.stale_at.saturating_sub(POLICY_KEPT_MS)..known.stale_at).contains(&now) {
                 return Ok(Arc::clone(&known.policy));
             }
         }
         let read = read_policy(self.database.setting("policy").await?);
         let spent_until = self.database.spent_until().await?;
         let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.stale_at = now.saturating_add(1000);
+        known.stale_at = now.saturating_add(POLICY_KEPT_MS);
         known.spent_until = spent_until;
         match read {
             Ok(policy) => (known.policy, known.unreadable) = (Arc::new(policy), None),
@@ -230,7 +231,7 @@ impl App {
             if self.database.replace_setting("policy", before.as_deref(), &policy_text(&policy)).await? {
                 let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                 (known.policy, known.unreadable) = (Arc::new(policy.clone()), None);
-                known.stale_at = self.now().saturating_add(1000);
+                known.stale_at = self.now().saturating_add(POLICY_KEPT_MS);
                 return Ok(policy);
             }
         }
@@ -256,6 +257,9 @@ impl App {
         self.time_of_ids.load(Ordering::Relaxed).max(self.now())
     }
 }
+
+/// For how long a policy that was read is taken to be the one in the database, in milliseconds.
+const POLICY_KEPT_MS: i64 = 1000;
 
 /// How often a change of policy begins anew when others come first.
 const TRIES_TO_CHANGE: u32 = 50;

@@ -93,3 +93,18 @@ async fn a_policy_holds_in_every_process_within_a_second() {
         assert_eq!(world.admin("GET", "/api/v2/policy", None).await.json()["passkey"]["max_per_user"], 3);
     }
 }
+
+#[tokio::test]
+async fn a_policy_changed_elsewhere_is_seen_also_after_the_clock_went_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let worlds = World::processes(2, &postgres::shared_database(folder.path())).await;
+    let most = async |world: &World| {
+        world.admin("GET", "/api/v2/policy", None).await.json()["passkey"]["max_per_user"].clone()
+    };
+    worlds[1].pass_days(1);
+    assert_eq!(most(&worlds[1]).await, 20);
+    worlds[1].pass_days(-1);
+    worlds[0].admin("PATCH", "/api/v2/policy", Some(json!({ "passkey": { "max_per_user": 3 } }))).await;
+    worlds[1].pass_seconds(1);
+    assert_eq!(most(&worlds[1]).await, 3);
+}
