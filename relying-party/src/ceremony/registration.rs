@@ -29,7 +29,7 @@ pub(crate) async fn finish_registration(
     credential: &Credential,
 ) -> Result<Registered, Refused> {
     let (taken, asked) = challenge::take(visit, kind, credential).await?;
-    if taken.user_id.as_deref().is_some_and(|user_id| Some(user_id) != subject_of(visit)) {
+    if taken.user_id.as_deref().is_some_and(|user_id| Some(user_id) != subject_of(visit, kind)) {
         return Err(Refused::because(Failure::ChallengeUnknown, "the challenge was issued for another user"));
     }
     let policy = visit.app.policy().await?;
@@ -75,10 +75,14 @@ fn doubts(visit: &Visit, policy: &Policy, registration: &Registration) -> Result
     }
 }
 
-/// The user that a registration of this session can be for.
-fn subject_of(visit: &Visit) -> Option<&str> {
-    let recovered = visit.data.recovery.as_ref().and_then(|recovery| recovery.proved.as_ref());
-    recovered.map(|proved| proved.user_id.as_str()).or(visit.user_id())
+/// The user that a registration of this session can be for: who has proved an address for a recovery, and for all else who
+/// is logged in. They need not be the same.
+fn subject_of(visit: &Visit, kind: Kind) -> Option<&str> {
+    if kind != Kind::Recover {
+        return visit.user_id();
+    }
+    let recovery = visit.data.recovery.as_ref();
+    recovery.and_then(|recovery| recovery.proved.as_ref()).map(|proved| proved.user_id.as_str())
 }
 
 /// The credential id that the provider should forget after a registration that was refused.

@@ -75,6 +75,22 @@ async fn a_challenge_to_recover_one_account_gets_nobody_into_another() {
 }
 
 #[tokio::test]
+async fn a_recovery_that_was_left_alone_does_not_keep_its_session_from_adding_a_passkey() {
+    let world = World::new().await;
+    world.browser().sign_up(BOB, &mut Authenticator::platform()).await;
+    let mut browser = world.browser();
+    browser.sign_up(ADA, &mut Authenticator::platform()).await;
+    prove(&world, &mut browser, BOB).await;
+    let done = browser.register("/account/passkeys", json!({}), &mut Authenticator::platform()).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(browser.get("/account").await.text.contains("2 of at most 20"), "it is Ada's");
+    // Nor does Bob's recovery end with Ada's challenge.
+    let adas = options(&mut browser, "/account/passkeys", &json!({})).await;
+    let answer = Authenticator::platform().create(&adas, ORIGIN, Twist::None);
+    assert_eq!(browser.json("/recover/passkey", &answer).await.error(), "transaction-not-found");
+}
+
+#[tokio::test]
 async fn another_users_passkey_confirms_nothing() {
     let (mut adas, mut bobs) = (Authenticator::platform(), Authenticator::platform());
     let world = World::new().await;
