@@ -39,7 +39,8 @@ pub trait Runner {
     fn wink(&mut self);
 
     /// Whether the request that the app was given now came by another channel than the one before it. Then what that one
-    /// began ends: assertions that are left, and enumerations. Asked once a request; `false` if it is not known.
+    /// began ends: assertions that are left, and enumerations. Asked once for every command, also a wink; `false` if it is not
+    /// known.
     fn is_another_channel(&mut self) -> bool {
         false
     }
@@ -61,9 +62,6 @@ impl<'i, S: CredentialStore, R: CryptoRng, U: Runner> FidoApp<'i, S, R, U> {
 
     /// Works on a request until it is answered, waiting for the user where that is asked for.
     fn work(&mut self, input: Input<'_>) {
-        if self.runner.is_another_channel() {
-            self.authenticator.end_stateful_commands();
-        }
         let now = self.runner.now();
         let mut output = self.authenticator.handle(now, input, &mut self.response);
         while let Output::AskUser { until } = output {
@@ -108,6 +106,10 @@ impl<'i, S: CredentialStore, R: CryptoRng, U: Runner> App<'i> for FidoApp<'i, S,
     }
 
     fn call(&mut self, command: Command, request: &[u8], response: &mut BytesView) -> Result<(), Error> {
+        // Of every command, a wink too: the channel of the next is compared with this one's.
+        if self.runner.is_another_channel() {
+            self.authenticator.end_stateful_commands();
+        }
         match command {
             Command::Cbor => self.work(Input::Cbor(request)),
             Command::Msg => self.work(Input::Msg(request)),

@@ -1,7 +1,6 @@
 //! The core behind `ctaphid-dispatch`: what a Trussed runner sees of it, read back by `ctap-types`.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ struct Bench {
     user: User,
     interrupt: &'static InterruptFlag,
     told: Rc<Cell<(u32, u32)>>,
-    /// Of each request that is to come: whether its channel is another one. None is known where there are none.
-    other_channels: VecDeque<bool>,
+    /// Whether the request that is there has come by another channel than the one before it.
+    is_another_channel: Rc<Cell<bool>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -62,7 +61,7 @@ impl Runner for Bench {
     }
 
     fn is_another_channel(&mut self) -> bool {
-        self.other_channels.pop_front().unwrap_or(false)
+        self.is_another_channel.get()
     }
 }
 
@@ -73,7 +72,7 @@ fn told(user: User, requests: &[(Command, &[u8])]) -> (Answers, (u32, u32)) {
     told_by_channels(user, requests, &[])
 }
 
-/// As [`told`]; and which requests come by another channel than the one before.
+/// As [`told`]; and which requests come by another channel than the one before. None is known where there are none.
 fn told_by_channels(user: User, requests: &[(Command, &[u8])], others: &[bool]) -> (Answers, (u32, u32)) {
     // In a runner both are static.
     let flag: &'static InterruptFlag = Box::leak(Box::new(InterruptFlag::new()));
@@ -84,11 +83,19 @@ fn told_by_channels(user: User, requests: &[(Command, &[u8])], others: &[bool]) 
     let told = Rc::new(Cell::new((0, 0)));
     let authenticator =
         Authenticator::new(MemoryStore::new(), Rng::from_seed([1; 32]), Configuration::small());
-    let (now, other_channels) = (Duration::from_secs(1), others.iter().copied().collect());
-    let bench = Bench { now, user, interrupt: flag, told: told.clone(), other_channels };
+    let is_another_channel = Rc::new(Cell::new(false));
+    let now = Duration::from_secs(1);
+    let bench = Bench {
+        now,
+        user,
+        interrupt: flag,
+        told: told.clone(),
+        is_another_channel: is_another_channel.clone(),
+    };
     let mut app = FidoApp::new(authenticator, bench, flag);
     let mut answers = Vec::new();
-    for (command, request) in requests {
+    for (number, (command, request)) in requests.iter().enumerate() {
+        is_another_channel.set(others.get(number).copied().unwrap_or(false));
         let request = Bytes::try_from(*request).expect("it fits");
         requester.request((*command, request)).expect("nothing is on its way");
         assert!(dispatch.poll(&mut [&mut app]), "it is answered in one turn");
@@ -138,6 +145,12 @@ fn what_one_program_began_no_other_goes_on_with_where_the_runner_knows_the_chann
     assert_eq!(next(&[true, true, true, false]), 0x00);
     assert_eq!(next(&[true, true, true, true]), 0x30, "it is not allowed");
     assert_eq!(next(&[]), 0x00, "a runner that does not know");
+    // Bob winks between Alice's assertion and his asking for the next: then it is the wink that comes by another channel.
+    let winked = [requests[0], requests[1], requests[2], (Command::Wink, &[]), requests[3]];
+    let (answers, _) = told_by_channels(User::Touches, &winked, &[true, true, true, true, false]);
+    assert_eq!(answers[4], Ok(vec![0x30]), "it is not allowed");
+    let (answers, _) = told_by_channels(User::Touches, &winked, &[true, true, true, false, false]);
+    assert_eq!(answers[4].as_ref().expect("it is answered")[0], 0x00, "Alice's own wink ends nothing");
 }
 
 #[test]
