@@ -128,6 +128,7 @@ async fn a_changed_rp_id_is_refused_while_it_would_orphan_passkeys() {
         database,
         rp_id: "example.org".into(),
         origins: vec!["https://example.org".into()],
+        dev: false,
         ..Config::localhost(8080)
     };
     let refused = app(config.clone()).await.unwrap_err();
@@ -301,6 +302,7 @@ async fn a_start_that_fails_has_changed_neither_policy_nor_rp_id() {
     let elsewhere = Config {
         rp_id: "example.org".into(),
         origins: vec!["https://example.org".into()],
+        dev: false,
         accept_rp_id_change: true,
         ..new.clone()
     };
