@@ -31,11 +31,6 @@ impl Statement {
         self
     }
 
-    /// Whether it only reads.
-    pub(super) fn is_query(&self) -> bool {
-        self.text.starts_with("SELECT")
-    }
-
     /// The table that it changes.
     pub(super) fn table(&self) -> &'static str {
         let words: Vec<_> = self.text.split_whitespace().take(3).collect();

@@ -1,8 +1,8 @@
 //! SQLite: one task at a time writes for all who wait; reads happen where they are asked for.
 //!
 //! A commit writes a page for each place that was touched, most of which sign-ins share, so everything that waits is
-//! committed at once. Nobody is answered before the commit. What belongs together is a savepoint in the group: of it,
-//! all or nothing happens, whatever the others do.
+//! committed at once. Nobody is answered before the commit. Of what belongs together all or nothing happens, whatever the
+//! others do.
 //!
 //! There is no thread for it: handing a batch to one, and waking up for its answer, costs more than the commit.
 
@@ -184,25 +184,20 @@ fn write_and_answer(connection: &Connection, group: Vec<Job>) {
     }
 }
 
+/// What became of each batch of a group.
+type Answers = Vec<Result<Option<Vec<Written>>>>;
+
 /// One transaction for all. An error is the transaction's: nothing has happened.
-fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Option<Vec<Written>>>>> {
+fn write_group(connection: &Connection, group: &[Job]) -> Result<Answers> {
     let lasts = group.iter().flat_map(|job| &job.batch).any(Statement::must_last);
     if lasts {
         // In front of the transaction: within one, SQLite does not listen to it.
         connection.execute_batch("PRAGMA synchronous = FULL")?;
     }
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut answers = Vec::with_capacity(group.len());
-    for job in group {
-        let answer = write_batch(connection, &job.batch)?;
-        if connection.is_autocommit() {
-            // Some errors end the transaction (a full disk's, say): what comes after would be committed by itself.
-            return Err(answer
-                .err()
-                .unwrap_or_else(|| StoreError::Database("the transaction has ended".into())));
-        }
-        answers.push(answer);
-    }
+    let answers = match write_all_of(connection, group)? {
+        Some(answers) => answers,
+        None => write_some_of(connection, group)?,
+    };
     connection.prepare_cached("COMMIT")?.execute([])?;
     if lasts {
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
@@ -210,14 +205,39 @@ fn write_group(connection: &Connection, group: &[Job]) -> Result<Vec<Result<Opti
     Ok(answers)
 }
 
+/// Does all batches of a group, as nearly always can be done; `None` if one cannot: nothing has happened then. A savepoint
+/// for each keeps a copy of every page that is changed, for nothing.
+fn write_all_of(connection: &Connection, group: &[Job]) -> Result<Option<Answers>> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut answers = Vec::with_capacity(group.len());
+    for job in group {
+        let Ok(Some(written)) = execute_all(connection, &job.batch) else {
+            if !connection.is_autocommit() {
+                connection.prepare_cached("ROLLBACK")?.execute([])?;
+            }
+            return Ok(None);
+        };
+        answers.push(Ok(Some(written)));
+    }
+    Ok(Some(answers))
+}
+
+/// Does those batches of a group that can be done.
+fn write_some_of(connection: &Connection, group: &[Job]) -> Result<Answers> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    group.iter().map(|job| write_batch(connection, &job.batch)).collect()
+}
+
 /// One savepoint for a batch. The outer error is the transaction's, the inner one the batch's own.
 fn write_batch(connection: &Connection, batch: &[Statement]) -> Result<Result<Option<Vec<Written>>>> {
-    if batch.iter().filter(|statement| !statement.is_query()).count() < 2 {
-        // A statement that fails has changed nothing, and needs no savepoint to say so.
-        return Ok(execute_all(connection, batch));
-    }
     connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
     let outcome = execute_all(connection, batch);
+    if connection.is_autocommit() {
+        // Some errors end the transaction (a full disk's, say): what comes after would be committed by itself.
+        return Err(outcome
+            .err()
+            .unwrap_or_else(|| StoreError::Database("the transaction has ended".into())));
+    }
     if !matches!(outcome, Ok(Some(_))) {
         connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
     }
@@ -366,7 +386,8 @@ mod tests {
             tokio::spawn(async move { sqlite.write(batch).await })
         });
         for write in writes {
-            write.await.unwrap().expect_err("all are told");
+            let error = write.await.unwrap().expect_err("all are told");
+            assert!(error.to_string().contains("full"), "{error}");
         }
         assert_eq!(count(&sqlite, "SELECT COUNT(*) FROM settings"), 0, "and nothing has happened");
         pages(1_000_000);
