@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::attach::attach_command;
 use super::run::clock;
 use super::signals::Signals;
-use super::visitor::{VisitError, Visitor};
+use super::visitor::{Connections, VisitError, Visitor};
 use super::{Failure, print};
 use crate::client::{Client, ephemeral_device, without_sensor};
 use crate::device::Clock;
@@ -59,7 +59,9 @@ impl Arguments {
         let mut client = attach(&server, &busid, &story.clock)?;
         story.step("Client", "has enumerated it as Linux does, and opened a CTAPHID channel");
 
-        let mut visitor = Visitor::new(&Visitor::agent(), &party.origin);
+        let connections = Connections::new().map_err(|error| failed(error.into()))?;
+        let mut connection = connections.to(&party.origin);
+        let mut visitor = Visitor::new(&mut connection, &party.origin);
         sign_up(&mut story, &mut visitor, &mut client, &party.origin).map_err(failed)?;
         sign_in(&mut story, &mut visitor, &mut client, &party.origin).map_err(failed)?;
         story.end();
@@ -153,7 +155,7 @@ fn attach(server: &usbip::Server, busid: &str, clock: &Clock) -> Result<Client, 
 
 fn sign_up(
     story: &mut Story,
-    visitor: &mut Visitor,
+    visitor: &mut Visitor<'_>,
     client: &mut Client,
     origin: &str,
 ) -> Result<(), VisitError> {
@@ -172,7 +174,7 @@ fn sign_up(
 
 fn sign_in(
     story: &mut Story,
-    visitor: &mut Visitor,
+    visitor: &mut Visitor<'_>,
     client: &mut Client,
     origin: &str,
 ) -> Result<(), VisitError> {

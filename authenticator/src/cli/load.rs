@@ -18,7 +18,7 @@ use rand_core::UnwrapErr;
 use serde_json::Value;
 
 use super::run::clock;
-use super::visitor::{VisitError, Visitor};
+use super::visitor::{Connection, Connections, VisitError, Visitor};
 use super::{Failure, print};
 use crate::client::{Client, Origin, ephemeral_device, without_sensor};
 use crate::device::Clock;
@@ -75,14 +75,13 @@ enum Event {
 /// Someone with an authenticator, and the passkeys of the users whose part they play.
 struct Player {
     client: Client,
-    /// Whose connections are this player's own.
-    agent: ureq::Agent,
+    connection: Connection,
     passkeys: Vec<Value>,
 }
 
 impl Player {
-    fn new(client: Client) -> Self {
-        Player { client, agent: Visitor::agent(), passkeys: Vec::new() }
+    fn new(client: Client, connection: Connection) -> Self {
+        Player { client, connection, passkeys: Vec::new() }
     }
 }
 
@@ -94,7 +93,8 @@ impl Arguments {
         let origin = self.relying_party.trim_end_matches('/').to_owned();
         let port = refuse_remote(&origin)?;
         let clock = clock();
-        let mut players = self.players(&clock)?;
+        let connections = Connections::new().map_err(|error| explain(&error.into()))?;
+        let mut players = self.players(&clock, || connections.to(&origin))?;
         let mut report = Report::new(&origin, self.users);
         report.floor_per_second = floor(&clock);
         let failure = self.load(&origin, Server::listening_on(port), &mut players, &clock, &mut report).err();
@@ -114,7 +114,7 @@ impl Arguments {
     }
 
     /// The authenticators: one for each user at a time, in this process; or the one behind the socket.
-    fn players(&self, clock: &Clock) -> Result<Vec<Player>, Failure> {
+    fn players(&self, clock: &Clock, connect: impl Fn() -> Connection) -> Result<Vec<Player>, Failure> {
         let rng = || UnwrapErr(getrandom::SysRng);
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::new(
@@ -129,7 +129,7 @@ impl Arguments {
                 UsbIpConnection::attach(address, &first.busid).map_err(|error| unreachable(&error))?;
             let client =
                 Client::new(connection, clock.clone(), rng()).map_err(|error| unreachable(&error))?;
-            return Ok(vec![Player::new(client)]);
+            return Ok(vec![Player::new(client, connect())]);
         }
         // Verified by the option `uv`: the agreement on a key that a token takes costs more than all the rest, and it is the
         // relying party that the load is meant for.
@@ -138,7 +138,7 @@ impl Arguments {
         let player = |_| {
             let device = ephemeral_device(configuration.clone(), Box::new(Auto), clock.clone());
             let client = Client::new(device.connect(), clock.clone(), rng());
-            client.map(Player::new).map_err(|error| unreachable(&error))
+            client.map(|client| Player::new(client, connect())).map_err(|error| unreachable(&error))
         };
         (0..self.at_a_time.min(self.users)).map(player).collect()
     }
@@ -156,17 +156,17 @@ impl Arguments {
         let sign_up = |player: &mut Player, number: u32| {
             let begun = clock();
             let email = format!("user-{number}.{run}@example.com");
-            let response =
-                Visitor::new(&player.agent, origin).sign_up_with_es256(&mut player.client, &email)?;
-            player.passkeys.push(response["id"].clone());
+            let Player { client, connection, passkeys } = player;
+            let response = Visitor::new(connection, origin).sign_up_with_es256(client, &email)?;
+            passkeys.push(response["id"].clone());
             Ok(clock() - begun)
         };
         report.sign_ups.measure(clock, |times| self.perform(players, self.users, &sign_up, clock, times))?;
         let sign_in = |player: &mut Player, number: u32| {
             let begun = clock();
-            let Player { client, agent, passkeys } = player;
+            let Player { client, connection, passkeys } = player;
             let passkey = &passkeys[number as usize % passkeys.len()];
-            Visitor::new(agent, origin).sign_in_with(client, passkey)?;
+            Visitor::new(connection, origin).sign_in_with(client, passkey)?;
             Ok(clock() - begun)
         };
         // Who was too slow to sign anybody up has nobody to sign in.

@@ -1,21 +1,22 @@
 //! What a browser does at a relying party, without pages: forms, JSON, cookies, and a [`Client`] for its passkeys.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+mod connection;
 
+use std::collections::BTreeMap;
+use std::{fmt, io};
+
+use axum::Form;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response, StatusCode, header, request};
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
 use crate::client::{self, Client};
-
-/// How long a relying party may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) use connection::{Connection, Connections};
 
 /// Someone who visits one relying party of this project's kind.
-pub(super) struct Visitor {
-    agent: ureq::Agent,
-    /// Where the requests go: the origin, or an address that it stands for.
-    base: String,
+pub(super) struct Visitor<'a> {
+    connection: &'a mut Connection,
     origin: String,
     cookies: BTreeMap<String, String>,
 }
@@ -24,7 +25,7 @@ pub(super) struct Visitor {
 #[derive(Debug)]
 pub(super) enum VisitError {
     /// The relying party could not be reached, or broke off.
-    Connection(ureq::Error),
+    Connection(io::Error),
     /// It said no; its words, and the status.
     Refused { path: String, status: u16, message: String },
     /// The client or its authenticator did.
@@ -49,28 +50,16 @@ impl From<client::Error> for VisitError {
     }
 }
 
-impl From<ureq::Error> for VisitError {
-    fn from(error: ureq::Error) -> Self {
+impl From<io::Error> for VisitError {
+    fn from(error: io::Error) -> Self {
         VisitError::Connection(error)
     }
 }
 
-impl Visitor {
+impl<'a> Visitor<'a> {
     /// A new visitor, without cookies, of the relying party at this origin.
-    pub(super) fn new(agent: &ureq::Agent, origin: &str) -> Self {
-        // `localhost` is an IPv4 listener here; looking the name up could give ::1 first, or nothing in a container.
-        let base = origin.replacen("://localhost:", "://127.0.0.1:", 1);
-        Visitor { agent: agent.clone(), base, origin: origin.to_owned(), cookies: BTreeMap::new() }
-    }
-
-    /// What connections all visitors of a relying party share.
-    pub(super) fn agent() -> ureq::Agent {
-        ureq::Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            .build()
-            .into()
+    pub(super) fn new(connection: &'a mut Connection, origin: &str) -> Self {
+        Visitor { connection, origin: origin.to_owned(), cookies: BTreeMap::new() }
     }
 
     /// Signs up with an address and an ES256 passkey, which is what most authenticators make.
@@ -122,64 +111,49 @@ impl Visitor {
 
     /// A page, for someone signed in (or not).
     pub(super) fn page(&mut self, path: &str) -> Result<String, VisitError> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        for (name, value) in self.headers() {
-            request = request.header(name, value);
-        }
-        let mut response = request.call()?;
-        self.keep_cookies(&response);
-        let text = response.body_mut().read_to_string()?;
-        refused(path, response.status().as_u16(), &text, 200..=200)?;
+        let (status, text) = self.ask(Request::get(path), Body::empty())?;
+        refused(path, status, &text, 200..=200)?;
         Ok(text)
     }
 
     fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<(), VisitError> {
-        let mut request = self.agent.post(format!("{}{path}", self.base));
-        for (name, value) in self.headers() {
-            request = request.header(name, value);
-        }
-        let mut response = request.send_form(fields.iter().copied())?;
-        self.keep_cookies(&response);
-        let text = response.body_mut().read_to_string()?;
-        refused(path, response.status().as_u16(), &text, 200..=303)
+        let form = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let (status, text) = self.ask(form, Form(fields).into_response().into_body())?;
+        refused(path, status, &text, 200..=303)
     }
 
     fn json(&mut self, path: &str, body: &Value) -> Result<Value, VisitError> {
-        let mut request = self.agent.post(format!("{}{path}", self.base));
-        for (name, value) in self.headers() {
-            request = request.header(name, value);
-        }
-        let mut response = request.content_type("application/json").send(body.to_string())?;
-        self.keep_cookies(&response);
-        let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string()?;
+        let json = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        let (status, text) = self.ask(json, Body::from(body.to_string()))?;
         refused(path, status, &text, 200..=299)?;
         let malformed = |_| VisitError::Refused {
             path: path.to_owned(),
-            status,
+            status: status.as_u16(),
             message: "an answer that is no JSON".into(),
         };
         serde_json::from_str(&text).map_err(malformed)
     }
 
-    /// What a page of the origin would send.
-    fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = vec![("Origin", self.origin.clone()), ("Sec-Fetch-Site", "same-origin".to_owned())];
-        if self.base != self.origin
-            && let Some((_, host)) = self.origin.split_once("://")
-        {
-            headers.push(("Host", host.to_owned()));
-        }
+    /// Sends a request as a page of the origin would; the answer's status and text.
+    fn ask(&mut self, request: request::Builder, body: Body) -> Result<(StatusCode, String), VisitError> {
+        let mut request = request
+            .header(header::HOST, authority(&self.origin))
+            .header(header::USER_AGENT, concat!("doppelkey/", env!("CARGO_PKG_VERSION")))
+            .header(header::ORIGIN, &self.origin)
+            .header("Sec-Fetch-Site", "same-origin");
         if !self.cookies.is_empty() {
             let pairs: Vec<String> =
                 self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            headers.push(("Cookie", pairs.join("; ")));
+            request = request.header(header::COOKIE, pairs.join("; "));
         }
-        headers
+        let answer = self.connection.exchange(request.body(body).map_err(io::Error::other)?)?;
+        self.keep_cookies(&answer);
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok((answer.status(), text))
     }
 
-    fn keep_cookies<B>(&mut self, response: &ureq::http::Response<B>) {
-        let all = response.headers().get_all("set-cookie").iter();
+    fn keep_cookies(&mut self, answer: &Response<Bytes>) {
+        let all = answer.headers().get_all(header::SET_COOKIE).iter();
         for (name, rest) in all.filter_map(|cookie| cookie.to_str().ok()?.split_once('=')) {
             let value = rest.split(';').next().unwrap_or_default();
             // One that is taken back comes empty.
@@ -192,13 +166,19 @@ impl Visitor {
     }
 }
 
+/// Host and port of an origin, or all of what is none.
+fn authority(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, authority)| authority)
+}
+
 /// The relying party's own words, where the status is not among those expected.
 fn refused(
     path: &str,
-    status: u16,
+    status: StatusCode,
     text: &str,
     expected: std::ops::RangeInclusive<u16>,
 ) -> Result<(), VisitError> {
+    let status = status.as_u16();
     if expected.contains(&status) {
         return Ok(());
     }
@@ -229,13 +209,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_relying_partys_own_words() {
-        let told = |text: &str| refused("/signup", 429, text, 200..=303).unwrap_err().to_string();
+        let told = |text: &str| {
+            refused("/signup", StatusCode::TOO_MANY_REQUESTS, text, 200..=303).unwrap_err().to_string()
+        };
         let json = told(r#"{"error": "ip-signup-blocked", "message": "Too many attempts."}"#);
         assert_eq!(json, "the relying party answered /signup with 429: Too many attempts.");
         let page = "<h1>Welcome</h1><p id=\"error\" class=\"error\" role=\"alert\">Is it &lt;yours&gt;?</p>";
         assert!(told(page).ends_with(": Is it <yours>?"), "{}", told(page));
         assert!(told("<h1>Sorry</h1><p id=\"error\" hidden></p>").ends_with(": Sorry"));
         assert!(told("").ends_with(": it does not say why"));
-        assert!(refused("/signup", 303, "", 200..=303).is_ok());
+        assert!(refused("/signup", StatusCode::SEE_OTHER, "", 200..=303).is_ok());
     }
 }
