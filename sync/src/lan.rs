@@ -14,7 +14,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use std::vec::Vec;
@@ -35,6 +35,8 @@ const LINKS_MAX: usize = 32;
 const STRANGERS_MAX: usize = 8;
 /// How long it may take to show that: a device that waits for a mailbox meanwhile is slow.
 const STRANGE_FOR: Duration = Duration::from_secs(30);
+/// In so many steps that time passes.
+const STEPS: u32 = 30;
 /// What a stranger sends is a greeting, and no greeting is longer.
 const GREETING_MAX: usize = 16 << 10;
 /// How long nobody is let in after the system could not take a connection.
@@ -66,8 +68,10 @@ struct Shared {
     links: Mutex<BTreeMap<u32, TcpStream>>,
     /// Those this device has spoken to: it sought them out, or they have shown that they are members.
     spoken_to: Mutex<BTreeSet<u32>>,
-    /// Those that came here and have not been spoken to.
-    strangers: Mutex<BTreeSet<u32>>,
+    /// Those that came here and have not been spoken to, with the steps of their time that have passed.
+    strangers: Mutex<BTreeMap<u32, u32>>,
+    /// There are some, or all is over.
+    strangers_came: Condvar,
     tell: SyncSender<LanEvent>,
     notify: Notify,
     next: AtomicU32,
@@ -80,6 +84,15 @@ impl Lan {
     /// # Errors
     /// The system's: the address cannot be listened on.
     pub fn listen(address: SocketAddr, notify: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        Lan::listen_to_strangers_for(STRANGE_FOR, address, notify)
+    }
+
+    /// The same, with another time in which a stranger has to show that it is a member.
+    pub(crate) fn listen_to_strangers_for(
+        time: Duration,
+        address: SocketAddr,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let (tell, events) = sync_channel(EVENTS_MAX);
@@ -87,12 +100,14 @@ impl Lan {
             links: Mutex::default(),
             spoken_to: Mutex::default(),
             strangers: Mutex::default(),
+            strangers_came: Condvar::new(),
             tell,
             notify: Arc::new(notify),
             next: AtomicU32::new(1),
             ended: AtomicBool::new(false),
         });
-        let accepting = shared.clone();
+        let (accepting, watching) = (shared.clone(), shared.clone());
+        thread::Builder::new().spawn(move || watching.give_up_on_strangers(time / STEPS))?;
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if accepting.ended.load(Ordering::Relaxed) {
@@ -208,7 +223,12 @@ impl crate::Peers for Arc<Lan> {
 
 impl Drop for Lan {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
+        {
+            // Under the lock, or who is about to wait for strangers would not hear of it.
+            let _strangers = self.shared.strangers();
+            self.shared.ended.store(true, Ordering::Relaxed);
+            self.shared.strangers_came.notify_all();
+        }
         let links = core::mem::take(&mut *self.shared.links());
         links.values().for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
         // Wakes the thread that accepts, which then ends.
@@ -225,7 +245,7 @@ impl Shared {
         peer.is_some_and(|peer| self.links().contains_key(peer))
     }
 
-    fn strangers(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+    fn strangers(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, u32>> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -256,13 +276,13 @@ impl Shared {
         if outgoing {
             self.say(LanEvent::Met(peer));
         } else {
-            self.strangers().insert(peer);
-            self.clone().give_up_on_a_stranger(peer);
+            self.strangers().insert(peer, 0);
+            self.strangers_came.notify_all();
         }
         let shared = self.clone();
         let reading = thread::Builder::new().spawn(move || {
             let mut reader = reader;
-            let most = || if shared.strangers().contains(&peer) { GREETING_MAX } else { ENTRY_MAX };
+            let most = || if shared.strangers().contains_key(&peer) { GREETING_MAX } else { ENTRY_MAX };
             while let Ok(bytes) = message(&mut reader, most) {
                 shared.say(LanEvent::Said(peer, bytes));
             }
@@ -279,22 +299,33 @@ impl Shared {
     fn make_room_for_a_stranger(&self) {
         let oldest = {
             let strangers = self.strangers();
-            strangers.first().copied().filter(|_| strangers.len() >= STRANGERS_MAX)
+            strangers.keys().next().copied().filter(|_| strangers.len() >= STRANGERS_MAX)
         };
         if let Some(oldest) = oldest {
             self.drop_link(oldest);
         }
     }
 
-    /// Ends a connection over which nobody has shown to be a member in time.
-    fn give_up_on_a_stranger(self: Arc<Self>, peer: u32) {
-        // Without a thread for it, it stays until eight others have come.
-        let _ = thread::Builder::new().spawn(move || {
-            thread::sleep(STRANGE_FOR);
-            if self.strangers().contains(&peer) {
-                self.drop_link(peer);
+    /// Ends connections over which nobody has shown to be a member in time. One thread does it for all of them, and sleeps
+    /// while there are none.
+    fn give_up_on_strangers(&self, step: Duration) {
+        loop {
+            let none = |strangers: &mut BTreeMap<u32, u32>| {
+                strangers.is_empty() && !self.ended.load(Ordering::Relaxed)
+            };
+            let waited = self.strangers_came.wait_while(self.strangers(), none);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            if self.ended.load(Ordering::Relaxed) {
+                return;
             }
-        });
+            thread::sleep(step);
+            let mut strangers = self.strangers();
+            strangers.values_mut().for_each(|steps| *steps += 1);
+            let late: Vec<u32> =
+                strangers.iter().filter(|(_, steps)| **steps > STEPS).map(|(peer, _)| *peer).collect();
+            drop(strangers);
+            late.into_iter().for_each(|peer| self.drop_link(peer));
+        }
     }
 
     fn drop_link(&self, peer: u32) {

@@ -147,6 +147,46 @@ fn strangers_on_the_network_take_neither_places_nor_memory() {
     drop(silent);
 }
 
+#[test]
+fn a_stranger_has_its_time_and_no_more() {
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let lan = Lan::listen_to_strangers_for(Duration::from_millis(300), at, || {}).unwrap();
+    let soon = |holds: &dyn Fn() -> bool| {
+        (0..500).any(|_| {
+            sleep(Duration::from_millis(10));
+            holds()
+        })
+    };
+    // Also one that comes after all before it have gone.
+    for _ in 0..2 {
+        let _stranger = std::net::TcpStream::connect(lan.address()).unwrap();
+        assert!(soon(&|| !lan.peers().is_empty()));
+        assert!(soon(&|| lan.peers().is_empty()));
+    }
+    // Who was spoken to stays.
+    let _member = std::net::TcpStream::connect(lan.address()).unwrap();
+    assert!(soon(&|| !lan.peers().is_empty()));
+    lan.send(lan.peers()[0], b"hello");
+    sleep(Duration::from_millis(500));
+    assert_eq!(lan.peers().len(), 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn strangers_that_come_and_go_leave_no_threads() {
+    let lan = Lan::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), || {}).unwrap();
+    for _ in 0..200 {
+        drop(std::net::TcpStream::connect(lan.address()).unwrap());
+    }
+    // The tests beside this one have some, too.
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let few = (0..500).any(|_| {
+        sleep(Duration::from_millis(10));
+        threads() < 100
+    });
+    assert!(few, "{} threads", threads());
+}
+
 /// Says in a child process that it is one.
 #[cfg(unix)]
 const CHILD: &str = "DOPPELKEY_TEST_WITHOUT_FILES";
