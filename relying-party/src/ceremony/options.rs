@@ -6,31 +6,33 @@ use super::{Asked, Kind, Subject, Wish, challenge};
 use crate::failure::Failure;
 use crate::policy::Policy;
 use crate::secret;
-use crate::session::Visit;
+use crate::session::{Prompt, Visit};
 use crate::store::{Passkey, User};
 use crate::verify::UserVerification;
 
-/// Starts a registration: the options, as `navigator.credentials.create()` takes them.
+/// Starts a registration: the options, as `navigator.credentials.create()` takes them. `prompt` is the offer that it
+/// takes up: the one after a password may be taken up by the browser without a gesture (a conditional ceremony, where UP
+/// may be 0, §7.1 step 15), if the page wishes so, and no other; the other is for a passkey of this very device.
 pub(crate) async fn begin_registration(
     visit: &mut Visit,
     kind: Kind,
     subject: &Subject<'_>,
     wish: &Wish,
-    attachment: Option<&str>,
+    prompt: Option<Prompt>,
 ) -> Result<Value, Failure> {
     let policy = visit.app.policy().await?;
     let asked = Asked {
         handle: subject.handle.to_vec(),
         user_verification: policy.passkey.user_verification,
         algorithms: policy.passkey.algorithms.clone(),
-        conditional: wish.is_conditional(),
+        conditional: prompt == Some(Prompt::Progressive) && wish.is_conditional(),
         platform: wish.platform_authenticator,
         ..Asked::default()
     };
     let challenge = challenge::keep(visit, &policy, kind, subject.user_id, &asked).await?;
     let mut options = creation_options(visit, &policy, subject, &challenge);
-    if let Some(attachment) = attachment {
-        options["authenticatorSelection"]["authenticatorAttachment"] = json!(attachment);
+    if prompt == Some(Prompt::Local) {
+        options["authenticatorSelection"]["authenticatorAttachment"] = json!("platform");
     }
     let mut answer = json!({ "publicKey": options });
     if asked.conditional {

@@ -47,8 +47,8 @@ async fn options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Res
     let exclude = enrollment::room_for_one_more(&visit, &user).await?;
     let subject =
         Subject { user_id: Some(&user.id), handle: &user.handle, name: user.name(), exclude: &exclude };
-    let attachment = (prompt == Prompt::Local).then_some("platform");
-    let options = ceremony::begin_registration(&mut visit, Kind::Enroll, &subject, &wish, attachment).await?;
+    let options =
+        ceremony::begin_registration(&mut visit, Kind::Enroll, &subject, &wish, Some(prompt)).await?;
     Ok(visit.json(options))
 }
 

@@ -1,9 +1,9 @@
 //! The offers of a passkey after logging in.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{Authenticator, ORIGIN, Twist, World};
+use crate::world::{Authenticator, Browser, ORIGIN, Twist, World};
 
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
@@ -58,6 +58,33 @@ async fn a_silent_upgrade_needs_no_user_but_only_then() {
         let credential = phone.create(&options["publicKey"], ORIGIN, Twist::UserAbsent);
         assert_eq!(browser.json("/enroll", &credential).await.status, expected, "{wish}");
     }
+}
+
+#[tokio::test]
+async fn only_the_upgrade_after_a_password_needs_no_user() {
+    let world = World::new().await;
+    let refused = async |browser: &mut Browser, path: &str, mut wish: Value| {
+        wish["mediation"] = json!("conditional");
+        let options = browser.json(&format!("{path}/options"), &wish).await.json();
+        assert!(options["publicKey"].is_object() && options["mediation"].is_null(), "{path}: {options}");
+        let credential = Authenticator::platform().create(&options["publicKey"], ORIGIN, Twist::UserAbsent);
+        let answer = browser.json(path, &credential).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);
+    };
+    refused(&mut world.browser(), "/signup/passkey", json!({ "email": EMAIL })).await;
+    let (mut browser, mut phone) = (world.browser(), Authenticator::platform());
+    browser.sign_up(EMAIL, &mut phone).await;
+    refused(&mut browser, "/account/passkeys", json!({})).await;
+    let mut lost = world.browser();
+    lost.form("/recover", &[("email", EMAIL)]).await;
+    lost.form("/recover/code", &[("code", &world.latest_code().await)]).await;
+    refused(&mut lost, "/recover/passkey", json!({})).await;
+    phone.attachment = "cross-platform";
+    let mut laptop = world.browser();
+    let here = json!({ "platformAuthenticator": true });
+    let next = laptop.authenticate("/login/passkey", here.clone(), &mut phone).await.json();
+    assert_eq!(next["next"], "/enroll/local");
+    refused(&mut laptop, "/enroll/local", here).await;
 }
 
 #[tokio::test]
