@@ -116,7 +116,7 @@ pub(crate) async fn check(
     let now = visit.app.now();
     let checked = visit.app.database.check_code(id, purpose, &digest, policy.code.tries, now).await?;
     match checked {
-        CodeCheck::Wrong | CodeCheck::TooOften => tried.failed(visit, policy).await,
+        CodeCheck::Wrong | CodeCheck::TooOften => tried.failed(visit).await,
         // Nobody guesses at a code that has expired.
         CodeCheck::Right | CodeCheck::Gone => tried.take_back(visit).await?,
     }

@@ -2,7 +2,8 @@
 //!
 //! An account is blocked for one address of the network after a number of failed logins, for a time that doubles
 //! with each block; its owner gets a mail with a link that lifts it. One address of the network may fail only so
-//! often a day, by passwords, passkeys or codes, and sign up only so often a minute. What counts as one address, [`network_of`] says.
+//! often a day, by passwords, passkeys or codes, spread evenly, and sign up only so often a minute. What counts as one
+//! address, [`network_of`] says.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -39,25 +40,37 @@ pub(crate) async fn browser_error(visit: &Visit) -> Result<(), Failure> {
 
 /// Whether this address may try to log in at all.
 pub(crate) async fn ip_allowed(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
-    let now = visit.app.now();
-    let (count, until) = visit.app.database.counted(&failures_of_ip(visit), now).await?;
-    if count >= i64::from(policy.limits.failed_logins_per_ip_day) {
-        return Err(blocked(visit, "ip-blocked", until - now).await);
+    let back_at = visit.app.database.shares_back_at(&failures_of_ip(visit)).await?;
+    match wait_for_share(visit.app.now(), share_of_day(policy), back_at) {
+        0 => Ok(()),
+        wait_ms => Err(blocked(visit, "ip-blocked", wait_ms).await),
     }
-    Ok(())
+}
+
+/// How far apart a day's failures of an address are, in milliseconds. Those that policy allows a day come back one by one:
+/// who has used them all up waits for a share of the day, and not for the rest of it.
+fn share_of_day(policy: &Policy) -> i64 {
+    (DAY_MS / i64::from(policy.limits.failed_logins_per_ip_day)).max(1)
+}
+
+/// How long until there is a share again, when all are back at `back_at`; 0 if there is one. Nobody waits for more than a
+/// day: that is a clock that was set back.
+fn wait_for_share(now: i64, share_ms: i64, back_at: i64) -> i64 {
+    let used = back_at - now;
+    if used > DAY_MS { 0 } else { (used + share_ms - DAY_MS).max(0) }
 }
 
 /// A login that is not even looked at, while a block lasts; logged.
 async fn blocked(visit: &Visit, limit: &'static str, lasts_ms: i64) -> Failure {
     visit.log(Event::of("f").detail("key", limit).error("blocked: too many failed logins before")).await;
-    Failure::TooMany { limit, retry_after_s: lasts_ms / 1000 }
+    Failure::TooMany { limit, retry_after_s: lasts_ms.saturating_add(999) / 1000 }
 }
 
 /// Counts a failed login of this address.
 pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
-    let count = visit.app.database.count(&failures_of_ip(visit), visit.app.now(), DAY_MS).await?;
-    if count == i64::from(policy.limits.failed_logins_per_ip_day) {
-        visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
+    // Sent together with the last one that is allowed, it may find no share.
+    if let Ok(tried) = take_share(visit, policy).await? {
+        tried.failed(visit).await;
     }
     Ok(())
 }
@@ -65,31 +78,41 @@ pub(crate) async fn ip_failed(visit: &Visit, policy: &Policy) -> Result<(), Fail
 /// Counts a guess of this address, at a code or password, as one that fails, before anything is compared: of guesses that
 /// are sent at once no more are looked at than one after the other.
 pub(crate) async fn try_from_address(visit: &Visit, policy: &Policy) -> Result<AddressTry, Failure> {
-    let (database, now) = (&visit.app.database, visit.app.now());
-    let count = database.count(&failures_of_ip(visit), now, DAY_MS).await?;
-    if count > i64::from(policy.limits.failed_logins_per_ip_day) {
-        let (_, until) = database.counted(&failures_of_ip(visit), now).await?;
-        return Err(blocked(visit, "ip-blocked", until - now).await);
+    match take_share(visit, policy).await? {
+        Ok(tried) => Ok(tried),
+        Err(wait_ms) => Err(blocked(visit, "ip-blocked", wait_ms).await),
     }
-    Ok(AddressTry(count))
 }
 
-/// A guess of an address that has been counted: which of the day it is.
+/// Takes one of this address's failures, or gives for how many milliseconds there is none.
+async fn take_share(visit: &Visit, policy: &Policy) -> Result<Result<AddressTry, i64>, Failure> {
+    let (now, share_ms) = (visit.app.now(), share_of_day(policy));
+    let (is_taken, back_at) =
+        visit.app.database.take_share(&failures_of_ip(visit), now, share_ms, DAY_MS).await?;
+    let wait_ms = wait_for_share(now, share_ms, back_at);
+    Ok(if is_taken { Ok(AddressTry { share_ms, is_last: wait_ms > 0 }) } else { Err(wait_ms) })
+}
+
+/// A guess of an address that has been counted.
 #[derive(Debug)]
 #[must_use = "it is a failure or none"]
-pub(crate) struct AddressTry(i64);
+pub(crate) struct AddressTry {
+    share_ms: i64,
+    /// The address is blocked until a share is back.
+    is_last: bool,
+}
 
 impl AddressTry {
     /// It has failed, and stays counted.
-    pub(crate) async fn failed(&self, visit: &Visit, policy: &Policy) {
-        if self.0 == i64::from(policy.limits.failed_logins_per_ip_day) {
+    pub(crate) async fn failed(&self, visit: &Visit) {
+        if self.is_last {
             visit.log(Event::of("limit_mu").detail("ip", visit.source.ip.as_str())).await;
         }
     }
 
     /// It was no failure: takes it back.
     pub(crate) async fn take_back(self, visit: &Visit) -> Result<(), Failure> {
-        Ok(visit.app.database.uncount(&failures_of_ip(visit)).await?)
+        Ok(visit.app.database.give_share_back(&failures_of_ip(visit), self.share_ms).await?)
     }
 }
 
@@ -145,12 +168,11 @@ async fn block(visit: &Visit, policy: &Policy, identifier: &Identifier) -> Resul
 /// A try that has failed: where it has begun a block, its owner is told.
 pub(crate) async fn login_failed(
     visit: &Visit,
-    policy: &Policy,
     identifier: &Identifier,
     user: Option<&User>,
     tried: &Try,
 ) -> Result<(), Failure> {
-    tried.of_address.failed(visit, policy).await;
+    tried.of_address.failed(visit).await;
     if tried.lasts_ms == 0 {
         return Ok(());
     }
@@ -164,8 +186,12 @@ pub(crate) async fn login_failed(
 }
 
 /// Forgets the failed logins under an identifier, and that this one was counted as one of the address.
-pub(crate) async fn login_succeeded(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {
-    visit.app.database.uncount(&failures_of_ip(visit)).await?;
+pub(crate) async fn login_succeeded(
+    visit: &Visit,
+    identifier: &Identifier,
+    tried: Try,
+) -> Result<(), Failure> {
+    tried.of_address.take_back(visit).await?;
     visit.app.database.forget(&failures_of(visit, identifier)).await?;
     visit.app.database.forget(&block_of(visit, identifier)).await?;
     Ok(())
@@ -181,7 +207,7 @@ pub(crate) async fn mail(visit: &Visit, policy: &Policy, target: &str) -> Result
 }
 
 fn failures_of_ip(visit: &Visit) -> String {
-    format!("failed {}", network_of(&visit.source.ip))
+    format!("failures {}", network_of(&visit.source.ip))
 }
 
 fn failures_of(visit: &Visit, identifier: &Identifier) -> String {

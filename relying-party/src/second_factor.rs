@@ -98,7 +98,7 @@ pub(crate) async fn check_code(visit: &Visit, user: &User, code: &str) -> Result
     if is_right {
         tried.take_back(visit).await?;
     } else {
-        tried.failed(visit, &policy).await;
+        tried.failed(visit).await;
     }
     Ok(is_right)
 }
@@ -138,7 +138,7 @@ pub(crate) async fn replace_recovery_code(
     let next = use_recovery_code(visit, user, typed).await?;
     match &next {
         Some(_) => tried.take_back(visit).await?,
-        None => tried.failed(visit, &policy).await,
+        None => tried.failed(visit).await,
     }
     Ok(next)
 }

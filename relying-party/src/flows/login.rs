@@ -122,7 +122,7 @@ pub(super) async fn check_password(
     let is_right = passwords::matches(password, hash.as_deref()).await?;
     match user {
         Some(user) if is_right => {
-            limits::login_succeeded(visit, identifier).await?;
+            limits::login_succeeded(visit, identifier, tried).await?;
             Ok(user)
         }
         known => {
@@ -131,7 +131,7 @@ pub(super) async fn check_password(
                 None => Event::of("fu"),
             };
             visit.log(event.detail("key", wrong_credentials(&identifier.kind))).await;
-            limits::login_failed(visit, &policy, identifier, known.as_ref(), &tried).await?;
+            limits::login_failed(visit, identifier, known.as_ref(), &tried).await?;
             let message = format!("Wrong {} or password.", crate::failure::words_for(&identifier.kind));
             Err(Failure::Field(wrong_credentials(&identifier.kind), message))
         }

@@ -91,6 +91,32 @@ async fn an_address_that_fails_too_often_a_day_is_blocked_for_passkeys_too() {
 }
 
 #[tokio::test]
+async fn an_address_that_failed_too_often_may_try_again_after_a_share_of_the_day() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 4").await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    world.browser().sign_up("bob@example.org", &mut phone).await;
+    assert_eq!(guess(&world, 4).await, StatusCode::UNPROCESSABLE_ENTITY);
+    // What is refused puts nothing off.
+    assert_eq!(guess(&world, 3).await, StatusCode::TOO_MANY_REQUESTS);
+    let blocked = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!((blocked.error().as_str(), &blocked.headers["retry-after"]), ("ip-blocked", &"21600".parse().unwrap()));
+    world.pass_minutes(6 * 60);
+    // A success takes no share of the day.
+    assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    let in_time = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(in_time.status, StatusCode::OK, "{}", in_time.text);
+    assert_eq!(guess(&world, 1).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(guess(&world, 1).await, StatusCode::TOO_MANY_REQUESTS);
+    world.pass_minutes(12 * 60);
+    assert_eq!(guess(&world, 2).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(guess(&world, 1).await, StatusCode::TOO_MANY_REQUESTS);
+    // A clock that is set back by more than can ever be waited for keeps nobody out.
+    world.pass_days(-3);
+    assert_eq!(guess(&world, 1).await, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
 async fn sign_ups_from_one_address_are_limited() {
     let world = World::with_policy("[limits]\nsignups_per_ip_minute = 2").await;
     for number in 0..3 {
