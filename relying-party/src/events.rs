@@ -202,7 +202,7 @@ pub(crate) const CODES: &[(&str, &str)] = &[
     ("fu", "Failed login: unknown identifier"),
     ("fv", "Failed verification of an address"),
     ("gd_auth_failed", "Second factor refused"),
-    ("gd_auth_succeed", "Second factor passed"),
+    ("gd_auth_succeed", "Second factor passed, or confirmed to be there"),
     ("gd_enrollment_complete", "Enrolled a passkey or second factor"),
     ("gd_otp_rate_limit_exceed", "Too many wrong one-time codes"),
     ("gd_recovery_failed", "Recovery code refused"),

@@ -12,7 +12,8 @@ use crate::app::App;
 use crate::ceremony::{self, Kind};
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::flows::{finish, signup};
+use crate::flows::finish::{self, Outcome};
+use crate::flows::signup;
 use crate::limits;
 use crate::second_factor;
 use crate::secret::Secret;
@@ -88,34 +89,35 @@ async fn passkey(visit: Visit, request: &Request) -> Result<Json<Value>, ApiErro
     let credential = Credential::from_json(response);
     let policy = visit.app.policy().await?;
     finish::refuse_off(&policy, Method::Passkey)?;
-    let (user, first) = if credential.response.get("attestationObject").is_some() {
+    let (user, first, outcome) = if credential.response.get("attestationObject").is_some() {
         sign_up(&visit, &credential).await?
     } else {
         log_in(&visit, &credential).await?
     };
     if !finish::needs_second_factor(&visit, &policy, &first).await? {
-        return tokens(&mut visit, &user, &first, &["phr"], &request.scope).await;
+        return tokens(&mut visit, &user, (&first, &outcome), &["phr"], &request.scope).await;
     }
-    visit.log(Event::of("gd_start_auth").user(&user)).await;
+    visit.log(outcome.tell(Event::of("gd_start_auth").user(&user))).await;
     let is_set_up = visit.app.database.totp(&user.id).await?.is_some();
     finish::wait(&mut visit, first).await?;
     Err(ApiError::mfa_required(request.auth_session.clone().unwrap_or_default(), is_set_up))
 }
 
-async fn sign_up(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor), ApiError> {
+/// The event of the sign-up has told how the passkey was verified.
+async fn sign_up(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor, Outcome), ApiError> {
     let (passkey_user, verified) = signup::finish_with_passkey(visit, credential).await?;
     let first = FirstFactor {
         user_verified: verified,
         just_created: true,
         ..FirstFactor::of(&passkey_user, Method::Passkey)
     };
-    Ok((passkey_user, first))
+    Ok((passkey_user, first, Outcome::default()))
 }
 
-async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor), ApiError> {
+async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFactor, Outcome), ApiError> {
     let policy = visit.app.policy().await?;
     limits::ip_allowed(visit, &policy).await?;
-    let accepted = match ceremony::finish_authentication(visit, Kind::SignIn, credential).await {
+    let mut accepted = match ceremony::finish_authentication(visit, Kind::SignIn, credential).await {
         Ok(accepted) => accepted,
         Err(refused) => {
             visit.log(refused.tell_authentication(Event::of("f"))).await;
@@ -126,12 +128,13 @@ async fn log_in(visit: &Visit, credential: &Credential) -> Result<(User, FirstFa
         }
     };
     finish::refuse_blocked(visit, &accepted.user).await?;
+    let outcome = Outcome::of(&mut accepted, None);
     let first = FirstFactor {
         user_verified: accepted.authentication.user_verified,
         used: Some(accepted.used),
         ..FirstFactor::of(&accepted.user, Method::Passkey)
     };
-    Ok((accepted.user, first))
+    Ok((accepted.user, first, outcome))
 }
 
 /// The login with a passkey that waits for its second factor. A browser's session may wait for one after a password or
@@ -161,7 +164,7 @@ async fn second(visit: Visit, request: &Request) -> Result<Json<Value>, ApiError
     }
     second_factor::forget_failures(&visit, &user).await?;
     visit.log(Event::of("sepkotpft").user(&user)).await;
-    tokens(&mut visit, &user, &first, &["phr", "otp"], &request.scope).await
+    tokens(&mut visit, &user, (&first, &Outcome::default()), &["phr", "otp"], &request.scope).await
 }
 
 /// The recovery code as the second factor. It is used up, and the next one is in the answer: whose answer was lost sends
@@ -187,7 +190,7 @@ async fn recovery_code(
     };
     let first = FirstFactor { used, ..first };
     let mut begun = visit.clone().with_token(None).await?;
-    let mut answer = tokens(&mut begun, user, &first, &["phr", "otp"], scope).await?;
+    let mut answer = tokens(&mut begun, user, (&first, &Outcome::default()), &["phr", "otp"], scope).await?;
     answer.0["recovery_code"] = next.into();
     // The passkey's use is written: it counts once.
     if let Some(first) = &mut visit.data.first_factor {
@@ -201,7 +204,7 @@ async fn recovery_code(
 async fn tokens(
     visit: &mut Visit,
     user: &User,
-    first: &FirstFactor,
+    (first, outcome): (&FirstFactor, &Outcome),
     amr: &[&str],
     scope: &str,
 ) -> Result<Json<Value>, ApiError> {
@@ -210,7 +213,7 @@ async fn tokens(
     let data = SessionData { authenticated_at: now, amr: amr.clone(), ..SessionData::default() };
     visit.ends_at = Some(now + LIFETIME_S * 1000);
     let event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
-    finish::begin_session(visit, user, first, None, data, event).await?;
+    finish::begin_session(visit, user, first, None, data, outcome.tell(event)).await?;
 
     let granted: Vec<_> = scope.split_whitespace().filter(|scope| SCOPES.contains(scope)).collect();
     let granted = granted.join(" ");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::lost::Others;
-use crate::ceremony::Answered;
+use crate::ceremony::{self, Accepted, Answered};
 use crate::destination;
 use crate::events::Event;
 use crate::failure::Failure;
@@ -14,14 +14,35 @@ use crate::verify::Transcript;
 
 /// What the log should know about how the first factor passed.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) webauthn: Option<Value>,
-    pub(super) transcript: Option<Transcript>,
+pub(crate) struct Outcome {
+    webauthn: Option<Value>,
+    transcript: Option<Transcript>,
     /// The challenge of the ceremony, if it has yet to be taken.
-    pub(super) answered: Option<Answered>,
+    answered: Option<Answered>,
 }
 
 impl Outcome {
+    /// That of a passkey; its transcript moves here. `answered` is the challenge, if it has yet to be taken.
+    pub(crate) fn of(accepted: &mut Accepted, answered: Option<Answered>) -> Self {
+        Self {
+            webauthn: Some(ceremony::authentication_details(accepted)),
+            transcript: Some(std::mem::take(&mut accepted.authentication.transcript)),
+            answered,
+        }
+    }
+
+    /// Adds to the event of what follows at once how the first factor passed: nothing else tells of a counter that went
+    /// back.
+    pub(crate) fn tell(&self, mut event: Event) -> Event {
+        if let Some(webauthn) = &self.webauthn {
+            event = event.detail("webauthn", webauthn.clone());
+        }
+        if let Some(transcript) = &self.transcript {
+            event = event.transcript(transcript);
+        }
+        event
+    }
+
     /// Takes the challenge, where what follows is not the end.
     async fn take(&self, visit: &Visit) -> Result<(), Failure> {
         match &self.answered {
@@ -58,7 +79,7 @@ pub(super) async fn first_factor_of(
     if needs_second_factor(visit, &policy, &first).await? {
         outcome.take(visit).await?;
         let is_set_up = visit.app.database.totp(&user.id).await?.is_some();
-        visit.log(Event::of("gd_start_auth").user(user)).await;
+        visit.log(outcome.tell(Event::of("gd_start_auth").user(user))).await;
         wait(visit, first).await?;
         return Ok(if is_set_up { "/mfa/otp" } else { "/mfa/setup" });
     }
@@ -102,7 +123,7 @@ async fn go_on(
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
     if first.confirming.is_some() {
-        return confirmed(visit, user, first).await;
+        return confirmed(visit, user, first, second, &outcome).await;
     }
     if !first.recovering {
         return complete(visit, policy, user, first, second, outcome).await;
@@ -116,8 +137,14 @@ async fn go_on(
     Ok("/recover/new")
 }
 
-/// Notes in the session that its user is there, with the use of the passkey that said so.
-async fn confirmed(visit: &mut Visit, user: &User, first: FirstFactor) -> Result<&'static str, Failure> {
+/// Notes in the session that its user is there, with the use of the passkey that said so, and the event.
+async fn confirmed(
+    visit: &mut Visit,
+    user: &User,
+    first: FirstFactor,
+    second: Option<&str>,
+    outcome: &Outcome,
+) -> Result<&'static str, Failure> {
     if visit.user_id() != Some(user.id.as_str()) {
         return Err(Failure::OutOfOrder);
     }
@@ -127,7 +154,11 @@ async fn confirmed(visit: &mut Visit, user: &User, first: FirstFactor) -> Result
     if let Some(used) = &first.used {
         changes = changes.use_passkey(used, visit.app.now());
     }
-    if !visit.save_with(changes).await? {
+    let event = Event::of("gd_auth_succeed").user(user).detail("purpose", "step-up");
+    let event = event.detail("prompts", json!([{ "performed_amr": amr(first.method, second) }]));
+    let is_saved = visit.save_with(changes.put_event(&visit.event(outcome.tell(event)))).await?;
+    visit.app.event_written();
+    if !is_saved {
         visit.refuse_ended().await?;
         return Err(why_nothing_happened(visit, user, &first).await?);
     }
@@ -210,21 +241,15 @@ async fn complete(
     outcome: Outcome,
 ) -> Result<&'static str, Failure> {
     let now = visit.app.now();
-    let mut amr: Vec<String> = vec![amr_of(first.method).into()];
-    amr.extend(second.map(String::from));
+    let amr = amr(first.method, second);
     let prompt = prompt_for(visit, policy, user, &first).await?;
     let next = destination::of(visit.data.then.as_deref());
     // An offer comes first, and remembers where to go then.
     let then = prompt.and(visit.data.then.clone());
     let data =
         SessionData { authenticated_at: now, amr: amr.clone(), prompt, then, ..SessionData::default() };
-    let mut event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
-    if let Some(webauthn) = outcome.webauthn {
-        event = event.detail("webauthn", webauthn);
-    }
-    if let Some(transcript) = &outcome.transcript {
-        event = event.transcript(transcript);
-    }
+    let event = Event::of("s").user(user).detail("prompts", json!([{ "performed_amr": amr }]));
+    let event = outcome.tell(event);
     begin_session(visit, user, &first, outcome.answered.as_ref(), data, event).await?;
     Ok(match prompt {
         Some(Prompt::Progressive) => "/enroll",
@@ -285,12 +310,13 @@ async fn why_nothing_happened(visit: &Visit, user: &User, first: &FirstFactor) -
 }
 
 /// RFC 8176 for the common ones; `phr` (phishing-resistant) as Auth0 logs it for passkeys.
-fn amr_of(method: Method) -> &'static str {
-    match method {
+fn amr(first: Method, second: Option<&str>) -> Vec<String> {
+    let first = match first {
         Method::Passkey => "phr",
         Method::Password => "pwd",
         Method::Code => "otp",
-    }
+    };
+    std::iter::once(first).chain(second).map(String::from).collect()
 }
 
 /// Whether to offer a passkey before the application.

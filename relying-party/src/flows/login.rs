@@ -183,11 +183,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
                 return Err(refused.failure);
             }
         };
-    let outcome = Outcome {
-        webauthn: Some(ceremony::authentication_details(&accepted)),
-        transcript: Some(std::mem::take(&mut accepted.authentication.transcript)),
-        answered: Some(answered),
-    };
+    let outcome = Outcome::of(&mut accepted, Some(answered));
     let is_of_another_device = accepted.authentication.attachment.as_deref() == Some("cross-platform");
     let first_factor = FirstFactor {
         user_verified: accepted.authentication.user_verified,

@@ -69,7 +69,7 @@ async fn finish_passkey(
 ) -> Result<Response, Failure> {
     let user = visit.user().await?;
     let credential = Credential::from_json(body);
-    let accepted = match ceremony::finish_authentication(&visit, Kind::StepUp, &credential).await {
+    let mut accepted = match ceremony::finish_authentication(&visit, Kind::StepUp, &credential).await {
         Ok(accepted) if accepted.user.id == user.id => accepted,
         Ok(_) => return Err(Failure::PasskeyRefused { signal: None }),
         Err(refused) => {
@@ -79,13 +79,14 @@ async fn finish_passkey(
             return Err(refused.failure);
         }
     };
+    let outcome = Outcome::of(&mut accepted, None);
     let first = FirstFactor {
         user_verified: accepted.authentication.user_verified,
         confirming: Some(destination::of(query.then.as_deref()).into()),
         used: Some(accepted.used),
         ..FirstFactor::of(&accepted.user, Method::Passkey)
     };
-    let next = finish::first_factor_of(&mut visit, &user, first, Outcome::default()).await?;
+    let next = finish::first_factor_of(&mut visit, &user, first, outcome).await?;
     Ok(visit.json(json!({ "next": next })))
 }
 

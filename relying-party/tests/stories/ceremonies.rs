@@ -168,6 +168,45 @@ async fn a_counter_that_does_not_grow_is_refused_or_flagged_by_policy() {
     }
 }
 
+#[tokio::test]
+async fn a_counter_that_went_back_is_in_the_log_whatever_comes_after_the_passkey() {
+    let world = World::with_policy("[passkey]\ncounter = \"flag\"").await;
+    let mut key = Authenticator::security_key();
+    let mut browser = world.browser();
+    browser.sign_up("ada@example.org", &mut key).await;
+    assert_eq!(browser.authenticate("/login/passkey", json!({}), &mut key).await.status, StatusCode::OK);
+    let told = async |code: &str, what: &str| {
+        let (last, event) = world.events().await.pop().expect("an event");
+        let details = &event["details"];
+        assert_eq!((last.as_str(), &details["webauthn"]["counter_regressed"]), (code, &json!(true)), "{what}");
+        assert!(details["inspect"].is_string(), "{what}: with the transcript");
+    };
+    for (mfa, confirmed, exchanged) in
+        [("never", "gd_auth_succeed", "s"), ("always", "gd_start_auth", "gd_start_auth")]
+    {
+        world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": mfa } }))).await;
+        let options = browser.json("/step-up/options", &json!({})).await.json()["publicKey"].clone();
+        let answer = browser.json("/step-up", &key.get(&options, ORIGIN, Twist::SameCounter)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        told(confirmed, "confirming").await;
+
+        let mut app = world.browser();
+        let begun = app.json("/passkey/challenge", &json!({ "client_id": "doppelkey" })).await.json();
+        let response = key.get(&begun["authn_params_public_key"], ORIGIN, Twist::SameCounter);
+        let exchange = json!({
+            "grant_type": "urn:okta:params:oauth:grant-type:webauthn", "client_id": "doppelkey",
+            "auth_session": begun["auth_session"], "authn_response": response,
+        });
+        app.json("/oauth/token", &exchange).await;
+        told(exchanged, "tokens").await;
+    }
+    let mut other = world.browser();
+    let options = login_options(&mut other).await;
+    let next = other.json("/login/passkey", &key.get(&options, ORIGIN, Twist::SameCounter)).await.json();
+    assert_eq!(next["next"], "/mfa/setup");
+    told("gd_start_auth", "a second factor").await;
+}
+
 /// Everything about an answer that a stranger could tell apart.
 fn looks(answer: &Answer) -> (StatusCode, Value, Vec<String>) {
     let mut body = answer.json();
