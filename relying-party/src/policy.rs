@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::host_of;
+use crate::config::{Config, Mail, host_of};
 use crate::verify::UserVerification;
 
 /// The whole policy.
@@ -194,7 +194,7 @@ pub struct Attribute {
     pub identifier: bool,
     /// Whether sign-up asks for it.
     pub signup: Ask,
-    /// Whether sign-up proves it by a code (e-mail and phone).
+    /// Whether sign-up proves it by a code: e-mail and phone only, since no code can go to a user name.
     pub verify: bool,
 }
 
@@ -419,6 +419,9 @@ impl Policy {
         if !attributes.iter().any(|attribute| attribute.identifier && attribute.signup == Ask::Required) {
             return Err("attributes: at least one must be an identifier and required at sign-up".into());
         }
+        if self.attributes.username.verify {
+            return Err("attributes.username.verify: no code can go to a user name".into());
+        }
         if !self.passkey.enabled && !self.password.enabled {
             return Err("passkey.enabled or password.enabled must stay on: nobody could sign up".into());
         }
@@ -492,11 +495,17 @@ impl Policy {
         Ok(())
     }
 
-    /// What holds, but is perhaps not meant: for the operator to read. Whether FIDO metadata was loaded is not the
-    /// policy's to say.
+    /// What holds, but is perhaps not meant where it is in force: for the operator to read.
     #[must_use]
-    pub fn warnings(&self, has_metadata: bool) -> Vec<String> {
-        let mut warnings = self.warnings_about_origins();
+    pub fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = self.warnings_about_origins(config);
+        if self.attributes.phone.verify && matches!(config.mail, Mail::Smtp { .. }) {
+            warnings.push(
+                "attributes.phone.verify is on, and mail goes to a server (--smtp): there is no provider of short \
+                 messages, so no code comes, and who gives a phone number cannot sign up"
+                    .into(),
+            );
+        }
         for (name, attribute) in [("email", self.attributes.email), ("phone", self.attributes.phone)] {
             if attribute.verify && attribute.signup == Ask::Off {
                 warnings.push(format!(
@@ -505,7 +514,7 @@ impl Policy {
             }
         }
         if self.passkey.metadata == MetadataRule::Required {
-            if !has_metadata {
+            if config.metadata.is_none() {
                 warnings.push(
                     "passkey.metadata is required, and no metadata was loaded (--mds): nobody can create a passkey"
                         .into(),
@@ -522,14 +531,28 @@ impl Policy {
         warnings
     }
 
-    fn warnings_about_origins(&self) -> Vec<String> {
-        let hosts = self.related_origins.iter().filter_map(|origin| host_of(origin));
+    /// Which other origins may use this RP ID: this very service's that the RP ID does not cover, and then the policy's,
+    /// since a browser may take only so many.
+    pub(crate) fn all_related_origins<'a>(&'a self, config: &'a Config) -> Vec<&'a str> {
+        let is_foreign = |origin: &&String| host_of(origin).is_some_and(|host| !config.covers(host));
+        let own = config.origins.iter().filter(is_foreign);
+        let mut origins: Vec<&str> = own.map(String::as_str).collect();
+        for origin in &self.related_origins {
+            if !origins.contains(&origin.as_str()) {
+                origins.push(origin);
+            }
+        }
+        origins
+    }
+
+    fn warnings_about_origins(&self, config: &Config) -> Vec<String> {
+        let hosts = self.all_related_origins(config).into_iter().filter_map(host_of);
         let labels: BTreeSet<_> = hosts.map(registrable_label).collect();
         if labels.len() <= LABELS_EVERY_CLIENT_TAKES {
             return Vec::new();
         }
         vec![format!(
-            "related_origins have {} names before their suffixes ({}); some browsers take only the first \
+            "related_origins, with those of --origin, have {} names before their suffixes ({}); some browsers take only the first \
              {LABELS_EVERY_CLIENT_TAKES}",
             labels.len(),
             labels.into_iter().collect::<Vec<_>>().join(", ")
@@ -581,6 +604,7 @@ fn registrable_label(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MetadataFiles;
 
     #[test]
     fn an_empty_file_is_the_default_policy_and_it_holds() {
@@ -594,10 +618,10 @@ mod tests {
     fn what_a_file_does_not_say_of_an_attribute_keeps_its_default() {
         let policy = Policy::from_toml("[attributes.email]\nverify = true").expect("the rest is the default");
         assert_eq!(policy.attributes.email, Attribute { verify: true, ..Attributes::default().email });
-        assert!(policy.warnings(false).is_empty());
+        assert!(policy.warnings(&Config::localhost(8080)).is_empty());
         let off = "[attributes.email]\nverify = true\nsignup = \"off\"\n[attributes.username]\nidentifier = true\n\
                    signup = \"required\"";
-        let warnings = Policy::from_toml(off).expect("it holds").warnings(false);
+        let warnings = Policy::from_toml(off).expect("it holds").warnings(&Config::localhost(8080));
         assert!(warnings.len() == 1 && warnings[0].contains("attributes.email.verify"), "{warnings:?}");
         assert!(Policy::from_toml("[attributes.email]\nverfy = true").unwrap_err().contains("verfy"));
     }
@@ -645,21 +669,48 @@ mod tests {
         // Countries of one name are one label.
         let countries =
             of(&["a.example.de", "example.co.uk", "example.com", "b.org", "c.org", "d.org", "e.org"]);
-        assert_eq!((countries.check(), countries.warnings(false)), (Ok(()), Vec::new()));
+        let mut config = Config { dev: false, ..Config::localhost(8080) };
+        assert_eq!((countries.check(), countries.warnings(&config)), (Ok(()), Vec::new()));
         let six = of(&["a.org", "b.org", "c.org", "d.org", "e.org", "f.org"]);
         assert_eq!(six.check(), Ok(()));
-        assert!(six.warnings(false)[0].contains("6 names before their suffixes (a, b, c, d, e, f)"));
+        assert!(six.warnings(&config)[0].contains("6 names before their suffixes (a, b, c, d, e, f)"));
+        // Those of this service itself count, and come first; what the RP ID covers needs no leave.
+        config.origins.extend(["https://e.localhost".into(), "https://f.org".into(), "https://g.org".into()]);
+        let four = of(&["a.org", "b.org", "c.org", "d.org"]);
+        let served = ["https://f.org", "https://g.org", "https://a.org", "https://b.org", "https://c.org", "https://d.org"];
+        assert_eq!(four.all_related_origins(&config), served);
+        assert!(four.warnings(&config)[0].contains("--origin, have 6 names before their suffixes (a, b, c, d, f, g)"));
+    }
+
+    #[test]
+    fn a_policy_that_mails_codes_to_phones_is_warned_of() {
+        let phone = "[attributes.phone]\nidentifier = true\nsignup = \"optional\"\nverify = true";
+        let policy = Policy::from_toml(phone).expect("it holds");
+        let mail = Mail::Smtp { url: "smtps://mail.example.org".into(), from: "login@example.org".into() };
+        let config = Config { mail, ..Config::localhost(8080) };
+        assert!(policy.warnings(&config)[0].contains("attributes.phone.verify is on, and mail goes to a server"));
+        assert!(policy.warnings(&Config::localhost(8080)).is_empty(), "the outbox shows it");
+        let username = "[attributes.username]\nidentifier = true\nverify = true";
+        assert!(Policy::from_toml(username).unwrap_err().contains("no code can go to a user name"));
     }
 
     #[test]
     fn required_metadata_that_nobody_could_prove_is_warned_of() {
         let mut policy = Policy::default();
-        assert_eq!(policy.warnings(false), Vec::<String>::new());
+        let without = Config::localhost(8080);
+        let metadata = MetadataFiles {
+            blob: String::new(),
+            root: Vec::new(),
+            publisher: String::new(),
+            revocation_lists: Vec::new(),
+        };
+        let with = Config { metadata: Some(metadata), ..Config::localhost(8080) };
+        assert_eq!(policy.warnings(&without), Vec::<String>::new());
         policy.passkey.metadata = MetadataRule::Required;
-        assert!(policy.warnings(true)[0].contains("passkey.attestation is none"));
+        assert!(policy.warnings(&with)[0].contains("passkey.attestation is none"));
         policy.passkey.attestation = Attestation::Direct;
-        assert!(policy.warnings(false)[0].contains("no metadata was loaded"));
-        assert_eq!(policy.warnings(true), Vec::<String>::new());
+        assert!(policy.warnings(&without)[0].contains("no metadata was loaded"));
+        assert_eq!(policy.warnings(&with), Vec::<String>::new());
     }
 
     #[test]

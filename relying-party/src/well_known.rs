@@ -6,7 +6,6 @@ use axum::routing::get;
 use serde_json::json;
 
 use crate::app::App;
-use crate::config::host_of;
 use crate::failure::Failure;
 use crate::session::Visit;
 
@@ -22,14 +21,7 @@ pub(crate) fn routes() -> Router<App> {
 /// RP ID does not cover.
 async fn related_origins(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    let config = &visit.app.config;
-    let mut origins = policy.related_origins.clone();
-    for origin in &config.origins {
-        let is_foreign = host_of(origin).is_some_and(|host| !config.covers(host));
-        if is_foreign && !origins.contains(origin) {
-            origins.push(origin.clone());
-        }
-    }
+    let origins = policy.all_related_origins(&visit.app.config);
     Ok(visit.json(json!({ "origins": origins })))
 }
 

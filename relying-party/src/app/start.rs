@@ -86,7 +86,7 @@ impl App {
             return Ok(false);
         }
         let policy = self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        told.extend(policy.policy.warnings(self.metadata.is_some()));
+        told.extend(policy.policy.warnings(&self.config));
         for warning in told {
             tell!("warning: {warning}");
         }

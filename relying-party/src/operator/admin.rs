@@ -53,7 +53,7 @@ async fn overview(
     let events = visit.app.database.events_before(LAST, 500).await?;
     let filter = super::logs_api::Filter::of(q);
     let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
-    let warnings = policy.warnings(visit.app.metadata.is_some());
+    let warnings = policy.warnings(&visit.app.config);
     Ok(pages::admin::overview(&visit.app, (&value, &warnings), &events, q, notice, error))
 }
 

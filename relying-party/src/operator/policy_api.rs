@@ -42,7 +42,7 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     };
     let policy = visit.app.change_policy(merged).await?;
     let mut event = Event::of("sapi").detail("operation", "policy").detail("patch", patch.clone());
-    let warnings = policy.warnings(visit.app.metadata.is_some());
+    let warnings = policy.warnings(&visit.app.config);
     if !warnings.is_empty() {
         event = event.detail("warnings", warnings);
     }

@@ -106,6 +106,8 @@ const UNUSUAL: [(&str, &str); 10] = [
 fn option(path: &str, name: &str, value: &Value) -> Markup {
     html! {
         @match value {
+            // No code can go to a user name.
+            Value::Bool(_) if path == "attributes.username.verify" => {}
             Value::Bool(on) => {
                 input type="hidden" name="box" value=(path);
                 label.check { input type="checkbox" name=(path) value="on" checked[*on]; (words(name)) }
