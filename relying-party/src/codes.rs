@@ -3,6 +3,7 @@
 //! Only digests are stored. A code has a few tries, a link is used once. A phone number's code goes to the same
 //! outbox: there is no provider of short messages here.
 
+use crate::destination;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::limits;
@@ -52,12 +53,11 @@ pub(crate) async fn send_notice_to_owner(
 ) -> Result<String, Failure> {
     limits::mail(visit, policy, &target.value).await?;
     let id = keep_none(visit, policy, purpose, target).await?;
-    let name = &visit.app.config.name;
+    let (name, origin) = (&visit.app.config.name, visit.app.config.own_origin());
     let body = format!(
         "Somebody tried to use this address at {name}, which has an account already.\n\nIf it was you: \
-         log in at {}/login, or get a code at {}/recover. If not, you need not do anything.\n",
-        visit.app.config.own_origin(),
-        visit.app.config.own_origin()
+         log in at {origin}/login, or get back into it at {origin}{}. If not, you need not do anything.\n",
+        destination::way_back(policy)
     );
     visit.app.mail(&target.value, &format!("You have an account at {name} already"), &body).await;
     visit.log(Event::of("svr").detail("kind", target.kind.as_str())).await;

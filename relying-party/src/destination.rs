@@ -1,4 +1,7 @@
-//! Where a visitor wanted to go when logging in, or confirming that it is still the user, stood in the way.
+//! Where a visitor wanted to go when logging in, or confirming that it is still the user, stood in the way; and where who
+//! cannot log in gets on.
+
+use crate::policy::Policy;
 
 /// The page of the account that a path belongs to, and the account for any other: nobody is led to where a link says.
 pub(crate) fn of(path: Option<&str>) -> &'static str {
@@ -12,6 +15,11 @@ pub(crate) fn login_for(path: &str) -> String {
         ACCOUNT => "/login".into(),
         page => format!("/login?then={page}"),
     }
+}
+
+/// Where who cannot log in gets on: to a code by mail, or to a link for a new password where policy has turned codes off.
+pub(crate) fn way_back(policy: &Policy) -> &'static str {
+    if policy.code.enabled { "/recover" } else { "/reset-password" }
 }
 
 /// Where everybody goes who wanted nothing else.

@@ -677,9 +677,19 @@ mod tests {
         // Those of this service itself count, and come first; what the RP ID covers needs no leave.
         config.origins.extend(["https://e.localhost".into(), "https://f.org".into(), "https://g.org".into()]);
         let four = of(&["a.org", "b.org", "c.org", "d.org"]);
-        let served = ["https://f.org", "https://g.org", "https://a.org", "https://b.org", "https://c.org", "https://d.org"];
+        let served = [
+            "https://f.org",
+            "https://g.org",
+            "https://a.org",
+            "https://b.org",
+            "https://c.org",
+            "https://d.org",
+        ];
         assert_eq!(four.all_related_origins(&config), served);
-        assert!(four.warnings(&config)[0].contains("--origin, have 6 names before their suffixes (a, b, c, d, f, g)"));
+        assert!(
+            four.warnings(&config)[0]
+                .contains("--origin, have 6 names before their suffixes (a, b, c, d, f, g)")
+        );
     }
 
     #[test]
@@ -688,7 +698,9 @@ mod tests {
         let policy = Policy::from_toml(phone).expect("it holds");
         let mail = Mail::Smtp { url: "smtps://mail.example.org".into(), from: "login@example.org".into() };
         let config = Config { mail, ..Config::localhost(8080) };
-        assert!(policy.warnings(&config)[0].contains("attributes.phone.verify is on, and mail goes to a server"));
+        assert!(
+            policy.warnings(&config)[0].contains("attributes.phone.verify is on, and mail goes to a server")
+        );
         assert!(policy.warnings(&Config::localhost(8080)).is_empty(), "the outbox shows it");
         let username = "[attributes.username]\nidentifier = true\nverify = true";
         assert!(Policy::from_toml(username).unwrap_err().contains("no code can go to a user name"));

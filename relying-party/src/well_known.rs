@@ -17,8 +17,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/.well-known/change-password", get(change_password))
 }
 
-/// Which other origins may use this RP ID (WebAuthn Level 3 §5.11): the policy's, and those of this very service that the
-/// RP ID does not cover.
+/// Which other origins may use this RP ID (WebAuthn Level 3 §5.11).
 async fn related_origins(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let origins = policy.all_related_origins(&visit.app.config);
@@ -27,15 +26,17 @@ async fn related_origins(visit: Visit) -> Result<Response, Failure> {
 
 /// Where a password manager sends people to create and manage passkeys (W3C passkey endpoints), and to read what PRF
 /// is used for: only the playground uses it.
-async fn passkey_endpoints(visit: Visit) -> Response {
+async fn passkey_endpoints(visit: Visit) -> Result<Response, Failure> {
     let config = &visit.app.config;
     let origin = config.own_origin();
-    let mut endpoints =
-        json!({ "enroll": format!("{origin}/account"), "manage": format!("{origin}/account") });
+    let mut endpoints = json!({ "manage": format!("{origin}/account") });
+    if visit.app.policy().await?.passkey.enabled {
+        endpoints["enroll"] = json!(format!("{origin}/account"));
+    }
     if config.dev {
         endpoints["prfUsageDetails"] = json!(format!("{origin}/playground"));
     }
-    visit.json(endpoints)
+    Ok(visit.json(endpoints))
 }
 
 /// W3C change password URL: 302 to where a password is changed.

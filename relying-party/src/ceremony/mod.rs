@@ -25,7 +25,9 @@ use crate::session::Visit;
 use crate::store::{Passkey, User};
 use crate::verify::{Rejection, RelyingParty, Transcript, UserVerification};
 
-pub(crate) use authentication::{Accepted, authentication_details, check_authentication, finish_authentication};
+pub(crate) use authentication::{
+    Accepted, authentication_details, check_authentication, finish_authentication,
+};
 pub(crate) use challenge::Answered;
 pub(crate) use options::{begin_authentication, begin_registration, try_authentication, try_registration};
 pub(crate) use registration::{finish_registration, new_passkey, orphan, registration_details};

@@ -31,8 +31,8 @@ async fn show(mut visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let passkeys = visit.app.database.passkeys(&user.id).await?;
     let notice = visit.take_notice().await?;
-    let most = policy.passkey.max_per_user;
-    Ok(visit.page(pages::account::passkeys(&visit.app, &user, &passkeys, most, notice.as_deref())))
+    let page = pages::account::passkeys(&visit.app, &user, &passkeys, &policy.passkey, notice.as_deref());
+    Ok(visit.page(page))
 }
 
 async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {

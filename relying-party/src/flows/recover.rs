@@ -35,7 +35,7 @@ async fn show(visit: Visit) -> Result<Response, Failure> {
     }
     let kept = visit.data.login.as_ref().filter(|identifier| identifier.kind == "email");
     let kept = kept.map_or("", |identifier| identifier.value.as_str());
-    Ok(visit.page(pages::recover::address(&visit.app, kept, None)))
+    Ok(visit.page(pages::recover::address(&visit.app, &policy, kept, None)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,7 +52,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
         Ok(target) => target,
         Err(failure) => {
             let told = failure.told();
-            let page = pages::recover::address(&visit.app, &form.email, Some(&told.text()));
+            let page = pages::recover::address(&visit.app, &policy, &form.email, Some(&told.text()));
             return Ok(visit.refusal(&told, page));
         }
     };

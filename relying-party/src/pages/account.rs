@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{icons, parts, wide};
 use crate::app::App;
+use crate::policy;
 use crate::secret;
 use crate::store::{Passkey, User};
 
@@ -27,19 +28,23 @@ pub(crate) fn frame(app: &App, user: &User, here: &str, content: &Markup) -> Mar
     wide(app, "Your account", &content)
 }
 
-/// The page of the passkeys.
+/// The page of the passkeys. Where policy has turned them off, those that there are can be looked at and removed.
 pub(crate) fn passkeys(
     app: &App,
     user: &User,
     passkeys: &[Passkey],
-    most: u32,
+    policy: &policy::Passkey,
     notice: Option<&str>,
 ) -> Markup {
+    let most = policy.max_per_user;
     let content = html! {
         h1 { "Passkeys" }
         (parts::notice(notice))
         (parts::error(None))
-        @if passkeys.is_empty() {
+        @if !policy.enabled {
+            p.lead { "Logging in with passkeys is turned off here." }
+            ul.cards { @for passkey in passkeys { li { (one(app, passkey)) } } }
+        } @else if passkeys.is_empty() {
             section.hero-box {
                 div.hero { (icons::passkey()) }
                 h2 { "Log in faster and safer" }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::{card, icons, parts};
 use crate::app::App;
+use crate::destination;
 use crate::policy::Policy;
 
 /// Screen `login-id`: who are you, or simply a passkey.
@@ -30,7 +31,7 @@ pub(crate) fn identifier(
                     autocomplete=(if autofill { "username webauthn" } else { "username" })
                     autocapitalize="none" spellcheck="false" autofocus;
             }
-            p.aside { a href="/recover" { "Can’t log in to your account?" } }
+            p.aside { a href=(destination::way_back(policy)) { "Can’t log in to your account?" } }
             button.primary type="submit" { "Continue" }
         }
         p.switch { "Don’t have an account? " a href="/signup" { "Sign up" } }

@@ -21,11 +21,12 @@ fn email_field(kept: &str) -> Markup {
 }
 
 /// Where to send the code.
-pub(crate) fn address(app: &App, kept: &str, error: Option<&str>) -> Markup {
+pub(crate) fn address(app: &App, policy: &Policy, kept: &str, error: Option<&str>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Can’t log in?" }
-        p.lead { "We will send a code to your e-mail address. With it you can create a new passkey." }
+        p.lead { "We will send a code to your e-mail address. With it you can "
+            @if policy.passkey.enabled { "create a new passkey." } @else { "set a new password." } }
         (parts::error(error))
         form method="post" action="/recover" {
             (email_field(kept))
@@ -54,21 +55,27 @@ pub(crate) fn code(app: &App, email: &str, error: Option<&str>) -> Markup {
 
 /// A new passkey, or a password.
 pub(crate) fn new_method(app: &App, policy: &Policy, name: &str) -> Markup {
+    let passkey = policy.passkey.enabled;
     let content = html! {
         (parts::brand(app))
-        div.hero { (icons::passkey()) }
+        @if passkey { div.hero { (icons::passkey()) } }
         h1 { "Welcome back" }
-        p.lead { "Create a passkey for " strong { (name) } ", so that you can log in on this device." }
-        (parts::error(None))
-        @if policy.passkey.enabled {
-            (parts::ceremony("create", "/recover/passkey/options", "/recover/passkey", &create_label()))
+        p.lead {
+            @if passkey { "Create a passkey" } @else { "Set a new password" }
+            " for " strong { (name) } ", so that you can log in on this device."
         }
-        @if policy.password.enabled {
-            p.actions { a.button.plain href="/recover/password" { "Set a new password instead" } }
+        (parts::error(None))
+        @if passkey {
+            (parts::ceremony("create", "/recover/passkey/options", "/recover/passkey", &create_label()))
+            @if policy.password.enabled {
+                p.actions { a.button.plain href="/recover/password" { "Set a new password instead" } }
+            }
+        } @else {
+            p.actions { a.button.primary href="/recover/password" { "Set a new password" } }
         }
         p.hint.center { "Everybody else who is logged in to this account will be logged out." }
     };
-    card(app, "Create a passkey", &content)
+    card(app, if passkey { "Create a passkey" } else { "Set a new password" }, &content)
 }
 
 /// A new password.

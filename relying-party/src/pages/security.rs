@@ -63,7 +63,9 @@ fn password(facts: &Facts, open: bool) -> Markup {
     html! {
         section {
             h2 { "Password " @if facts.has_password { span.tag.good { "Set" } } @else { span.tag { "Not set" } } }
-            p.muted { "A passkey is faster and safer. A password is another way in." }
+            @if facts.policy.passkey.enabled {
+                p.muted { "A passkey is faster and safer. A password is another way in." }
+            }
             details open[open] {
                 summary { @if facts.has_password { "Change the password" } @else { "Set a password" } }
                 form method="post" action="/account/security/password" {

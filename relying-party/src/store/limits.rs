@@ -33,16 +33,14 @@ impl Database {
     ) -> Result<(bool, i64)> {
         let row: Option<(i64, i64)> = self
             .take(
-                sql(
-                    "INSERT INTO limits (name, count, level, expires_at) VALUES ($1, 1, 0, $3) \
+                sql("INSERT INTO limits (name, count, level, expires_at) VALUES ($1, 1, 0, $3) \
                  ON CONFLICT (name) DO UPDATE SET \
                  count = CASE WHEN limits.expires_at > $5 AND limits.expires_at <= $6 THEN 0 ELSE 1 END, \
                  expires_at = CASE \
                  WHEN limits.expires_at <= $2 OR limits.expires_at > $6 THEN excluded.expires_at \
                  WHEN limits.expires_at <= $5 THEN limits.expires_at + $4 \
                  ELSE limits.expires_at END \
-                 RETURNING count, expires_at",
-                )
+                 RETURNING count, expires_at")
                 .bind(name)
                 .bind(now)
                 .bind(now.saturating_add(each_ms))

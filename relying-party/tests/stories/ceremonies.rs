@@ -178,7 +178,11 @@ async fn a_counter_that_went_back_is_in_the_log_whatever_comes_after_the_passkey
     let told = async |code: &str, what: &str| {
         let (last, event) = world.events().await.pop().expect("an event");
         let details = &event["details"];
-        assert_eq!((last.as_str(), &details["webauthn"]["counter_regressed"]), (code, &json!(true)), "{what}");
+        assert_eq!(
+            (last.as_str(), &details["webauthn"]["counter_regressed"]),
+            (code, &json!(true)),
+            "{what}"
+        );
         assert!(details["inspect"].is_string(), "{what}: with the transcript");
     };
     for (mfa, confirmed, exchanged) in

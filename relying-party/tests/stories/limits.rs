@@ -100,7 +100,10 @@ async fn an_address_that_failed_too_often_may_try_again_after_a_share_of_the_day
     // What is refused puts nothing off.
     assert_eq!(guess(&world, 3).await, StatusCode::TOO_MANY_REQUESTS);
     let blocked = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
-    assert_eq!((blocked.error().as_str(), &blocked.headers["retry-after"]), ("ip-blocked", &"21600".parse().unwrap()));
+    assert_eq!(
+        (blocked.error().as_str(), &blocked.headers["retry-after"]),
+        ("ip-blocked", &"21600".parse().unwrap())
+    );
     world.pass_minutes(6 * 60);
     // A success takes no share of the day.
     assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/enroll");

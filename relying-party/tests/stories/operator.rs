@@ -137,6 +137,36 @@ async fn well_known_files_are_where_browsers_look() {
 }
 
 #[tokio::test]
+async fn what_policy_has_turned_off_is_offered_on_no_page() {
+    let world = World::new().await;
+    let (email, mut browser, mut lost) = ("ada@example.org", world.browser(), world.browser());
+    browser.sign_up_with_password(email, "correct horse battery").await;
+    lost.form("/recover", &[("email", email)]).await;
+    let code = world.latest_code().await;
+    assert_eq!(lost.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+    let turn = async |passkey: bool, code: bool| {
+        let patch = json!({ "passkey": { "enabled": passkey }, "code": { "enabled": code } });
+        assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+    };
+    turn(false, true).await;
+    for path in ["/account", "/account/security", "/recover", "/recover/new", "/login"] {
+        let visitor = if path.starts_with("/account") { &mut browser } else { &mut lost };
+        let page = visitor.get(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        for offer in ["reate a passkey", "a new passkey", "passkey is faster", "data-ceremony"] {
+            assert!(!page.text.contains(offer), "{path} offers: {offer}");
+        }
+    }
+    assert!(lost.get("/recover/new").await.text.contains("Set a new password"));
+    let endpoints = world.browser().get("/.well-known/passkey-endpoints").await.json();
+    assert!(endpoints["enroll"].is_null() && endpoints["manage"].is_string(), "{endpoints}");
+    turn(true, false).await;
+    let login = world.browser().get("/login").await.text;
+    assert!(login.contains("href=\"/reset-password\"") && !login.contains("href=\"/recover"), "{login}");
+    assert_eq!(world.browser().get("/reset-password").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn who_has_to_log_in_first_comes_to_where_the_password_is_changed() {
     let world = World::new().await;
     let (email, password) = ("ada@example.org", "correct horse battery");
