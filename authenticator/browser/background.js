@@ -53,7 +53,8 @@ const inTurn = (whose, deed) => {
 api.runtime.onConnect.addListener((port) => {
   const asked = new Map();
   const { sender } = port;
-  // Who asks is the browser's word, not the page's; and here nobody tells whether a policy lets a frame call.
+  // Who asks is the browser's word, not the page's, and relay.js's what it has checked; here nobody tells whether a policy
+  // lets a frame call.
   const origin = sender.origin ?? new URL(sender.url).origin;
   const answer = async (path, body, signal) => {
     const tab = sender.tab?.id;
@@ -69,11 +70,11 @@ api.runtime.onConnect.addListener((port) => {
     holding.set(tab, { signal, done });
     return done.finally(() => holding.get(tab)?.signal === signal && holding.delete(tab));
   };
-  port.onMessage.addListener(async ({ path, id, crossOrigin, body }) => {
+  port.onMessage.addListener(async ({ path, id, crossOrigin, checked, body }) => {
     if (path === "cancel") return asked.get(id)?.abort();
     const abort = new AbortController();
     asked.set(id, abort);
-    const told = await answer(path, { ...body, origin, crossOrigin, allowed: false, checked: false }, abort.signal);
+    const told = await answer(path, { ...body, origin, crossOrigin, allowed: false, checked }, abort.signal);
     // The document may have gone, or asked for something else by this number.
     if (asked.get(id) === abort && asked.delete(id)) port.postMessage({ id, ...told });
   });

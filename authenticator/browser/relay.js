@@ -28,13 +28,38 @@ addEventListener("message", function opened({ source, data, ports: [page] }) {
     port.onDisconnect.addListener(() => { if (port === extension) lose(); });
     return port;
   };
-  const ask = (path, body, number = ++last) => new Promise((settle) => {
-    waiting.set(number, settle);
+  // The RP ID, if it is another origin's and that one lists this one (WebAuthn §5.11): in the browser's own word, as no script
+  // of the page can say it. Firefox knows of none.
+  const listed = new Map();
+  const related = ({ publicKey, details }) => {
+    const rpId = (publicKey ?? details)?.rpId;
+    const own = typeof rpId !== "string" || rpId === location.hostname || location.hostname.endsWith(`.${rpId}`);
+    if (own || "mozInnerScreenX" in window) return;
+    if (!listed.has(rpId)) listed.set(rpId, check(rpId));
+    return listed.get(rpId);
+  };
+  // A signal is the only call that is checked and shows nothing; the passkey that this one tells of is nobody's.
+  const check = async (rpId) => {
+    for (;;) {
+      try {
+        await PublicKeyCredential.signalUnknownCredential({ rpId, credentialId: crypto.randomUUID() });
+        return rpId;
+      } catch ({ name }) {
+        if (name !== "OperationError") return void listed.delete(rpId);
+        // A document has one request at a time, and the page a dialog open.
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  };
+  const ask = async (path, body, number = ++last) => {
+    const answered = new Promise((settle) => waiting.set(number, settle));
+    const checked = await related(body);
     try {
-      extension ??= connect();
-      extension.postMessage({ path, id: number, crossOrigin, body });
+      // Unless it was taken back meanwhile.
+      if (waiting.has(number)) (extension ??= connect()).postMessage({ path, id: number, crossOrigin, checked, body });
     } catch { lose(); }
-  });
+    return answered;
+  };
   // A page that is left may be kept, and come back: what it asked ends all the same.
   addEventListener("pagehide", () => { extension?.disconnect(); lose(); });
 

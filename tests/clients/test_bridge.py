@@ -386,21 +386,76 @@ def test_an_rp_id_that_the_browser_has_checked_is_one_of_a_related_origin():
         creation = {"origin": "https://example.de", "publicKey": CREATION}
         request = {"origin": "https://example.de", "publicKey": {"rpId": "example.com", "challenge": "AAAA"}}
         assert ask(ready, "create", creation)["error"]["name"] == "SecurityError"
-        made = ask(ready, "create", {**creation, "checked": True})["response"]["id"]
-        assert ask(ready, "get", {**request, "checked": True})["response"]["id"] == made
-        # It is a domain all the same, and what is no ceremony has no such word.
+        made = ask(ready, "create", {**creation, "checked": "example.com"})["response"]["id"]
+        checked = {**request, "checked": "example.com"}
+        assert ask(ready, "get", checked)["response"]["id"] == made
+        # What is no ceremony has its word, too; not what is in a frame.
+        signal = {"kind": "UnknownCredential", "details": {"rpId": "example.com", "credentialId": "AAAA"}}
+        for path in ["accounts", "signal"]:
+            assert ask(ready, path, {**request, **signal})["error"]["name"] == "SecurityError"
+            assert "response" in ask(ready, path, {**checked, **signal})
+            assert ask(ready, path, {**checked, **signal, "crossOrigin": True})["error"]["name"] == "NotAllowedError"
+        # It is a domain all the same, and the one that is asked for, wherever in the options.
         for rp_id in ["com", "Example.com", "example.com/"]:
-            asked = {**request, "checked": True, "publicKey": {"rpId": rp_id, "challenge": "AAAA"}}
+            asked = {**request, "checked": rp_id, "publicKey": {"rpId": rp_id, "challenge": "AAAA"}}
             assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
-        assert ask(ready, "accounts", {**request, "checked": True})["error"]["name"] == "SecurityError"
+        other = {"rpId": "example.com", "challenge": "AAAA"}
+        for options in [other, {**other, "rpId": "example.fr", "publicKey": other}]:
+            asked = {**request, "checked": "example.fr", "publicKey": options}
+            assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
+
+
+# A page that says itself what its browser has checked, on the port from under page.js.
+FORGED = """
+const { postMessage } = MessagePort.prototype;
+let port;
+MessagePort.prototype.postMessage = function (...given) { port = this; return postMessage.apply(this, given); };
+const details = { rpId: "example.com", credentialId: "AAAA" };
+await PublicKeyCredential.signalUnknownCredential(details).catch(() => {});
+return await new Promise((resolve) => {
+  port.addEventListener("message", ({ data }) => { if (data.id === 1001) resolve(data.error?.name ?? "served"); });
+  const body = { kind: "UnknownCredential", details, checked: "example.com" };
+  postMessage.call(port, { path: "signal", id: 1001, checked: "example.com", body });
+});
+"""
 
 
 def test_a_related_origin_signs_up_and_in_in_chromium(tmp_path):
+    with related_sites(tmp_path) as browser:
+        browser.get("https://example.de")
+        made = run(browser, CREATE, {"rp": {"id": "example.com", "name": "Example"}})
+        assert run(browser, GET, {"rpId": "example.com"})["id"] == made["id"]
+        browser.get("https://example.fr")
+        assert run(browser, GET, {"rpId": "example.com"})["name"] == "SecurityError"
+
+
+def test_a_related_origin_has_autofill_and_signals_in_chromium(tmp_path):
+    tell = "return await PublicKeyCredential.signalCurrentUserDetails({ rpId: 'example.com', userId: 'AQ', name: 'lisa', displayName: '' }) ?? null"
+    with related_sites(tmp_path) as browser:
+        browser.get("https://example.com")
+        made = run(browser, CREATE, {})["id"]
+        browser.get("https://example.de")
+        assert run(browser, tell) is None
+        begin(browser, CONDITIONAL, {"rpId": "example.com"})
+        assert bridge.wait_until(lambda: focus(browser), "the list") == ["lisa (passkey)"]
+        pick(browser, "lisa")
+        assert outcome(browser) == {"id": made}
+        # An origin that is not related waits for nothing, and is told and believed nothing, whatever it says.
+        browser.get("https://example.fr")
+        assert run(browser, CONDITIONAL, {"rpId": "example.com"})["name"] == "SecurityError"
+        assert run(browser, tell)["name"] == "SecurityError"
+        assert run(browser, FORGED) == "SecurityError"
+
+
+@contextlib.contextmanager
+def related_sites(folder):
+    """Chromium with a bridge, in a world of example.com, its related origin example.de, and others, each with a field for autofill."""
+
     class Sites(http.server.BaseHTTPRequestHandler):
         """Every site there is: example.com, which names its related origin, and the others' pages."""
 
         def do_GET(self):
-            kind, page = "text/html", b"<!doctype html>"
+            kind, page = "text/html", FIELD
             if self.path == "/.well-known/webauthn":
                 kind, page = "application/json", b'{"origins": ["https://example.de"]}'
             self.send_response(200)
@@ -412,17 +467,13 @@ def test_a_related_origin_signs_up_and_in_in_chromium(tmp_path):
             pass
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate(tmp_path / "certificate.pem"))
+    context.load_cert_chain(certificate(folder / "certificate.pem"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sites) as sites, bridge.bridge() as ready:
         sites.socket = context.wrap_socket(sites.socket, server_side=True)
         threading.Thread(target=sites.serve_forever, daemon=True).start()
         there = f"--host-resolver-rules=MAP example.*:443 127.0.0.1:{sites.server_address[1]}"
         with bridge.chromium(ready["chromium"], there, "--ignore-certificate-errors") as browser:
-            browser.get("https://example.de")
-            made = run(browser, CREATE, {"rp": {"id": "example.com", "name": "Example"}})
-            assert run(browser, GET, {"rpId": "example.com"})["id"] == made["id"]
-            browser.get("https://example.fr")
-            assert run(browser, GET, {"rpId": "example.com"})["name"] == "SecurityError"
+            yield browser
         sites.shutdown()
 
 

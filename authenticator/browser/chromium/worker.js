@@ -13,7 +13,8 @@ for (const kind of ["Create", "Get"]) {
     const publicKey = JSON.parse(requestDetailsJson);
     const { origin, sameOriginWithAncestors } = publicKey.extensions.remoteDesktopClientOverride;
     // That this origin may use this RP ID was checked by the browser, which alone asks for related origins.
-    const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true, checked: true };
+    const checked = kind === "Create" ? publicKey.rp.id : publicKey.rpId;
+    const frame = { crossOrigin: !sameOriginWithAncestors, allowed: true, checked };
     const complete = (answer) => proxy[`complete${kind}Request`]({ requestId, ...answer });
     if (kind === "Create") {
       publicKey.pubKeyCredParams = publicKey.pubKeyCredParams.filter(({ alg }) => !UNREADABLE.includes(alg));

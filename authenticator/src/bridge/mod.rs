@@ -10,8 +10,10 @@
 //! |---|---|---|
 //! | `/hello` | | `response`: null |
 //! | `/create`, `/get` | `origin`, `crossOrigin`, `allowed`, `checked`, `mediation`, `publicKey` | `response`, or `error` with `name` and `message` |
-//! | `/accounts` | `origin`, `publicKey` | `response`: a list of `id` and `name`, for autofill |
-//! | `/signal` | `origin`, `kind`, `details` | `response`: null |
+//! | `/accounts` | `origin`, `crossOrigin`, `checked`, `publicKey` | `response`: a list of `id` and `name`, for autofill |
+//! | `/signal` | `origin`, `crossOrigin`, `checked`, `kind`, `details` | `response`: null |
+//!
+//! `checked` is an RP ID that the browser has checked for this origin, as one of its related origins; another one is not.
 //!
 //! A ceremony whose request ends early (a page aborts, a tab closes, a browser is killed) is aborted, and so is what
 //! `/accounts` looks for. That takes two seconds at most: of an authenticator that is busy, or hangs, autofill offers

@@ -95,9 +95,8 @@ struct Asked {
     /// Whether a permissions policy lets the frame hold ceremonies.
     #[serde(default)]
     allowed: bool,
-    /// Whether the browser has checked that the origin may use the RP ID, related origins included.
-    #[serde(default)]
-    checked: bool,
+    /// The RP ID that the browser has checked that the origin may use, as one of its related origins.
+    checked: Option<String>,
     mediation: Option<String>,
     #[serde(default)]
     public_key: Value,
@@ -108,14 +107,16 @@ struct Asked {
 }
 
 impl Asked {
-    fn call(&self, abort: &Abort) -> Call {
+    fn call(&self) -> Call {
         // Autofill waits for the user in the page. Nothing that may wait for ever is asked for here.
         let mediation = match self.mediation.as_deref() {
             Some("immediate") => Mediation::Immediate,
             _ => Mediation::Modal,
         };
-        let call = Call::by(self.origin.as_str()).mediation(mediation).abort(abort);
-        let call = if self.checked { call.rp_id_is_checked() } else { call };
+        let mut call = Call::by(self.origin.as_str()).mediation(mediation);
+        if let Some(rp_id) = &self.checked {
+            call = call.rp_id_is_checked(rp_id.as_str());
+        }
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
     }
 
@@ -125,7 +126,7 @@ impl Asked {
         if self.cross_origin {
             return Err(Error::CrossOriginFrame);
         }
-        client::allowed_rp_id(&self.origin, value.as_str())
+        self.call().acts_for(value.as_str())
     }
 }
 
@@ -161,9 +162,9 @@ async fn ceremony(
     let pending = Pending(Abort::new());
     let abort = pending.0.clone();
     log::info!("bridge: {} asks", asked.origin);
-    let call = asked.call(&abort);
+    let call = asked.call().abort(&abort);
     // Who may not ask waits for no other's ceremony, and has no authenticator attached for it.
-    if let Err(error) = call.check_rp_id(rp_id.as_deref()) {
+    if let Err(error) = call.acts_for(rp_id.as_deref()) {
         return answer(Err(error));
     }
     let done = tokio::task::spawn_blocking(move || {

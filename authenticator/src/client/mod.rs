@@ -222,15 +222,6 @@ impl Client {
     }
 }
 
-/// The RP ID that a page of this origin may act for: the one asked for, or else the origin's own host. Without related
-/// origins.
-///
-/// # Errors
-/// [`Error::RpId`], [`Error::InsecureOrigin`].
-pub fn allowed_rp_id(origin: &str, asked: Option<&str>) -> Result<String, Error> {
-    origin::rp_id(&Origin::parse(origin)?, asked, Related::ListedBy(None))
-}
-
 /// The ids that a sign-in with these options allows; `None` where it allows any. For what looks through the accounts in
 /// place of the authenticator, as autofill does: the options are checked as [`Client::get`] checks them.
 ///
@@ -249,7 +240,7 @@ pub(crate) fn allowed_ids(options: &serde_json::Value) -> Result<Option<Vec<Vec<
 pub struct Call {
     origin: String,
     frame: Option<Frame>,
-    rp_id_is_checked: bool,
+    checked_rp_id: Option<String>,
     mediation: Mediation,
     abort: Option<Abort>,
 }
@@ -258,7 +249,7 @@ impl Call {
     /// A call by the page of this origin (`https://example.com`), at the top level.
     pub fn by(origin: impl Into<String>) -> Self {
         let (origin, mediation) = (origin.into(), Mediation::Modal);
-        Call { origin, frame: None, rp_id_is_checked: false, mediation, abort: None }
+        Call { origin, frame: None, checked_rp_id: None, mediation, abort: None }
     }
 
     /// The page is in a frame of a page of another origin, which is this where it is known, and a permissions policy
@@ -268,10 +259,10 @@ impl Call {
         self
     }
 
-    /// A browser has checked that this origin may use the RP ID of the options, its related origins included (§5.11).
-    /// Whether it is a domain, and nobody's public suffix, is checked here again.
-    pub fn rp_id_is_checked(mut self) -> Self {
-        self.rp_id_is_checked = true;
+    /// A browser has checked that this origin may use this RP ID, its related origins included (§5.11). Whether it is
+    /// the one of the options, a domain, and nobody's public suffix, is checked here.
+    pub fn rp_id_is_checked(mut self, rp_id: impl Into<String>) -> Self {
+        self.checked_rp_id = Some(rp_id.into());
         self
     }
 
@@ -294,17 +285,18 @@ impl Call {
         asked: Option<&str>,
         fetch: Option<&FetchRelatedOrigins>,
     ) -> Result<String, Error> {
-        let related = if self.rp_id_is_checked { Related::Checked } else { Related::ListedBy(fetch) };
+        let checked = self.checked_rp_id.as_deref();
+        let related = checked.map_or(Related::ListedBy(fetch), Related::Checked);
         origin::rp_id(&caller.origin, asked, related)
     }
 
-    /// Whether it may act for this RP ID, or without one for the origin's own: for what is refused before there is a
-    /// client. A client checks it again, and may know of related origins besides.
+    /// The RP ID that it may act for: this one, or without one the origin's own. For what is refused before there is a
+    /// client, and for what needs none. A client checks it again, and may know of related origins besides.
     ///
     /// # Errors
     /// [`Error::Aborted`], [`Error::InsecureOrigin`], [`Error::CrossOriginFrame`], [`Error::RpId`].
-    pub(crate) fn check_rp_id(&self, asked: Option<&str>) -> Result<(), Error> {
-        self.rp_id(&self.check()?, asked, None).map(drop)
+    pub(crate) fn acts_for(&self, asked: Option<&str>) -> Result<String, Error> {
+        self.rp_id(&self.check()?, asked, None)
     }
 
     fn check(&self) -> Result<Caller, Error> {

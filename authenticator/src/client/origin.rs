@@ -60,8 +60,8 @@ pub type FetchRelatedOrigins = Box<dyn Fn(&str) -> Option<String> + Send>;
 pub(crate) enum Related<'a> {
     /// Its site, where there is a way to ask it.
     ListedBy(Option<&'a FetchRelatedOrigins>),
-    /// A browser, and it has said that this one is.
-    Checked,
+    /// A browser, and it has said that this one is, to this RP ID.
+    Checked(&'a str),
 }
 
 /// The RP ID that the caller may use: the one asked for, or else the origin's own host.
@@ -81,8 +81,11 @@ pub(crate) fn rp_id(origin: &Origin, asked: Option<&str>, related: Related<'_>) 
         return Err(refuse("it is a public suffix, which belongs to nobody"));
     }
     let fetch = match related {
-        Related::Checked if is_domain(rp_id) && !is_ip_address(rp_id) => return Ok(rp_id.to_owned()),
-        Related::Checked => return Err(refuse("it is no domain")),
+        Related::Checked(checked) if checked != rp_id => {
+            return Err(refuse("the browser has not checked it"));
+        }
+        Related::Checked(_) if is_domain(rp_id) && !is_ip_address(rp_id) => return Ok(rp_id.to_owned()),
+        Related::Checked(_) => return Err(refuse("it is no domain")),
         Related::ListedBy(fetch) => fetch,
     };
     match fetch.and_then(|fetch| fetch(rp_id)) {
@@ -192,13 +195,17 @@ mod tests {
     #[test]
     fn what_a_browser_has_checked_is_a_domain_all_the_same() {
         let origin = Origin::parse("https://example.de").unwrap();
-        let allowed = |asked| rp_id(&origin, Some(asked), Related::Checked).is_ok();
+        let allowed = |asked| rp_id(&origin, Some(asked), Related::Checked(asked)).is_ok();
         assert!(allowed("example.com") && allowed("example.de"));
         for no_domain in ["", "com", "co.uk", "Example.com", "example.com/", "a b", "192.0.2.1", "[::1]"] {
             assert!(!allowed(no_domain), "{no_domain}");
         }
         let by_address = Origin::parse("https://192.0.2.1").unwrap();
-        assert!(rp_id(&by_address, Some("example.com"), Related::Checked).is_err());
+        assert!(rp_id(&by_address, Some("example.com"), Related::Checked("example.com")).is_err());
+        assert!(
+            rp_id(&origin, Some("example.com"), Related::Checked("example.fr")).is_err(),
+            "it is another"
+        );
     }
 
     #[test]
