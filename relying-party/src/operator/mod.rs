@@ -1,9 +1,10 @@
-//! What operators see: the policy, the events, and a page with both. Everything asks for the token that was printed
+//! What operators see: the policy, the events, and a page with both; and whom they block. Everything asks for the token that was printed
 //! when the service started.
 
 mod admin;
 mod logs_api;
 mod policy_api;
+mod users_api;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -17,7 +18,11 @@ use crate::session::Visit;
 
 /// The paths for operators.
 pub(crate) fn routes() -> Router<App> {
-    Router::new().merge(policy_api::routes()).merge(logs_api::routes()).merge(admin::routes())
+    Router::new()
+        .merge(policy_api::routes())
+        .merge(logs_api::routes())
+        .merge(users_api::routes())
+        .merge(admin::routes())
 }
 
 /// A request with the operator's token as `Authorization: Bearer`.

@@ -121,6 +121,17 @@ impl Changes {
         self.and(generation.bind(user_id)).and(codes.bind(user_id))
     }
 
+    /// Blocks a user, on condition that there is one, or lifts that. Who is blocked has no session any more, nor anything
+    /// that could become one: all of it stays ended once the block is lifted.
+    pub(crate) fn set_blocked(self, user_id: &str, is_blocked: bool) -> Self {
+        let row = sql("UPDATE users SET blocked = $2 WHERE id = $1").bind(user_id).bind(is_blocked);
+        let changes = self.and(row.or_nothing());
+        if !is_blocked {
+            return changes;
+        }
+        changes.void_proofs(user_id).end_other_sessions(user_id, "").forget_devices(user_id)
+    }
+
     /// On condition that nothing was made void since a proof of this generation.
     pub(crate) fn if_generation(self, user_id: &str, generation: i64) -> Self {
         // Writing to the row makes it take turns with whoever raises the generation, on PostgreSQL as well.

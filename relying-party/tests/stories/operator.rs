@@ -11,12 +11,64 @@ use crate::world::{ADMIN, Authenticator, ORIGIN, World, postgres};
 #[tokio::test]
 async fn the_api_needs_the_operators_token() {
     let world = World::new().await;
-    for path in ["/api/v2/policy", "/api/v2/logs", "/api/v2/logs/stream", "/api/v2/logs/x"] {
+    for path in ["/api/v2/policy", "/api/v2/logs", "/api/v2/logs/stream", "/api/v2/logs/x", "/api/v2/users/x"]
+    {
         let mut browser = world.browser();
         assert_eq!(browser.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
         let wrong = browser.send("GET", path, &[("authorization", "Bearer wrong")], None).await;
         assert_eq!(wrong.error(), "invalid-token", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_user_whom_the_operator_blocks_is_out_until_that_is_lifted() {
+    const PASSWORD: &str = "correct horse battery";
+    let (world, mut phone) = (World::new().await, Authenticator::platform());
+    let email = "ada@example.org";
+    let mut browser = world.browser();
+    browser.sign_up(email, &mut phone).await;
+    browser.form("/account/security/password", &[("password", PASSWORD)]).await;
+    let (_, event) = world.events().await.swap_remove(0);
+    let path = format!("/api/v2/users/{}", event["user_id"].as_str().expect("an id"));
+    let known = world.admin("GET", &path, None).await.json();
+    assert_eq!((&known["email"], &known["blocked"]), (&json!(email), &json!(false)), "{known}");
+    // Under way while it happens: an address that has been proved.
+    let mut recovering = world.browser();
+    recovering.form("/recover", &[("email", email)]).await;
+    let code = world.latest_code().await;
+    assert_eq!(recovering.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+
+    let blocked = world.admin("PATCH", &path, Some(json!({ "blocked": true }))).await;
+    assert_eq!((blocked.status, &blocked.json()["blocked"]), (StatusCode::OK, &json!(true)));
+    let (code, event) = world.events().await.pop().expect("an event");
+    let told = (code.as_str(), &event["user_name"], &event["details"]["patch"]);
+    assert_eq!(told, ("sapi", &json!(email), &json!({ "blocked": true })));
+    assert_eq!(browser.get("/account").await.location(), "/login");
+    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
+    let refused = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!((refused.status, refused.error().as_str()), (StatusCode::FORBIDDEN, "user-blocked"));
+    let mut visitor = world.browser();
+    visitor.form("/login", &[("identifier", email)]).await;
+    let refused = visitor.form("/login/password", &[("password", PASSWORD)]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    assert!(refused.text.contains("This account is blocked."), "{}", refused.text);
+
+    let lifted = world.admin("PATCH", &path, Some(json!({ "blocked": false }))).await;
+    assert_eq!(lifted.json()["blocked"], false);
+    assert_eq!(browser.get("/account").await.location(), "/login", "what has ended stays so");
+    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
+    let done = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+
+    for (path, patch, expected) in [
+        ("/api/v2/users/usr_nobody", json!({ "blocked": true }), StatusCode::NOT_FOUND),
+        (path.as_str(), json!({ "blocked": true, "email": "eve@example.org" }), StatusCode::BAD_REQUEST),
+        (path.as_str(), json!({}), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(world.admin("PATCH", path, Some(patch.clone())).await.status, expected, "{patch}");
+    }
+    assert_eq!(world.admin("GET", &path, None).await.json()["blocked"], false);
+    assert_eq!(world.admin("GET", "/api/v2/users/usr_nobody", None).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
