@@ -83,7 +83,29 @@ impl Place {
         text.lines().map(str::parse).collect()
     }
 
-    /// The relay here, if it is one.
+    /// Whether this is the same mailbox, however its address is written, and whatever token is with it.
+    pub fn is_same_as(&self, other: &Place) -> bool {
+        match (self.base(), other.base()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self == other,
+        }
+    }
+
+    /// Whether it is a relay: known here, or not yet.
+    pub fn is_relay(&self) -> bool {
+        self.base().is_some()
+    }
+
+    /// Where a relay is.
+    fn base(&self) -> Option<String> {
+        match self {
+            Place::Relay(base) => Some(RelayUrl::new(base, "").base().to_owned()),
+            Place::Opened(url) => Some(url.base().to_owned()),
+            Place::Folder(_) | Place::Key(_) => None,
+        }
+    }
+
+    /// The relay here, if it knows this device.
     pub fn relay(&self, circle: CircleId) -> Option<RelayClient> {
         match self {
             Place::Opened(url) => Some(RelayClient::new(url.clone(), circle)),
@@ -127,6 +149,18 @@ impl Place {
         let_in.map_err(|error| ReplicateError::Mailbox(self.to_string(), error))?;
         Ok(Place::Opened(RelayUrl::new(url.base(), &token)))
     }
+}
+
+/// Each mailbox once, in the order in which they come: at a relay that is named twice one token would take the place of the
+/// other, and what is there twice would count as two.
+pub fn distinct(places: &[Place]) -> Vec<Place> {
+    let mut distinct: Vec<Place> = Vec::new();
+    for place in places {
+        if !distinct.iter().any(|known| known.is_same_as(place)) {
+            distinct.push(place.clone());
+        }
+    }
+    distinct
 }
 
 pub(super) fn connect(places: &[Place], circle: CircleId) -> Result<Vec<Box<dyn Mailbox>>, ReplicateError> {
@@ -198,7 +232,7 @@ pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result
         relay.shut_out(FOUNDING_TOKEN).map_err(failed)?;
         Ok(Place::Opened(url))
     };
-    places.iter().map(open).collect()
+    distinct(places).iter().map(open).collect()
 }
 
 /// As [`settle_in`], at all of a newcomer's mailboxes. One that cannot be reached now is left out, and it is said; not if

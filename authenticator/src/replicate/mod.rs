@@ -57,7 +57,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use farewell::{tell_farewells, tell_farewells_in_background};
-pub use mailboxes::{Place, label as label_of};
+pub use mailboxes::{Place, distinct, label as label_of};
 pub use marks::Applied;
 pub use observed::{Change, Teller};
 pub use recovery::{PIN_MEMBER, Secret, refused};
@@ -416,7 +416,7 @@ impl Replication {
     /// Uses another mailbox from now on. Other devices do not hear of it: a relay admits whoever joins later.
     fn add_mailbox(&mut self, text: &str) -> Result<(), Refusal> {
         let place: Place = text.parse::<Place>()?;
-        if self.places.iter().any(|known| known.to_string() == place.to_string()) {
+        if self.places.iter().any(|known| known.is_same_as(&place)) {
             let error = format_args!("{place} is a mailbox of this circle already");
             return Err(Refusal::new(error, "see `doppelkey sync status`"));
         }

@@ -10,7 +10,7 @@ use getrandom::rand_core::{CryptoRng, Rng as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Place, ReplicateError, Replication, Secret, label_of, random};
+use super::{Place, ReplicateError, Replication, Secret, distinct, label_of, random};
 use crate::text::{from_hex, hex};
 use crate::user_interface::visible;
 
@@ -308,7 +308,7 @@ impl Replication {
         random().fill_bytes(&mut secret);
         let label = Name::of(&secret).to_string();
         let (mut told, mut left_out, mut failure) = (Vec::new(), Vec::new(), None);
-        for place in self.places() {
+        for place in distinct(self.places()) {
             let stay = Duration::from_secs(wait_s) + SETTLES_WITHIN;
             match place.for_newcomer(replica.circle(), &label, stay) {
                 Ok(place) => told.push(place),

@@ -50,9 +50,10 @@ impl core::fmt::Debug for RelayUrl {
 }
 
 impl RelayUrl {
-    /// A relay and a token for it.
+    /// A relay and a token for it. Two spellings of one address are the same: scheme and host in small letters, a port that
+    /// goes without saying left out (RFC 3986 §6.2.2.1, §6.2.3), no slash at the end.
     pub fn new(base: &str, token: &str) -> Self {
-        RelayUrl { base: base.trim_end_matches('/').to_string(), token: Zeroizing::new(token.to_string()) }
+        RelayUrl { base: normal(base), token: Zeroizing::new(token.to_string()) }
     }
 
     /// Reads `https://host/#TOKEN`.
@@ -71,6 +72,17 @@ impl RelayUrl {
     pub fn to_text(&self) -> String {
         format!("{}/#{}", self.base, *self.token)
     }
+}
+
+fn normal(base: &str) -> String {
+    let base = base.trim_end_matches('/');
+    let Some((scheme, rest)) = base.split_once("://") else { return base.to_string() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // A password before it is not a host.
+    let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    format!("{scheme}://{user}{}{path}", host.strip_suffix(port).unwrap_or(&host))
 }
 
 /// Inside an [`io::Error`]: a relay says that a member of the circle has ended this device's token, as it does of a device that
@@ -425,4 +437,28 @@ fn bounded(answer: Reply, most: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the relay does not stop answering"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        let base = |text| RelayUrl::new(text, "").base().to_string();
+        for same in
+            ["https://r.example", "https://R.Example/", "https://r.example:443", "HTTPS://r.example:443//"]
+        {
+            assert_eq!(base(same), "https://r.example");
+        }
+        assert_eq!(base("http://[::1]:80/Sync/"), "http://[::1]/Sync");
+        for other in [
+            "http://r.example:443",
+            "https://r.example:8443",
+            "https://Me:Pw@r.example/Path",
+            "https://[fe80::443]",
+        ] {
+            assert_eq!(base(other), other);
+        }
+    }
 }
