@@ -380,6 +380,8 @@ fn two_relays_open_together_what_neither_opens_alone() {
     run_c.end();
     let said = world.with_pin(&b, &both, "correct horse").unwrap();
     assert!(said.contains("0 passkeys are back"), "{said}");
+    let status = world.ok(&b, &["sync", "status"]);
+    assert!(status.contains("this device is a member"), "{status}");
 }
 
 #[test]
@@ -406,6 +408,85 @@ fn a_key_restores_what_only_the_second_relay_has() {
     let said = String::from_utf8(restored.stderr).unwrap();
     assert!(said.contains("1 passkey is back"), "{said}");
     world.sign_in(&world.run(&b)).expect("it signs in");
+}
+
+#[test]
+fn a_key_made_before_a_revocation_brings_a_member_back_and_does_so_twice() {
+    let world = World::new();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| world.vault(name));
+    world.found(&a);
+    world.join(&a, &b);
+    let run_a = world.run(&a);
+    world.sign_up("mona@example.com", &run_a);
+    drop(run_a);
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    let circle = world.json(&a, &["sync", "status", "--json"])["circle"].as_str().unwrap().to_owned();
+    world.ok(&a, &["sync", "revoke", "b", "--yes"]);
+    for (lost, device) in [(&a, &c), (&c, &d)] {
+        std::fs::remove_file(lost).unwrap();
+        let restore = ["sync", "recovery", "restore", "--mailbox", &world.relay.url, "--circle", &circle];
+        let restored =
+            world.command(device, &restore).env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
+        let said = String::from_utf8(restored.stderr).unwrap();
+        assert!(restored.status.success() && said.contains("1 passkey is back"), "{said}");
+        let status = world.ok(device, &["sync", "status"]);
+        assert!(status.contains("this device is a member"), "{status}");
+        world.sign_in(&world.run(device)).expect("the passkey signs in");
+    }
+}
+
+#[test]
+fn a_relay_named_beside_a_folder_is_read_without_the_circles_id() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let [stick, drawer] = ["stick", "drawer"].map(|name| world.folder.path().join(name));
+    let folder = format!("folder:{}", stick.display());
+    let url = world.relay.url.as_str();
+    world.ok(&a, &["sync", "init", "--mailbox", &folder, "--mailbox", url]);
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    // What comes now is at the relay only.
+    std::fs::rename(&stick, &drawer).unwrap();
+    let run_a = world.run(&a);
+    world.sign_up("mona@example.com", &run_a);
+    world.eventually("the key and the relay are a backup", || {
+        world.sign_in(&run_a).is_ok_and(|flags| flags & BS == BS)
+    });
+    drop(run_a);
+    std::fs::remove_file(&a).unwrap();
+    std::fs::rename(&drawer, &stick).unwrap();
+    let restore = |mailboxes: &[&str]| {
+        let mut command = world.command(&b, &[&["sync", "recovery", "restore"], mailboxes].concat());
+        let output = command.env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let alone = restore(&["--mailbox", url]);
+    assert!(alone.contains("a relay finds a circle by its id") && alone.contains("--circle"), "{alone}");
+    let said = restore(&["--mailbox", url, "--mailbox", &folder]);
+    assert!(said.contains("1 passkey is back") && !said.contains("goes on without"), "{said}");
+    world.sign_in(&world.run(&b)).expect("it signs in");
+}
+
+#[test]
+fn a_relay_is_a_mailbox_once_however_its_address_is_written() {
+    let world = World::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| world.vault(name));
+    let (url, again) = (world.relay.url.as_str(), format!("{}/", world.relay.url));
+    let twice = ["--mailbox", url, "--mailbox", &again];
+    world.ok(&a, &[&["sync", "init"][..], &twice].concat());
+    let refused = world.command(&a, &["sync", "mailbox", "add", &again]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("is a mailbox of this circle already"), "{said}");
+    let status = world.json(&a, &["sync", "status", "--json"]);
+    assert_eq!(status["relays"], 1);
+    let circle = status["circle"].as_str().unwrap();
+    world.join(&a, &b);
+    world.with_pin(&a, &["set"], "correct horse").unwrap();
+    let using = [&["use", "--circle", circle][..], &twice].concat();
+    let wrong = world.with_pin(&c, &using, "battery staple").unwrap_err();
+    assert!(wrong.contains("guesses left: 9"), "a guess is one guess: {wrong}");
+    world.with_pin(&c, &using, "correct horse").unwrap();
+    let status = world.json(&c, &["sync", "status", "--json"]);
+    assert_eq!((&status["relays"], &status["standing"]["member"]), (&json!(1), &json!(true)), "{status}");
 }
 
 #[test]

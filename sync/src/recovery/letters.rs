@@ -72,8 +72,12 @@ impl<R: CryptoRng> Replica<R> {
 }
 
 impl RecoveryKey {
-    /// Begins as the recovery member with the newest of the letters among what a mailbox holds. Then admit a new device
-    /// and leave; or look, revoke, and leave. `None` if there is no letter that counts.
+    /// Begins as the recovery member with the newest of the letters among what a mailbox holds. `None` if there is no letter
+    /// that counts.
+    ///
+    /// The key may have been used before, and what its member said then is in the mailboxes. So tell it of them
+    /// ([`Replica::add_mailbox`]), give it everything they hold, and then say [`Event::Heard`](crate::Event::Heard): it says
+    /// nothing of itself before. Then admit a new device and leave; or look, revoke, and leave.
     pub fn open_newest<'a, R: CryptoRng + Clone>(
         &self,
         suite: Suite,
@@ -93,7 +97,20 @@ impl RecoveryKey {
         while let Some(next) = successor(current, &again) {
             current = next;
         }
-        Some(Replica::begin(keys, current.welcome.clone(), rng).0)
+        let mut member = Replica::begin(keys, current.welcome.clone(), rng).0;
+        member.unheard = true;
+        Some(member)
+    }
+
+    /// Whether this is a letter to the member that the key derives, and so one of those from which
+    /// [`open_newest`](Self::open_newest) chooses. Of whatever else a mailbox holds it is told by the first two bytes.
+    pub fn opens(&self, suite: Suite, held: &[u8]) -> bool {
+        let first = pairing::recovery(held).map(|sealed| (sealed, self.letter_secret()));
+        match (first, pairing::recovery_again(held)) {
+            (Some((sealed, secret)), _) => Letter::open(&self.keys(suite), sealed, &*secret).is_some(),
+            (None, Some(sealed)) => Letter::open(&self.keys(suite), sealed, AGAIN).is_some(),
+            (None, None) => false,
+        }
     }
 }
 

@@ -455,16 +455,17 @@ impl Fabric for OpLog {
         let rng = self.devices[device].seed.fork();
         let letters = held.iter().map(|(_, letter)| letter.as_slice());
         let Some(mut paper) = key.open_newest(self.suite, letters, rng) else { return false };
+        paper.add_mailbox(0, Order::Shared);
         for (_, sealed) in &held {
             paper.handle(cx.clock_ms(device), Event::Received(sealed.clone()));
         }
         let keys = DeviceKeys::generate(self.suite, &mut self.devices[device].seed);
         let admit = Event::Admit { keys: keys.public().clone(), recovery: false, name: b"new".to_vec() };
-        paper.add_mailbox(0, Order::Shared);
-        let said = paper.handle(cx.clock_ms(device), admit);
-        for effect in said {
-            if let Effect::Put { name, bytes, .. } = effect {
-                self.server.keep(name, &bytes);
+        for event in [Event::Heard, admit] {
+            for effect in paper.handle(cx.clock_ms(device), event) {
+                if let Effect::Put { name, bytes, .. } = effect {
+                    self.server.keep(name, &bytes);
+                }
             }
         }
         let Some(welcome) = paper.welcome(keys.public().log(), b"psk") else { return false };

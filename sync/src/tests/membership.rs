@@ -174,6 +174,38 @@ fn the_recovery_key_restores(suite: Suite) {
 }
 
 #[test]
+fn a_recovery_key_says_nothing_before_it_has_read_all_and_is_heard_whenever_it_is_used_again() {
+    let mut world = World::of(32, 3);
+    let key = RecoveryKey::generate(&mut world.rng);
+    admit_paper(&mut world, &key);
+    world.settle();
+    // While this is read, the recovery member has something to say about it.
+    let log = world.log(2);
+    world.tell(0, Event::Revoke { log, why: 1 });
+    world.settle();
+    for time in 1..=3 {
+        let mut paper = open_paper(&world, &key, Suite::P256).expect("the letter is in the mailbox");
+        paper.add_mailbox(0, crate::Order::Shared);
+        for (_, bytes) in world.mailbox.with(|held| held.clone()) {
+            let said = paper.handle(world.now_ms, Event::Received(bytes));
+            assert!(puts(&said).is_empty(), "it may have used that number before");
+        }
+        let keys = crate::DeviceKeys::generate(Suite::P256, &mut world.rng).public().clone();
+        let newcomer = keys.log();
+        let admit = Event::Admit { keys, recovery: false, name: b"new".to_vec() };
+        for event in [Event::Heard, admit] {
+            for sealed in puts(&paper.handle(world.now_ms, event)) {
+                world.mailbox.put(crate::Name::of(&sealed), &sealed).unwrap();
+            }
+        }
+        world.settle();
+        let members = world.devices[0].replica().members();
+        assert!(members.is_live(newcomer), "time {time}: whom it admits is a member everywhere");
+    }
+    assert!(world.alarms.iter().all(|(_, alarm)| *alarm == Alarm::NotAMember), "{:?}", world.alarms);
+}
+
+#[test]
 fn nobody_but_who_made_a_recovery_key_leads_it_into_another_circle() {
     let mut world = World::of(28, 2);
     let key = RecoveryKey::generate(&mut world.rng);

@@ -1,5 +1,6 @@
 //! `doppelkey sync recovery create | restore | pin`.
 
+mod mailboxes;
 mod pin;
 
 use std::collections::BTreeMap;
@@ -7,13 +8,12 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
 use doppelkey_sync::relay::RelayUrl;
-use doppelkey_sync::{
-    CircleId, DeviceKeys, Event, LogId, Mailbox, NAMES_MAX, RecoveryKey, Replica, Share, Suite,
-};
+use doppelkey_sync::{CircleId, DeviceKeys, Event, LogId, RecoveryKey, Replica, Share};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use zeroize::Zeroizing;
 
+use self::mailboxes::{Mailboxes, Paper};
 use super::{Circle, Opened, host_name, now_ms, passkeys, place};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, counted, hand_over, tell};
@@ -168,7 +168,7 @@ impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
         let key = self.key()?;
         let mut opened = new_member(&self.vault)?;
-        let circle = self.circle.as_deref().map_or(Ok(CircleId::default()), circle_id)?;
+        let circle = self.circle.as_deref().map(circle_id).transpose()?;
         let places = self.mailbox.iter().map(|text| place(text)).collect::<Result<Vec<_>, _>>()?;
         bring_back(&mut opened, &key, circle, places, self.name.clone())
     }
@@ -239,7 +239,7 @@ fn circle_id(text: &str) -> Result<CircleId, Failure> {
 fn bring_back(
     opened: &mut Opened,
     key: &RecoveryKey,
-    circle: CircleId,
+    circle: Option<CircleId>,
     places: Vec<Place>,
     name: Option<String>,
 ) -> Result<(), Failure> {
@@ -247,28 +247,20 @@ fn bring_back(
         Place::Relay(base) => Place::Opened(RelayUrl::new(&base, &key.relay_token())),
         other => other,
     };
-    let places = places.into_iter().map(opened_by_key).collect();
-    let (mut mailboxes, held) = reach(places, circle)?;
-    let mut paper = recovery_member(key, &held)?;
-    if circle != CircleId::default() && paper.circle() != circle {
-        return Err(Failure::new(
-            format_args!("this key is for circle {}, not for {circle}", paper.circle()),
-            "compare with what was printed when the key was made or the PIN was set",
-        ));
-    }
+    let places: Vec<Place> = places.into_iter().map(opened_by_key).collect();
+    let (mut mailboxes, mut paper) = Mailboxes::reach(key, circle, &places)?;
     let lost = devices_of(&paper);
     let mut random = UnwrapErr(SysRng);
     let keys = DeviceKeys::generate(paper.suite(), &mut random);
     let name = name.unwrap_or_else(host_name).into_bytes();
-    mailboxes.iter().for_each(|(number, _, mailbox)| paper.add_mailbox(*number, mailbox.order()));
-    say(&mut paper, Event::Admit { keys: keys.public().clone(), recovery: false, name }, &mut mailboxes)?;
+    mailboxes.say(&mut paper, Event::Admit { keys: keys.public().clone(), recovery: false, name })?;
     for log in lost.keys().copied() {
         // Whatever is lost may have been found by somebody.
-        say(&mut paper, Event::Revoke { log, why: 1 }, &mut mailboxes)?;
+        mailboxes.say(&mut paper, Event::Revoke { log, why: 1 })?;
     }
     let (stay, out): (BTreeMap<_, _>, BTreeMap<_, _>) =
         lost.into_iter().partition(|(log, _)| paper.members().is_live(*log));
-    let places: Vec<Place> = mailboxes.into_iter().map(|(_, place, _)| place).collect();
+    let places = mailboxes.into_places();
     shut_out(&places, paper.circle(), out.keys().copied());
     let welcome = paper.welcome(keys.public().log(), b"recovered").ok_or_else(|| {
         Failure::new("the recovery key was revoked", "use a device of the circle, or the newest recovery key")
@@ -310,104 +302,11 @@ fn shut_out(places: &[Place], circle: CircleId, devices: impl Iterator<Item = Lo
     }
 }
 
-/// The recovery member, with everything that the mailbox holds.
-fn recovery_member(key: &RecoveryKey, held: &[Vec<u8>]) -> Result<Replica<UnwrapErr<SysRng>>, Failure> {
-    let letters = || held.iter().map(Vec::as_slice);
-    // The paper does not say which suite its circle has.
-    let suites = [Suite::P256, Suite::MlKem768P256];
-    let opened_by = |suite| key.open_newest(suite, letters(), UnwrapErr(SysRng));
-    let mut paper = suites.into_iter().find_map(opened_by).ok_or_else(|| {
-        Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
-    })?;
-    held.iter().for_each(|bytes| drop(paper.handle(now_ms(), Event::Received(bytes.clone()))));
-    Ok(paper)
-}
-
 /// The devices that are members, with their names; other recovery members are kept by somebody, and stay.
-fn devices_of(paper: &Replica<UnwrapErr<SysRng>>) -> BTreeMap<LogId, String> {
+fn devices_of(paper: &Paper) -> BTreeMap<LogId, String> {
     let members = paper.members().all.iter();
     let devices = members.filter(|(_, member)| member.is_live() && !member.recovery);
     devices.map(|(log, member)| (*log, shown(&member.name))).collect()
-}
-
-/// A mailbox of the lost circle, by its number.
-type Reached = (u8, Place, Box<dyn Mailbox>);
-
-/// The mailboxes that answer, and everything that any of them holds: a passkey counted as backed up if it was in one of them.
-/// One that is away is named; if all are, what the first one says is the failure.
-fn reach(places: Vec<Place>, circle: CircleId) -> Result<(Vec<Reached>, Vec<Vec<u8>>), Failure> {
-    let (mut reached, mut held, mut away) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, place) in (0..).zip(places) {
-        // A folder that is not there is away, and not made: the circle had it.
-        let found = place.reconnect(circle).and_then(|mut mailbox| {
-            let all = everything(&mut *mailbox);
-            Ok((all.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?, mailbox))
-        });
-        match found {
-            Ok((all, mailbox)) => {
-                held.extend(all);
-                reached.push((number, place, mailbox));
-            }
-            Err(error) => away.push(error),
-        }
-    }
-    if reached.is_empty() {
-        let first = away.into_iter().next();
-        return Err(
-            first.map_or_else(|| Failure::new("no mailbox is named", "say --mailbox PLACE"), Failure::from)
-        );
-    }
-    for error in away {
-        log::warn!("{error}; this device goes on without it, and what is nowhere else is not back");
-    }
-    Ok((reached, held))
-}
-
-/// More bytes than this are no circle's: a relay keeps 256 MB of one, unless its operator says otherwise.
-const HELD_MAX: usize = 1 << 30;
-
-fn everything(mailbox: &mut dyn Mailbox) -> std::io::Result<Vec<Vec<u8>>> {
-    let (mut held, mut since, mut size) = (Vec::<Vec<u8>>::new(), 0, 0);
-    loop {
-        let listing = mailbox.list(since)?;
-        if listing.items.is_empty() {
-            return Ok(held);
-        }
-        since += listing.items.len() as u64;
-        for (name, bytes) in listing.items {
-            let bytes = match bytes {
-                Some(bytes) => Some(bytes),
-                None => mailbox.get(name)?,
-            };
-            size += bytes.as_ref().map_or(0, Vec::len);
-            if since > NAMES_MAX || size > HELD_MAX {
-                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it lists without end"));
-            }
-            held.extend(bytes);
-        }
-    }
-}
-
-/// Tells the recovery member, and puts what it says into every mailbox. One that does not take it is left out from then on; it
-/// fails once none is left.
-fn say(
-    paper: &mut Replica<UnwrapErr<SysRng>>,
-    event: Event,
-    mailboxes: &mut Vec<Reached>,
-) -> Result<(), Failure> {
-    for effect in paper.handle(now_ms(), event) {
-        let doppelkey_sync::Effect::Put { mailbox: number, name, bytes } = effect else { continue };
-        let Some(index) = mailboxes.iter().position(|(known, ..)| *known == number) else { continue };
-        if let Err(error) = mailboxes[index].2.put(name, &bytes) {
-            let (_, place, _) = mailboxes.remove(index);
-            let error = ReplicateError::Mailbox(place.to_string(), error);
-            if mailboxes.is_empty() {
-                return Err(error.into());
-            }
-            log::warn!("{error}; this device goes on without it");
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

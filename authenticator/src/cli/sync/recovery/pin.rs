@@ -13,7 +13,7 @@ use super::super::{Circle, place};
 use super::{admit, bring_back, circle_id, new_member};
 use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, confirm, counted, print};
-use crate::replicate::{PIN_MEMBER, Place, Request, Secret, refused};
+use crate::replicate::{PIN_MEMBER, Place, Request, Secret, distinct, refused};
 use crate::text::hex;
 
 /// A recovery key that the circle's relays keep for whoever knows a PIN; they count guesses
@@ -131,25 +131,26 @@ impl Use {
         prove(&answered, &answers, &found);
         // Also those that counted no guess: what was backed up may be at any of them.
         let places = relays.iter().map(|relay| relay.place.clone()).collect();
-        bring_back(&mut opened, &found.key, id, places, self.name)
+        bring_back(&mut opened, &found.key, Some(id), places, self.name)
     }
 
     fn relays(&self, circle: CircleId) -> Result<Vec<Relay>, Failure> {
-        let relay = |text: &String| {
-            let place = place(text)?;
-            let base = match &place {
-                Place::Relay(base) => base.clone(),
-                Place::Opened(url) => url.base().to_owned(),
-                Place::Folder(_) | Place::Key(_) => {
-                    let error = format_args!("{place} counts no guesses");
-                    return Err(Failure::new(error, "name the circle's relays"));
-                }
-            };
+        let without_token = |text: &String| match place(text)? {
             // Whoever guesses has no token any more.
-            let client = RelayClient::new(RelayUrl::new(&base, ""), circle);
-            Ok(Relay { place: Place::Relay(base), client })
+            Place::Opened(url) => Ok(Place::Relay(url.base().to_owned())),
+            relay @ Place::Relay(_) => Ok(relay),
+            other => {
+                let error = format_args!("{other} counts no guesses");
+                Err(Failure::new(error, "name the circle's relays"))
+            }
         };
-        self.mailbox.iter().map(relay).collect()
+        let places = self.mailbox.iter().map(without_token).collect::<Result<Vec<_>, Failure>>()?;
+        let relay = |place: Place| {
+            let client = RelayClient::new(RelayUrl::new(&place.to_string(), ""), circle);
+            Relay { place, client }
+        };
+        // One that is named twice would count each guess twice.
+        Ok(distinct(&places).into_iter().map(relay).collect())
     }
 }
 

@@ -1,0 +1,236 @@
+//! The mailboxes of a lost circle: what its recovery member reads, and where what it says goes.
+
+use std::io;
+
+use doppelkey_sync::{CircleId, Effect, Event, Mailbox, NAMES_MAX, RecoveryKey, Replica, Suite};
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+
+use super::super::now_ms;
+use crate::cli::Failure;
+use crate::replicate::{Place, ReplicateError, distinct};
+
+/// The recovery member.
+pub(super) type Paper = Replica<UnwrapErr<SysRng>>;
+
+/// The mailboxes that answer. A passkey counted as backed up if it was in one of them, so all of them are read.
+pub(super) struct Mailboxes<'a> {
+    key: &'a RecoveryKey,
+    reached: Vec<Reached>,
+    /// The letters to the key's member that any of them has.
+    letters: Vec<Vec<u8>>,
+    /// What the others say.
+    away: Vec<ReplicateError>,
+}
+
+struct Reached {
+    /// Where it is among those that the user named.
+    number: u8,
+    place: Place,
+    mailbox: Box<dyn Mailbox>,
+}
+
+impl<'a> Mailboxes<'a> {
+    /// Reaches these mailboxes, and reads them twice: for the letters from which the recovery member begins, and with it for
+    /// everything. So no more is kept than the member makes use of, however much there is.
+    ///
+    /// A relay finds a circle by its id. If the user does not say it, a folder or a key does.
+    ///
+    /// # Errors
+    /// If none answers, what the first one says. One that is away is named, and left out.
+    pub(super) fn reach(
+        key: &'a RecoveryKey,
+        circle: Option<CircleId>,
+        places: &[Place],
+    ) -> Result<(Self, Paper), Failure> {
+        let mut mailboxes = Mailboxes { key, reached: Vec::new(), letters: Vec::new(), away: Vec::new() };
+        let (relays, others): (Vec<_>, Vec<_>) =
+            (0..).zip(distinct(places)).partition(|(_, place)| place.is_relay());
+        for (number, place) in others {
+            // They are asked for no circle.
+            mailboxes.look_into(number, place, CircleId::default());
+        }
+        if !relays.is_empty() {
+            let found = circle.or_else(|| Some(mailboxes.member()?.circle()));
+            let found = found.ok_or_else(|| mailboxes.failure(no_circle))?;
+            relays.into_iter().for_each(|(number, place)| mailboxes.look_into(number, place, found));
+        }
+        if mailboxes.reached.is_empty() {
+            return Err(mailboxes.failure(no_mailbox));
+        }
+        mailboxes.reached.sort_by_key(|reached| reached.number);
+        let mut paper = mailboxes.member().ok_or_else(no_letter)?;
+        if let Some(circle) = circle
+            && paper.circle() != circle
+        {
+            return Err(Failure::new(
+                format_args!("this key is for circle {}, not for {circle}", paper.circle()),
+                "compare with what was printed when the key was made or the PIN was set",
+            ));
+        }
+        mailboxes.read(&mut paper)?;
+        Ok((mailboxes, paper))
+    }
+
+    /// Tells the recovery member, and puts what it says into every mailbox. One that does not take it is left out from then on;
+    /// it fails once none is left.
+    pub(super) fn say(&mut self, paper: &mut Paper, event: Event) -> Result<(), Failure> {
+        for effect in paper.handle(now_ms(), event) {
+            let Effect::Put { mailbox: number, name, bytes } = effect else { continue };
+            let Some(index) = self.reached.iter().position(|reached| reached.number == number) else {
+                continue;
+            };
+            if let Err(error) = self.reached[index].mailbox.put(name, &bytes) {
+                let error = ReplicateError::Mailbox(self.reached.remove(index).place.to_string(), error);
+                if self.reached.is_empty() {
+                    return Err(error.into());
+                }
+                log::warn!("{error}; this device goes on without it");
+            }
+        }
+        Ok(())
+    }
+
+    /// Where those are that took everything.
+    pub(super) fn into_places(self) -> Vec<Place> {
+        self.reached.into_iter().map(|reached| reached.place).collect()
+    }
+
+    fn look_into(&mut self, number: u8, place: Place, circle: CircleId) {
+        let mut letters = Vec::new();
+        // The paper does not say which suite its circle has.
+        let opens = |held: &[u8]| SUITES.iter().any(|suite| self.key.opens(*suite, held));
+        // A folder that is not there is away, and not made: the circle had it.
+        let found = place.reconnect(circle).and_then(|mut mailbox| {
+            let read =
+                everything(&mut *mailbox, |held| letters.extend(Some(held).filter(|held| opens(held))));
+            read.map_err(|error| ReplicateError::Mailbox(place.to_string(), error)).map(|()| mailbox)
+        });
+        match found {
+            Ok(mailbox) => {
+                self.letters.extend(letters);
+                self.reached.push(Reached { number, place, mailbox });
+            }
+            Err(error) => self.away.push(error),
+        }
+    }
+
+    /// The recovery member as the letters know it, before it has read anything.
+    fn member(&self) -> Option<Paper> {
+        let letters = || self.letters.iter().map(Vec::as_slice);
+        SUITES.into_iter().find_map(|suite| self.key.open_newest(suite, letters(), UnwrapErr(SysRng)))
+    }
+
+    /// Gives the member everything. It says nothing meanwhile, since it may have been here before.
+    fn read(&mut self, paper: &mut Paper) -> Result<(), Failure> {
+        self.reached.iter().for_each(|reached| paper.add_mailbox(reached.number, reached.mailbox.order()));
+        for mut reached in std::mem::take(&mut self.reached) {
+            let hear = |held| drop(paper.handle(now_ms(), Event::Received(held)));
+            match everything(&mut *reached.mailbox, hear) {
+                Ok(()) => self.reached.push(reached),
+                Err(error) => self.away.push(ReplicateError::Mailbox(reached.place.to_string(), error)),
+            }
+        }
+        if self.reached.is_empty() {
+            return Err(self.failure(no_mailbox));
+        }
+        for error in self.away.drain(..) {
+            log::warn!("{error}; this device goes on without it, and what is nowhere else is not back");
+        }
+        self.say(paper, Event::Heard)
+    }
+
+    /// What the first mailbox says that is away, or else this.
+    fn failure(&mut self, otherwise: impl FnOnce() -> Failure) -> Failure {
+        let away = std::mem::take(&mut self.away);
+        away.into_iter().next().map_or_else(otherwise, Failure::from)
+    }
+}
+
+const SUITES: [Suite; 2] = [Suite::P256, Suite::MlKem768P256];
+
+fn no_circle() -> Failure {
+    Failure::new(
+        "a relay finds a circle by its id, and no folder and no key says which one it is",
+        "say --circle ID: it was printed when the recovery key was made",
+    )
+}
+
+fn no_mailbox() -> Failure {
+    Failure::new("no mailbox is named", "say --mailbox PLACE")
+}
+
+fn no_letter() -> Failure {
+    Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
+}
+
+/// Reads a mailbox to its end. How long a page and an entry may be is the mailbox's own business.
+fn everything(mailbox: &mut dyn Mailbox, mut take: impl FnMut(Vec<u8>)) -> io::Result<()> {
+    let mut since = 0;
+    loop {
+        let listing = mailbox.list(since)?;
+        if listing.items.is_empty() {
+            return Ok(());
+        }
+        since += listing.items.len() as u64;
+        if since > NAMES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it lists without end"));
+        }
+        for (name, bytes) in listing.items {
+            let bytes = match bytes {
+                Some(bytes) => Some(bytes),
+                None => mailbox.get(name)?,
+            };
+            bytes.into_iter().for_each(&mut take);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doppelkey_sync::{ENTRY_MAX, Listing, Name, Order};
+
+    use super::*;
+
+    /// So many entries of this size, so many a page.
+    struct Long {
+        entries: u64,
+        size: usize,
+        page: u64,
+    }
+
+    impl Mailbox for Long {
+        fn order(&self) -> Order {
+            Order::Shared
+        }
+
+        fn put(&mut self, _: Name, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn list(&mut self, since: u64) -> io::Result<Listing> {
+            let until = self.entries.min(since.saturating_add(self.page));
+            let named = |number: u64| (Name::of(&number.to_be_bytes()), Some(vec![1; self.size]));
+            Ok(Listing { items: (since..until).map(named).collect(), head: self.entries })
+        }
+
+        fn get(&mut self, _: Name) -> io::Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn everything_of_a_mailbox_is_read_however_long_it_is() {
+        let mut read = 0;
+        let mut long = Long { entries: 1100, size: ENTRY_MAX, page: 1 };
+        everything(&mut long, |held| read += held.len()).unwrap();
+        assert_eq!(read, 1100 * ENTRY_MAX, "more than a gigabyte");
+    }
+
+    #[test]
+    fn a_mailbox_that_lists_without_end_is_given_up() {
+        let mut endless = Long { entries: u64::MAX, size: 0, page: 1 << 14 };
+        let error = everything(&mut endless, drop).unwrap_err();
+        assert_eq!(error.to_string(), "it lists without end");
+    }
+}
