@@ -17,6 +17,7 @@ from relying_party import Authority, RelyingParty, Visitor, base64url
 
 AAGUID = bytes.fromhex("d0bbe15e" + "11" * 12)
 AAGUID_TEXT = "d0bbe15e-1111-1111-1111-111111111111"
+ICON = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 POLICY = '[passkey]\nattestation = "direct"\nmetadata = "required"\n'
 
 
@@ -74,7 +75,7 @@ class Publisher:
 
     def blob(self, model, reports, number=1, next_update="2036-01-01"):
         statement = {
-            "description": "A model of the test", "attestationTypes": ["basic_full"],
+            "description": "A model of the test", "icon": ICON, "attestationTypes": ["basic_full"],
             "attestationRootCertificates": [der(model.maker.certificate)],
         }
         entry = {
@@ -133,6 +134,14 @@ def test_a_model_of_the_list_registers_and_shows_its_name(world):
         assert party.codes() == ["ss", "s"]
         assert "metadata" not in party.events()[0]["details"]["webauthn"], "there is nothing to look at"
     assert "overdue" not in party.complaints
+
+
+def test_a_card_shows_what_the_list_calls_a_model_and_its_icon(world):
+    with world.start("FIDO_CERTIFIED_L1") as party:
+        visitor, status, _ = sign_up(party, world.model)
+        page = visitor.get("/account")[2]
+        assert status == 200 and "<h2>A model of the test" in page
+        assert f'<img src="{ICON}" alt=""' in page
 
 
 def test_an_overdue_blob_is_told(world):

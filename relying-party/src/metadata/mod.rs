@@ -153,6 +153,12 @@ impl Metadata {
         self.entries.iter().find(|entry| entry.aaguid.as_ref() == Some(aaguid))
     }
 
+    /// The same for an AAGUID as text, with or without hyphens.
+    #[must_use]
+    pub fn entry_for(&self, aaguid: &str) -> Option<&Entry> {
+        self.entry(&statement::parse_aaguid(aaguid)?)
+    }
+
     /// All models that have an AAGUID or the identifier of an attestation certificate's key.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{icons, parts, wide};
 use crate::app::App;
+use crate::metadata::Entry;
 use crate::policy;
 use crate::secret;
 use crate::store::{Passkey, User};
@@ -76,8 +77,14 @@ fn add_button(label: &str) -> Markup {
 fn one(app: &App, passkey: &Passkey) -> Markup {
     let title = title(app, passkey);
     let (icon, tag) = tag(passkey);
+    let of_the_model = model(app, passkey).and_then(|model| model.icon.as_deref());
     html! {
-        div.passkey-icon { (icon) }
+        div.passkey-icon {
+            @match of_the_model {
+                Some(url) => { img src=(url) alt="" width="28" height="28"; }
+                None => { (icon) }
+            }
+        }
         div.passkey-text {
             h2 { (title) " " span.tag { (tag) } }
             p.muted {
@@ -106,11 +113,18 @@ fn one(app: &App, passkey: &Passkey) -> Markup {
     }
 }
 
-/// What to call a passkey: the user's name for it, else its provider, else what it is.
+/// What to call a passkey: the user's name for it, else its provider, else its model, else what it is.
 pub(crate) fn title(app: &App, passkey: &Passkey) -> String {
     let provider = || app.providers.name_of(&passkey.aaguid).map(String::from);
+    let model = || model(app, passkey).map(|model| model.description.clone()).filter(|name| !name.is_empty());
     let kind = || if is_security_key(passkey) { "Security key" } else { "Passkey" }.to_string();
-    passkey.name.clone().or_else(provider).unwrap_or_else(kind)
+    passkey.name.clone().or_else(provider).or_else(model).unwrap_or_else(kind)
+}
+
+/// What FIDO says about its model, if the operator has loaded that. For people's eyes: a passkey that attests nothing can
+/// claim any model.
+fn model<'a>(app: &'a App, passkey: &Passkey) -> Option<&'a Entry> {
+    app.metadata.as_ref()?.entry_for(&passkey.aaguid)
 }
 
 fn is_security_key(passkey: &Passkey) -> bool {
