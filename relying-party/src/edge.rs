@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,9 +18,10 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::destination;
-use crate::events::{Event, Source};
+use crate::events::Event;
 use crate::failure::{Failure, Told};
 use crate::pages;
+use crate::session;
 
 /// The most a request's body may hold. A registration with a long attestation chain has some 10 kB.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -39,6 +41,7 @@ pub(crate) fn wrap(routes: Router<App>, app: App) -> Router {
 
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let as_json = wants_json(&request);
+    let sender = session::sender_of(&request);
     let path = request.uri().path().to_string();
     let refused = if is_foreign(&app, request.method(), request.headers())
         || (app.config.dev && !is_at_home(&app, request.headers()))
@@ -62,10 +65,10 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         response.extensions_mut().insert(Failure::BadBody("its address cannot be read".into()).told());
     }
     if let Some(AnsweredAlready(told)) = response.extensions_mut().remove() {
-        note(&app, &told, &path).await;
+        note(&app, &told, &path, sender.clone()).await;
     }
     if let Some(told) = response.extensions_mut().remove::<Told>() {
-        note(&app, &told, &path).await;
+        note(&app, &told, &path, sender).await;
         response = tell(&app, &told, &path, as_json, response);
     }
     protect(&app, &path, response.headers_mut());
@@ -146,7 +149,7 @@ fn wants_json(request: &Request) -> bool {
 }
 
 /// Failures that no flow has logged, because no flow was reached, are logged here.
-async fn note(app: &App, told: &Told, path: &str) {
+async fn note(app: &App, told: &Told, path: &str, sender: Parts) {
     let unlogged = [
         "foreign-origin",
         "too-large",
@@ -157,7 +160,7 @@ async fn note(app: &App, told: &Told, path: &str) {
     ];
     if unlogged.contains(&told.key) {
         let event = Event::of("fapi").detail("path", path).detail("key", told.key).error(told.for_the_log());
-        app.log(&Source::default(), event).await;
+        app.log(&session::source_of(sender, app).await, event).await;
     }
 }
 

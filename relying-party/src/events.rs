@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
+use crate::config::host_of;
 use crate::store::{Changes, StoredEvent, User};
 use crate::verify::{Transcript, Verdict};
 
@@ -118,7 +119,7 @@ impl App {
             client_name: &self.config.name,
             ip: &source.ip,
             user_agent: &source.user_agent,
-            hostname: self.config.own_origin(),
+            hostname: host_of(self.config.own_origin()).unwrap_or_default(),
             user_id: user_id.as_deref(),
             user_name: user_name.as_deref(),
             is_mobile: source.user_agent.contains("Mobi"),

@@ -6,10 +6,10 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::Markup;
 use serde::{Deserialize, Serialize};
@@ -616,10 +616,38 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
 }
 
+/// What says who has sent a request, apart from it: the request itself goes to its handler.
+pub(crate) fn sender_of(request: &Request) -> Parts {
+    let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+    for name in [COOKIE, USER_AGENT, FORWARDED_FOR] {
+        for value in request.headers().get_all(&name) {
+            parts.headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        parts.extensions.insert(*peer);
+    }
+    parts
+}
+
+/// Where a request of this sender comes from, for the log. What the database cannot tell at present is left out.
+pub(crate) async fn source_of(mut sender: Parts, app: &App) -> Source {
+    match Visit::from_request_parts(&mut sender, app).await {
+        Ok(visit) => visit.source,
+        Err(_) => Source {
+            ip: client_ip(&sender, app),
+            user_agent: clipped(&sender.headers, USER_AGENT.as_str(), 256),
+            correlation_id: String::new(),
+        },
+    }
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Where the request came from: the peer, or what the proxy in front says.
 fn client_ip(parts: &Parts, app: &App) -> String {
     if app.config.behind_proxy {
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
+        let forwarded = parts.headers.get_all(FORWARDED_FOR).iter().next_back();
         let last = forwarded.and_then(|line| line.to_str().ok()).and_then(|line| line.rsplit(',').next());
         if let Some(ip) = last.and_then(|text| text.trim().parse::<std::net::IpAddr>().ok()) {
             return ip.to_string();

@@ -85,6 +85,27 @@ async fn a_passkey_that_is_refused_says_at_which_step() {
 }
 
 #[tokio::test]
+async fn a_request_that_no_flow_saw_is_logged_with_where_it_came_from() {
+    let world = World::behind_a_proxy().await;
+    let visitor = world.browser().with_header("x-forwarded-for", "203.0.113.7");
+    let mut visitor = visitor.with_header("user-agent", "Lure/1");
+    visitor.sign_up_with_password(EMAIL, PASSWORD).await;
+    let foreign = visitor.json_from("https://lure.example", "/login/passkey/options", &json!({})).await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    visitor.send("POST", "/login", &[("content-type", "text/plain"), ("origin", ORIGIN)], Some("x".into())).await;
+    visitor.form("/logout", &[]).await;
+    let events = world.events().await.split_off(2);
+    let codes: Vec<_> = events.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, ["fapi", "fapi", "slo"]);
+    for (code, event) in &events {
+        assert_eq!((&event["ip"], &event["user_agent"]), (&json!("203.0.113.7"), &json!("Lure/1")), "{code}");
+        assert_eq!(event["references"], events[2].1["references"], "{code}");
+        assert_eq!(event["hostname"], "localhost", "{code}");
+    }
+    assert!(!events[2].1["references"]["correlation_id"].as_str().unwrap_or_default().is_empty());
+}
+
+#[tokio::test]
 async fn a_password_is_asked_for_anew_refused_and_changed() {
     let world = World::new().await;
     let mut browser = world.browser();
