@@ -18,7 +18,7 @@ use crate::pages;
 use crate::secret;
 use crate::secret::Secret;
 use crate::session::Visit;
-use crate::store::LAST;
+use crate::store::{LAST, StoredEvent};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -50,12 +50,30 @@ async fn overview(
 ) -> Result<maud::Markup, Failure> {
     let policy = visit.app.policy().await?;
     let value = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
-    let events = visit.app.database.events_before(LAST, 500).await?;
-    let filter = super::logs_api::Filter::of(q);
-    let events: Vec<_> = events.into_iter().filter(|event| filter.fits(event)).take(50).collect();
+    let events = latest_events(visit, q).await?;
     let warnings = policy.warnings(&visit.app.config);
     Ok(pages::admin::overview(&visit.app, (&value, &warnings), &events, q, notice, error))
 }
+
+/// The latest events that fit a search, the latest first, however far back they are.
+async fn latest_events(visit: &Visit, q: &str) -> Result<Vec<StoredEvent>, Failure> {
+    let filter = super::logs_api::Filter::of(q);
+    let (mut found, mut before) = (Vec::new(), LAST.to_string());
+    while found.len() < SHOWN {
+        let page = visit.app.database.events_before(&before, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        before.clone_from(&last.id);
+        found.extend(page.into_iter().filter(|event| filter.fits(event)));
+    }
+    found.truncate(SHOWN);
+    Ok(found)
+}
+
+/// How many events are shown.
+const SHOWN: usize = 50;
+
+/// How many are read at a time.
+const PAGE: i64 = 500;
 
 #[derive(Debug, Deserialize)]
 struct TokenForm {

@@ -219,6 +219,20 @@ async fn what_policy_has_turned_off_is_offered_on_no_page() {
 }
 
 #[tokio::test]
+async fn the_search_of_the_operators_page_finds_events_however_far_back() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password("ada@example.org", "correct horse battery").await;
+    for _ in 0..510 {
+        browser.json_from("https://elsewhere.example", "/login", &json!({})).await;
+    }
+    browser.form("/admin/token", &[("token", ADMIN)]).await;
+    let found = browser.get("/admin?q=type:ss").await.text;
+    assert!(found.contains("Successful sign-up"), "{found}");
+    assert!(browser.get("/admin?q=type:sdu").await.text.contains("Nothing yet."));
+}
+
+#[tokio::test]
 async fn who_has_to_log_in_first_comes_to_where_the_password_is_changed() {
     let world = World::new().await;
     let (email, password) = ("ada@example.org", "correct horse battery");
