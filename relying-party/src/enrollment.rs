@@ -17,7 +17,7 @@ pub(crate) async fn room_for_one_more(visit: &Visit, user: &User) -> Result<Vec<
     let passkeys = passkeys_so_far(visit, user).await?;
     let most = visit.app.policy().await?.passkey.max_per_user;
     if passkeys.len() >= most as usize {
-        return Err(too_many(visit, user, most).await);
+        return Err(too_many(visit, user, most, None).await);
     }
     Ok(passkeys)
 }
@@ -30,9 +30,9 @@ pub(crate) async fn passkeys_so_far(visit: &Visit, user: &User) -> Result<Vec<Pa
     Ok(visit.app.database.passkeys(&user.id).await?)
 }
 
-async fn too_many(visit: &Visit, user: &User, most: u32) -> Failure {
+async fn too_many(visit: &Visit, user: &User, most: u32, orphan: Option<String>) -> Failure {
     visit.log(Event::of("too_many_records").user(user).detail("max", most)).await;
-    Failure::TooManyPasskeys(most)
+    Failure::TooManyPasskeys { most, orphan }
 }
 
 /// Verifies the answer to a registration and stores the passkey. That of a recovery ends everything that was there before
@@ -63,7 +63,7 @@ pub(crate) async fn finish(visit: &Visit, kind: Kind, user: &User, body: Value) 
     match visit.make(user, changes.add_passkey(&passkey, most), event).await {
         Ok(true) => {}
         Ok(false) if kind == Kind::Recover => return Err(Failure::OutOfOrder),
-        Ok(false) => return Err(too_many(visit, user, most).await),
+        Ok(false) => return Err(too_many(visit, user, most, ceremony::orphan(&credential)).await),
         Err(Failure::Store(StoreError::Taken)) => {
             visit.log(failed(user).error("the credential id is registered already")).await;
             return Err(Failure::PasskeyTaken { orphan: ceremony::orphan(&credential) });

@@ -62,13 +62,20 @@ pub(crate) enum Failure {
         orphan: Option<String>,
     },
     /// The user has as many passkeys as the policy allows.
-    TooManyPasskeys(u32),
+    TooManyPasskeys {
+        /// How many that is.
+        most: u32,
+        /// The credential id in base64url that the provider should forget, if there is one already.
+        orphan: Option<String>,
+    },
     /// Removing this would leave no way to sign in.
     LastMethod,
     /// The address is somebody's.
     IdentifierTaken {
         /// `email`, `phone` or `username`.
         kind: String,
+        /// The credential id in base64url that the provider should forget, if there is one already.
+        orphan: Option<String>,
     },
     /// A field is wrong: the key of the message, and the message.
     Field(&'static str, String),
@@ -134,7 +141,10 @@ impl Failure {
         let (status, key, message, hint) = self.words();
         let signal = match self {
             Self::PasskeyRefused { signal } => signal.clone(),
-            Self::EnrollmentRefused { orphan } | Self::PasskeyTaken { orphan } => orphan.clone(),
+            Self::EnrollmentRefused { orphan }
+            | Self::PasskeyTaken { orphan }
+            | Self::TooManyPasskeys { orphan, .. }
+            | Self::IdentifierTaken { orphan, .. } => orphan.clone(),
             _ => None,
         };
         let retry_after_s = match self {
@@ -245,10 +255,13 @@ impl Failure {
                 "This passkey is registered already.",
                 "Log in with it instead.",
             ),
-            Self::TooManyPasskeys(most) => (
+            Self::TooManyPasskeys { most, .. } => (
                 S::CONFLICT,
                 "passkey-enrollment-max-allowed-reached",
-                format!("You have {most} passkeys, which is the most an account can have."),
+                format!(
+                    "You have {most} passkey{}, which is the most an account can have.",
+                    if *most == 1 { "" } else { "s" }
+                ),
                 "Remove one that you no longer use first.",
             ),
             Self::LastMethod => say(
@@ -257,7 +270,7 @@ impl Failure {
                 "This is your only way to log in.",
                 "Add another passkey or a password first.",
             ),
-            Self::IdentifierTaken { kind } => (
+            Self::IdentifierTaken { kind, .. } => (
                 S::CONFLICT,
                 match kind.as_str() {
                     "email" => "email-in-use",

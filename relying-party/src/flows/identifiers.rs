@@ -100,7 +100,8 @@ async fn remove(
     let event = Event::of(code_of(kind)).user(user).detail("removed", true);
     // Of the last two that are removed at once, one stays.
     if is_required || !visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await? {
-        let message = format!("Your account needs a {}.", words_for(kind));
+        let article = if kind == "email" { "an" } else { "a" };
+        let message = format!("Your account needs {article} {}.", words_for(kind));
         return Err(Failure::Field("no-identifier", message));
     }
     if kind == "email" {
@@ -115,7 +116,7 @@ async fn set(visit: &mut Visit, user: &User, new: Identifier) -> Result<&'static
     let event = Event::of(code_of(&kind)).user(user).detail("verified", new.verified);
     match visit.make(user, Changes::default().set_identifier(&user.id, &new), event).await {
         Ok(_) => {}
-        Err(Failure::Store(StoreError::Taken)) => return Err(Failure::IdentifierTaken { kind }),
+        Err(Failure::Store(StoreError::Taken)) => return Err(Failure::IdentifierTaken { kind, orphan: None }),
         Err(failure) => return Err(failure),
     }
     if kind == "email" {

@@ -93,7 +93,7 @@ async fn try_start(
     let identifiers = identifiers::of_sign_up(&policy.attributes, given)?;
     for identifier in identifiers.iter().filter(|identifier| !must_be_proved(policy, &identifier.kind)) {
         if is_taken(visit, identifier).await? {
-            return Err(Failure::IdentifierTaken { kind: identifier.kind.clone() });
+            return Err(Failure::IdentifierTaken { kind: identifier.kind.clone(), orphan: None });
         }
     }
     let code_id = match first_unproved(policy, &identifiers) {
@@ -304,7 +304,7 @@ async fn create(
                     kind.clone_from(&identifier.kind);
                 }
             }
-            if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind } }
+            if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind, orphan } }
         }
         Err(failure) => return Err(failure),
     };

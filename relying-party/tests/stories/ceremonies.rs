@@ -239,6 +239,31 @@ async fn a_bad_signature_and_an_unknown_credential_look_the_same() {
 }
 
 #[tokio::test]
+async fn the_provider_is_told_to_forget_a_passkey_that_came_too_late() {
+    let world = World::with_policy("[passkey]\nmax_per_user = 1").await;
+    let mut tabs = [world.browser(), world.browser()];
+    let late = async |tabs: &mut [crate::world::Browser; 2], path: &str, wish: Value| {
+        let mut credentials = Vec::new();
+        for tab in tabs.iter_mut() {
+            let options = tab.json(&format!("{path}/options"), &wish).await.json();
+            credentials.push(Authenticator::platform().create(&options["publicKey"], ORIGIN, Twist::None));
+        }
+        assert_eq!(tabs[0].json(path, &credentials[0]).await.status, StatusCode::OK, "{path}");
+        let refused = tabs[1].json(path, &credentials[1]).await;
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{path}: {}", refused.text);
+        let signal = &refused.json()["signalUnknownCredential"];
+        assert_eq!(signal["credentialId"], credentials[1]["id"], "{path}: {}", refused.text);
+        refused.json()["message"].as_str().unwrap_or_default().to_string()
+    };
+    late(&mut tabs, "/signup/passkey", json!({ "email": "ada@example.org" })).await;
+    let mut bob = [world.browser(), world.browser()];
+    bob[0].sign_up_with_password("bob@example.org", "correct horse battery").await;
+    bob[1].log_in_with_password("bob@example.org", "correct horse battery").await;
+    let message = late(&mut bob, "/account/passkeys", json!({})).await;
+    assert_eq!(message, "You have 1 passkey, which is the most an account can have.");
+}
+
+#[tokio::test]
 async fn the_provider_is_told_to_forget_a_passkey_that_was_removed() {
     let world = World::new().await;
     let (mut phone, mut laptop) = (Authenticator::platform(), Authenticator::platform());
