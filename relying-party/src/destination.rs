@@ -9,6 +9,14 @@ pub(crate) fn of(path: Option<&str>) -> &'static str {
     pages.into_iter().find(|page| path.is_some_and(|path| path.starts_with(page))).unwrap_or(ACCOUNT)
 }
 
+/// Where whoever has confirmed to be there goes on: to the offer that was taken up too late, too.
+pub(crate) fn after_confirming(path: Option<&str>) -> &'static str {
+    OFFERS.into_iter().find(|offer| path == Some(*offer)).unwrap_or_else(|| of(path))
+}
+
+/// The offers of a passkey.
+const OFFERS: [&str; 2] = ["/enroll", "/enroll/local"];
+
 /// The page behind which such a destination is kept, for whoever has to log in first.
 pub(crate) fn login_for(path: &str) -> String {
     match of(Some(path)) {
@@ -39,6 +47,9 @@ mod tests {
         for other in [None, Some("//elsewhere.example/account/security"), Some("/logout"), Some("")] {
             assert_eq!(of(other), ACCOUNT);
         }
+        assert_eq!(after_confirming(Some("/enroll/local")), "/enroll/local");
+        assert_eq!(after_confirming(Some("/account/security")), "/account/security");
+        assert_eq!(after_confirming(Some("/enroll/elsewhere")), ACCOUNT);
         assert_eq!(login_for("/account/security/otp"), "/login?then=/account/security");
         assert_eq!(login_for("/account"), "/login");
     }

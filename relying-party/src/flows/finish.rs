@@ -162,7 +162,7 @@ async fn confirmed(
         visit.refuse_ended().await?;
         return Err(why_nothing_happened(visit, user, &first).await?);
     }
-    Ok(destination::of(first.confirming.as_deref()))
+    Ok(destination::after_confirming(first.confirming.as_deref()))
 }
 
 /// The end of a recovery, after everything that was there before has ended: logged in here. `new` is the id of the passkey

@@ -36,7 +36,7 @@ struct Then {
 
 async fn show(visit: Visit, Query(query): Query<Then>) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    let then = destination::of(query.then.as_deref());
+    let then = destination::after_confirming(query.then.as_deref());
     let ways = ways(&visit, &user).await?;
     Ok(visit.page(pages::step_up(&visit.app, user.name(), then, &ways, None)))
 }
@@ -82,7 +82,7 @@ async fn finish_passkey(
     let outcome = Outcome::of(&mut accepted, None);
     let first = FirstFactor {
         user_verified: accepted.authentication.user_verified,
-        confirming: Some(destination::of(query.then.as_deref()).into()),
+        confirming: Some(destination::after_confirming(query.then.as_deref()).into()),
         used: Some(accepted.used),
         ..FirstFactor::of(&accepted.user, Method::Passkey)
     };
@@ -101,7 +101,7 @@ async fn submit_password(
     FormBody(form): FormBody<PasswordForm>,
 ) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    let then = destination::of(form.then.as_deref());
+    let then = destination::after_confirming(form.then.as_deref());
     if !visit.app.policy().await?.password.enabled {
         return Err(Failure::NO_PASSWORDS);
     }

@@ -88,6 +88,22 @@ async fn only_the_upgrade_after_a_password_needs_no_user() {
 }
 
 #[tokio::test]
+async fn who_takes_up_the_offer_late_comes_back_to_it_after_confirming() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    world.pass_minutes(6);
+    assert_eq!(browser.json("/enroll/options", &json!({})).await.error(), "step-up-required");
+    assert!(browser.get("/step-up?then=/enroll").await.text.contains("value=\"/enroll\""));
+    let confirmed = browser.form("/step-up/password", &[("password", PASSWORD), ("then", "/enroll")]).await;
+    assert_eq!(confirmed.location(), "/enroll");
+    assert!(browser.get("/enroll").await.text.contains("Don’t show me this again"));
+    let done = browser.register("/enroll", json!({}), &mut Authenticator::platform()).await;
+    assert_eq!(done.json()["next"], "/account");
+}
+
+#[tokio::test]
 async fn a_local_passkey_is_offered_after_another_devices() {
     let world = World::new().await;
     let mut phone = Authenticator::platform();
