@@ -100,6 +100,7 @@ pub(crate) fn target_of(id: &str, identifiers: &[Identifier]) -> Option<Identifi
 }
 
 /// Compares a typed code; a right one is used up, and a wrong one is a failure of the visitor's address of the network.
+/// What has not six digits is not compared, and costs nothing.
 ///
 /// # Errors
 /// [`Failure::TooMany`] if that has failed too often today: nothing has been compared then.
@@ -111,6 +112,9 @@ pub(crate) async fn check(
     typed: &str,
 ) -> Result<CodeCheck, Failure> {
     let digits: String = typed.chars().filter(char::is_ascii_digit).take(7).collect();
+    if digits.len() != 6 {
+        return Ok(CodeCheck::NoCode);
+    }
     let digest = digest(visit, id, &digits);
     let tried = limits::try_from_address(visit, policy).await?;
     let now = visit.app.now();
@@ -118,7 +122,7 @@ pub(crate) async fn check(
     match checked {
         CodeCheck::Wrong | CodeCheck::TooOften => tried.failed(visit).await,
         // Nobody guesses at a code that has expired.
-        CodeCheck::Right | CodeCheck::Gone => tried.take_back(visit).await?,
+        CodeCheck::Right | CodeCheck::Gone | CodeCheck::NoCode => tried.take_back(visit).await?,
     }
     Ok(checked)
 }
@@ -137,6 +141,9 @@ pub(crate) fn failure(checked: CodeCheck) -> Failure {
         }
         CodeCheck::Gone => {
             Failure::Field("transaction-not-found", "This code has expired. Ask for a new one.".into())
+        }
+        CodeCheck::NoCode => {
+            Failure::Field("invalid-otp-code-format", "A code has six digits. Enter all of them.".into())
         }
         CodeCheck::Wrong | CodeCheck::Right => {
             Failure::Field("invalid-code", "This is not the code that we sent. Try again.".into())

@@ -116,7 +116,9 @@ async fn set(visit: &mut Visit, user: &User, new: Identifier) -> Result<&'static
     let event = Event::of(code_of(&kind)).user(user).detail("verified", new.verified);
     match visit.make(user, Changes::default().set_identifier(&user.id, &new), event).await {
         Ok(_) => {}
-        Err(Failure::Store(StoreError::Taken)) => return Err(Failure::IdentifierTaken { kind, orphan: None }),
+        Err(Failure::Store(StoreError::Taken)) => {
+            return Err(Failure::IdentifierTaken { kind, orphan: None });
+        }
         Err(failure) => return Err(failure),
     }
     if kind == "email" {

@@ -304,7 +304,11 @@ async fn create(
                     kind.clone_from(&identifier.kind);
                 }
             }
-            if registered { Failure::PasskeyTaken { orphan } } else { Failure::IdentifierTaken { kind, orphan } }
+            if registered {
+                Failure::PasskeyTaken { orphan }
+            } else {
+                Failure::IdentifierTaken { kind, orphan }
+            }
         }
         Err(failure) => return Err(failure),
     };

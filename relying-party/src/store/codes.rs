@@ -14,6 +14,8 @@ pub(crate) enum CodeCheck {
     TooOften,
     /// There is no such code, or it has expired or been used.
     Gone,
+    /// What was typed is no code: nothing was compared, and it counts as no try.
+    NoCode,
 }
 
 impl Changes {

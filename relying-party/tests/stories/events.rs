@@ -92,7 +92,9 @@ async fn a_request_that_no_flow_saw_is_logged_with_where_it_came_from() {
     visitor.sign_up_with_password(EMAIL, PASSWORD).await;
     let foreign = visitor.json_from("https://lure.example", "/login/passkey/options", &json!({})).await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN);
-    visitor.send("POST", "/login", &[("content-type", "text/plain"), ("origin", ORIGIN)], Some("x".into())).await;
+    visitor
+        .send("POST", "/login", &[("content-type", "text/plain"), ("origin", ORIGIN)], Some("x".into()))
+        .await;
     visitor.form("/logout", &[]).await;
     let events = world.events().await.split_off(2);
     let codes: Vec<_> = events.iter().map(|(code, _)| code.as_str()).collect();

@@ -187,6 +187,24 @@ async fn logins_that_succeed_are_no_failures_of_their_address() {
 }
 
 #[tokio::test]
+async fn a_half_typed_code_costs_no_try() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    let code = world.latest_code().await;
+    for half in ["12", "", "abc", "1234567", "12", "12"] {
+        let refused = browser.form("/recover/code", &[("code", half)]).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{half}");
+        assert!(refused.text.contains("A code has six digits"), "{half}: {}", refused.text);
+    }
+    let (_, event) = world.events().await.pop().expect("an event");
+    assert_eq!(event["details"]["key"], "invalid-otp-code-format");
+    let spaced = format!("{} {}", &code[..3], &code[3..]);
+    assert_eq!(browser.form("/recover/code", &[("code", &spaced)]).await.location(), "/recover/new");
+}
+
+#[tokio::test]
 async fn an_expired_code_says_the_same_of_every_address() {
     let verified = "[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true";
     let world = World::with_policy(verified).await;
@@ -203,7 +221,7 @@ async fn an_expired_code_says_the_same_of_every_address() {
             let mut said = Vec::new();
             for minutes in [0, 0, 0, 0, 16, 0] {
                 world.pass_minutes(minutes);
-                let answer = browser.form(next, &[("code", "abc")]).await;
+                let answer = browser.form(next, &[("code", "000000")]).await;
                 let error = answer.text.split("id=\"error\"").nth(1).and_then(|rest| rest.split("</").next());
                 said.push((answer.status, error.map(String::from)));
             }
@@ -276,11 +294,11 @@ async fn wrong_recovery_codes_count_as_failures_of_their_address() {
         assert_eq!(browser.form("/recover", &[("email", email)]).await.location(), "/recover/code");
     }
     for guess in 0..3 {
-        let wrong = browsers[guess % 2].form("/recover/code", &[("code", "abc")]).await;
+        let wrong = browsers[guess % 2].form("/recover/code", &[("code", "000000")]).await;
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "guess {guess}");
     }
     for browser in &mut browsers {
-        let blocked = browser.form("/recover/code", &[("code", "abc")]).await;
+        let blocked = browser.form("/recover/code", &[("code", "000000")]).await;
         assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
         assert!(blocked.headers.contains_key("retry-after"));
     }
@@ -303,7 +321,7 @@ async fn a_code_that_is_right_or_has_expired_is_no_failure_of_its_address() {
     browser.form("/recover", &[("email", EMAIL)]).await;
     world.pass_minutes(16);
     for _ in 0..3 {
-        let expired = browser.form("/recover/code", &[("code", "abc")]).await;
+        let expired = browser.form("/recover/code", &[("code", "000000")]).await;
         assert_eq!(expired.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", expired.text);
     }
 }
@@ -336,7 +354,7 @@ async fn wrong_codes_of_every_kind_count_as_failures_of_their_address() {
         for expected in
             [StatusCode::UNPROCESSABLE_ENTITY; 2].into_iter().chain([StatusCode::TOO_MANY_REQUESTS])
         {
-            assert_eq!(browser.form(path, &[("code", "abc")]).await.status, expected, "{path}");
+            assert_eq!(browser.form(path, &[("code", "000000")]).await.status, expected, "{path}");
         }
         let blocked = world.browser().json("/login/passkey", &json!({})).await;
         assert_eq!(blocked.error(), "ip-blocked", "{path}");
