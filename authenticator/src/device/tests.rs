@@ -402,8 +402,14 @@ fn a_device_that_is_dropped_while_it_ends_a_request_is_gone_with_its_engine() {
     for _ in 0..10 {
         channel.packet();
     }
+    let (gone, is_gone) = self::channel();
+    std::thread::spawn(move || {
+        drop((channel, device));
+        let _ = gone.send(());
+    });
+    assert!(is_gone.recv_timeout(Duration::from_millis(200)).is_err(), "the engine is still at work");
     gate.send(()).expect("the engine waits");
-    drop((channel, device));
+    is_gone.recv_timeout(Duration::from_secs(20)).expect("the device is dropped");
     assert!(gate.send(()).is_err(), "the engine is still there");
 }
 

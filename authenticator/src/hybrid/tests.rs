@@ -1,5 +1,7 @@
 //! Phone and desktop, over the air of a folder and a tunnel server of this process.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,7 @@ use super::tunnel::{Event, Tunnel};
 use super::tunnel_server::TunnelServer;
 use super::*;
 use crate::client::{Abort, Call as ClientCall, Client, Timeouts, ephemeral_device, system_clock};
+use crate::text::hex_upper;
 use crate::user_interface::{Auto, Deny, External, UserInterface};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -249,6 +252,26 @@ fn a_tunnel_that_answers_itself_is_no_phone() {
         assert!(matches!(tunnel.next(SOON), Some(Event::Closed)));
     });
     assert!(ended.to_string().contains("not the one that it should be"), "{ended}");
+}
+
+#[test]
+fn a_tunnel_whose_upgrade_fails_gives_its_place_up() {
+    let server = TunnelServer::bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    // One more than there are places. The connection never becomes a WebSocket's: a body is on its way, and does not come.
+    for number in 0..=256 {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        let id = hex_upper(&[7; 16]);
+        write!(
+            stream,
+            "GET /cable/new/{id} HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             Sec-WebSocket-Protocol: fido.cable\r\nContent-Length: 2\r\n\r\nx"
+        )
+        .expect("it reads");
+        let mut status = String::new();
+        BufReader::new(stream).read_line(&mut status).expect("it answers");
+        assert!(status.starts_with("HTTP/1.1 101 "), "{number}: {status}");
+    }
 }
 
 #[test]

@@ -115,6 +115,33 @@ fn a_recovery_key_brings_everything_back_when_every_device_is_lost() {
 }
 
 #[test]
+fn a_recovery_says_that_a_folder_is_not_there_and_makes_none() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let [stick, drawer] = ["stick", "drawer"].map(|name| world.folder.path().join(name));
+    let mailbox = format!("folder:{}", stick.display());
+    world.ok(&a, &["sync", "init", "--mailbox", &mailbox]);
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    std::fs::rename(&stick, &drawer).unwrap();
+    let restore = || {
+        let mut command = world.command(&b, &["sync", "recovery", "restore", "--mailbox", &mailbox]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(key.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = restore();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("error: ") && said.contains(stick.to_str().unwrap()), "{said}");
+    assert!(!said.contains("this key opens nothing") && !stick.exists(), "{said}");
+    // And it is there again.
+    std::fs::rename(&drawer, &stick).unwrap();
+    let (code, said) = restore();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
