@@ -6,6 +6,7 @@ import datetime
 import http.server
 import json
 import signal
+import socket
 import ssl
 import threading
 import time
@@ -765,6 +766,30 @@ def test_a_bridge_whose_terminal_is_closed_takes_its_token_away(tmp_path):
     assert program.process.wait(timeout=30) == 0
     program.process.stdout.close()
     assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_the_relying_partys_page_says_what_its_autofill_failed_of():
+    said = "const box = document.getElementById('error'); return box.hidden ? '' : box.textContent"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here, there = (f"http://{host}:{port}" for host in ("localhost", "other.localhost"))
+    arguments = ("--db", "memory", "--listen", f"127.0.0.1:{port}", "--origin", here, "--origin", there)
+    with bridge.bridge() as ready, bridge.chromium(ready["chromium"]) as browser:
+        with bridge.program("relying-party", "--json", *arguments):
+            sign_up(browser, here, "mona@example.com")
+            sign_out(browser)
+            # A browser takes localhost for a public suffix: it is no RP ID of what is under it.
+            browser.get(f"{there}/login")
+            told = bridge.wait_until(lambda: browser.execute_script(said), "what the page says")
+            assert "not allowed to use passkeys here" in told
+            browser.get(f"{here}/login")
+            bridge.wait_until(lambda: focus(browser), "the list of autofill")
+            assert browser.execute_script(said) == ""
+        # Now that the passkey is picked, nobody is there to take what it signs.
+        pick(browser, "mona@example.com")
+        told = bridge.wait_until(lambda: browser.execute_script(said), "what the page says")
+        assert "could not be reached" in told
 
 
 def test_autofill_offers_what_the_page_allows_and_takes_only_the_users_click(open_browser, relying_party):
