@@ -177,6 +177,8 @@ def test_a_model_that_a_report_speaks_against_is_refused_with_one_event(world, r
         assert (status, answer["error"]) == (400, "passkey-enrollment-failure")
         (event,) = party.events()
         assert event["type"] == "fs" and report in event["details"]["error"]["message"]
+        told = event["details"]["webauthn"]
+        assert (told["aaguid"], told["transports"], told["uv"]) == (AAGUID_TEXT, ["usb"], True), "which model it was"
 
 
 def test_another_makers_key_that_claims_to_be_the_model_is_refused(world):

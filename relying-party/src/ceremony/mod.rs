@@ -16,7 +16,7 @@ mod options;
 mod registration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::events::Event;
 use crate::failure::Failure;
@@ -125,11 +125,13 @@ pub(crate) struct Refused {
     pub(crate) found: String,
     step: Option<String>,
     transcript: Option<Transcript>,
+    /// What has been verified, where policy refused what the verification did not.
+    verified: Map<String, Value>,
 }
 
 impl Refused {
     fn because(failure: Failure, found: impl Into<String>) -> Self {
-        Self { failure, user: None, found: found.into(), step: None, transcript: None }
+        Self { failure, user: None, found: found.into(), step: None, transcript: None, verified: Map::new() }
     }
 
     /// The verification refused.
@@ -140,6 +142,7 @@ impl Refused {
             found: rejection.to_string(),
             step: Some(rejection.step.to_string()),
             transcript: Some(rejection.transcript),
+            verified: Map::new(),
         }
     }
 
@@ -159,7 +162,10 @@ impl Refused {
     }
 
     fn tell(&self, event: Event, ceremony: &str) -> Event {
-        let details = json!({ "ceremony": ceremony, "failed_step": self.step, "found": self.found });
+        let mut details = self.verified.clone();
+        details.insert("ceremony".into(), ceremony.into());
+        details.insert("failed_step".into(), self.step.clone().into());
+        details.insert("found".into(), self.found.clone().into());
         let mut event = event.error(self.found.clone()).detail("webauthn", details);
         if let Some(user) = &self.user {
             event = event.user(user);

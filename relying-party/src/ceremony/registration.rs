@@ -1,6 +1,6 @@
 //! The end of a registration (§7.1): what was asked, the verifier's verdict, policy, and what there is to store.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Asked, Kind, Refused, challenge, relying_party};
 use crate::failure::Failure;
@@ -47,8 +47,8 @@ pub(crate) async fn finish_registration(
     match doubts(visit, &policy, &registration) {
         Ok(doubts) => Ok(Registered { asked, registration, doubts }),
         Err(why) => {
-            let refused = Refused::because(refusal(), why);
-            Err(Refused { transcript: Some(registration.transcript), ..refused })
+            let (verified, refused) = (facts(&asked, &registration), Refused::because(refusal(), why));
+            Err(Refused { transcript: Some(registration.transcript), verified, ..refused })
         }
     }
 }
@@ -119,18 +119,27 @@ fn aaguid_text(bytes: &[u8; 16]) -> String {
 /// `details.webauthn` of the event of a registration.
 pub(crate) fn registration_details(registered: &Registered) -> Value {
     let Registered { asked, registration, doubts } = registered;
-    let mut details = json!({
-        "ceremony": "registration",
-        "failed_step": null,
-        "aaguid": aaguid_text(&registration.aaguid),
-        "be": registration.backup_eligible,
-        "bs": registration.backup_state,
-        "uv": registration.user_verified,
-        "transports": registration.transports,
-        "mediation": if asked.conditional { "conditional" } else { "optional" },
-    });
+    let mut details = facts(asked, registration);
+    details.insert("ceremony".into(), "registration".into());
+    details.insert("failed_step".into(), Value::Null);
     if !doubts.is_empty() {
-        details["metadata"] = json!(doubts);
+        details.insert("metadata".into(), json!(doubts));
     }
-    details
+    details.into()
+}
+
+/// What is told of a registration that was verified, whatever policy says of it.
+fn facts(asked: &Asked, registration: &Registration) -> Map<String, Value> {
+    let mediation = if asked.conditional { "conditional" } else { "optional" };
+    [
+        ("aaguid", aaguid_text(&registration.aaguid).into()),
+        ("be", registration.backup_eligible.into()),
+        ("bs", registration.backup_state.into()),
+        ("uv", registration.user_verified.into()),
+        ("transports", registration.transports.clone().into()),
+        ("mediation", mediation.into()),
+    ]
+    .map(|(name, value): (&str, Value)| (name.to_string(), value))
+    .into_iter()
+    .collect()
 }
