@@ -468,7 +468,17 @@ impl Fabric for OpLog {
                 }
             }
         }
-        let Some(welcome) = paper.welcome(keys.public().log(), b"psk") else { return false };
+        let log = keys.public().log();
+        let Some(welcome) = paper.welcome(log, b"psk") else { return false };
+        // What the server has must tell the newcomer that it was admitted, or nothing is recovered.
+        let rng = self.devices[device].seed.clone();
+        let Ok((mut reader, _)) = Replica::join(keys.clone(), &welcome, b"psk", rng) else { return false };
+        for (_, sealed) in self.server.everything() {
+            reader.handle(cx.clock_ms(device), Event::Received(sealed.clone()));
+        }
+        if !reader.members().is_live(log) {
+            return false;
+        }
         self.begin(cx, device, keys, &welcome);
         true
     }

@@ -238,6 +238,22 @@ fn shares_of_a_recovery_key_bring_everything_back_unless_too_few_are_left() {
 }
 
 #[test]
+fn a_recovery_key_makes_a_member_also_after_a_device_was_revoked() {
+    let mut scenario = Scenario { days: 6, recovery: true, ..shipped_one("theft-honest-relay") };
+    scenario.events[0].at = "2d".into();
+    let mut burn = shipped_one("all-devices-lost").events.remove(0);
+    burn.at = "4d".into();
+    scenario.events.push(burn);
+    // What was only on devices that burned is not what this is about.
+    scenario.rates.values_mut().for_each(|rate| *rate = f64::MAX);
+    scenario.rates.insert("unheard".into(), f64::MAX);
+    for seed in 0..3 {
+        let (outcome, _) = run(&scenario, "oplog", seed, false);
+        assert_eq!(failures(&scenario, &outcome), [] as [String; 0], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_delete_of_which_nobody_had_heard_when_its_device_was_lost_is_counted_apart() {
     // Off the net when the tablet was destroyed; when everything burned; when a senior shut the device out.
     for name in ["destroyed-phone", "all-devices-lost", "duel"] {
