@@ -98,6 +98,34 @@ fn every_screen_is_accessible_in_both_schemes_by_keyboard_and_fits_320_pixels() 
 }
 
 #[test]
+fn a_long_address_breaks_no_word_of_ours() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    let address = "maximilian.alexander.mustermann@stadtwerke.example.museum";
+    let breaks = |selector: &str| {
+        let lines = "
+            const text = document.createRange();
+            text.selectNodeContents(document.querySelector(arguments[0]).firstChild);
+            return new Set([...text.getClientRects()].map((line) => line.top)).size";
+        [320, 1024].map(|width| {
+            browser.resize(width, 640);
+            browser.call_script(lines, json!([selector]))
+        })
+    };
+    browser.open(&format!("{}/signup", site.url));
+    browser.fill("#email", address);
+    browser.click("form .primary");
+    browser.wait_for_path("/signup/passkey");
+    browser.open(&format!("{}/signup/password", site.url));
+    assert_eq!(breaks(".fixed a"), [1, 1], "lines of Edit");
+    browser.fill("#password", "correct horse battery");
+    browser.click("form .primary");
+    browser.wait_for_path("/account");
+    browser.script("document.querySelector('.brand span').textContent = 'Stadtwerke Musterhausen'");
+    assert_eq!(breaks(".top button"), [1, 1], "lines of Log out");
+}
+
+#[test]
 fn the_playground_seals_one_note_with_prf_and_keeps_another_with_the_passkey() {
     let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
     let site = RelyingParty::start();
