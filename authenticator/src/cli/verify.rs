@@ -14,7 +14,8 @@ use super::{Failure, unprinted};
 ///
 ///   doppelkey verify < cases.jsonl
 ///
-/// The exit status is 0 when every line was a case, whatever its verdict, and 1 otherwise.
+/// The exit status is 0 when every line was a case, whatever its verdict, and 1 otherwise. A blank line is no case,
+/// unless it is the last.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -36,10 +37,11 @@ impl Arguments {
 }
 
 /// Judges line by line; each verdict is flushed before the next line is read, so that a program can talk with us.
-/// Empty lines are passed over. Gives the number of lines that were no cases.
+/// A blank line gets its verdict when another line follows: the last may be blank. Gives the number of lines that were no
+/// cases.
 fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: bool) -> Result<u64, Failure> {
     let unread = |error| Failure::new(format_args!("cannot read cases: {error}"), READ_HINT);
-    let mut not_cases = 0;
+    let (mut not_cases, mut is_blank_before) = (0, false);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -49,17 +51,20 @@ fn judge_lines(mut input: impl BufRead, output: &mut impl Write, transcript: boo
         if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
             input.skip_until(b'\n').map_err(unread)?;
         }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
+        let is_blank = line.trim_ascii().is_empty();
         // what is not UTF-8 becomes text that is no JSON, or no base64url
-        let verdict = cases::verdict(&String::from_utf8_lossy(&line));
-        not_cases += u64::from(!verdict.is_case());
-        match writeln!(output, "{}", verdict.to_json(transcript)).and_then(|()| output.flush()) {
-            Ok(()) => {}
-            // a reader that has gone is no failure
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(not_cases),
-            Err(error) => return Err(unprinted(&error)),
+        let text = String::from_utf8_lossy(&line);
+        let judged = [is_blank_before.then_some(""), (!is_blank).then_some(&*text)];
+        is_blank_before = is_blank;
+        for text in judged.into_iter().flatten() {
+            let verdict = cases::verdict(text);
+            not_cases += u64::from(!verdict.is_case());
+            match writeln!(output, "{}", verdict.to_json(transcript)).and_then(|()| output.flush()) {
+                Ok(()) => {}
+                // a reader that has gone is no failure
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(not_cases),
+                Err(error) => return Err(unprinted(&error)),
+            }
         }
     }
 }
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn the_run_goes_on_after_a_line_that_is_no_case() {
         let case = br#"{"id":"x","ceremony":"registration","challenge":"","policy":{"rp_id":"a","origins":[]},"credential":{}}"#;
-        let (not_cases, lines) = judge(&[b"{\xff\n\n", &case[..], b"\n[]"].concat());
+        let (not_cases, lines) = judge(&[b"{\xff\n", &case[..], b"\n[]"].concat());
         assert_eq!(not_cases, 2);
         assert_eq!(lines.len(), 3);
         assert!(lines[0].starts_with(r#"{"id":null,"verdict":"error","found":"#), "{}", lines[0]);
@@ -92,10 +97,18 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_line_is_no_case_unless_it_is_the_last() {
+        let (not_cases, lines) = judge(b"{}\n\n \n{}\n\n");
+        assert_eq!((not_cases, lines.len()), (4, 4), "{lines:?}");
+        assert_eq!(judge(b"\n"), (0, Vec::new()));
+        assert_eq!(judge(b"\n\n").0, 1);
+    }
+
+    #[test]
     fn a_line_without_end_takes_no_more_memory_than_the_longest_case() {
         let mut input = vec![b' '; 3 * MAX_LINE as usize];
         input.extend(b"\n{}\n");
         let (not_cases, lines) = judge(&input);
-        assert_eq!((not_cases, lines.len()), (1, 1));
+        assert_eq!((not_cases, lines.len()), (2, 2));
     }
 }
