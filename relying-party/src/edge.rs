@@ -9,7 +9,6 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +20,7 @@ use crate::destination;
 use crate::events::Event;
 use crate::failure::{Failure, Told};
 use crate::pages;
-use crate::session;
+use crate::session::Sender;
 
 /// The most a request's body may hold. A registration with a long attestation chain has some 10 kB.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -41,7 +40,7 @@ pub(crate) fn wrap(routes: Router<App>, app: App) -> Router {
 
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let as_json = wants_json(&request);
-    let sender = session::sender_of(&request);
+    let sender = Sender::of(&request);
     let path = request.uri().path().to_string();
     let refused = if is_foreign(&app, request.method(), request.headers())
         || (app.config.dev && !is_at_home(&app, request.headers()))
@@ -149,7 +148,7 @@ fn wants_json(request: &Request) -> bool {
 }
 
 /// Failures that no flow has logged, because no flow was reached, are logged here.
-async fn note(app: &App, told: &Told, path: &str, sender: Parts) {
+async fn note(app: &App, told: &Told, path: &str, sender: Sender) {
     let unlogged = [
         "foreign-origin",
         "too-large",
@@ -160,7 +159,7 @@ async fn note(app: &App, told: &Told, path: &str, sender: Parts) {
     ];
     if unlogged.contains(&told.key) {
         let event = Event::of("fapi").detail("path", path).detail("key", told.key).error(told.for_the_log());
-        app.log(&session::source_of(sender, app).await, event).await;
+        app.log(&sender.source(app).await, event).await;
     }
 }
 

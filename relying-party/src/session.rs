@@ -4,9 +4,11 @@
 //! token, so that a token known before never is one after. A session that holds nothing is not stored: its challenges
 //! belong to the token that the browser holds.
 
+mod sender;
+
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -21,6 +23,7 @@ use crate::second_factor::NewApp;
 use crate::secret;
 use crate::secret::Secret;
 use crate::store::{Changes, Identifier, PasskeyUse, StoredEvent, StoredSession, User};
+pub(crate) use sender::Sender;
 
 /// What a session remembers between two requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -614,32 +617,6 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
-}
-
-/// What says who has sent a request, apart from it: the request itself goes to its handler.
-pub(crate) fn sender_of(request: &Request) -> Parts {
-    let (mut parts, ()) = axum::http::Request::new(()).into_parts();
-    for name in [COOKIE, USER_AGENT, FORWARDED_FOR] {
-        for value in request.headers().get_all(&name) {
-            parts.headers.append(name.clone(), value.clone());
-        }
-    }
-    if let Some(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        parts.extensions.insert(*peer);
-    }
-    parts
-}
-
-/// Where a request of this sender comes from, for the log. What the database cannot tell at present is left out.
-pub(crate) async fn source_of(mut sender: Parts, app: &App) -> Source {
-    match Visit::from_request_parts(&mut sender, app).await {
-        Ok(visit) => visit.source,
-        Err(_) => Source {
-            ip: client_ip(&sender, app),
-            user_agent: clipped(&sender.headers, USER_AGENT.as_str(), 256),
-            correlation_id: String::new(),
-        },
-    }
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
