@@ -89,8 +89,11 @@ pub(crate) async fn set_up(
 }
 
 /// Whether a one-time code is right; it works once. Too many wrong ones are told as such, and each is a failure of the
-/// visitor's address of the network.
+/// visitor's address of the network. What has not six digits is not compared, and costs nothing.
 pub(crate) async fn check_code(visit: &Visit, user: &User, code: &str) -> Result<bool, Failure> {
+    if !totp::is_code(code) {
+        return Ok(false);
+    }
     within_limit(visit, user).await?;
     let policy = visit.app.policy().await?;
     let tried = limits::try_from_address(visit, &policy).await?;

@@ -11,12 +11,22 @@ const STEP_S: i64 = 30;
 /// The time step that a code belongs to, if it is right: this one, or the one before or after, for clocks that are
 /// a little off. The caller uses the step up, so that a code works once.
 pub(crate) fn step_of(shared: &[u8], code: &str, now_ms: i64) -> Option<i64> {
-    let digits: String = code.chars().filter(char::is_ascii_digit).collect();
+    let digits = digits(code);
     let now = now_ms / 1000 / STEP_S;
     // Compared with all three, whatever the first says.
     let fits =
         [now - 1, now, now + 1].map(|step| secret::equal(digits.as_bytes(), at(shared, step).as_bytes()));
     fits.iter().zip(-1..).find(|(fits, _)| **fits).map(|(_, offset)| now + offset)
+}
+
+/// Whether this could be a code at all, and is not half of one.
+pub(crate) fn is_code(text: &str) -> bool {
+    digits(text).len() == 6
+}
+
+/// Apps show codes in groups.
+fn digits(code: &str) -> String {
+    code.chars().filter(char::is_ascii_digit).collect()
 }
 
 fn at(shared: &[u8], step: i64) -> String {
