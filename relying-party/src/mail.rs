@@ -2,9 +2,10 @@
 //!
 //! What is for a mail server waits in the database until the server has it, or five tries within six minutes have failed
 //! (longer where it accepts connections and says nothing): a server that is restarted loses nothing, and neither does a
-//! relying party that is restarted meanwhile. What is given up is told, and whoever waits for it can ask for it anew. Any process of those that share the database sends it. It
-//! holds codes and links, of which the database otherwise keeps digests only; so it is sealed under a key that the
-//! server's URL, password and all, and the shared secret give: every process is told the URL, and the database is not.
+//! relying party that is restarted meanwhile. What is given up is told, and whoever waits for it can ask for it anew. Any
+//! process of those that share the database sends it. It holds codes and links, of which the database otherwise keeps
+//! digests only; so it is sealed under a key that the server's URL, password and all, and the shared secret give: every
+//! process is told the URL, and the database is not.
 //!
 //! SMTP cannot say "once": of a process that dies, or a network that fails, between the server's yes and the note of it
 //! nobody knows whether the mail went out, and it is sent again rather than lost. Each try sends the same octets, with the

@@ -1,5 +1,5 @@
-//! What operators see: the policy, the events, and a page with both; and whom they block. Everything asks for the token that was printed
-//! when the service started.
+//! What operators see: the policy, the events, and a page with both; and whom they block. Everything asks for the token
+//! that was printed when the service started.
 
 mod admin;
 mod logs_api;

@@ -121,7 +121,8 @@ impl Changes {
         self.void_proofs(user_id).and(removal.or_nothing())
     }
 
-    /// Removes a user's password, on condition that there is one, and a passkey remains. What was proved with it before is void.
+    /// Removes a user's password, on condition that there is one, and a passkey remains. What was proved with it before
+    /// is void.
     pub(crate) fn remove_password(self, user_id: &str, now: i64) -> Self {
         let removal = sql("INSERT INTO passwords (user_id, set_at, hash) \
              SELECT $1, CASE WHEN newest >= $2 THEN newest + 1 ELSE $2 END, '' \
