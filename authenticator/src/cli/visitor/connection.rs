@@ -73,7 +73,10 @@ async fn send(
     address: &str,
     mut request: Request<Body>,
 ) -> io::Result<Response<hyper::body::Incoming>> {
-    if let Some(sender) = kept {
+    // Its task says when it is ready for the next one, or has ended.
+    if let Some(sender) = kept
+        && sender.ready().await.is_ok()
+    {
         match sender.try_send_request(request).await {
             Ok(answer) => return Ok(answer),
             Err(mut failed) => {
@@ -99,6 +102,27 @@ mod tests {
     fn ask(connection: &mut Connection) -> io::Result<Bytes> {
         let request = Request::post("/").header("host", "here").body(Body::from("question")).unwrap();
         connection.exchange(request).map(Response::into_body)
+    }
+
+    #[test]
+    fn one_connection_is_enough_for_any_number_of_requests() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0; 1024];
+            while stream.read(&mut heard).unwrap() > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nanswer").unwrap();
+            }
+        });
+        let connections = Connections::new().unwrap();
+        let mut connection = connections.to(&origin);
+        // A second one would not be accepted.
+        for _ in 0..500 {
+            assert_eq!(ask(&mut connection).unwrap(), "answer");
+        }
+        drop(connection);
+        server.join().unwrap();
     }
 
     #[test]
