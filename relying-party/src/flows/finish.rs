@@ -262,7 +262,8 @@ async fn complete(
 /// the new one, and writes the event.
 ///
 /// # Errors
-/// [`Failure::OutOfOrder`] if the first factor has become void since it passed: nothing has happened then.
+/// [`Failure::OutOfOrder`] if the first factor has become void since it passed, [`Failure::UserBlocked`] if an
+/// administrator has blocked the user since: nothing has happened then.
 pub(crate) async fn begin_session(
     visit: &mut Visit,
     user: &User,
@@ -271,15 +272,17 @@ pub(crate) async fn begin_session(
     data: SessionData,
     event: Event,
 ) -> Result<(), Failure> {
+    // The user's row comes before all others of the user's, as everywhere: the other way round, two changes would wait for
+    // each other. So would two that hold it before they write to it.
     let mut changes = Changes::default();
-    if let Some(answered) = answered {
-        changes = answered.with(changes);
-    }
     // A passkey that is answered for right now is in force, or its record would not be there. All else may have been
-    // proved a while ago; a password takes long enough to be compared. The user's row comes before all others of the
-    // user's, as everywhere: the other way round, two changes would wait for each other.
+    // proved a while ago; a password takes long enough to be compared.
     if answered.is_none() {
         changes = changes.if_generation(&user.id, first.generation);
+    }
+    changes = changes.if_not_blocked(&user.id);
+    if let Some(answered) = answered {
+        changes = answered.with(changes);
     }
     if let Some(used) = &first.used {
         changes = changes.use_passkey(used, visit.app.now());
@@ -301,6 +304,9 @@ pub(crate) async fn begin_session(
 async fn why_nothing_happened(visit: &Visit, user: &User, first: &FirstFactor) -> Result<Failure, Failure> {
     let event = Event::of("f").user(user);
     let known = visit.app.database.user(&user.id).await?;
+    if let Some(known) = &known {
+        refuse_blocked(visit, known).await?;
+    }
     if known.is_none_or(|known| known.generation != first.generation) {
         visit.log(event.error("the account was changed meanwhile: what was proved before is void")).await;
         return Ok(Failure::OutOfOrder);

@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 
+use super::finish::refuse_blocked;
 use super::lost::Others;
 use super::recover::notify;
 use crate::app::App;
@@ -114,6 +115,8 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         visit.log(Event::of("fcp").error("the link is unknown, used or expired")).await;
         return Ok(error(&visit));
     };
+    // What would open the account once the block is lifted is not set during it.
+    refuse_blocked(&visit, &user).await?;
     // A password that is refused does not use the link up.
     // The user's row before the link's, as everywhere: the other way round, two would wait for each other.
     let ends = Changes::default()

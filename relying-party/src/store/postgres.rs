@@ -134,7 +134,7 @@ async fn execute<'c>(
 }
 
 fn bound(statement: &Statement) -> Query<'static, Driver, PgArguments> {
-    statement.values.iter().cloned().fold(sqlx::query(statement.text), bind)
+    statement.values.iter().cloned().fold(sqlx::query(statement.on_postgres), bind)
 }
 
 fn bind<'q>(query: Query<'q, Driver, PgArguments>, value: Value) -> Query<'q, Driver, PgArguments> {

@@ -8,6 +8,8 @@ use super::{Result, StoreError};
 #[derive(Clone, Debug)]
 pub(super) struct Statement {
     pub(super) text: &'static str,
+    /// The text for PostgreSQL, where that has to be another.
+    pub(super) on_postgres: &'static str,
     pub(super) values: Vec<Value>,
     /// It must change exactly one row, or nothing of its batch happens.
     pub(super) is_condition: bool,
@@ -15,7 +17,7 @@ pub(super) struct Statement {
 
 /// A statement without values yet.
 pub(super) fn sql(text: &'static str) -> Statement {
-    Statement { text, values: Vec::new(), is_condition: false }
+    Statement { text, on_postgres: text, values: Vec::new(), is_condition: false }
 }
 
 impl Statement {
@@ -25,10 +27,20 @@ impl Statement {
         self
     }
 
-    /// Makes the whole batch depend on this statement's changing exactly one row.
+    /// Says it to PostgreSQL in other words.
+    pub(super) fn on_postgres(self, on_postgres: &'static str) -> Self {
+        Self { on_postgres, ..self }
+    }
+
+    /// Makes the whole batch depend on this statement's changing exactly one row or, if it changes none, finding one.
     pub(super) fn or_nothing(mut self) -> Self {
         self.is_condition = true;
         self
+    }
+
+    /// Whether it changes nothing.
+    fn is_query(&self) -> bool {
+        self.text.starts_with("SELECT")
     }
 
     /// The table that it changes.
@@ -40,15 +52,18 @@ impl Statement {
         }
     }
 
-    /// Whether it adds a row, or changes or takes one on condition that it still is as it was.
+    /// Whether it adds a row, or changes, takes or finds one on condition that it still is as it was.
     fn needs_no_turn(&self) -> bool {
+        if self.is_query() {
+            return self.is_condition;
+        }
         let is_conditional = self.is_condition && self.table() != "users";
         !self.table().is_empty() && (self.text.starts_with("INSERT") || is_conditional)
     }
 
     /// Whether it reads a table, apart from the row that it changes.
     fn reads(&self, table: &str) -> bool {
-        let words = self.text.split_whitespace().skip(3);
+        let words = self.text.split_whitespace().skip(if self.is_query() { 0 } else { 3 });
         let words: Vec<_> = words.map(|word| word.trim_matches(['(', ')', ','])).collect();
         words.windows(2).any(|pair| matches!(pair[0], "FROM" | "JOIN") && pair[1] == table)
     }
@@ -69,13 +84,14 @@ impl Statement {
 
     /// Whether it changed what it had to.
     pub(super) fn is_met(&self, written: &Written) -> bool {
-        !self.is_condition || written.changed == 1
+        let count = if self.is_query() { written.rows.len() as u64 } else { written.changed };
+        !self.is_condition || count == 1
     }
 }
 
-/// Several statements as one, if that does the same: rows that are added, changed or taken on condition that they still
-/// are as they were, each in a table of its own. It does all of it or, where a condition is not met, divides by zero and
-/// does nothing.
+/// Several statements as one, if that does the same: rows that are added, changed, taken or found on condition that they
+/// still are as they were, each in a table of its own. It does all of it or, where a condition is not met, divides by zero
+/// and does nothing. Conditions are met in their order, and so are the locks that they wait for.
 ///
 /// One statement sees the tables as they were when it began, even what it reads after it has waited for somebody's lock.
 /// Hence nothing that takes turns (by the user's row), counts, or means "all of them" is joined.
@@ -90,8 +106,8 @@ pub(super) fn joined(batch: &[Statement]) -> Option<(String, Vec<Value>)> {
         if !statement.needs_no_turn() || !is_alone || batch.iter().any(|other| other.reads(table)) {
             return None;
         }
-        let text = renumbered(statement.text, values.len());
-        let returning = if text.contains("RETURNING") { "" } else { " RETURNING 1" };
+        let text = renumbered(statement.on_postgres, values.len());
+        let returning = if statement.is_query() || text.contains("RETURNING") { "" } else { " RETURNING 1" };
         parts.push(format!("a{index} AS ({text}{returning})"));
         values.extend(statement.values.iter().cloned());
         if statement.is_condition {
@@ -287,6 +303,27 @@ mod tests {
              SELECT 1 / CASE WHEN TRUE AND (SELECT COUNT(*) FROM a0) = 1 THEN 1 ELSE 0 END"
         );
         assert_eq!(values, ["a".into(), 3.into(), "e".into(), 4.into()]);
+    }
+
+    #[test]
+    fn a_row_that_is_found_and_held_can_be_a_condition_of_the_rest() {
+        let held = || {
+            let row = sql("SELECT a FROM users WHERE id = $1");
+            row.on_postgres("SELECT a FROM users WHERE id = $1 FOR SHARE").bind("a").or_nothing()
+        };
+        let event = || sql("INSERT INTO events (id) VALUES ($1)").bind("e");
+        let (text, _) = joined(&[held(), event()]).unwrap();
+        assert_eq!(
+            text,
+            "WITH a0 AS (SELECT a FROM users WHERE id = $1 FOR SHARE), \
+             a1 AS (INSERT INTO events (id) VALUES ($2) RETURNING 1) \
+             SELECT 1 / CASE WHEN TRUE AND (SELECT COUNT(*) FROM a0) = 1 THEN 1 ELSE 0 END"
+        );
+        let user = sql("INSERT INTO users (id) VALUES ($1)").bind("a");
+        assert!(joined(&[user, held()]).is_none(), "it would not see that user");
+        let written = |changed, found: usize| Written { changed, rows: vec![Row::new(Vec::new()); found] };
+        assert!(held().is_met(&written(0, 1)));
+        assert!(!held().is_met(&written(1, 0)), "SQLite still says what the statement before has changed");
     }
 
     #[test]

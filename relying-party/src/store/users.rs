@@ -124,7 +124,9 @@ impl Changes {
     /// Blocks a user, on condition that there is one, or lifts that. Who is blocked has no session any more, nor anything
     /// that could become one: all of it stays ended once the block is lifted.
     pub(crate) fn set_blocked(self, user_id: &str, is_blocked: bool) -> Self {
-        let row = sql("UPDATE users SET blocked = $2 WHERE id = $1").bind(user_id).bind(is_blocked);
+        // A change of the generation must last, even to what it is: a power cut does not undo what was answered.
+        let row = sql("UPDATE users SET generation = generation, blocked = $2 WHERE id = $1");
+        let row = row.bind(user_id).bind(is_blocked);
         let changes = self.and(row.or_nothing());
         if !is_blocked {
             return changes;
@@ -139,6 +141,15 @@ impl Changes {
         self.and(row.bind(user_id).bind(generation).or_nothing())
     }
 
+    /// On condition that the user is not blocked. Whoever blocks the user comes before, or after all of these changes and
+    /// ends what they have begun.
+    pub(crate) fn if_not_blocked(self, user_id: &str) -> Self {
+        // SQLite has one writer. On PostgreSQL the row is held, and not written, so that it costs nothing on either.
+        let row = sql("SELECT generation FROM users WHERE id = $1 AND blocked = 0");
+        let row = row.on_postgres("SELECT generation FROM users WHERE id = $1 AND blocked = 0 FOR SHARE");
+        self.and(row.bind(user_id).or_nothing())
+    }
+
     /// Ends all that was there for a user before: sessions but the `kept` one, remembered devices, and what
     /// [`void_proofs`](Self::void_proofs) does; on condition that nothing was made void since the user was read.
     pub(crate) fn end_all_before(self, user: &User, kept: &str) -> Self {
@@ -148,8 +159,8 @@ impl Changes {
             .forget_devices(&user.id)
     }
 
-    /// Sets a password. Earlier ones stay as history, 25 in all. It is in force even if an earlier one says that it was set
-    /// later, because a clock was ahead.
+    /// Sets a password. Earlier ones stay as history, 25 in all. It is in force
+    /// even if an earlier one says that it was set later, because a clock was ahead.
     pub(crate) fn set_password(self, user_id: &str, hash: &str, now: i64) -> Self {
         let set = sql("INSERT INTO passwords (user_id, set_at, hash) \
              SELECT $1, CASE WHEN newest >= $2 THEN newest + 1 ELSE $2 END, $3 \
@@ -285,5 +296,43 @@ impl Database {
         )
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_and_its_end_outlive_a_power_cut() {
+        for is_blocked in [true, false] {
+            let changes = Changes::default().set_blocked("usr_1", is_blocked);
+            assert!(changes.0.iter().any(Statement::must_last), "blocked: {is_blocked}");
+        }
+    }
+
+    fn user(id: &str) -> User {
+        User {
+            id: id.into(),
+            handle: id.into(),
+            created_at: 1,
+            blocked: false,
+            generation: 0,
+            identifiers: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_finds_a_row_holds_whatever_was_changed_before() {
+        let database = Database::open("memory").await.unwrap();
+        database.make(Changes::default().create_user(&user("usr_1"), None, None)).await.unwrap();
+        let after =
+            |user_id| database.make(Changes::default().if_generation("usr_1", 0).if_not_blocked(user_id));
+        assert!(after("usr_1").await.unwrap());
+        assert!(!after("usr_2").await.unwrap(), "there is none");
+        database.make(Changes::default().set_blocked("usr_1", true)).await.unwrap();
+        assert!(!database.make(Changes::default().if_not_blocked("usr_1")).await.unwrap());
+        database.make(Changes::default().set_blocked("usr_1", false)).await.unwrap();
+        assert!(database.make(Changes::default().if_not_blocked("usr_1")).await.unwrap());
     }
 }
