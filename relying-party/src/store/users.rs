@@ -159,14 +159,14 @@ impl Changes {
             .forget_devices(&user.id)
     }
 
-    /// Sets a password. Earlier ones stay as history, 25 in all. It is in force
+    /// Sets a password. Earlier ones stay as history, 25 in all; that one was removed in between does not. It is in force
     /// even if an earlier one says that it was set later, because a clock was ahead.
     pub(crate) fn set_password(self, user_id: &str, hash: &str, now: i64) -> Self {
         let set = sql("INSERT INTO passwords (user_id, set_at, hash) \
              SELECT $1, CASE WHEN newest >= $2 THEN newest + 1 ELSE $2 END, $3 \
              FROM (SELECT COALESCE(MAX(set_at), 0) AS newest FROM passwords WHERE user_id = $1) AS earlier");
         let forget = sql("DELETE FROM passwords WHERE user_id = $1 AND set_at NOT IN \
-             (SELECT set_at FROM passwords WHERE user_id = $1 ORDER BY set_at DESC LIMIT 25)");
+             (SELECT set_at FROM passwords WHERE user_id = $1 AND hash <> '' ORDER BY set_at DESC LIMIT 25)");
         self.and(set.bind(user_id).bind(now).bind(hash)).and(forget.bind(user_id))
     }
 
@@ -322,6 +322,26 @@ mod tests {
         }
     }
 
+    fn passkey() -> Passkey {
+        Passkey {
+            credential_id: vec![1],
+            id: "pky_1".into(),
+            user_id: "usr_1".into(),
+            public_key: vec![1],
+            sign_count: 0,
+            backup_eligible: false,
+            backup_state: false,
+            user_verified: true,
+            aaguid: String::new(),
+            transports: Vec::new(),
+            attachment: None,
+            name: None,
+            user_agent: String::new(),
+            created_at: 1,
+            last_used_at: None,
+        }
+    }
+
     #[tokio::test]
     async fn a_condition_that_finds_a_row_holds_whatever_was_changed_before() {
         let database = Database::open("memory").await.unwrap();
@@ -334,5 +354,25 @@ mod tests {
         assert!(!database.make(Changes::default().if_not_blocked("usr_1")).await.unwrap());
         database.make(Changes::default().set_blocked("usr_1", false)).await.unwrap();
         assert!(database.make(Changes::default().if_not_blocked("usr_1")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn removing_passwords_takes_none_out_of_the_history() {
+        let database = Database::open("memory").await.unwrap();
+        let created = Changes::default().create_user(&user("usr_1"), Some(&passkey()), Some("0"));
+        database.make(created).await.unwrap();
+        for round in 1..=30 {
+            let removal = Changes::default().remove_password("usr_1", round * 10);
+            assert!(database.make(removal).await.unwrap());
+            assert_eq!(database.password_hash("usr_1").await.unwrap(), None, "it stays removed");
+            let new = Changes::default().set_password("usr_1", &round.to_string(), round * 10 + 5);
+            assert!(database.make(new).await.unwrap());
+            assert_eq!(database.password_hash("usr_1").await.unwrap(), Some(round.to_string()));
+            let known = database.password_hashes("usr_1", 100).await.unwrap();
+            let expected: Vec<String> = (0..=round).rev().take(25).map(|hash| hash.to_string()).collect();
+            assert_eq!(known, expected, "round {round}");
+        }
+        let rows: Vec<(i64,)> = database.all(sql("SELECT set_at FROM passwords")).await.unwrap();
+        assert_eq!(rows.len(), 25, "nothing else is kept");
     }
 }
