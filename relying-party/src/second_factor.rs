@@ -9,6 +9,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::events::Event;
 use crate::failure::Failure;
+use crate::limits::AddressTry;
 use crate::session::Visit;
 use crate::store::{Changes, SealedApp, User};
 use crate::{key, limits, secret, totp};
@@ -59,7 +60,8 @@ pub(crate) async fn secret_to_set_up(visit: &mut Visit, user: &User) -> Result<Z
     Ok(fresh)
 }
 
-/// Sets the authenticator app up whose secret this session was shown, if the code is its; logged.
+/// Sets the authenticator app up whose secret this session was shown, if the code is its; logged. As of [`check_code`],
+/// what has not six digits costs nothing.
 ///
 /// # Errors
 /// [`Failure::OutOfOrder`] if another one has been set up meanwhile, or the account was changed.
@@ -69,6 +71,9 @@ pub(crate) async fn set_up(
     shared: &[u8],
     code: &str,
 ) -> Result<bool, Failure> {
+    if !totp::is_code(code) {
+        return Ok(false);
+    }
     within_limit(visit, user).await?;
     let now = visit.app.now();
     let Some(step) = totp::step_of(shared, code, now) else {
@@ -94,9 +99,7 @@ pub(crate) async fn check_code(visit: &Visit, user: &User, code: &str) -> Result
     if !totp::is_code(code) {
         return Ok(false);
     }
-    within_limit(visit, user).await?;
-    let policy = visit.app.policy().await?;
-    let tried = limits::try_from_address(visit, &policy).await?;
+    let tried = try_code(visit, user).await?;
     let is_right = use_code(visit, user, code).await?;
     if is_right {
         tried.take_back(visit).await?;
@@ -113,6 +116,20 @@ async fn use_code(visit: &Visit, user: &User, code: &str) -> Result<bool, Failur
     match totp::step_of(&shared, code, visit.app.now()) {
         Some(step) => Ok(visit.app.database.use_totp_step(&user.id, step).await?),
         None => Ok(false),
+    }
+}
+
+/// Counts a guess at a user's code before it is compared: first of the visitor's address, since what that is refused is
+/// no guess of this user's, whoever else is behind it.
+async fn try_code(visit: &Visit, user: &User) -> Result<AddressTry, Failure> {
+    let policy = visit.app.policy().await?;
+    let tried = limits::try_from_address(visit, &policy).await?;
+    match within_limit(visit, user).await {
+        Ok(()) => Ok(tried),
+        Err(failure) => {
+            tried.take_back(visit).await?;
+            Err(failure)
+        }
     }
 }
 
@@ -135,9 +152,7 @@ pub(crate) async fn replace_recovery_code(
     user: &User,
     typed: &str,
 ) -> Result<Option<String>, Failure> {
-    within_limit(visit, user).await?;
-    let policy = visit.app.policy().await?;
-    let tried = limits::try_from_address(visit, &policy).await?;
+    let tried = try_code(visit, user).await?;
     let next = use_recovery_code(visit, user, typed).await?;
     match &next {
         Some(_) => tried.take_back(visit).await?,

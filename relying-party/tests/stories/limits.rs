@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
+use crate::second_factor::App;
 use crate::world::{Authenticator, World};
 
 const EMAIL: &str = "ada@example.org";
@@ -205,6 +206,69 @@ async fn a_half_typed_code_costs_no_try() {
 }
 
 #[tokio::test]
+async fn a_half_typed_code_while_setting_up_an_app_costs_no_try() {
+    let world = World::new().await;
+    let (mut browser, mut app) = (world.browser(), App::default());
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    app.scan(&browser.get("/account/security/otp").await.text);
+    for half in ["12", "", "abc", "1234567", "12", "12"] {
+        let refused = browser.form("/account/security/otp", &[("code", half)]).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{half}");
+    }
+    let done = browser.form("/account/security/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+}
+
+#[tokio::test]
+async fn what_an_address_is_refused_counts_for_no_account() {
+    let world = World::behind_a_proxy().await;
+    let at = |address: &str| world.browser().with_header("x-forwarded-for", address);
+    let (mut browser, mut app) = (at("203.0.113.7"), App::default());
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let recovery_code = app.set_up_in_account(&world, &mut browser).await;
+    let patch = json!({ "mfa": { "policy": "always" }, "limits": { "failed_logins_per_ip_day": 2 } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+    world.pass_minutes(1);
+    let mut ada = at("203.0.113.7");
+    assert_eq!(ada.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    // A neighbour behind the same address uses it up.
+    let mut neighbour = at("203.0.113.7");
+    neighbour.form("/login", &[("identifier", "eve@example.org")]).await;
+    for _ in 0..2 {
+        neighbour.form("/login/password", &[("password", "wrong horse")]).await;
+    }
+    for _ in 0..3 {
+        for (path, code) in [("/mfa/otp", &app.code(&world)), ("/mfa/recovery-code", &recovery_code)] {
+            let refused = ada.form(path, &[("code", code)]).await;
+            assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        }
+    }
+    let mut elsewhere = world.adopt(&ada).with_header("x-forwarded-for", "203.0.113.8");
+    let done = elsewhere.form("/mfa/otp", &[("code", &app.code(&world))]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+}
+
+/// What an account refuses is no failure of the address, either.
+#[tokio::test]
+async fn what_an_account_is_refused_counts_for_no_address() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 7").await;
+    let (mut browser, mut app) = (world.browser(), App::default());
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    app.set_up_in_account(&world, &mut browser).await;
+    world.admin("PATCH", "/api/v2/policy", Some(json!({ "mfa": { "policy": "always" } }))).await;
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/mfa/otp");
+    for guess in 0..10 {
+        let refused = browser.form("/mfa/otp", &[("code", "000000")]).await;
+        let expected =
+            if guess < 5 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(refused.status, expected, "guess {guess}");
+    }
+    let allowed = world.browser().log_in_with_password(EMAIL, PASSWORD).await;
+    assert_eq!(allowed, "/mfa/otp", "two are left");
+}
+
+#[tokio::test]
 async fn an_expired_code_says_the_same_of_every_address() {
     let verified = "[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true";
     let world = World::with_policy(verified).await;
@@ -344,7 +408,7 @@ async fn wrong_codes_of_every_kind_count_as_failures_of_their_address() {
             }
             _ => {
                 browser.sign_up_with_password(EMAIL, PASSWORD).await;
-                crate::second_factor::App::default().set_up_in_account(&world, &mut browser).await;
+                App::default().set_up_in_account(&world, &mut browser).await;
                 let always = json!({ "mfa": { "policy": "always" } });
                 world.admin("PATCH", "/api/v2/policy", Some(always)).await;
                 browser = world.browser();
