@@ -33,8 +33,13 @@ async fn show_local(visit: Visit) -> Result<Response, Failure> {
     show(visit, Prompt::Local).await
 }
 
-async fn show(visit: Visit, prompt: Prompt) -> Result<Response, Failure> {
+async fn show(mut visit: Visit, prompt: Prompt) -> Result<Response, Failure> {
     let user = visit.user().await?;
+    if visit.data.prompt == Some(prompt) && !visit.app.policy().await?.passkey.enabled {
+        // Policy has turned passkeys off since.
+        visit.data.prompt = None;
+        visit.save().await?;
+    }
     if visit.data.prompt != Some(prompt) {
         return Ok(visit.see_other(destination::of(visit.data.then.as_deref())));
     }

@@ -251,11 +251,17 @@ async fn what_policy_has_turned_off_is_offered_on_no_page() {
     lost.form("/recover", &[("email", email)]).await;
     let code = world.latest_code().await;
     assert_eq!(lost.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
+    let mut offered = world.browser();
+    assert_eq!(offered.log_in_with_password(email, "correct horse battery").await, "/enroll");
+    let (mut other, mut phone) = (world.browser(), Authenticator::platform());
+    other.sign_up("eve@example.org", &mut phone).await;
     let turn = async |passkey: bool, code: bool| {
         let patch = json!({ "passkey": { "enabled": passkey }, "code": { "enabled": code } });
         assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
     };
     turn(false, true).await;
+    // Who was about to be offered a passkey goes on.
+    assert_eq!(offered.get("/enroll").await.location(), "/account");
     for path in ["/account", "/account/security", "/recover", "/recover/new", "/login"] {
         let visitor = if path.starts_with("/account") { &mut browser } else { &mut lost };
         let page = visitor.get(path).await;
@@ -264,6 +270,10 @@ async fn what_policy_has_turned_off_is_offered_on_no_page() {
             assert!(!page.text.contains(offer), "{path} offers: {offer}");
         }
     }
+    // Nor to who has a passkey; that one is still there to be removed.
+    let account = other.get("/account").await;
+    assert!(account.status == StatusCode::OK && account.text.contains("/remove"), "{}", account.text);
+    assert!(!account.text.contains("data-ceremony"), "{}", account.text);
     assert!(lost.get("/recover/new").await.text.contains("Set a new password"));
     let endpoints = world.browser().get("/.well-known/passkey-endpoints").await.json();
     assert!(endpoints["enroll"].is_null() && endpoints["manage"].is_string(), "{endpoints}");
