@@ -48,12 +48,16 @@ pub(crate) async fn secret_to_set_up(visit: &mut Visit, user: &User) -> Result<Z
     if visit.app.database.totp(&user.id).await?.is_some() {
         return Err(Failure::OutOfOrder);
     }
-    let known = visit.data.new_app.as_ref().filter(|known| known.user_id == user.id);
-    if let Some(known) = known.and_then(|known| key::open_app(&visit.app.config, &user.id, &known.app)) {
+    let config = &visit.app.config;
+    // What was shown before there was a key is in old copies of the database, and is shown nobody any more.
+    let is_kept = |app: &SealedApp| app.is_sealed || config.key.is_none();
+    let known = visit.data.new_app.as_ref();
+    let known = known.filter(|known| known.user_id == user.id && is_kept(&known.app));
+    if let Some(known) = known.and_then(|known| key::open_app(config, &user.id, &known.app)) {
         return Ok(known);
     }
-    let fresh = Zeroizing::new(visit.app.config.random.bytes::<20>().to_vec());
-    let app = key::seal_app(&visit.app.config, &user.id, &fresh);
+    let fresh = Zeroizing::new(config.random.bytes::<20>().to_vec());
+    let app = key::seal_app(config, &user.id, &fresh);
     visit.data.new_app = Some(NewApp { user_id: user.id.clone(), app });
     visit.save().await?;
     visit.log(Event::of("gd_start_enroll").user(user)).await;

@@ -352,6 +352,30 @@ async fn processes_that_start_at_once_with_one_key_seal_one_secret() {
     }
 }
 
+/// It is in clear in whatever was copied of the database before.
+#[tokio::test]
+async fn a_secret_shown_before_there_was_a_key_is_not_set_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = postgres::shared_database(folder.path());
+    let start = async |key: Option<[u8; 32]>| {
+        let config = Config { database: database.clone(), ..Config::localhost(8080) };
+        World::started(Config { key: key.map(Key::new), ..config }).await.expect("it starts")
+    };
+    let old = start(None).await;
+    let (mut browser, path) = (old.browser(), "/account/security/otp");
+    browser.sign_up_with_password("ada@example.org", "correct horse battery").await;
+    let (mut shown, mut again) = (second_factor::App::default(), second_factor::App::default());
+    shown.scan(&browser.get(path).await.text);
+    let new = start(Some([1; 32])).await;
+    let mut browser = new.adopt(&browser);
+    let refused = browser.form(path, &[("code", &shown.code(&new))]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+    again.scan(&refused.text);
+    assert_ne!(again.secret(), shown.secret());
+    let done = browser.form(path, &[("code", &again.code(&new))]).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+}
+
 /// Processes that share a database get the key one after the other; and one may be killed while it seals.
 #[tokio::test]
 async fn an_app_that_a_process_without_the_key_has_kept_is_sealed_by_the_next_start() {
