@@ -284,6 +284,7 @@ impl<T: Column> Column for Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Changes, Claim, PasskeyUse, StoredEvent, StoredSession};
     use super::*;
 
     #[test]
@@ -324,6 +325,38 @@ mod tests {
         let written = |changed, found: usize| Written { changed, rows: vec![Row::new(Vec::new()); found] };
         assert!(held().is_met(&written(0, 1)));
         assert!(!held().is_met(&written(1, 0)), "SQLite still says what the statement before has changed");
+    }
+
+    #[test]
+    fn a_sign_in_with_a_passkey_is_one_statement() {
+        let claim = Claim { challenge: vec![1; 40], owner: "tok_1".into(), sealed_until: Some(9) };
+        let used =
+            PasskeyUse { credential_id: vec![1], previous_sign_count: 1, sign_count: 2, backup_state: false };
+        let event = StoredEvent {
+            id: "log_1".into(),
+            date: 1,
+            r#type: "s".into(),
+            user_id: Some("usr_1".into()),
+            data: String::new(),
+            transcript: None,
+        };
+        let session = StoredSession {
+            digest: vec![1],
+            id: "ses_1".into(),
+            user_id: Some("usr_1".into()),
+            data: String::new(),
+            user_agent: String::new(),
+            ip: String::new(),
+            created_at: 1,
+            seen_at: 1,
+            expires_at: 9,
+        };
+        let changes = Changes::default().if_not_blocked("usr_1").take_challenge(&claim);
+        let changes = changes.use_passkey(&used, 1).put_event(&event).insert_session(&session);
+        let (text, _) = joined(&changes.0).unwrap();
+        // The user's row is held first: whoever changes the account writes to it before anything else.
+        assert!(text.starts_with("WITH a0 AS (SELECT generation FROM users WHERE "), "{text}");
+        assert!(text.contains(" FOR SHARE), a1 AS ("), "{text}");
     }
 
     #[test]
