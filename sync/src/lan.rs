@@ -13,7 +13,7 @@ use std::format;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +43,9 @@ const GREETING_MAX: usize = 16 << 10;
 const RELENT: Duration = Duration::from_millis(50);
 /// So many events wait for whoever asks; peers wait beyond.
 const EVENTS_MAX: usize = 64;
+/// How long a peer waits before it tries again; and a stranger, in any case, before it says more. So a flood of strangers'
+/// words leaves members room.
+const TURN: Duration = Duration::from_millis(10);
 
 /// What happened on the local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,6 +260,21 @@ impl Shared {
         (self.notify)();
     }
 
+    /// Passes on what a peer says, once there is room. Not for a peer that was dropped meanwhile: nobody asks for its words
+    /// any more, and as many may come and go as like to.
+    fn pass_on(&self, peer: u32, bytes: Vec<u8>) {
+        let mut event = LanEvent::Said(peer, bytes);
+        (self.notify)();
+        while let Err(TrySendError::Full(back)) = self.tell.try_send(event) {
+            if !self.is_linked(Some(&peer)) {
+                return;
+            }
+            event = back;
+            thread::sleep(TURN);
+        }
+        (self.notify)();
+    }
+
     /// Keeps a connection and reads from it, on a thread of its own.
     fn keep(self: &Arc<Self>, stream: TcpStream, outgoing: bool) -> Option<u32> {
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
@@ -282,9 +300,13 @@ impl Shared {
         let shared = self.clone();
         let reading = thread::Builder::new().spawn(move || {
             let mut reader = reader;
-            let most = || if shared.strangers().contains_key(&peer) { GREETING_MAX } else { ENTRY_MAX };
+            let is_stranger = || shared.strangers().contains_key(&peer);
+            let most = || if is_stranger() { GREETING_MAX } else { ENTRY_MAX };
             while let Ok(bytes) = message(&mut reader, most) {
-                shared.say(LanEvent::Said(peer, bytes));
+                shared.pass_on(peer, bytes);
+                if is_stranger() {
+                    thread::sleep(TURN);
+                }
             }
             shared.drop_link(peer);
         });
