@@ -404,6 +404,11 @@ def test_an_rp_id_that_the_browser_has_checked_is_one_of_a_related_origin():
         for options in [other, {**other, "rpId": "example.fr", "publicKey": other}]:
             asked = {**request, "checked": "example.fr", "publicKey": options}
             assert ask(ready, "get", asked)["error"]["name"] == "SecurityError"
+        # An extension that is still loaded from an earlier program says only whether the browser has checked it.
+        own = {"origin": "https://example.com", "publicKey": request["publicKey"]}
+        for said in [True, False]:
+            assert ask(ready, "get", {**request, "checked": said})["error"]["name"] == "SecurityError"
+            assert ask(ready, "get", {**own, "checked": said})["response"]["id"] == made
 
 
 # A page that says itself what its browser has checked, on the port from under page.js.

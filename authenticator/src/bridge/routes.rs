@@ -96,7 +96,9 @@ struct Asked {
     #[serde(default)]
     allowed: bool,
     /// The RP ID that the browser has checked that the origin may use, as one of its related origins.
-    checked: Option<String>,
+    /// An extension that an earlier program wrote says only whether it has, which is not enough.
+    #[serde(default)]
+    checked: Value,
     mediation: Option<String>,
     #[serde(default)]
     public_key: Value,
@@ -114,8 +116,8 @@ impl Asked {
             _ => Mediation::Modal,
         };
         let mut call = Call::by(self.origin.as_str()).mediation(mediation);
-        if let Some(rp_id) = &self.checked {
-            call = call.rp_id_is_checked(rp_id.as_str());
+        if let Some(rp_id) = self.checked.as_str() {
+            call = call.rp_id_is_checked(rp_id);
         }
         if self.cross_origin { call.framed_by(None, self.allowed) } else { call }
     }
