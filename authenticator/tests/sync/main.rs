@@ -142,6 +142,24 @@ fn a_recovery_says_that_a_folder_is_not_there_and_makes_none() {
 }
 
 #[test]
+fn a_recovery_names_the_mailbox_that_is_away_also_where_another_has_no_letter() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let [stick, empty, away] = ["stick", "empty", "away"].map(|name| world.folder.path().join(name));
+    let [of_stick, of_empty, of_away] =
+        [&stick, &empty, &away].map(|folder| format!("folder:{}", folder.display()));
+    world.ok(&a, &["sync", "init", "--mailbox", &of_stick]);
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    std::fs::create_dir(&empty).unwrap();
+    let said = world.restore(&b, &key, &["--mailbox", &of_empty, "--mailbox", &of_away]).unwrap_err();
+    assert!(said.contains("this key opens nothing") && said.contains(away.to_str().unwrap()), "{said}");
+    let another = "00112233445566778899aabbccddeeff";
+    let named = ["--mailbox", &of_stick, "--mailbox", &of_away, "--circle", another];
+    let said = world.restore(&b, &key, &named).unwrap_err();
+    assert!(said.contains(&format!("not for {another}")) && said.contains(away.to_str().unwrap()), "{said}");
+}
+
+#[test]
 fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));

@@ -229,6 +229,14 @@ impl World {
         if output.status.success() { Ok(errors) } else { Err(errors) }
     }
 
+    /// `doppelkey sync recovery restore …` with this key: what it says, or its errors.
+    pub(crate) fn restore(&self, vault: &Path, key: &str, arguments: &[&str]) -> Result<String, String> {
+        let mut command = self.command(vault, &[&["sync", "recovery", "restore"], arguments].concat());
+        let output = command.env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() { Ok(errors) } else { Err(errors) }
+    }
+
     pub(crate) fn guesses_left(&self, vault: &Path) -> u64 {
         let status = self.json(vault, &["sync", "recovery", "pin", "status", "--json"]);
         status["left"].as_u64().unwrap()

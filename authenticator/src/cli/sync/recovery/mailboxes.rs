@@ -37,7 +37,8 @@ impl<'a> Mailboxes<'a> {
     /// A relay finds a circle by its id. If the user does not say it, a folder or a key does.
     ///
     /// # Errors
-    /// If none answers, what the first one says. One that is away is named, and left out.
+    /// If none answers, what the first one says; one that is away is named, and left out. If the key opens nothing in those
+    /// that answer, or is another circle's than was said.
     pub(super) fn reach(
         key: &'a RecoveryKey,
         circle: Option<CircleId>,
@@ -59,10 +60,14 @@ impl<'a> Mailboxes<'a> {
             return Err(mailboxes.failure(no_mailbox));
         }
         mailboxes.reached.sort_by_key(|reached| reached.number);
-        let mut paper = mailboxes.member().ok_or_else(no_letter)?;
+        let Some(mut paper) = mailboxes.member() else {
+            mailboxes.name_those_away("what the key opens may be there");
+            return Err(no_letter());
+        };
         if let Some(circle) = circle
             && paper.circle() != circle
         {
+            mailboxes.name_those_away("what the key opens of the other circle may be there");
             return Err(Failure::new(
                 format_args!("this key is for circle {}, not for {circle}", paper.circle()),
                 "compare with what was printed when the key was made or the PIN was set",
@@ -134,10 +139,15 @@ impl<'a> Mailboxes<'a> {
         if self.reached.is_empty() {
             return Err(self.failure(no_mailbox));
         }
-        for error in self.away.drain(..) {
-            log::warn!("{error}; this device goes on without it, and what is nowhere else is not back");
-        }
+        self.name_those_away("this device goes on without it, and what is nowhere else is not back");
         self.say(paper, Event::Heard)
+    }
+
+    /// Names the mailboxes that are away, and what that means.
+    fn name_those_away(&mut self, so: &str) {
+        for error in self.away.drain(..) {
+            log::warn!("{error}; {so}");
+        }
     }
 
     /// What the first mailbox says that is away, or else this.
