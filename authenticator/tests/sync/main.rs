@@ -160,6 +160,28 @@ fn a_recovery_names_the_mailbox_that_is_away_also_where_another_has_no_letter() 
 }
 
 #[test]
+fn a_key_that_was_used_apart_says_so_and_not_that_it_was_revoked() {
+    let world = World::new();
+    let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|name| world.vault(name));
+    let [one, two, away] = ["one", "two", "away"].map(|name| world.folder.path().join(name));
+    let [of_one, of_two] = [&one, &two].map(|folder| format!("folder:{}", folder.display()));
+    let both = ["--mailbox", &of_one, "--mailbox", &of_two];
+    world.ok(&a, &[&["sync", "init"], &both[..]].concat());
+    let key = world.ok(&a, &["sync", "recovery", "create"]);
+    for (device, folder) in [(&b, &two), (&c, &one)] {
+        std::fs::rename(folder, &away).unwrap();
+        let said = world.restore(device, &key, &both).unwrap();
+        assert!(said.contains("name the mailboxes that answered now"), "{said}");
+        std::fs::rename(&away, folder).unwrap();
+    }
+    let said = world.restore(&d, &key, &both).unwrap_err();
+    assert!(said.contains("used more than once") && !said.contains("revoked"), "{said}");
+    // And what it advises helps.
+    world.restore(&e, &key, &["--mailbox", &of_one]).unwrap();
+    assert!(world.ok(&e, &["sync", "status"]).contains("this device is a member"));
+}
+
+#[test]
 fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));

@@ -38,7 +38,7 @@ impl<'a> Mailboxes<'a> {
     ///
     /// # Errors
     /// If none answers, what the first one says; one that is away is named, and left out. If the key opens nothing in those
-    /// that answer, or is another circle's than was said.
+    /// that answer, is another circle's than was said, or was used more than once, not knowing of the other time.
     pub(super) fn reach(
         key: &'a RecoveryKey,
         circle: Option<CircleId>,
@@ -139,7 +139,13 @@ impl<'a> Mailboxes<'a> {
         if self.reached.is_empty() {
             return Err(self.failure(no_mailbox));
         }
-        self.name_those_away("this device goes on without it, and what is nowhere else is not back");
+        self.name_those_away(
+            "this device goes on without it, and what is nowhere else is not back; should the key be used again, name the \
+             mailboxes that answered now",
+        );
+        if paper.members().all.get(&paper.log()).is_some_and(|own| own.forked) {
+            return Err(used_apart());
+        }
         self.say(paper, Event::Heard)
     }
 
@@ -172,6 +178,14 @@ fn no_mailbox() -> Failure {
 
 fn no_letter() -> Failure {
     Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
+}
+
+/// What a key says is in the mailboxes only. If that of one use is away at the next, the two contradict each other.
+fn used_apart() -> Failure {
+    Failure::new(
+        "this key was used more than once, each time while a mailbox of the other time was away, and contradicts itself",
+        "name one mailbox alone: that of the device that stays; then make a new key, `doppelkey sync recovery create`",
+    )
 }
 
 /// Reads a mailbox to its end. How long a page and an entry may be is the mailbox's own business.
