@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use zeroize::ZeroizeOnDrop;
 
 use super::requests::shown;
-use super::{Place, Refusal, ReplicateError, Replication, label_of};
+use super::{Place, Refusal, ReplicateError, Replication, distinct, label_of};
 use crate::text::from_hex;
 
 /// What the recovery member behind a PIN is called.
@@ -48,7 +48,7 @@ impl Replication {
             if name == PIN_MEMBER
                 && let Err(error @ (EscrowError::NotOffered | EscrowError::Relay(_))) = relay.escrow()
             {
-                return Err(refused(place, &error));
+                return Err(refused(&place, &error));
             }
             let let_in = relay.let_in(&label_of(log), &key.relay_token());
             let_in.map_err(|error| ReplicateError::Mailbox(place.to_string(), error))?;
@@ -158,13 +158,13 @@ impl Replication {
 
     /// How the escrow stands at each relay.
     pub(super) fn escrow(&self) -> Value {
-        let stands = |(place, relay): (&Place, RelayClient)| match relay.escrow() {
+        let stands = |(place, relay): (Place, RelayClient)| match relay.escrow() {
             Ok(status) => json!({
                 "relay": place.to_string(), "allowed": status.allowed, "left": status.left,
                 "wait_s": status.wait.as_secs(),
             }),
             Err(error) => {
-                let refusal = refused(place, &error);
+                let refusal = refused(&place, &error);
                 json!({ "relay": place.to_string(), "error": refusal.error, "hint": refusal.hint })
             }
         };
@@ -174,7 +174,7 @@ impl Replication {
     /// Destroys what is in escrow, at every relay, and ends the member behind it.
     pub(super) fn end_escrow(&mut self, now_ms: u64) -> Result<Value, Refusal> {
         for (place, relay) in self.relays() {
-            relay.end_escrow().map_err(|error| refused(place, &error))?;
+            relay.end_escrow().map_err(|error| refused(&place, &error))?;
         }
         self.retire_pin_members(None, now_ms)?;
         Ok(Value::Null)
@@ -194,7 +194,7 @@ impl Replication {
         if !self.replica().members().all.values().any(is_pin_member) {
             return Vec::new();
         }
-        let of_relay = |(place, relay): (&Place, RelayClient)| {
+        let of_relay = |(place, relay): (Place, RelayClient)| {
             relay.escrow().ok().map(|status| (place.to_string(), status.left, status.allowed))
         };
         self.relays().into_iter().filter_map(of_relay).collect()
@@ -221,9 +221,11 @@ impl Replication {
         self.remove_file()
     }
 
-    fn relays(&self) -> Vec<(&Place, RelayClient)> {
+    /// The circle's relays. One that an earlier program added twice is one: a second deposit there takes the place of the first.
+    pub(super) fn relays(&self) -> Vec<(Place, RelayClient)> {
         let circle = self.replica().circle();
-        self.places().iter().filter_map(|place| Some((place, place.relay(circle)?))).collect()
+        let of = |place: Place| place.relay(circle).map(|relay| (place, relay));
+        distinct(self.places()).into_iter().filter_map(of).collect()
     }
 }
 

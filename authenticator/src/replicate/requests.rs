@@ -213,7 +213,7 @@ impl Replication {
             "pin": self.guessed().into_iter().map(|(relay, left, allowed)| {
                 json!({ "relay": relay, "left": left, "allowed": allowed })
             }).collect::<Vec<_>>(),
-            "relays": self.places().iter().filter(|place| place.relay(replica.circle()).is_some()).count(),
+            "relays": self.relays().len(),
         }))
     }
 

@@ -605,3 +605,15 @@ fn the_secret_of_an_invitation_and_a_token_at_a_relay_have_128_free_bits() {
     assert_every_bit_is_free("tokens", 128, &tokens);
     assert_every_bit_is_free("invitations", 128, &secrets);
 }
+
+#[test]
+fn a_pin_of_a_circle_that_has_its_relay_twice_is_one_relays() {
+    let mut world = World::new();
+    let (mut device, _) = world.pair();
+    // As an earlier program let a user add it.
+    let relay = |base: &str| Place::Opened(doppelkey_sync::relay::RelayUrl::new(base, "token"));
+    device.replication.places.extend(["https://a.example", "https://a.example/"].map(relay));
+    let status = device.replication.answer(&Request::Status, &mut device.vault, &[], world.now_ms).unwrap();
+    assert_eq!(status["relays"], 1);
+    assert_eq!(device.replication.relays().len(), 1, "it is given one deposit");
+}
