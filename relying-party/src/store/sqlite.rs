@@ -48,7 +48,20 @@ struct Job {
 
 impl Sqlite {
     /// Opens a file, creating it and bringing its tables up to date; or memory, for `None`.
+    ///
+    /// Another program that opens or leaves the same file in this moment may have it locked in ways for which SQLite does
+    /// not wait: then this waits a little itself, as long as it would.
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
+        for _ in 0..LOCKED_TRIES {
+            match Self::open_now(path) {
+                Err(error) if is_locked(&error) => std::thread::sleep(LOCKED_PAUSE),
+                opened => return opened,
+            }
+        }
+        Self::open_now(path)
+    }
+
+    fn open_now(path: Option<&Path>) -> Result<Self> {
         let mut writer = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -152,6 +165,16 @@ async fn write_what_waits(connections: Arc<Connections>) {
 /// For how long changes wait for others, where there are others: of a sign-in it is nothing that a user would see, and in it
 /// come as many more as share a commit's cost. Who is alone does not wait.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How often a file that is locked is opened anew, and how long after: five seconds in all, as a statement waits.
+const LOCKED_TRIES: u32 = 100;
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
+
+fn is_locked(error: &StoreError) -> bool {
+    let StoreError::Database(error) = error else { return false };
+    let error = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    error == Some(ErrorCode::DatabaseBusy)
+}
 
 /// WAL and `NORMAL`: a commit survives the program's death. A power cut may lose the last commits, never the database,
 /// and no commit with something in it that [must last](Statement::must_last): the log is synced then.
@@ -336,6 +359,19 @@ mod tests {
 
     fn setting(name: &str) -> Statement {
         sql("INSERT INTO settings (name, value) VALUES ($1, $1)").bind(name)
+    }
+
+    #[test]
+    fn a_file_that_another_program_has_locked_is_opened_once_it_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        // Of a database that is not in WAL yet, SQLite asks for the lock once.
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("CREATE TABLE t (a); BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        let opening = std::thread::spawn(move || Sqlite::open(Some(&path)));
+        std::thread::sleep(Duration::from_millis(300));
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(count(&opening.join().unwrap().unwrap(), "SELECT COUNT(*) FROM t"), 1);
     }
 
     #[tokio::test]
