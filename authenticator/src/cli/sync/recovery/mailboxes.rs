@@ -32,7 +32,7 @@ struct Reached {
 
 impl<'a> Mailboxes<'a> {
     /// Reaches these mailboxes, and reads them twice: for the letters from which the recovery member begins, and with it for
-    /// everything. So no more is kept than the member makes use of, however much there is.
+    /// everything. So besides letters, no more is kept than the member makes use of, however much there is.
     ///
     /// A relay finds a circle by its id. If the user does not say it, a folder or a key does.
     ///
