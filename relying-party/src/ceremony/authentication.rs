@@ -1,8 +1,7 @@
 //! The end of an authentication (§7.2): user and passkey, the verifier's verdict, and what there is to store.
 
-use serde_json::{Value, json};
-
 use super::challenge::{Answered, NO_CHALLENGE, unknown};
+use super::details::of_refused_authentication;
 use super::{Asked, Kind, Refused, relying_party};
 use crate::failure::Failure;
 use crate::policy::Counter;
@@ -89,7 +88,8 @@ async fn judge_authentication(
             if record.is_none() {
                 spend_the_time_of_a_signature();
             }
-            return Err(Refused::by(rejection, Failure::PasskeyRefused { signal }, owner));
+            let facts = of_refused_authentication(&asked, credential, passkey.as_ref());
+            return Err(Refused::by(rejection, Failure::PasskeyRefused { signal }, owner, facts));
         }
     };
     let (Some(passkey), Some(user)) = (passkey, owner) else {
@@ -118,19 +118,4 @@ fn signal(credential: &Credential, record: Option<&CredentialRecord>) -> Option<
     let (handle, id) = (credential.user_handle()?, credential.raw_id()?);
     let is_theirs = record.is_some_and(|record| record.user_handle == handle);
     (!is_theirs).then(|| secret::text(&id))
-}
-
-/// `details.webauthn` of the event of an authentication.
-pub(crate) fn authentication_details(accepted: &Accepted) -> Value {
-    json!({
-        "ceremony": "authentication",
-        "failed_step": null,
-        "aaguid": accepted.passkey.aaguid,
-        "be": accepted.passkey.backup_eligible,
-        "bs": accepted.authentication.backup_state,
-        "uv": accepted.authentication.user_verified,
-        "transports": accepted.passkey.transports,
-        "mediation": if accepted.asked.conditional { "conditional" } else { "optional" },
-        "counter_regressed": accepted.authentication.counter_regressed,
-    })
 }

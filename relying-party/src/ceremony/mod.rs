@@ -9,9 +9,11 @@
 //! | `challenge` | §13.4.3, what makes an answer fresh |
 //! | `registration` | §7.1 around the verifier: what belongs to a user, policy, and what is stored |
 //! | `authentication` | §7.2 around the verifier |
+//! | `details` | what the log is told of a ceremony |
 
 mod authentication;
 mod challenge;
+mod details;
 mod options;
 mod registration;
 
@@ -25,12 +27,11 @@ use crate::session::Visit;
 use crate::store::{Passkey, User};
 use crate::verify::{Rejection, RelyingParty, Transcript, UserVerification};
 
-pub(crate) use authentication::{
-    Accepted, authentication_details, check_authentication, finish_authentication,
-};
+pub(crate) use authentication::{Accepted, check_authentication, finish_authentication};
 pub(crate) use challenge::Answered;
+pub(crate) use details::{authentication_details, registration_details};
 pub(crate) use options::{begin_authentication, begin_registration, try_authentication, try_registration};
-pub(crate) use registration::{finish_registration, new_passkey, orphan, registration_details};
+pub(crate) use registration::{finish_registration, new_passkey, orphan};
 
 /// What a ceremony is for; a challenge serves one kind only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,24 +126,24 @@ pub(crate) struct Refused {
     pub(crate) found: String,
     step: Option<String>,
     transcript: Option<Transcript>,
-    /// What has been verified, where policy refused what the verification did not.
-    verified: Map<String, Value>,
+    /// What is told of the passkey, if the verification was reached. Where a step of it refused, nobody vouches for that.
+    facts: Map<String, Value>,
 }
 
 impl Refused {
     fn because(failure: Failure, found: impl Into<String>) -> Self {
-        Self { failure, user: None, found: found.into(), step: None, transcript: None, verified: Map::new() }
+        Self { failure, user: None, found: found.into(), step: None, transcript: None, facts: Map::new() }
     }
 
     /// The verification refused.
-    fn by(rejection: Rejection, failure: Failure, user: Option<User>) -> Self {
+    fn by(rejection: Rejection, failure: Failure, user: Option<User>, facts: Map<String, Value>) -> Self {
         Self {
             failure,
             user,
             found: rejection.to_string(),
             step: Some(rejection.step.to_string()),
             transcript: Some(rejection.transcript),
-            verified: Map::new(),
+            facts,
         }
     }
 
@@ -162,7 +163,7 @@ impl Refused {
     }
 
     fn tell(&self, event: Event, ceremony: &str) -> Event {
-        let mut details = self.verified.clone();
+        let mut details = self.facts.clone();
         details.insert("ceremony".into(), ceremony.into());
         details.insert("failed_step".into(), self.step.clone().into());
         details.insert("found".into(), self.found.clone().into());
@@ -183,6 +184,11 @@ impl<E: Into<Failure>> From<E> for Refused {
         let found = failure.to_string();
         Self::because(failure, found)
     }
+}
+
+fn aaguid_text(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 fn relying_party(visit: &Visit, policy: &Policy) -> RelyingParty {

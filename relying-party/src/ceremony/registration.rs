@@ -1,8 +1,7 @@
 //! The end of a registration (§7.1): what was asked, the verifier's verdict, policy, and what there is to store.
 
-use serde_json::{Map, Value, json};
-
-use super::{Asked, Kind, Refused, challenge, relying_party};
+use super::details::{of_refused_registration, of_registration};
+use super::{Asked, Kind, Refused, aaguid_text, challenge, relying_party};
 use crate::failure::Failure;
 use crate::metadata::{MetadataPolicy, Treatment};
 use crate::policy::{MetadataRule, Policy};
@@ -19,7 +18,7 @@ pub(crate) struct Registered {
     pub(crate) asked: Asked,
     pub(crate) registration: Registration,
     /// What metadata says of the model, where somebody should look.
-    doubts: Vec<String>,
+    pub(super) doubts: Vec<String>,
 }
 
 /// Finishes a registration: takes the challenge, verifies the answer. Nothing is stored yet.
@@ -42,13 +41,14 @@ pub(crate) async fn finish_registration(
         attestation: AttestationTrust::NotRequired,
     };
     let refusal = || Failure::EnrollmentRefused { orphan: orphan(credential) };
-    let registration = verify_registration(&options, credential)
-        .map_err(|rejection| Refused::by(rejection, refusal(), None))?;
+    let registration = verify_registration(&options, credential).map_err(|rejection| {
+        Refused::by(rejection, refusal(), None, of_refused_registration(&asked, credential))
+    })?;
     match doubts(visit, &policy, &registration) {
         Ok(doubts) => Ok(Registered { asked, registration, doubts }),
         Err(why) => {
-            let (verified, refused) = (facts(&asked, &registration), Refused::because(refusal(), why));
-            Err(Refused { transcript: Some(registration.transcript), verified, ..refused })
+            let (facts, refused) = (of_registration(&asked, &registration), Refused::because(refusal(), why));
+            Err(Refused { transcript: Some(registration.transcript), facts, ..refused })
         }
     }
 }
@@ -109,37 +109,4 @@ pub(crate) fn new_passkey(visit: &Visit, user_id: &str, registration: &Registrat
         created_at: visit.app.now(),
         last_used_at: None,
     }
-}
-
-fn aaguid_text(bytes: &[u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// `details.webauthn` of the event of a registration.
-pub(crate) fn registration_details(registered: &Registered) -> Value {
-    let Registered { asked, registration, doubts } = registered;
-    let mut details = facts(asked, registration);
-    details.insert("ceremony".into(), "registration".into());
-    details.insert("failed_step".into(), Value::Null);
-    if !doubts.is_empty() {
-        details.insert("metadata".into(), json!(doubts));
-    }
-    details.into()
-}
-
-/// What is told of a registration that was verified, whatever policy says of it.
-fn facts(asked: &Asked, registration: &Registration) -> Map<String, Value> {
-    let mediation = if asked.conditional { "conditional" } else { "optional" };
-    [
-        ("aaguid", aaguid_text(&registration.aaguid).into()),
-        ("be", registration.backup_eligible.into()),
-        ("bs", registration.backup_state.into()),
-        ("uv", registration.user_verified.into()),
-        ("transports", registration.transports.clone().into()),
-        ("mediation", mediation.into()),
-    ]
-    .map(|(name, value): (&str, Value)| (name.to_string(), value))
-    .into_iter()
-    .collect()
 }

@@ -139,7 +139,7 @@ impl Envelope {
     }
 }
 
-fn required(credential: &Credential, member: &'static str) -> Result<Vec<u8>, Fact> {
+pub(super) fn required(credential: &Credential, member: &'static str) -> Result<Vec<u8>, Fact> {
     let text = credential.response_text(member).filter(|text| text.len() <= MAX_MEMBER);
     text.and_then(base64url).ok_or(Fact::ResponseMalformed(member))
 }

@@ -1,7 +1,7 @@
 //! Which events each flow writes: these, in this order, and no others.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::second_factor::App;
 use crate::world::{Authenticator, ORIGIN, Twist, World};
@@ -81,6 +81,94 @@ async fn a_passkey_that_is_refused_says_at_which_step() {
         let path = details["inspect"].as_str().expect("a link").replace("/inspect", "/api/v2/logs");
         let event = world.admin("GET", &path, None).await.json();
         assert_eq!(event["transcript"].as_array().map(Vec::len), Some(steps));
+    }
+}
+
+/// `details.webauthn` of the latest event, which is of this type; what the step found is told elsewhere.
+async fn latest_refusal(world: &World, code: &str) -> Value {
+    let (latest, mut event) = world.events().await.pop().expect("an event");
+    assert_eq!(latest, code);
+    let mut told = event["details"]["webauthn"].take();
+    assert!(told.as_object_mut().is_some_and(|told| told.remove("found").is_some()), "{told}");
+    told
+}
+
+#[tokio::test]
+async fn a_new_passkey_that_is_refused_is_in_the_log_with_what_it_says_of_itself() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut options = browser.json("/account/passkeys/options", &json!({})).await.json()["publicKey"].clone();
+    options["rp"]["id"] = "elsewhere.example".into();
+    let mut forged = Authenticator::platform().create(&options, ORIGIN, Twist::None);
+    let endless = "x".repeat(1000);
+    forged["response"]["transports"] = json!(["internal", endless, 7, "hybrid"]);
+    assert_eq!(browser.json("/account/passkeys", &forged).await.status, StatusCode::BAD_REQUEST);
+    let expected = json!({
+        "ceremony": "registration", "failed_step": "7.1-14", "aaguid": "00000000-0000-0000-0000-000000000000",
+        "be": true, "bs": true, "uv": true, "transports": ["internal", "hybrid"], "mediation": "optional",
+    });
+    assert_eq!(latest_refusal(&world, "gd_webauthn_enrollment_failed").await, expected);
+}
+
+#[tokio::test]
+async fn a_passkey_that_is_refused_is_in_the_log_with_what_it_says_of_itself() {
+    let world = World::new().await;
+    let mut key = Authenticator::security_key();
+    world.browser().sign_up(EMAIL, &mut key).await;
+    let autofill = json!({ "mediation": "conditional" });
+    for (twist, failed_step, known) in
+        [(Twist::BadSignature, "7.2-21", true), (Twist::UnknownCredential, "7.2-6", false)]
+    {
+        let mut browser = world.browser();
+        let options = browser.json("/login/passkey/options", &autofill).await.json()["publicKey"].clone();
+        browser.json("/login/passkey", &key.get(&options, ORIGIN, twist)).await;
+        let mut expected = json!({
+            "ceremony": "authentication", "failed_step": failed_step, "be": false, "bs": false, "uv": false,
+            "mediation": "conditional",
+        });
+        // An assertion does not say what made it: these are of the passkey that it names.
+        if known {
+            expected["aaguid"] = "00000000-0000-0000-0000-000000000000".into();
+            expected["transports"] = json!(["usb", "nfc"]);
+        }
+        assert_eq!(latest_refusal(&world, "f").await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_cannot_be_read_is_one_event_that_says_nothing_of_the_passkeys_flags() {
+    let world = World::new().await;
+    let (mut browser, mut phone) = (world.browser(), Authenticator::platform());
+    browser.sign_up(EMAIL, &mut phone).await;
+    // An empty map; authenticator data that ends early, and with something left over.
+    for (kind, odd) in [("create", "oA"), ("get", "AAAA"), ("get", "")] {
+        let path = if kind == "create" { "/account/passkeys" } else { "/step-up" };
+        let options = browser.json(&format!("{path}/options"), &json!({})).await.json()["publicKey"].clone();
+        let (code, mut response) = match kind {
+            "create" => {
+                ("gd_webauthn_enrollment_failed", phone.clone().create(&options, ORIGIN, Twist::None))
+            }
+            _ => ("gd_webauthn_challenge_failed", phone.get(&options, ORIGIN, Twist::None)),
+        };
+        match (kind, odd) {
+            ("create", _) => response["response"]["attestationObject"] = odd.into(),
+            ("get", "") => {
+                let whole = response["response"]["authenticatorData"].as_str().expect("base64url");
+                response["response"]["authenticatorData"] = format!("{whole}AAAA").into();
+            }
+            _ => response["response"]["authenticatorData"] = odd.into(),
+        }
+        let before = world.events().await.len();
+        let refused = browser.json(path, &response).await;
+        assert!(refused.status.is_client_error(), "{}", refused.text);
+        assert_eq!(world.events().await.len(), before + 1);
+        let told = latest_refusal(&world, code).await;
+        for flag in ["be", "bs", "uv"] {
+            assert_eq!(told.get(flag), None, "{kind} {odd}: {told}");
+        }
+        assert_eq!(told["mediation"], "optional", "{kind} {odd}: {told}");
+        assert!(told["failed_step"].is_string(), "{kind} {odd}: {told}");
     }
 }
 
