@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::failure::Failure;
 use crate::policy::{Ask, Attribute, Attributes};
-use crate::store::Identifier;
+use crate::store::{Identifier, User};
 
 /// The kinds of identifiers, in the order of the forms.
 pub(crate) const KINDS: [&str; 3] = ["email", "phone", "username"];
@@ -18,6 +18,13 @@ pub(crate) fn attribute(attributes: &Attributes, kind: &str) -> Attribute {
         "phone" => attributes.phone,
         _ => attributes.username,
     }
+}
+
+/// The kinds that every account must have, and this one has not.
+pub(crate) fn missing(attributes: &Attributes, user: &User) -> Vec<&'static str> {
+    let is_known = |kind: &str| user.identifiers.iter().any(|known| known.kind == kind);
+    let is_missing = |kind: &&str| attribute(attributes, kind).profile_required && !is_known(kind);
+    KINDS.into_iter().filter(is_missing).collect()
 }
 
 /// The normal form of an identifier that is to be registered.
@@ -89,7 +96,8 @@ pub(crate) fn of_sign_up(
     Ok(identifiers)
 }
 
-fn with_article(kind: &str) -> &'static str {
+/// One of a kind, as people call it.
+pub(crate) fn with_article(kind: &str) -> &'static str {
     match kind {
         "email" => "an e-mail address",
         "phone" => "a phone number",

@@ -344,6 +344,18 @@ impl Policy {
         if !attributes.iter().any(|attribute| attribute.identifier && attribute.signup == Ask::Required) {
             return Err("attributes: at least one must be an identifier and required at sign-up".into());
         }
+        let named = [
+            ("email", self.attributes.email),
+            ("phone", self.attributes.phone),
+            ("username", self.attributes.username),
+        ];
+        let dropped = |attribute: Attribute| attribute.signup == Ask::Required && !attribute.profile_required;
+        if let Some((name, _)) = named.into_iter().find(|(_, attribute)| dropped(*attribute)) {
+            return Err(format!(
+                "attributes.{name}.signup is \"required\", so attributes.{name}.profile_required must be on: what everybody \
+                 gives at sign-up, nobody removes"
+            ));
+        }
         if self.attributes.username.verify {
             return Err("attributes.username.verify: no code can go to a user name".into());
         }
@@ -427,12 +439,12 @@ impl Policy {
         if self.attributes.phone.verify && matches!(config.mail, Mail::Smtp { .. }) {
             warnings.push(
                 "attributes.phone.verify is on, and mail goes to a server (--smtp): there is no provider of short \
-                 messages, so no code comes, and who gives a phone number cannot sign up"
+                 messages, so no code comes to who gives a phone number"
                     .into(),
             );
         }
         for (name, attribute) in [("email", self.attributes.email), ("phone", self.attributes.phone)] {
-            if attribute.verify && attribute.signup == Ask::Off {
+            if attribute.verify && !attribute.is_on() {
                 warnings.push(format!(
                     "attributes.{name}.verify is on, and attributes.{name}.signup is off: sign-up proves nothing"
                 ));

@@ -31,7 +31,7 @@ async fn show(mut visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let passkeys = visit.app.database.passkeys(&user.id).await?;
     let notice = visit.take_notice().await?;
-    let page = pages::account::passkeys(&visit.app, &user, &passkeys, &policy.passkey, notice.as_deref());
+    let page = pages::account::passkeys(&visit.app, &user, &passkeys, &policy, notice.as_deref());
     Ok(visit.page(page))
 }
 

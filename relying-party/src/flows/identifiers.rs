@@ -2,6 +2,8 @@
 //!
 //! A new e-mail address is always proved by a code that goes there, because recovery trusts it; a phone number where
 //! the policy has it proved. Until then the old one stays. Its owner gets a mail, and what was sent to it is void.
+//!
+//! What the policy requires on the profile can be changed, and not removed.
 
 use axum::Router;
 use axum::extract::Path;
@@ -13,7 +15,7 @@ use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::{Failure, words_for};
-use crate::policy::{Ask, Policy};
+use crate::policy::Policy;
 use crate::session::{NewIdentifier, Visit};
 use crate::store::{Changes, CodeCheck, Identifier, StoreError, User};
 use crate::{codes, identifiers, pages};
@@ -64,11 +66,11 @@ async fn change(
 ) -> Result<&'static str, Failure> {
     let is_known = identifiers::KINDS.contains(&kind);
     let attribute = identifiers::attribute(&policy.attributes, kind);
-    if !is_known || attribute.signup == Ask::Off {
+    if !is_known || !attribute.is_on() {
         return Err(Failure::NotFound);
     }
     if typed.trim().is_empty() {
-        return remove(visit, user, kind, attribute.signup == Ask::Required).await;
+        return remove(visit, user, kind, attribute.profile_required).await;
     }
     let new = identifiers::normal(&policy.attributes, kind, typed)?;
     if user.identifiers.iter().any(|known| known.kind == kind && known.value == new.value) {
@@ -94,15 +96,20 @@ async fn remove(
     kind: &str,
     is_required: bool,
 ) -> Result<&'static str, Failure> {
+    let needed = || {
+        let message = format!("Your account needs {}.", identifiers::with_article(kind));
+        Failure::Field("no-identifier", message)
+    };
+    if is_required {
+        return Err(needed());
+    }
     if !user.identifiers.iter().any(|known| known.kind == kind) {
         return Ok("/account");
     }
     let event = Event::of(code_of(kind)).user(user).detail("removed", true);
     // Of the last two that are removed at once, one stays.
-    if is_required || !visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await? {
-        let article = if kind == "email" { "an" } else { "a" };
-        let message = format!("Your account needs {article} {}.", words_for(kind));
-        return Err(Failure::Field("no-identifier", message));
+    if !visit.make(user, Changes::default().remove_identifier(&user.id, kind), event).await? {
+        return Err(needed());
     }
     if kind == "email" {
         tell_the_old_address(visit, user, None).await;

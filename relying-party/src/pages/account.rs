@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::{icons, parts, wide};
+use super::{icons, identifiers, parts, wide};
 use crate::app::App;
 use crate::metadata::Entry;
-use crate::policy;
+use crate::policy::Policy;
 use crate::secret;
 use crate::store::{Passkey, User};
 
@@ -34,15 +34,16 @@ pub(crate) fn passkeys(
     app: &App,
     user: &User,
     passkeys: &[Passkey],
-    policy: &policy::Passkey,
+    policy: &Policy,
     notice: Option<&str>,
 ) -> Markup {
-    let most = policy.max_per_user;
+    let most = policy.passkey.max_per_user;
     let content = html! {
         h1 { "Passkeys" }
         (parts::notice(notice))
         (parts::error(None))
-        @if !policy.enabled {
+        (identifiers::needed(policy, user))
+        @if !policy.passkey.enabled {
             p.lead { "Logging in with passkeys is turned off here." }
             ul.cards { @for passkey in passkeys { li { (one(app, passkey)) } } }
         } @else if passkeys.is_empty() {

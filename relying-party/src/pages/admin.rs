@@ -90,13 +90,14 @@ fn words(name: &str) -> String {
 }
 
 /// Words of the policy that people write otherwise.
-const UNUSUAL: [(&str, &str); 10] = [
+const UNUSUAL: [(&str, &str); 11] = [
     ("api", "API"),
     ("email", "e-mail"),
     ("identifier", "can be logged in with"),
     ("ip", "IP address"),
     ("mfa", "MFA"),
     ("ms", "(milliseconds)"),
+    ("profile", "on the profile is"),
     ("s", "(seconds)"),
     ("signup", "at sign-up"),
     ("ui", "UI"),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{account, card, parts, signup};
 use crate::app::App;
 use crate::identifiers::{self, KINDS};
-use crate::policy::{Ask, Policy};
+use crate::policy::Policy;
 use crate::store::{Identifier, User};
 
 /// Every name that the policy knows, each with a form.
@@ -15,12 +15,25 @@ pub(crate) fn overview(app: &App, policy: &Policy, user: &User, error: Option<&s
         (parts::error(error))
         @for kind in KINDS {
             @let attribute = identifiers::attribute(&policy.attributes, kind);
-            @if attribute.signup != Ask::Off {
-                (one(kind, user, attribute.signup == Ask::Optional))
-            }
+            @if attribute.is_on() { (one(kind, user, !attribute.profile_required)) }
         }
     };
     account::frame(app, user, "/account/security", &content)
+}
+
+/// What every account must have and this one has not, for the account's other pages.
+pub(crate) fn needed(policy: &Policy, user: &User) -> Markup {
+    let missing = identifiers::missing(&policy.attributes, user);
+    let missing: Vec<_> = missing.into_iter().map(identifiers::with_article).collect();
+    html! {
+        @if !missing.is_empty() {
+            section {
+                h2 { "Something is missing" }
+                p { "Your account needs " (missing.join(" and ")) "." }
+                p { a.button.secondary href="/account/identifiers" { "Add" span.sr-only { " what is missing" } } }
+            }
+        }
+    }
 }
 
 fn one(kind: &str, user: &User, is_optional: bool) -> Markup {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::{account, card, parts, signup};
+use super::{account, card, identifiers, parts, signup};
 use crate::app::App;
 use crate::destination;
 use crate::failure::words_for;
@@ -35,6 +35,7 @@ pub(crate) fn overview(
         h1 { "Security" }
         (parts::notice(notice))
         (parts::error(error))
+        (identifiers::needed(&facts.policy, user))
         (names(user))
         @if facts.policy.password.enabled { (password(facts, error.is_some())) }
         (second_step(facts))

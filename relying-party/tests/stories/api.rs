@@ -223,6 +223,18 @@ async fn the_native_api_is_absent_where_policy_says_so() {
 }
 
 #[tokio::test]
+async fn who_signed_up_in_an_app_is_asked_on_the_account_page_for_what_the_app_did_not_give() {
+    let policy = "[attributes.phone]\nsignup = \"optional\"\nprofile_required = true";
+    let world = World::with_policy(policy).await;
+    let mut app = Native::of(&world);
+    assert_eq!(app.sign_up("ada@example.org").await.status, StatusCode::OK);
+    let mut browser = world.browser();
+    browser.authenticate("/login/passkey", json!({}), &mut app.phone).await;
+    let page = browser.get("/account").await.text;
+    assert!(page.contains("Your account needs a phone number."), "{page}");
+}
+
+#[tokio::test]
 async fn a_passkey_is_added_named_and_removed_but_not_the_last() {
     let world = World::new().await;
     let mut native = Native::of(&world);

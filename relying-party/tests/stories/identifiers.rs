@@ -104,6 +104,42 @@ async fn names_and_numbers_change_at_once_by_the_policys_rules() {
     assert!(change(&mut browser, "username", "ada").await.location().starts_with("/step-up"));
 }
 
+#[tokio::test]
+async fn what_the_profile_must_hold_is_asked_for_on_the_account_page_and_stays() {
+    let policy = "[attributes.phone]\nidentifier = true\nsignup = \"optional\"\nprofile_required = true\n\
+                  [attributes.username]\nprofile_required = true";
+    let world = World::with_policy(policy).await;
+    let mut browser = world.browser();
+    let sign_up = browser.get("/signup").await.text;
+    assert!(sign_up.contains("(Optional)") && !sign_up.contains("User name"), "{sign_up}");
+    browser.sign_up(OLD, &mut Authenticator::platform()).await;
+    for path in ["/account", "/account/security"] {
+        let page = browser.get(path).await.text;
+        assert!(page.contains("Your account needs a phone number and a user name."), "{page}");
+    }
+    assert!(!browser.get("/account/identifiers").await.text.contains("(Optional)"));
+    let nothing = change(&mut browser, "phone", "").await;
+    assert_eq!(nothing.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(nothing.text.contains("Your account needs a phone number."), "{}", nothing.text);
+
+    assert_eq!(change(&mut browser, "phone", "+49 30 1234567").await.location(), "/account");
+    assert!(browser.get("/account").await.text.contains("Your account needs a user name."));
+    assert_eq!(change(&mut browser, "username", "ada").await.location(), "/account");
+    assert!(!browser.get("/account").await.text.contains("Your account needs"));
+    // It can be another one, and not none.
+    for kind in ["phone", "username", "email"] {
+        assert_eq!(change(&mut browser, kind, "").await.status, StatusCode::UNPROCESSABLE_ENTITY, "{kind}");
+    }
+    assert_eq!(change(&mut browser, "phone", "+49 30 7654321").await.location(), "/account");
+    assert_eq!(world.codes().await, ["ss", "s", "scpn", "scu", "scpn"]);
+
+    // Once policy no longer asks for it, it can go.
+    let patch = json!({ "attributes": { "phone": { "profile_required": false } } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+    assert_eq!(change(&mut browser, "phone", "").await.location(), "/account");
+    assert!(!browser.get("/account").await.text.contains("Your account needs"));
+}
+
 /// With an optional e-mail address.
 const OPTIONAL: &str = "[attributes.email]\nidentifier = true\nsignup = \"optional\"\n\
                         [attributes.username]\nidentifier = true\nsignup = \"required\"\n\
@@ -135,7 +171,8 @@ async fn of_two_last_names_that_are_removed_at_once_one_stays() {
     let mut browser = world.browser();
     sign_up_with_a_name(&mut browser, "ada", OLD).await;
     let all = json!({ "attributes": {
-        "username": { "signup": "optional" }, "email": { "signup": "optional" }, "phone": { "signup": "required" },
+        "username": { "signup": "optional", "profile_required": false }, "email": { "signup": "optional" },
+        "phone": { "signup": "required", "profile_required": true },
     } });
     assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(all)).await.status, StatusCode::OK);
     for round in 0..3 {
@@ -143,10 +180,12 @@ async fn of_two_last_names_that_are_removed_at_once_one_stays() {
         change(&mut browser, "username", &name).await;
         if round == 0 {
             // Only these two are left: the number went while it was optional.
-            let phone = json!({ "attributes": { "phone": { "signup": "optional" }, "username": { "signup": "required" } } });
+            let optional = json!({ "signup": "optional", "profile_required": false });
+            let required = json!({ "signup": "required", "profile_required": true });
+            let phone = json!({ "attributes": { "phone": optional, "username": required } });
             world.admin("PATCH", "/api/v2/policy", Some(phone)).await;
             assert_eq!(change(&mut browser, "phone", "").await.location(), "/account");
-            let back = json!({ "attributes": { "phone": { "signup": "required" }, "username": { "signup": "optional" } } });
+            let back = json!({ "attributes": { "phone": required, "username": optional } });
             world.admin("PATCH", "/api/v2/policy", Some(back)).await;
         }
         let mut other = browser.clone();

@@ -1,7 +1,7 @@
 //! Policy and events, through the API and the form; and the files under `/.well-known/`.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::{Config, app};
@@ -182,6 +182,34 @@ async fn the_form_changes_the_policy_too() {
     assert_eq!(policy["passkey"]["hints"], json!(["security-key", "hybrid"]));
     let wrong = browser.form("/admin/policy", &[("passkey.max_per_user", "0")]).await;
     assert!(wrong.text.contains("passkey.max_per_user is 0"), "{}", wrong.text);
+}
+
+#[tokio::test]
+async fn what_sign_up_requires_the_profile_requires_too() {
+    let world = World::new().await;
+    let attributes = world.admin("GET", "/api/v2/policy", None).await.json()["attributes"].clone();
+    assert_eq!(attributes["email"]["profile_required"], true);
+    assert_eq!(attributes["phone"]["profile_required"], false);
+    let patch = |phone: Value| Some(json!({ "attributes": { "phone": phone } }));
+    let refused = world.admin("PATCH", "/api/v2/policy", patch(json!({ "signup": "required" }))).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.text.contains("attributes.phone.profile_required must be on"), "{}", refused.text);
+    // Taken out of the policy (RFC 7396), it follows what sign-up asks for.
+    let following = patch(json!({ "signup": "required", "profile_required": null }));
+    let policy = world.admin("PATCH", "/api/v2/policy", following).await.json();
+    assert_eq!(policy["attributes"]["phone"]["profile_required"], true);
+
+    let mut browser = world.browser();
+    browser.form("/admin/token", &[("token", ADMIN)]).await;
+    assert!(browser.get("/admin").await.text.contains("Phone on the profile is required"));
+    let unticked = [("box", "attributes.phone.profile_required")];
+    let refused = browser.form("/admin/policy", &unticked).await;
+    assert!(refused.text.contains("attributes.phone.profile_required must be on"), "{}", refused.text);
+    let optional = [unticked[0], ("attributes.phone.signup", "optional")];
+    assert_eq!(browser.form("/admin/policy", &optional).await.location(), "/admin");
+    let (code, event) = world.events().await.pop().expect("an event");
+    let patch = json!({ "attributes": { "phone": { "profile_required": false, "signup": "optional" } } });
+    assert_eq!((code.as_str(), &event["details"]["patch"]), ("sapi", &patch));
 }
 
 #[tokio::test]
