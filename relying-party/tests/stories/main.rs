@@ -26,5 +26,6 @@ mod rules;
 mod second_factor;
 mod storage;
 mod under_way;
+mod users;
 mod webhooks;
 mod world;

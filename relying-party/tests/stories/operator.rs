@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use doppelkey_relying_party::policy::Policy;
 use doppelkey_relying_party::{Config, app};
 
-use crate::world::{ADMIN, Authenticator, ORIGIN, Twist, World, postgres};
+use crate::world::{ADMIN, Authenticator, ORIGIN, World, postgres};
 
 #[tokio::test]
 async fn the_api_needs_the_operators_token() {
@@ -18,112 +18,6 @@ async fn the_api_needs_the_operators_token() {
         let wrong = browser.send("GET", path, &[("authorization", "Bearer wrong")], None).await;
         assert_eq!(wrong.error(), "invalid-token", "{path}");
     }
-}
-
-#[tokio::test]
-async fn a_user_whom_the_operator_blocks_is_out_until_that_is_lifted() {
-    const PASSWORD: &str = "correct horse battery";
-    let (world, mut phone) = (World::new().await, Authenticator::platform());
-    let email = "ada@example.org";
-    let mut browser = world.browser();
-    browser.sign_up(email, &mut phone).await;
-    browser.form("/account/security/password", &[("password", PASSWORD)]).await;
-    let (_, event) = world.events().await.swap_remove(0);
-    let path = format!("/api/v2/users/{}", event["user_id"].as_str().expect("an id"));
-    let known = world.admin("GET", &path, None).await.json();
-    assert_eq!((&known["email"], &known["blocked"]), (&json!(email), &json!(false)), "{known}");
-    // Under way while it happens: an address that has been proved.
-    let mut recovering = world.browser();
-    recovering.form("/recover", &[("email", email)]).await;
-    let code = world.latest_code().await;
-    assert_eq!(recovering.form("/recover/code", &[("code", &code)]).await.location(), "/recover/new");
-
-    let blocked = world.admin("PATCH", &path, Some(json!({ "blocked": true }))).await;
-    assert_eq!((blocked.status, &blocked.json()["blocked"]), (StatusCode::OK, &json!(true)));
-    let (code, event) = world.events().await.pop().expect("an event");
-    let told = (code.as_str(), &event["user_name"], &event["details"]["patch"]);
-    assert_eq!(told, ("sapi", &json!(email), &json!({ "blocked": true })));
-    assert_eq!(browser.get("/account").await.location(), "/login");
-    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
-    let refused = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
-    assert_eq!((refused.status, refused.error().as_str()), (StatusCode::FORBIDDEN, "user-blocked"));
-    let mut visitor = world.browser();
-    visitor.form("/login", &[("identifier", email)]).await;
-    let refused = visitor.form("/login/password", &[("password", PASSWORD)]).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
-    assert!(refused.text.contains("This account is blocked."), "{}", refused.text);
-
-    let lifted = world.admin("PATCH", &path, Some(json!({ "blocked": false }))).await;
-    assert_eq!(lifted.json()["blocked"], false);
-    assert_eq!(browser.get("/account").await.location(), "/login", "what has ended stays so");
-    assert_eq!(recovering.get("/recover/new").await.location(), "/recover");
-    let done = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
-    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
-
-    for (path, patch, expected) in [
-        ("/api/v2/users/usr_nobody", json!({ "blocked": true }), StatusCode::NOT_FOUND),
-        (path.as_str(), json!({ "blocked": true, "email": "eve@example.org" }), StatusCode::BAD_REQUEST),
-        (path.as_str(), json!({}), StatusCode::BAD_REQUEST),
-    ] {
-        assert_eq!(world.admin("PATCH", path, Some(patch.clone())).await.status, expected, "{patch}");
-    }
-    assert_eq!(world.admin("GET", &path, None).await.json()["blocked"], false);
-    assert_eq!(world.admin("GET", "/api/v2/users/usr_nobody", None).await.status, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test]
-async fn a_passkey_that_was_answered_while_its_user_was_blocked_opens_nothing_once_that_is_lifted() {
-    // With a session that is kept already, and without.
-    for is_kept in [false, true] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let database = postgres::shared_database(folder.path());
-        let (world, mut phone) = (World::start(&database, "").await, Authenticator::platform());
-        let mut browser = world.browser();
-        browser.sign_up("ada@example.org", &mut phone).await;
-        let (_, event) = world.events().await.swap_remove(0);
-        let path = format!("/api/v2/users/{}", event["user_id"].as_str().expect("an id"));
-        if !is_kept {
-            browser = world.browser();
-        }
-        let options = browser.json("/login/passkey/options", &json!({})).await.json();
-        let credential = phone.get(&options["publicKey"], ORIGIN, Twist::None);
-        // The user is read, not blocked yet; then the block of another process comes first.
-        let blocking = "UPDATE users SET blocked = 1, generation = generation + 1";
-        let holder = postgres::hold(&database, blocking, 0.6);
-        let refused = browser.json("/login/passkey", &credential).await;
-        holder.join().expect("it has been let go");
-        assert_eq!((refused.status, refused.error().as_str()), (StatusCode::FORBIDDEN, "user-blocked"));
-        assert_eq!(
-            world.admin("PATCH", &path, Some(json!({ "blocked": true }))).await.status,
-            StatusCode::OK
-        );
-        assert_eq!(
-            world.admin("PATCH", &path, Some(json!({ "blocked": false }))).await.status,
-            StatusCode::OK
-        );
-        assert_eq!(browser.get("/account").await.location(), "/login");
-        let done = world.browser().authenticate("/login/passkey", json!({}), &mut phone).await;
-        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
-    }
-}
-
-#[tokio::test]
-async fn a_blocked_user_sets_no_password_by_a_link() {
-    let (world, email) = (World::new().await, "ada@example.org");
-    world.browser().sign_up_with_password(email, "correct horse battery").await;
-    let (_, event) = world.events().await.swap_remove(0);
-    let path = format!("/api/v2/users/{}", event["user_id"].as_str().expect("an id"));
-    world.admin("PATCH", &path, Some(json!({ "blocked": true }))).await;
-    let mut browser = world.browser();
-    browser.form("/reset-password", &[("email", email)]).await;
-    let outbox = world.outbox().await;
-    let token = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
-    let form = [("token", token.expect("a link")), ("password", "another horse battery")];
-    let refused = browser.form("/reset-password/new", &form).await;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
-    assert!(refused.text.contains("This account is blocked."), "{}", refused.text);
-    world.admin("PATCH", &path, Some(json!({ "blocked": false }))).await;
-    assert_eq!(world.browser().log_in_with_password(email, "correct horse battery").await, "/enroll");
 }
 
 #[tokio::test]
