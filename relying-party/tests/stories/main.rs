@@ -10,6 +10,7 @@ mod developer;
 mod enrollment;
 mod events;
 mod identifiers;
+mod keys;
 mod limits;
 mod mail;
 mod main_job;
