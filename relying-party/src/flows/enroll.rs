@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::finish;
 use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::destination;
@@ -18,10 +19,10 @@ use crate::session::{Prompt, Visit};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/enroll", get(show_progressive).post(finish))
-        .route("/enroll/local", get(show_local).post(finish))
-        .route("/enroll/options", post(options))
-        .route("/enroll/local/options", post(options))
+        .route("/enroll", get(show_progressive).post(create_progressive))
+        .route("/enroll/local", get(show_local).post(create_local))
+        .route("/enroll/options", post(options_progressive))
+        .route("/enroll/local/options", post(options_local))
         .route("/enroll/skip", post(skip))
 }
 
@@ -35,8 +36,8 @@ async fn show_local(visit: Visit) -> Result<Response, Failure> {
 
 async fn show(mut visit: Visit, prompt: Prompt) -> Result<Response, Failure> {
     let user = visit.user().await?;
-    if visit.data.prompt == Some(prompt) && !visit.app.policy().await?.passkey.enabled {
-        // Policy has turned passkeys off since.
+    if visit.data.prompt == Some(prompt) && !finish::offers(visit.app.policy().await?.as_ref(), prompt) {
+        // Policy has turned the offer off since.
         visit.data.prompt = None;
         visit.save().await?;
     }
@@ -46,9 +47,29 @@ async fn show(mut visit: Visit, prompt: Prompt) -> Result<Response, Failure> {
     Ok(visit.page(pages::enroll::offer(&visit.app, user.name(), prompt)))
 }
 
-async fn options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Response, Failure> {
+/// Refuses what takes up an offer that this session has not got, or that policy has turned off since.
+async fn refuse_unoffered(visit: &Visit, prompt: Prompt) -> Result<(), Failure> {
+    if !finish::offers(visit.app.policy().await?.as_ref(), prompt) {
+        return Err(Failure::NO_PASSKEYS);
+    }
+    if visit.data.prompt == Some(prompt) { Ok(()) } else { Err(Failure::OutOfOrder) }
+}
+
+async fn options_progressive(visit: Visit, body: JsonBody<Wish>) -> Result<Response, Failure> {
+    options(visit, Prompt::Progressive, body).await
+}
+
+async fn options_local(visit: Visit, body: JsonBody<Wish>) -> Result<Response, Failure> {
+    options(visit, Prompt::Local, body).await
+}
+
+async fn options(
+    mut visit: Visit,
+    prompt: Prompt,
+    JsonBody(wish): JsonBody<Wish>,
+) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    let prompt = visit.data.prompt.ok_or(Failure::OutOfOrder)?;
+    refuse_unoffered(&visit, prompt).await?;
     let exclude = enrollment::room_for_one_more(&visit, &user).await?;
     let subject =
         Subject { user_id: Some(&user.id), handle: &user.handle, name: user.name(), exclude: &exclude };
@@ -57,9 +78,21 @@ async fn options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Result<Res
     Ok(visit.json(options))
 }
 
-async fn finish(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Result<Response, Failure> {
+async fn create_progressive(visit: Visit, body: JsonBody<Value>) -> Result<Response, Failure> {
+    create(visit, Prompt::Progressive, body).await
+}
+
+async fn create_local(visit: Visit, body: JsonBody<Value>) -> Result<Response, Failure> {
+    create(visit, Prompt::Local, body).await
+}
+
+async fn create(
+    mut visit: Visit,
+    prompt: Prompt,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Response, Failure> {
     let user = visit.recent_user().await?;
-    visit.data.prompt.ok_or(Failure::OutOfOrder)?;
+    refuse_unoffered(&visit, prompt).await?;
     enrollment::finish(&visit, Kind::Enroll, &user, body).await?;
     visit.data.prompt = None;
     visit.data.notice = Some("The passkey has been created. Use it the next time you log in.".into());

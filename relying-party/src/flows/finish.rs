@@ -195,6 +195,16 @@ pub(crate) fn refuse_off(policy: &Policy, method: Method) -> Result<(), Failure>
     }
 }
 
+/// Whether policy makes this offer; it may have turned it off since it was made.
+pub(super) fn offers(policy: &Policy, prompt: Prompt) -> bool {
+    let passkey = &policy.passkey;
+    passkey.enabled
+        && match prompt {
+            Prompt::Progressive => passkey.progressive_enrollment_enabled,
+            Prompt::Local => passkey.local_enrollment_enabled,
+        }
+}
+
 /// An administrator may have blocked the account.
 pub(crate) async fn refuse_blocked(visit: &Visit, user: &User) -> Result<(), Failure> {
     if user.blocked {
@@ -332,16 +342,14 @@ async fn prompt_for(
     user: &User,
     first: &FirstFactor,
 ) -> Result<Option<Prompt>, Failure> {
-    if first.just_created || !policy.passkey.enabled {
+    let prompt = match first.method {
+        Method::Passkey if first.offer_local => Prompt::Local,
+        Method::Password | Method::Code => Prompt::Progressive,
+        Method::Passkey => return Ok(None),
+    };
+    if first.just_created || !offers(policy, prompt) {
         return Ok(None);
     }
-    let prompt = match first.method {
-        Method::Passkey if first.offer_local && policy.passkey.local_enrollment_enabled => Prompt::Local,
-        Method::Password | Method::Code if policy.passkey.progressive_enrollment_enabled => {
-            Prompt::Progressive
-        }
-        _ => return Ok(None),
-    };
     let count = visit.app.database.passkeys(&user.id).await?.len();
     let has_room = count < policy.passkey.max_per_user as usize;
     let is_wanted = prompt == Prompt::Local || count == 0;

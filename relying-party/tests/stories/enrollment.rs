@@ -140,6 +140,57 @@ async fn offers_can_be_turned_off() {
     assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/account");
 }
 
+/// Each of the two is an option of its own, and either may be turned off while somebody looks at its page.
+#[tokio::test]
+async fn an_offer_that_policy_has_turned_off_since_is_shown_to_nobody_and_cannot_be_taken_up() {
+    for (path, option, other) in [
+        ("/enroll", "progressive_enrollment_enabled", "local_enrollment_enabled"),
+        ("/enroll/local", "local_enrollment_enabled", "progressive_enrollment_enabled"),
+    ] {
+        let (world, mut phone) = (World::new().await, Authenticator::platform());
+        phone.attachment = "cross-platform";
+        let here = json!({ "platformAuthenticator": true });
+        let mut browser = world.browser();
+        if path == "/enroll" {
+            world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+            assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, path);
+        } else {
+            world.browser().sign_up(EMAIL, &mut phone).await;
+            assert_eq!(browser.authenticate("/login/passkey", here, &mut phone).await.json()["next"], path);
+        }
+        let turn = async |option: &str, on: bool| {
+            let patch = json!({ "passkey": { option: on } });
+            assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+        };
+        // The other one is none of this page's business.
+        turn(other, false).await;
+        assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
+        let options = browser.json(&format!("{path}/options"), &json!({})).await;
+        assert_eq!(options.status, StatusCode::OK, "{path}: {}", options.text);
+        let credential = Authenticator::platform().create(&options.json()["publicKey"], ORIGIN, Twist::None);
+
+        turn(option, false).await;
+        for (path, body) in [(format!("{path}/options"), json!({})), (path.to_string(), credential)] {
+            let refused = browser.json(&path, &body).await;
+            let told = (refused.status, refused.error());
+            assert_eq!(told, (StatusCode::NOT_FOUND, "passkey-not-allowed".into()), "{path}");
+        }
+        assert_eq!(browser.get(path).await.location(), "/account", "{path}: whoever was asked goes on");
+        turn(option, true).await;
+        assert_eq!(browser.get(path).await.location(), "/account", "{path}: and is not asked again");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_is_taken_up_where_it_was_made() {
+    let world = World::new().await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    assert_eq!(browser.log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    assert_eq!(browser.json("/enroll/local/options", &json!({})).await.error(), "transaction-not-found");
+    assert_eq!(browser.json("/enroll/options", &json!({})).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn the_policy_says_how_login_offers_passkeys() {
     for (ui, autofill, button) in [("both", true, true), ("autofill", true, false), ("button", false, true)] {
