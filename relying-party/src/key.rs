@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::app::StartError;
 use crate::config::{Config, Random};
 use crate::secret;
-use crate::store::{Changes, Database, SealedApp};
+use crate::store::{Changes, Database, SealedApp, StoreError};
 
 /// A key of 32 random bytes, which every process that shares a database is given, and the database is not.
 #[derive(Clone)]
@@ -151,7 +151,7 @@ pub(crate) async fn shared_secret(config: &Config, database: &Database) -> Resul
 
 /// Seals the apps that are in clear, and has the database forget what was: of a process that has no key yet may be some at
 /// every start, and one that was killed meanwhile has left the rest to the next.
-async fn seal_the_rest(config: &Config, database: &Database) -> Result<(), StartError> {
+pub(crate) async fn seal_the_rest(config: &Config, database: &Database) -> Result<(), StoreError> {
     let in_clear = database.apps_in_clear().await?;
     let marked = database.setting(MARK).await?;
     if in_clear.is_empty() && marked.as_deref() != Some(BEGUN) {

@@ -73,7 +73,24 @@ impl App {
             event_counter: AtomicU32::new(0),
             time_of_ids: AtomicI64::new(newest),
         }));
-        Ok(app.put_into_force(&before, &opened).await?.then_some(app))
+        if !app.put_into_force(&before, &opened).await? {
+            return Ok(None);
+        }
+        if opened.replaces.is_some() {
+            app.seal_under_the_new_key().await;
+        }
+        Ok(Some(app))
+    }
+
+    /// Seals what was in clear where a key was lost. Only once the new key is in force: under one that is not, nobody
+    /// would open it. A start that has come so far does not fail any more.
+    async fn seal_under_the_new_key(&self) {
+        if let Err(error) = key::seal_the_rest(&self.config, &self.database).await {
+            tell!(
+                "warning: secrets of authenticator apps that were in clear could not be sealed, the next start tries \
+                 again: {error}"
+            );
+        }
     }
 
     /// Writes what this start changes, and tells the operator: false if something is not as it was read any more, and then

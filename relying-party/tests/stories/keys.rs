@@ -209,3 +209,35 @@ async fn an_app_that_a_process_without_the_key_has_kept_is_sealed_by_the_next_st
     drop(start(Some([1; 32])).await);
     assert!(!holds(folder.path(), remains.as_bytes()), "the next start writes it anew");
 }
+
+/// The key is lost, and an app's secret was never under it.
+#[tokio::test]
+async fn an_app_in_clear_outlives_a_lost_key_and_is_sealed_by_the_start_that_replaces_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", folder.path().join("accounts.db").display());
+    let start = async |key: Option<[u8; 32]>, replace_lost_key: bool| {
+        let policy = Policy::from_toml("[mfa]\npolicy = \"always\"").ok();
+        let config = Config { database: database.clone(), policy, ..Config::localhost(8080) };
+        let config = Config { key: key.map(Key::new), replace_lost_key, ..config };
+        World::started(config).await.expect("it starts")
+    };
+    let (email, password) = ("ada@example.org", "correct horse battery");
+    let old = start(None, false).await;
+    let (mut browser, mut app) = (old.browser(), second_factor::App::default());
+    assert_eq!(browser.sign_up_with_password(email, password).await, "/mfa/setup");
+    let new = start(Some([1; 32]), false).await;
+    app.scan(&browser.get("/mfa/setup").await.text);
+    assert_eq!(browser.form("/mfa/setup", &[("code", &app.code(&old))]).await.status, StatusCode::OK);
+    assert!(holds(folder.path(), app.secret()), "the old process has no key");
+    drop((old, browser, new));
+
+    let replaced = start(Some([2; 32]), true).await;
+    assert!(!holds(folder.path(), app.secret()), "it is sealed at once");
+    replaced.pass_minutes(1);
+    let mut browser = replaced.browser();
+    assert_eq!(browser.log_in_with_password(email, password).await, "/mfa/otp");
+    assert_eq!(browser.form("/mfa/otp", &[("code", &app.code(&replaced))]).await.location(), "/enroll");
+    drop((replaced, browser));
+    let again = start(Some([2; 32]), false).await;
+    assert_eq!(again.browser().log_in_with_password(email, password).await, "/mfa/otp", "under the new key");
+}
