@@ -213,7 +213,7 @@ pub(crate) const CODES: &[(&str, &str)] = &[
     ("gd_unenroll", "Passkey or second factor removed"),
     ("gd_webauthn_challenge_failed", "Confirmation with a passkey failed"),
     ("gd_webauthn_enrollment_failed", "Enrolment of a passkey failed"),
-    ("limit_mu", "Address blocked: too many failed logins or sign-ups"),
+    ("limit_mu", "Address blocked: too many failed logins or challenges"),
     ("limit_sul", "Sign-up limit exceeded"),
     ("limit_wc", "Account blocked for an address: too many failed logins"),
     ("my_account_authentication_method_failed", "My Account API: operation failed"),

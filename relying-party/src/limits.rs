@@ -29,6 +29,24 @@ pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failur
     Ok(())
 }
 
+/// Counts a challenge to log in that is kept until it is answered or expires. Whoever asks for ever more fills no database.
+///
+/// # Errors
+/// [`Failure::TooMany`] beyond what policy allows an address a minute; the first of a minute is logged.
+pub(crate) async fn challenge(visit: &Visit, policy: &Policy) -> Result<(), Failure> {
+    let (ip, limit) = (&visit.source.ip, "too-many-challenges");
+    let key = format!("challenges {}", network_of(ip));
+    let count = visit.app.database.count(&key, visit.app.now(), MINUTE_MS).await?;
+    let most = i64::from(policy.limits.challenges_per_ip_minute);
+    if count <= most {
+        return Ok(());
+    }
+    if count == most + 1 {
+        visit.log(Event::of("limit_mu").detail("ip", ip.as_str()).detail("key", limit)).await;
+    }
+    Err(Failure::TooMany { limit, retry_after_s: 60 })
+}
+
 /// Counts a report of a browser's refusal from this address: ten a minute are enough for an operator.
 pub(crate) async fn browser_error(visit: &Visit) -> Result<(), Failure> {
     let key = format!("browser-error {}", network_of(&visit.source.ip));

@@ -220,6 +220,8 @@ pub struct Limits {
     pub failed_logins_per_ip_day: u32,
     /// Sign-ups a minute from one address.
     pub signups_per_ip_minute: u32,
+    /// Challenges to log in a minute from one address, of those that have to be kept: they name a user.
+    pub challenges_per_ip_minute: u32,
     /// Codes and mails for one address an hour.
     pub codes_per_hour: u32,
 }
@@ -305,6 +307,7 @@ impl Default for Limits {
             block_minutes: 15,
             failed_logins_per_ip_day: 100,
             signups_per_ip_minute: 50,
+            challenges_per_ip_minute: 300,
             codes_per_hour: 10,
         }
     }
@@ -380,7 +383,7 @@ impl Policy {
 
     /// Whether every number is within its bounds.
     fn check_bounds(&self) -> Result<(), String> {
-        let bounds: [(&str, u32, u32, u32); 19] = [
+        let bounds: [(&str, u32, u32, u32); 20] = [
             ("passkey.max_per_user", self.passkey.max_per_user, 1, 1000),
             ("passkey.timeout_ms", self.passkey.timeout_ms, 10_000, 3_600_000),
             ("password.min_length", self.password.min_length, 1, 128),
@@ -391,6 +394,7 @@ impl Policy {
             ("passkey.put_off_days", self.passkey.put_off_days, 0, 3_650),
             ("limits.failed_logins_per_ip_day", self.limits.failed_logins_per_ip_day, 1, u32::MAX),
             ("limits.signups_per_ip_minute", self.limits.signups_per_ip_minute, 1, u32::MAX),
+            ("limits.challenges_per_ip_minute", self.limits.challenges_per_ip_minute, 1, u32::MAX),
             ("limits.codes_per_hour", self.limits.codes_per_hour, 1, u32::MAX),
             ("log_retention_days", self.log_retention_days, 1, 36_500),
             (
@@ -586,6 +590,7 @@ mod tests {
             "[passkey]\nhints = [\"phone\"]",
             "[passkey]\nformats = [\"pakced\"]",
             "[limits]\nsignups_per_ip_minute = 0",
+            "[limits]\nchallenges_per_ip_minute = 0",
             "[limits]\nfailed_logins_per_ip_day = 0",
             "related_origins = [\"example.org\"]",
             "related_origins = [\"https://example.org/\"]",

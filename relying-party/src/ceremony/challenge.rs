@@ -2,6 +2,7 @@
 
 use super::{Asked, Kind, Refused};
 use crate::failure::Failure;
+use crate::limits;
 use crate::policy::Policy;
 use crate::sealed::{self, Sealed};
 use crate::session::Visit;
@@ -23,6 +24,10 @@ pub(super) async fn keep(
             visit.save().await?;
         }
         return Ok(challenge);
+    }
+    if kind == Kind::SignIn {
+        // Anybody may ask for these. The others need a sign-up, a code or a session first.
+        limits::challenge(visit, policy).await?;
     }
     let challenge = Challenge {
         challenge: visit.app.config.random.bytes::<32>().to_vec(),

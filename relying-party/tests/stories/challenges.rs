@@ -126,3 +126,44 @@ async fn client_data_with_a_byte_order_mark_is_answered() {
     let done = browser.json("/login/passkey", &phone.get(&asked, ORIGIN, Twist::ByteOrderMark)).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text);
 }
+
+/// One that names a user is a row until it expires. One that names nobody is none, and is not counted.
+#[tokio::test]
+async fn who_asks_for_ever_more_challenges_to_log_in_waits_and_nobody_else_does() {
+    let world = World::behind_a_proxy().await;
+    world.browser().sign_up(ADA, &mut Authenticator::platform()).await;
+    let patch = json!({ "limits": { "challenges_per_ip_minute": 4 } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(patch)).await.status, StatusCode::OK);
+    let ask = async |address: &str, wish: Value| {
+        let mut browser = world.browser().with_header("x-forwarded-for", address);
+        browser.json("/login/passkey/options", &wish).await
+    };
+    // A network of IPv6 is one address; whether there is such a user makes no difference.
+    for (address, email) in [("2001:db8::1", ADA), ("2001:db8::2", BOB), ("2001:db8::3", ADA)] {
+        let answer = ask(address, json!({ "identifier": email })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    let mut browser = world.browser().with_header("x-forwarded-for", "2001:db8::4");
+    browser.form("/login", &[("identifier", ADA)]).await;
+    let targeted = json!({ "targeted": true });
+    assert_eq!(browser.json("/login/passkey/options", &targeted).await.status, StatusCode::OK);
+    for email in [ADA, BOB] {
+        let refused = ask("2001:db8::5", json!({ "identifier": email })).await;
+        let told = (refused.status, refused.error());
+        assert_eq!(told, (StatusCode::TOO_MANY_REQUESTS, "too-many-challenges".into()));
+        assert_eq!(refused.headers["retry-after"], "60");
+    }
+    assert_eq!(browser.json("/login/passkey/options", &targeted).await.error(), "too-many-challenges");
+    // The log says so once.
+    let events = world.events().await;
+    let limits: Vec<_> = events.iter().filter(|(code, _)| code == "limit_mu").collect();
+    assert_eq!(limits.len(), 1, "{events:?}");
+    assert_eq!(limits[0].1["details"], json!({ "ip": "2001:db8::5", "key": "too-many-challenges" }));
+    // Others, and who names nobody, go on; and after a minute all do.
+    assert_eq!(ask("2001:db8:0:1::1", json!({ "identifier": ADA })).await.status, StatusCode::OK);
+    for _ in 0..10 {
+        assert_eq!(ask("2001:db8::1", json!({})).await.status, StatusCode::OK);
+    }
+    world.pass_minutes(1);
+    assert_eq!(ask("2001:db8::1", json!({ "identifier": ADA })).await.status, StatusCode::OK);
+}

@@ -82,7 +82,8 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
     let mut told = Kills::of("a relying party", kills);
     let folder = memory_folder();
     let policy = folder.path().join("policy.toml");
-    std::fs::write(&policy, "[limits]\nsignups_per_ip_minute = 100000\n").expect("there is room");
+    let limits = "[limits]\nsignups_per_ip_minute = 100000\nchallenges_per_ip_minute = 100000\n";
+    std::fs::write(&policy, limits).expect("there is room");
     let mut client = Client::ephemeral();
     let mut database = 0;
     while told.kills < kills {
