@@ -50,21 +50,27 @@ pub(crate) async fn send_notice_to_owner(
     policy: &Policy,
     purpose: &str,
     target: &Identifier,
+    owner: &User,
 ) -> Result<String, Failure> {
     limits::mail(visit, policy, &target.value).await?;
     let id = keep_none(visit, policy, purpose, target).await?;
     let (name, origin) = (&visit.app.config.name, visit.app.config.own_origin());
+    // Whom an administrator has blocked is mailed no way back, and told why after logging in.
+    let way_back = match owner.blocked {
+        true => String::new(),
+        false => format!(", or get back into it at {origin}{}", destination::way_back(policy)),
+    };
     let body = format!(
         "Somebody tried to use this address at {name}, which has an account already.\n\nIf it was you: \
-         log in at {origin}/login, or get back into it at {origin}{}. If not, you need not do anything.\n",
-        destination::way_back(policy)
+         log in at {origin}/login{way_back}. If not, you need not do anything.\n"
     );
     visit.app.mail(&target.value, &format!("You have an account at {name} already"), &body).await;
     visit.log(Event::of("svr").detail("kind", target.kind.as_str())).await;
     Ok(id)
 }
 
-/// Sends nothing, for an address that is nobody's and cannot be recovered; counts and answers as if it had.
+/// Sends nothing, for an address that is nobody's, or a blocked user's, and cannot be recovered; counts and answers as if it
+/// had.
 pub(crate) async fn send_nothing(
     visit: &Visit,
     policy: &Policy,

@@ -197,6 +197,9 @@ pub(crate) async fn login_failed(
     let mut event = Event::of("limit_wc").detail("minutes", tried.lasts_ms / MINUTE_MS);
     if let Some(user) = user {
         event = event.user(user);
+    }
+    // Lifting this block would let nobody in whom an administrator has blocked.
+    if let Some(user) = user.filter(|user| !user.blocked) {
         codes::send_unblock_link(visit, user, &block_of(visit, identifier)).await?;
     }
     visit.log(event).await;

@@ -82,7 +82,7 @@ async fn change(
     // Whose address it is shows in their mailbox only.
     let sent = match visit.app.database.user_called(kind, &new.value).await? {
         None => codes::send(visit, policy, "change", &new).await,
-        Some(_) => codes::send_notice_to_owner(visit, policy, "change", &new).await,
+        Some(owner) => codes::send_notice_to_owner(visit, policy, "change", &new, &owner).await,
     };
     let code_id = codes::noted(visit, sent).await?;
     visit.data.new_identifier = Some(NewIdentifier { identifier: new, code_id });

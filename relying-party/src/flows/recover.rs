@@ -56,11 +56,16 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
             return Ok(visit.refusal(&told, page));
         }
     };
-    let sent = match visit.app.database.user_called("email", &target.value).await? {
-        Some(_) => codes::send(&visit, &policy, "recover", &target).await,
-        None => codes::send_nothing(&visit, &policy, &target).await,
+    let user = visit.app.database.user_called("email", &target.value).await?;
+    let sent = match &user {
+        Some(user) if !user.blocked => codes::send(&visit, &policy, "recover", &target).await,
+        // A code would lead nowhere. Only a login tells of the block, to who has proved something.
+        Some(_) | None => codes::send_nothing(&visit, &policy, &target).await,
     };
     let code_id = codes::noted(&visit, sent).await?;
+    if let Some(user) = user.filter(|user| user.blocked) {
+        visit.log(Event::of("fv").user(&user).error("the user is blocked: no mail was sent")).await;
+    }
     visit.data.recovery = Some(Recovery { email: target.value, code_id, proved: None });
     visit.save().await?;
     Ok(visit.see_other("/recover/code"))

@@ -60,7 +60,11 @@ async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<R
         return Err(failure);
     }
     let mut event = Event::of("scpr");
-    if let Some(user) = visit.app.database.user_called("email", &target.value).await? {
+    let user = visit.app.database.user_called("email", &target.value).await?;
+    if let Some(user) = user.as_ref().filter(|user| user.blocked) {
+        // A link would set nothing. Only a login tells of the block, to who has proved something.
+        event = Event::of("fcpr").user(user).error("the user is blocked: no mail was sent");
+    } else if let Some(user) = user {
         let token = codes::new_link(&visit, "reset", &user.id, policy.code.reset_lifetime_s).await?;
         let config = &visit.app.config;
         let body = format!(

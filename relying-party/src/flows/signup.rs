@@ -124,10 +124,9 @@ async fn is_taken(visit: &Visit, identifier: &Identifier) -> Result<bool, Failur
 /// Sends a code; gives its id. Whoever types somebody's address sees what everybody sees; the owner gets a mail, and
 /// nobody a code.
 async fn send_code(visit: &Visit, policy: &Policy, target: &Identifier) -> Result<String, Failure> {
-    if is_taken(visit, target).await? {
-        codes::send_notice_to_owner(visit, policy, "sign-up", target).await
-    } else {
-        codes::send(visit, policy, "sign-up", target).await
+    match visit.app.database.user_called(&target.kind, &target.value).await? {
+        Some(owner) => codes::send_notice_to_owner(visit, policy, "sign-up", target, &owner).await,
+        None => codes::send(visit, policy, "sign-up", target).await,
     }
 }
 
