@@ -48,11 +48,19 @@ pub(crate) fn normal(attributes: &Attributes, kind: &str, text: &str) -> Result<
 
 /// What a visitor means who types one identifier at sign-in: the kind is guessed from its form.
 pub(crate) fn typed(attributes: &Attributes, text: &str) -> Option<Identifier> {
+    of_its_form(text, |kind| attribute(attributes, kind).identifier)
+}
+
+/// What an operator means who types one identifier, of whatever kind.
+pub(crate) fn meant(text: &str) -> Option<Identifier> {
+    of_its_form(text, |_| true)
+}
+
+fn of_its_form(text: &str, allowed: impl Fn(&str) -> bool) -> Option<Identifier> {
     let text: String = text.trim().nfc().collect();
     if text.is_empty() || text.len() > 320 {
         return None;
     }
-    let allowed = |kind: &str| attribute(attributes, kind).identifier;
     let found = if let Some(value) = email(&text).filter(|_| allowed("email")) {
         ("email", value)
     } else if let Some(value) = phone(&text).filter(|_| allowed("phone")) {

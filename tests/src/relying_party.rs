@@ -338,7 +338,28 @@ pub fn walk_without_scripts(browser: &Browser, site: &RelyingParty) {
     browser.click("section:last-of-type summary");
     browser.click("section:last-of-type .danger");
     browser.wait_for_path("/signup");
+    operate_without_scripts(browser, site);
     browser.run_scripts(true);
+}
+
+/// An operator finds a user, blocks them, and lifts that.
+fn operate_without_scripts(browser: &Browser, site: &RelyingParty) {
+    submit(browser, "#email", EMAIL, "/signup/passkey");
+    browser.click("a[href='/signup/password']");
+    browser.wait_for_path("/signup/password");
+    submit(browser, "#password", PASSWORD, "/account");
+    log_out(browser);
+    browser.open(&format!("{}/admin", site.url));
+    submit(browser, "#token", site.admin_token(), "/admin");
+    browser.click("a[href='/admin/users']");
+    browser.wait_for_path("/admin/users");
+    browser.fill("#user", EMAIL);
+    browser.click("form .primary");
+    browser.wait_for_text(".facts", EMAIL);
+    browser.click("form .danger");
+    browser.wait_for_text(".notice", "is blocked");
+    browser.click("form .secondary");
+    browser.wait_for_text(".notice", "is not blocked any more");
 }
 
 /// Fills the one field of a form and sends it.
@@ -393,6 +414,20 @@ fn for_operators(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&
     browser.wait_for_text("h1", "Policy");
     browser.click("summary");
     look("admin");
+    browser.click("a[href='/admin/users']");
+    browser.wait_for_path("/admin/users");
+    look("admin-users");
+    browser.fill("#user", "nobody@example.org");
+    browser.click("form .primary");
+    browser.wait_for_text("#error", "No user");
+    look("admin-users-none");
+    browser.fill("#user", EMAIL);
+    browser.click("form .primary");
+    browser.wait_for_text(".facts", EMAIL);
+    look("admin-user");
+    browser.click("form .danger");
+    browser.wait_for_text(".notice", "is blocked");
+    look("admin-user-blocked");
     browser.open(&format!("{}/outbox", site.url));
     look("outbox");
     browser.open(&format!("{}/playground", site.url));

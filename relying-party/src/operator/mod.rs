@@ -1,9 +1,10 @@
-//! What operators see: the policy, the events, and a page with both; and whom they block. Everything asks for the token
-//! that was printed when the service started.
+//! What operators see: the policy, the events, and a page with both; and users, whom they block, with pages of their own.
+//! Everything asks for the token that was printed when the service started.
 
 mod admin;
 mod logs_api;
 mod policy_api;
+mod users;
 mod users_api;
 
 use axum::Router;
@@ -23,6 +24,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(logs_api::routes())
         .merge(users_api::routes())
         .merge(admin::routes())
+        .merge(users::routes())
 }
 
 /// A request with the operator's token as `Authorization: Bearer`.

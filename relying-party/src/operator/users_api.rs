@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::edge::JsonBody;
 use crate::events::{Event, iso};
 use crate::failure::Failure;
+use crate::session::Visit;
 use crate::store::{Changes, User};
 
 pub(super) fn routes() -> Router<App> {
@@ -30,24 +31,32 @@ struct Patch {
     blocked: bool,
 }
 
-/// Blocks a user, who is out at once, or lifts that; logged, in one piece with it.
 async fn change(
     operator: Operator,
     Path(id): Path<String>,
     JsonBody(patch): JsonBody<Patch>,
 ) -> Result<Response, Failure> {
-    let app = &operator.app;
-    let user = app.database.user(&id).await?.ok_or(Failure::NotFound)?;
+    let user = set_blocked(&operator.visit, &id, patch.blocked).await?;
+    Ok(Json(json_of(&user)).into_response())
+}
+
+/// Blocks a user, who is out at once, or lifts that; logged, in one piece with it. Gives the user as they are then.
+///
+/// # Errors
+/// [`Failure::NotFound`] if there is none.
+pub(super) async fn set_blocked(visit: &Visit, id: &str, blocked: bool) -> Result<User, Failure> {
+    let app = &visit.app;
+    let user = app.database.user(id).await?.ok_or(Failure::NotFound)?;
     let event = Event::of("sapi")
         .user(&user)
         .detail("operation", "user")
-        .detail("patch", json!({ "blocked": patch.blocked }));
-    let changes = Changes::default().set_blocked(&id, patch.blocked);
-    if !app.database.make(changes.put_event(&operator.visit.event(event))).await? {
+        .detail("patch", json!({ "blocked": blocked }));
+    let changes = Changes::default().set_blocked(id, blocked);
+    if !app.database.make(changes.put_event(&visit.event(event))).await? {
         return Err(Failure::NotFound);
     }
     app.event_written();
-    Ok(Json(json_of(&User { blocked: patch.blocked, ..user })).into_response())
+    Ok(User { blocked, ..user })
 }
 
 fn json_of(user: &User) -> Value {

@@ -25,6 +25,21 @@ pub(crate) fn token(app: &App, error: Option<&str>) -> Markup {
     card(app, "Operators", &content)
 }
 
+/// The frame of the operator's pages.
+pub(crate) fn frame(app: &App, here: &str, content: &Markup) -> Markup {
+    let tabs = [("/admin", "Policy and events"), ("/admin/users", "Users")];
+    let content = html! {
+        header.top { (parts::brand(app)) }
+        nav.tabs aria-label="Operators" {
+            @for (path, name) in tabs {
+                a href=(path) aria-current=[(path == here).then_some("page")] { (name) }
+            }
+        }
+        (content)
+    };
+    wide(app, "Operators", &content)
+}
+
 /// The policy and the latest events.
 pub(crate) fn overview(
     app: &App,
@@ -35,7 +50,6 @@ pub(crate) fn overview(
     error: Option<&str>,
 ) -> Markup {
     let content = html! {
-        header.top { (parts::brand(app)) }
         h1 { "Policy" }
         (parts::notice(notice))
         (parts::error(error))
@@ -47,7 +61,7 @@ pub(crate) fn overview(
             }
             button.primary type="submit" { "Put into force" }
         }
-        section {
+        section #events {
             h1 { "Events" }
             form.row method="get" action="/admin" role="search" {
                 div.field {
@@ -59,7 +73,7 @@ pub(crate) fn overview(
             (table(events))
         }
     };
-    wide(app, "Operators", &content)
+    frame(app, "/admin", &content)
 }
 
 fn section(path: &str, title: &str, value: &Value) -> Markup {
@@ -174,12 +188,21 @@ pub(crate) fn table(events: &[StoredEvent]) -> Markup {
                                 td { (parts::moment(event.date)) }
                                 td { code { (event.r#type) } }
                                 td { a href={ "/inspect/" (event.id) } { (crate::events::description(&event.r#type)) } }
-                                td { code { (event.user_id.as_deref().unwrap_or("–")) } }
+                                td { (user_of(event)) }
                             }
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+fn user_of(event: &StoredEvent) -> Markup {
+    html! {
+        @match &event.user_id {
+            Some(id) => { a href={ "/admin/users/" (id) } { code { (id) } } }
+            None => { "–" }
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod parts;
 pub(crate) mod recover;
 pub(crate) mod security;
 pub(crate) mod signup;
+pub(crate) mod users;
 
 use std::fmt::Write as _;
 

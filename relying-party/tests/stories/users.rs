@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Authenticator, ORIGIN, Twist, World, postgres};
+use crate::world::{ADMIN, Authenticator, Browser, FORM, ORIGIN, Twist, World, postgres};
 
 #[tokio::test]
 async fn a_user_whom_the_operator_blocks_is_out_until_that_is_lifted() {
@@ -200,4 +200,121 @@ async fn a_blocked_user_is_not_sent_to_a_recovery_that_would_send_no_code() {
             "blocked: {blocked}: {latest}"
         );
     }
+}
+
+/// A browser that is signed in to `/admin`.
+async fn operator(world: &World) -> Browser {
+    let mut browser = world.browser();
+    assert_eq!(browser.form("/admin/token", &[("token", ADMIN)]).await.location(), "/admin");
+    browser
+}
+
+/// The path of a user's page in `/admin`.
+async fn page_of(world: &World, email: &str) -> String {
+    path_of(world, email).await.replace("/api/v2/", "/admin/")
+}
+
+#[tokio::test]
+async fn an_operator_finds_a_user_by_whatever_they_are_called() {
+    let world = World::with_policy(
+        "[attributes.phone]\nidentifier = true\nsignup = \"optional\"\n\
+         [attributes.username]\nidentifier = true\nsignup = \"optional\"",
+    )
+    .await;
+    let (mut browser, mut phone) = (world.browser(), Authenticator::platform());
+    let wish = json!({ "email": "ada@example.org", "phone": "+49 30 1234567", "username": "Ada_L" });
+    assert_eq!(browser.register("/signup/passkey", wish, &mut phone).await.status, StatusCode::OK);
+    world.browser().sign_up_with_password("eve@example.org", "correct horse battery").await;
+    let page = page_of(&world, "ada@example.org").await;
+    let id = page.trim_start_matches("/admin/users/").to_string();
+    // Also what nobody may log in with any more.
+    let off = json!({ "attributes": { "username": { "identifier": false, "signup": "off" } } });
+    assert_eq!(world.admin("PATCH", "/api/v2/policy", Some(off)).await.status, StatusCode::OK);
+    let mut operator = operator(&world).await;
+    assert!(operator.get("/admin").await.text.contains("href=\"/admin/users\""), "it can be found");
+    for typed in [" Ada@Example.org ", "+49 (30) 123-4567", "ada_l", &id] {
+        let found = operator.form("/admin/users", &[("user", typed)]).await;
+        assert_eq!(found.location(), page, "{typed}");
+    }
+    for typed in ["bob@example.org", "usr_nobody", "+49301234568", "", "%", "ada"] {
+        let none = operator.form("/admin/users", &[("user", typed)]).await;
+        assert_eq!(none.status, StatusCode::UNPROCESSABLE_ENTITY, "{typed}");
+        assert!(none.text.contains("No user is called that.") && none.text.contains(typed), "{}", none.text);
+    }
+    let shown = operator.get(&page).await.text;
+    for fact in
+        ["ada@example.org", "+49301234567", "ada_l", &id, "not verified", "15 Jun 2025", "Not blocked"]
+    {
+        assert!(shown.contains(fact), "{fact}: {shown}");
+    }
+    assert!(shown.contains("<dt>Passkeys</dt><dd>1</dd>"), "{shown}");
+    assert!(shown.contains("<dt>Password</dt><dd>none</dd>"), "{shown}");
+    let events = operator.get(&format!("/admin?q=user_id:{id}")).await.text;
+    assert!(shown.contains(&format!("href=\"/admin?q=user_id:{id}#events\"")), "{shown}");
+    assert!(
+        events.contains(&format!("href=\"{page}\"")) && events.contains("Successful sign-up"),
+        "{events}"
+    );
+    assert_eq!(operator.get("/admin/users/usr_nobody").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_operators_button_blocks_a_user_and_another_lets_them_in_again() {
+    let (world, email, password) = (World::new().await, "ada@example.org", "correct horse battery");
+    let mut browser = world.browser();
+    browser.sign_up_with_password(email, password).await;
+    let (page, mut operator) = (page_of(&world, email).await, operator(&world).await);
+    let before = operator.get(&page).await.text;
+    assert!(before.contains("Block this user") && !before.contains("Lift the block"), "{before}");
+
+    assert_eq!(operator.form(&page, &[("blocked", "true")]).await.location(), page);
+    assert_eq!(browser.get("/account").await.location(), "/login", "the session has ended");
+    let (code, event) = world.events().await.pop().expect("an event");
+    let told = (code.as_str(), &event["user_name"], &event["details"]["patch"]);
+    assert_eq!(told, ("sapi", &json!(email), &json!({ "blocked": true })), "as at the API");
+    let after = operator.get(&page).await.text;
+    assert!(after.contains("is blocked, and logged out everywhere"), "{after}");
+    assert!(after.contains("Lift the block") && !after.contains("Block this user"), "{after}");
+    browser.form("/login", &[("identifier", email)]).await;
+    let refused = browser.form("/login/password", &[("password", password)]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    // A page that was opened before says what is to be, and does not turn it round.
+    operator.form(&page, &[("blocked", "true")]).await;
+    assert_eq!(world.admin("GET", &path_of(&world, email).await, None).await.json()["blocked"], true);
+
+    assert_eq!(operator.form(&page, &[("blocked", "false")]).await.location(), page);
+    assert!(operator.get(&page).await.text.contains("is not blocked any more"));
+    assert_eq!(world.browser().log_in_with_password(email, password).await, "/enroll");
+    let gone = operator.form("/admin/users/usr_nobody", &[("blocked", "true")]).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn users_are_shown_to_operators_only_and_blocked_by_them_only() {
+    let (world, email) = (World::new().await, "ada@example.org");
+    let mut user = world.browser();
+    user.sign_up_with_password(email, "correct horse battery").await;
+    let page = page_of(&world, email).await;
+    for browser in [&mut world.browser(), &mut user] {
+        for path in ["/admin/users", &page] {
+            let answer = browser.get(path).await;
+            assert!(answer.text.contains("Operators only") && !answer.text.contains(email), "{path}");
+        }
+        for (path, field) in [("/admin/users", ("user", email)), (&page, ("blocked", "true"))] {
+            assert_eq!(browser.form(path, &[field]).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+    // Nor does a page elsewhere do so in the operator's browser.
+    let mut operator = operator(&world).await;
+    let body = || Some("blocked=true".to_string());
+    for header in [("origin", "https://elsewhere.example"), ("sec-fetch-site", "cross-site")] {
+        let headers = [FORM[0], header];
+        assert_eq!(operator.send("POST", &page, &headers, body()).await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(user.get("/account").await.status, StatusCode::OK, "nobody has been blocked");
+    // An operator whose browser is logged in as that user is out, too.
+    user.form("/admin/token", &[("token", ADMIN)]).await;
+    assert_eq!(user.form(&page, &[("blocked", "true")]).await.location(), page);
+    assert!(user.get(&page).await.text.contains("Operators only"));
+    assert!(operator.get(&page).await.text.contains("Lift the block"));
 }
