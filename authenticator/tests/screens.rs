@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Runs the program and compares status, standard output and standard error with `tests/screens/NAME.txt`.
 fn screen(name: &str, arguments: &[&str]) {
@@ -21,6 +22,8 @@ fn screen(name: &str, arguments: &[&str]) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
+    // As it is where sudo finds it by itself.
+    let shown = shown.replace(env!("CARGO_BIN_EXE_doppelkey"), "doppelkey");
     let file = screens().join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_SCREENS").is_some() {
         fs::write(&file, &shown).expect("the screen can be written");
@@ -36,6 +39,22 @@ fn screens() -> PathBuf {
 #[test]
 fn no_arguments_show_worked_examples() {
     screen("examples", &[]);
+}
+
+/// sudo has a `PATH` of its own, which this build is not on.
+#[test]
+fn what_is_to_be_run_as_root_is_a_command_that_sudo_finds() {
+    let program = env!("CARGO_BIN_EXE_doppelkey");
+    let output = Command::new(program).output().expect("the program runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains(&format!("$ sudo {program} attach\n")), "{shown}");
+    let running = ["run", "--ephemeral", "--usbip", "127.0.0.1:0", "--control", "off"];
+    let mut running = Command::new(program).args(running).stderr(Stdio::piped()).spawn().expect("it runs");
+    let lines = BufReader::new(running.stderr.take().expect("it is piped")).lines();
+    let told = lines.map(|line| line.expect("text")).find(|line| line.contains("sudo "));
+    running.kill().and_then(|()| running.wait()).expect("it ends");
+    let told = told.expect("it tells how to plug it in");
+    assert!(told.contains(&format!("sudo {program} attach 127.0.0.1:")), "{told}");
 }
 
 #[test]
@@ -100,7 +119,6 @@ fn a_port_in_use_says_what_to_do() {
 #[test]
 fn verdicts_that_find_no_room_are_not_cases_that_cannot_be_read() {
     use std::io::Write as _;
-    use std::process::Stdio;
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
     program.arg("verify").stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped());

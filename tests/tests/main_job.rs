@@ -29,7 +29,7 @@ fn demo_in_readme() -> (String, Vec<String>) {
     commands.remove(0)
 }
 
-/// The line without what differs from run to run: times, credential ids, ports.
+/// The line without what differs from run to run: times, credential ids, ports, and where the program is.
 fn lasting(line: &str) -> String {
     let word = |word: &str| {
         if word.parse::<f64>().is_ok() {
@@ -37,6 +37,9 @@ fn lasting(line: &str) -> String {
         }
         if word.ends_with('…') {
             return "ID".to_owned();
+        }
+        if word.starts_with('/') && word.ends_with("/doppelkey") {
+            return "PROGRAM".to_owned();
         }
         for host in ["127.0.0.1:", "localhost:"] {
             if let Some((before, after)) = word.split_once(host) {

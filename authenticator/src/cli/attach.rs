@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, this_program};
 
 /// Plug a running authenticator into this Linux as a USB security key
 ///
@@ -27,13 +27,13 @@ pub(super) struct Arguments {
 /// Where the authenticator offers its devices unless it is told otherwise.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3240);
 
-/// The command that plugs in what is offered at this address.
+/// The command that plugs in what is offered at this address, to be said after `sudo`.
 pub(super) fn attach_command(address: impl Display) -> String {
-    let address = address.to_string();
+    let (program, address) = (this_program::for_root(), address.to_string());
     if address == USUAL.to_string() {
-        "doppelkey attach".into()
+        format!("{program} attach")
     } else {
-        format!("doppelkey attach {address}")
+        format!("{program} attach {address}")
     }
 }
 
@@ -66,7 +66,7 @@ mod linux {
 
     use rustix::event::{PollFd, PollFlags, poll};
 
-    use super::{Arguments, Failure};
+    use super::{Arguments, Failure, this_program};
     use crate::cli::print;
     use crate::usbip::client;
     use crate::usbip::vhci::{Vhci, VhciError};
@@ -137,9 +137,10 @@ mod linux {
         fn not_imported(&self, busid: &str, error: &io::Error) -> Failure {
             let hint = match error.kind() {
                 io::ErrorKind::ResourceBusy => {
-                    "detach it there first; on this machine: `sudo doppelkey detach`"
+                    let program = this_program::for_root();
+                    format!("detach it there first; on this machine: `sudo {program} detach`")
                 }
-                io::ErrorKind::NotFound => "leave --busid out to attach every device there is",
+                io::ErrorKind::NotFound => "leave --busid out to attach every device there is".into(),
                 _ => return self.no_server(error),
             };
             Failure::new(format_args!("cannot attach {busid} of {}: {error}", self.address), hint)
@@ -177,24 +178,13 @@ mod linux {
     }
 
     pub(in crate::cli) fn failure(error: &VhciError) -> Failure {
-        Failure::new(error, error.hint(&this_command()))
-    }
-
-    /// The command that was given, to be said again after `sudo`.
-    fn this_command() -> String {
-        let program =
-            std::env::current_exe().map_or_else(|_| "doppelkey".into(), |path| path.display().to_string());
-        let arguments = std::env::args().skip(1);
-        std::iter::once(program).chain(arguments).map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
-    }
-
-    fn quoted(word: &str) -> String {
-        let is_plain = |character: char| character.is_alphanumeric() || "-_./:=,+@%".contains(character);
-        if !word.is_empty() && word.chars().all(is_plain) {
-            word.into()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
+        let hint = match error {
+            VhciError::NoFreePort => {
+                format!("take one out first: `sudo {} detach`", this_program::for_root())
+            }
+            _ => error.hint(&this_program::again()),
+        };
+        Failure::new(error, hint)
     }
 
     const RETRY: Duration = Duration::from_millis(500);
@@ -202,13 +192,6 @@ mod linux {
     #[cfg(test)]
     mod tests {
         use super::*;
-
-        #[test]
-        fn words_are_quoted_for_a_shell() {
-            assert_eq!(quoted("/usr/bin/doppelkey"), "/usr/bin/doppelkey");
-            assert_eq!(quoted("it's here"), r"'it'\''s here'");
-            assert_eq!(quoted(""), "''");
-        }
 
         #[test]
         fn a_connection_that_closes_is_noticed() {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+#[cfg(target_os = "linux")]
+use super::attach::attach_command;
 use super::{Failure, print};
 #[cfg(target_os = "linux")]
 use crate::uhid::UDEV_RULE;
@@ -125,13 +127,14 @@ fn usbip(address: SocketAddr) -> Finding {
 fn vhci() -> Finding {
     use crate::usbip::vhci::{Vhci, VhciError};
     let what = "attach (vhci-hcd)";
+    let attach = attach_command(USBIP);
     match Vhci::find().and_then(|vhci| vhci.used()) {
         Ok(used) if rustix::process::geteuid().is_root() => {
             Finding::works(what, format!("loaded, {} of its ports in use", used.len()))
         }
-        Ok(_) => Finding::works(what, "loaded; plugging in needs root: `sudo doppelkey attach`"),
-        Err(VhciError::NotLoaded) => Finding::works(what, "there; `sudo doppelkey attach` loads it"),
-        Err(error) => Finding::fails(what, error.to_string(), error.hint("doppelkey attach")),
+        Ok(_) => Finding::works(what, format!("loaded; plugging in needs root: `sudo {attach}`")),
+        Err(VhciError::NotLoaded) => Finding::works(what, format!("there; `sudo {attach}` loads it")),
+        Err(error) => Finding::fails(what, error.to_string(), error.hint(&attach)),
     }
 }
 

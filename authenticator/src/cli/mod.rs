@@ -26,6 +26,7 @@ mod run;
 mod signals;
 mod simulate;
 mod sync;
+mod this_program;
 mod user_option;
 pub mod vault_options;
 mod verify;
@@ -98,7 +99,7 @@ pub fn main() -> ExitCode {
     keep_memory_private();
     let Some(command) = arguments.command else {
         // Nothing can be done for a closed standard output.
-        let _ = std::io::stdout().write_all(EXAMPLES.as_bytes());
+        let _ = std::io::stdout().write_all(examples().as_bytes());
         return ExitCode::SUCCESS;
     };
     // A panic is a bug of ours. It is said as every other failure; its trace was printed by then.
@@ -204,4 +205,7 @@ fn unprinted(error: &std::io::Error) -> Failure {
     )
 }
 
-const EXAMPLES: &str = include_str!("examples.txt");
+/// What can be typed here.
+fn examples() -> String {
+    include_str!("examples.txt").replace("sudo doppelkey", &format!("sudo {}", this_program::for_root()))
+}

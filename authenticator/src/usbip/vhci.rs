@@ -44,7 +44,7 @@ impl VhciError {
                                          `doppelkey run --packets ADDR` for programs, `--uhid` where /dev/uhid is"
                 .into(),
             Self::NotRoot => format!("run `sudo {again}`"),
-            Self::NoFreePort => "take one out first: `sudo doppelkey detach`".into(),
+            Self::NoFreePort => "take one out first: `doppelkey detach`, as root".into(),
             Self::Io(_) => "see `dmesg` for what the kernel says".into(),
         }
     }
