@@ -53,6 +53,26 @@ fn the_steps_for_gitlab_run() {
     }
 }
 
+/// Without it, cargo takes the newest of every dependency, which nobody has built or tried with this program.
+#[test]
+fn whoever_installs_the_program_as_told_gets_the_dependencies_it_was_tested_with() {
+    let mut told = 0;
+    for file in [
+        "README.md",
+        "tests/recipes/github-actions.yml",
+        "tests/recipes/gitlab-ci.yml",
+        ".github/DEPENDENCIES.md",
+        ".ci/run",
+    ] {
+        let text = fs::read_to_string(root().join(file)).expect("it is there");
+        for line in text.lines().filter(|line| line.contains("cargo install")) {
+            assert!(line.contains(" --locked"), "{file}: {line}");
+            told += 1;
+        }
+    }
+    assert!(told >= 6, "{told}");
+}
+
 /// What follows this mark in the lines of a snippet.
 fn steps(file: &str, mark: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("tests/recipes").join(file)).expect("the snippet is there");
