@@ -699,10 +699,12 @@ def page_server():
 
 def test_only_the_extension_with_the_token_is_served():
     with bridge.bridge() as ready:
+        body = json.dumps({"origin": "https://example.com", "publicKey": {}}).encode()
 
         def status(token, origin):
-            body = json.dumps({"origin": "https://example.com", "publicKey": {}}).encode()
-            proof = bridge.authorization(token, "accounts", body)
+            return served(bridge.authorization(token, "accounts", body), origin)
+
+        def served(proof, origin):
             headers = {"Authorization": proof, "Content-Type": "application/json", "Origin": origin}
             request = urllib.request.Request(f"{ready['bridge']}/accounts", body, headers)
             try:
@@ -715,9 +717,24 @@ def test_only_the_extension_with_the_token_is_served():
         assert status("stolen-yesterday", extension) == 401
         assert status(ready["token"], "https://evil.example") == 403
         assert status(ready["token"], "chrome-extension://" + "a" * 32) == 403
-        # In Firefox, each profile's extension has an origin of its own: the first that shows the token is served.
-        assert status(ready["token"], "moz-extension://first") == 200
-        assert status(ready["token"], "moz-extension://second") == 403
+        # In Firefox, each profile's extension has an origin of its own: all that show the token are served.
+        for profile in ["moz-extension://first", "moz-extension://second", "moz-extension://first"]:
+            assert status(ready["token"], profile) == 200
+            assert status("stolen-yesterday", profile) == 401
+        # What one has sent is good once, whoever says it again.
+        proof = bridge.authorization(ready["token"], "accounts", body)
+        assert [served(proof, f"moz-extension://{profile}") for profile in ("first", "second")] == [200, 401]
+
+
+def test_one_bridge_serves_one_firefox_after_the_other(relying_party):
+    with bridge.bridge() as ready:
+        with bridge.firefox(ready["firefox"]) as first:
+            sign_up(first, relying_party, "mona@example.com")
+        # Its profile is new, and the origin of the extension another.
+        with bridge.firefox(ready["firefox"]) as second:
+            second.get(f"{relying_party}/login")
+            press(second, "[data-ceremony=get]")
+            assert "mona@example.com" in account(second)
 
 
 def test_a_program_at_a_dead_bridges_port_is_not_believed(open_browser, tmp_path):

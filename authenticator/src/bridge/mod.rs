@@ -2,9 +2,9 @@
 //!
 //! Two small extensions (`authenticator/browser/`) send what pages ask here, over HTTP on loopback; each request is
 //! one ceremony of [`Client`](crate::client::Client). A request is served if it proves to come from whoever has the
-//! token that this process wrote into the extension's folder, and comes from the extension: Chromium's has an origin
-//! that its key fixes, and Firefox's, which is another in every profile, is the first with such a proof. The answer
-//! proves that it comes from this process (`proof.rs`).
+//! token that this process wrote into the extension's folder, and comes from an extension: Chromium's has an origin that
+//! its key fixes, and Firefox's another in every profile, so any of its extensions with such a proof is served. The
+//! answer proves that it comes from this process (`proof.rs`).
 //!
 //! | path | body | answer |
 //! |---|---|---|
@@ -28,7 +28,7 @@ mod turns;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::proof::Proofs;
@@ -50,8 +50,6 @@ pub struct Server {
 struct Bridge {
     source: Source,
     proofs: Proofs,
-    /// The extension's origin in Firefox, once it has proven to have the token.
-    firefox: OnceLock<String>,
 }
 
 impl Server {
@@ -68,7 +66,7 @@ impl Server {
             .enable_all()
             .build()?;
         let proofs = Proofs::new(token.clone());
-        let bridge = Arc::new(Bridge { source, proofs, firefox: OnceLock::new() });
+        let bridge = Arc::new(Bridge { source, proofs });
         let listener = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?

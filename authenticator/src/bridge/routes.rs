@@ -49,11 +49,11 @@ async fn gate(State(bridge): State<Arc<Bridge>>, request: Request<Body>, next: N
             "nothing proves that this was made with this run's token: reload the extension",
         );
     };
-    let answer = if is_ours(&bridge, &origin) {
+    let answer = if is_ours(&origin) {
         next.run(Request::from_parts(parts, Body::from(body))).await
     } else {
-        log::warn!("bridge: {origin:?} has the token, and is not the extension");
-        refuse(StatusCode::FORBIDDEN, "only the extension that came first may use this bridge")
+        log::warn!("bridge: {origin:?} has the token, and is no extension of ours");
+        refuse(StatusCode::FORBIDDEN, "only the extension may use this bridge")
     };
     proven(&bridge, &nonce, answer).await
 }
@@ -73,11 +73,11 @@ fn header_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(HeaderValue::to_str)?.ok()
 }
 
-/// Chromium's extension by its fixed origin, Firefox's by being the first.
-fn is_ours(bridge: &Bridge, origin: &str) -> bool {
-    origin == CHROMIUM_ORIGIN
-        || (origin.starts_with("moz-extension://")
-            && bridge.firefox.get_or_init(|| origin.to_owned()) == origin)
+/// Whether whoever has shown the token is an extension of ours, and not a page that came by it. Chromium's origin is
+/// fixed; Firefox's is another in every profile, and each WebDriver session has a new one: only the token tells it from
+/// others there, which no browser lets into its folder.
+fn is_ours(origin: &str) -> bool {
+    origin == CHROMIUM_ORIGIN || origin.starts_with("moz-extension://")
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
