@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod control;
+mod data_directory;
 pub mod device;
 pub mod hidraw;
 pub mod hybrid;

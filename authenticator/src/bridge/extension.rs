@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Server;
 use crate::private_file;
+use crate::token::Token;
 
 /// The origin of the extension in Chromium: its key is in the manifest, and fixes it.
 pub const CHROMIUM_ORIGIN: &str = "chrome-extension://hobkallklihhfficgpclfggelmflbedd";
@@ -35,6 +36,8 @@ pub struct Folders {
     pub firefox: PathBuf,
     /// What [`CONFIG`] holds, if it is ours.
     config: String,
+    /// What both are in, if it goes with this.
+    temporary: Option<PathBuf>,
 }
 
 impl Folders {
@@ -46,20 +49,45 @@ impl Folders {
     /// # Errors
     /// The file system's.
     pub fn write(under: &Path, server: &Server) -> io::Result<Self> {
-        let url = format!("http://{}", server.address());
-        let config = json!({"url": url, "token": server.token().as_str()}).to_string();
-        let folders = Folders { chromium: under.join("chromium"), firefox: under.join("firefox"), config };
+        let folders = Folders::under(under, server);
         if let Some(other) = listening(&folders.chromium.join(CONFIG)) {
             log::warn!("the bridge at {other} runs still: from now on, the extensions lead to this one");
         }
-        for (folder, own) in [(&folders.chromium, &CHROMIUM[..]), (&folders.firefox, &FIREFOX[..])] {
+        folders.fill()?;
+        Ok(folders)
+    }
+
+    /// Writes both extensions for this bridge, as [`Folders::write`] does, into a new folder among the temporary files. It
+    /// is removed when this is dropped.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write_for_now(server: &Server) -> io::Result<Self> {
+        // Nobody can have guessed the name, and be there already.
+        let name = Token::random().ok_or_else(|| io::Error::other("no random bytes"))?;
+        let under = std::env::temp_dir().join(format!("doppelkey-{}", name.as_str()));
+        let mut folders = Folders::under(&under, server);
+        folders.temporary = Some(under);
+        folders.fill()?;
+        Ok(folders)
+    }
+
+    fn under(under: &Path, server: &Server) -> Self {
+        let url = format!("http://{}", server.address());
+        let config = json!({"url": url, "token": server.token().as_str()}).to_string();
+        let (chromium, firefox) = (under.join("chromium"), under.join("firefox"));
+        Folders { chromium, firefox, config, temporary: None }
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        for (folder, own) in [(&self.chromium, &CHROMIUM[..]), (&self.firefox, &FIREFOX[..])] {
             private_file::create_folder(folder)?;
             for (name, text) in SHARED.iter().chain(own) {
                 private_file::replace(&folder.join(name), text.as_bytes())?;
             }
-            private_file::replace(&folder.join(CONFIG), folders.config.as_bytes())?;
+            private_file::replace(&folder.join(CONFIG), self.config.as_bytes())?;
         }
-        Ok(folders)
+        Ok(())
     }
 }
 
@@ -71,6 +99,9 @@ impl Drop for Folders {
                 // It may be removed meanwhile; the token is of no use after this process anyway.
                 let _ = fs::remove_file(config);
             }
+        }
+        if let Some(folder) = &self.temporary {
+            let _ = fs::remove_dir_all(folder);
         }
     }
 }

@@ -55,26 +55,39 @@ pub(super) struct Arguments {
 /// Where the extensions go: the same for every command with a bridge.
 #[derive(Args, Debug)]
 pub(super) struct ExtensionOptions {
-    /// Where to write the browser extensions [default: browser/ beside the vault]
+    /// Where to write the browser extensions [default: browser/ beside the vault, NAME.browser/ beside one of another
+    /// name; with --ephemeral a new folder, which goes with the bridge]
     #[arg(long, value_name = "DIR")]
     extensions: Option<PathBuf>,
 }
 
 impl ExtensionOptions {
-    /// Writes the extensions, for this bridge.
-    pub(super) fn write(&self, server: &Server) -> Result<Folders, Failure> {
-        let under = match &self.extensions {
-            Some(folder) => folder.clone(),
-            None => Vault::default_path()?.with_file_name("browser"),
+    /// Writes the extensions, for this bridge to this vault, or to an authenticator elsewhere.
+    pub(super) fn write(&self, server: &Server, vault: Option<&VaultOptions>) -> Result<Folders, Failure> {
+        let under = match (&self.extensions, vault) {
+            (Some(folder), _) => Some(folder.clone()),
+            (None, Some(vault)) => vault.place_of_extensions()?,
+            (None, None) => Some(extensions_of_this_user()?),
         };
-        Folders::write(&under, server).map_err(|error| {
-            Failure::new(
-                format_args!("cannot write the extensions to {}: {error}", under.display()),
-                "name a folder that you may write to with --extensions DIR",
-            )
+        let written = match &under {
+            Some(under) => Folders::write(under, server),
+            None => Folders::write_for_now(server),
+        };
+        written.map_err(|error| {
+            let under = under.unwrap_or_else(std::env::temp_dir);
+            Failure::new(format_args!("cannot write the extensions to {}: {error}", under.display()), HINT)
         })
     }
 }
+
+/// Where the extensions of a bridge without a vault of its own are.
+fn extensions_of_this_user() -> Result<PathBuf, Failure> {
+    let vault = Vault::default_path()
+        .map_err(|error| Failure::new(format_args!("there is no place for the extensions: {error}"), HINT))?;
+    Ok(vault.with_file_name("browser"))
+}
+
+const HINT: &str = "name a folder that you may write to with --extensions DIR";
 
 /// What a script reads to know that it can begin, and where.
 #[derive(Serialize)]
@@ -98,7 +111,8 @@ impl Arguments {
         let source = self.source(&clock())?;
         let server = Server::bind(self.listen, source)
             .map_err(|error| Failure::listen("the bridge", self.listen, "--listen", &error))?;
-        let folders = self.extensions.write(&server)?;
+        let is_elsewhere = self.phone || self.packets.is_some() || self.usbip.is_some();
+        let folders = self.extensions.write(&server, (!is_elsewhere).then_some(&self.vault))?;
         self.announce(&server, &folders);
         signals.wait();
         Ok(())

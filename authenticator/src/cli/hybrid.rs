@@ -53,7 +53,7 @@ impl DesktopOptions {
         let room = self.air.room();
         let file = match self.forget_phones {
             true => None,
-            false => Some(Vault::default_path()?.with_file_name("linked-phones.json")),
+            false => Some(linked_phones()?),
         };
         // Said once, before the first ceremony finds it out.
         links(file.as_ref()).map_err(|error| {
@@ -69,6 +69,17 @@ impl DesktopOptions {
             Ok(Desktop::new(room.clone(), screen.clone(), links, clocks.clone(), UnwrapErr(SysRng)))
         }))
     }
+}
+
+/// Where this user's are.
+fn linked_phones() -> Result<PathBuf, Failure> {
+    let vault = Vault::default_path().map_err(|error| {
+        Failure::new(
+            format_args!("there is no place to remember phones: {error}"),
+            "set HOME, or remember none: --forget-phones",
+        )
+    })?;
+    Ok(vault.with_file_name("linked-phones.json"))
 }
 
 fn links(file: Option<&PathBuf>) -> io::Result<Links> {

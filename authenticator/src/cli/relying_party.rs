@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::key_file::Purpose;
 use super::signals::terminated;
 use super::{Failure, make_files_private, print};
+use crate::data_directory::data_directory;
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
 ///
@@ -274,13 +275,11 @@ fn read_policy(path: &PathBuf) -> Result<Policy, Failure> {
     })
 }
 
-/// `$XDG_DATA_HOME/doppelkey/relying-party.db`, whose folder is made if need be.
+/// `relying-party.db` among this user's data, whose folder is made if need be.
 fn default_database() -> Result<String, Failure> {
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = data.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
     let hint = "name a database, for example --db sqlite:accounts.db or --db memory";
     let folder =
-        data.ok_or_else(|| Failure::new("there is no folder for the user's data", hint))?.join("doppelkey");
+        data_directory().ok_or_else(|| Failure::new("there is no folder for the user's data", hint))?;
     std::fs::create_dir_all(&folder).map_err(|error| {
         Failure::new(format_args!("cannot make the folder {}: {error}", folder.display()), hint)
     })?;

@@ -157,7 +157,8 @@ impl Arguments {
         }
         let packets = self.packets(&fleet)?;
         let bridge = self.bridge(&fleet)?;
-        let folders = bridge.as_ref().map(|server| self.extensions.write(server)).transpose()?;
+        let folders =
+            bridge.as_ref().map(|server| self.extensions.write(server, Some(&self.vault))).transpose()?;
         let control = self.control(&fleet, folders.as_ref())?;
         let _kernel = self.kernel.open(&fleet)?;
         let ready = Ready {

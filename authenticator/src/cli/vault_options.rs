@@ -109,6 +109,20 @@ impl VaultOptions {
         Ok(numbered(&self.place()?, number))
     }
 
+    /// Where the extensions of a bridge to the (first) vault are: `browser/` beside it, or `NAME.browser/` beside one that
+    /// is not called `vault`, so that two vaults in one folder have each their own. `None` if nothing is kept.
+    pub fn place_of_extensions(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.ephemeral {
+            return Ok(None);
+        }
+        let vault = self.place()?;
+        let mut name = vault.file_name().unwrap_or_default().to_owned();
+        name.push(".browser");
+        let beside = vault.with_file_name(if name == "vault.browser" { "browser".as_ref() } else { &*name });
+        // Browsers are told where it is, and are elsewhere.
+        Ok(Some(std::path::absolute(&beside).unwrap_or(beside)))
+    }
+
     /// A configuration for a vault that may take part in a sync circle: then its passkeys may be copied (BE = 1), and whether
     /// they are (BS), sync says of each when it runs.
     pub fn for_its_circle(&self, mut configuration: Configuration) -> Result<Configuration, Failure> {

@@ -25,7 +25,7 @@ pub enum VaultError {
         /// Where it leads.
         target: PathBuf,
     },
-    /// Neither `XDG_DATA_HOME` nor `HOME` says where vaults are kept.
+    /// Neither a variable nor the account says where this user's data is kept.
     NoHome,
     /// Another process has this vault open.
     InUse {
@@ -218,7 +218,7 @@ impl fmt::Display for VaultError {
                 target.display()
             ),
             Self::NoHome => {
-                f.write_str("neither XDG_DATA_HOME nor HOME is set, so there is no place for a vault")
+                f.write_str("neither XDG_DATA_HOME nor HOME is set, and this account has no home directory")
             }
             Self::InUse { file } => write!(f, "another process is using the vault {}", file.display()),
             Self::Io { file, doing, error } => write!(f, "cannot {doing} {}: {error}", file.display()),

@@ -71,6 +71,7 @@ use self::medium::{Disk, Medium, Memory};
 use self::record::Record;
 use self::seal::VaultKey;
 
+use crate::data_directory::data_directory;
 use crate::stack;
 
 pub use custody::{Custody, CustodyKind, try_custodies};
@@ -199,15 +200,13 @@ impl Vault {
         )
     }
 
-    /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`; makes the directory (mode 0700).
+    /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`, on Windows `%LOCALAPPDATA%\doppelkey\vault`;
+    /// makes the directory (mode 0700).
     ///
     /// # Errors
     /// [`VaultError::NoHome`], or [`VaultError::Io`] if the directory cannot be made.
     pub fn default_path() -> Result<PathBuf, VaultError> {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let data =
-            variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
-        let directory = data.ok_or(VaultError::NoHome)?.join("doppelkey");
+        let directory = data_directory().ok_or(VaultError::NoHome)?;
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
