@@ -82,6 +82,27 @@ fn an_address_that_others_can_reach_is_refused() {
     screen("run-remote", &["run", "--ephemeral", "--usbip", "0.0.0.0:0"]);
 }
 
+/// The extensions' manifests name one host.
+#[test]
+fn a_bridge_that_no_extension_would_find_is_refused() {
+    let bridge = ["bridge", "--ephemeral", "--listen"];
+    let run = ["run", "--ephemeral", "--usbip", "off", "--allow-remote", "--bridge"];
+    for (command, flag) in [(&bridge[..], "--listen"), (&run[..], "--bridge")] {
+        for address in
+            ["0.0.0.0:7000", "127.0.0.2:7000", "[::1]:7000", "[::]:7000", "[::ffff:127.0.0.1]:7000"]
+        {
+            // One that is not refused stays up.
+            let mut program = Command::new("timeout");
+            program.arg("20").arg(env!("CARGO_BIN_EXE_doppelkey")).args(command).arg(address);
+            let output = program.output().expect("timeout runs");
+            let shown = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{address}: {shown}");
+            assert!(shown.contains(&format!("error: a bridge at {address} would be of no use")), "{shown}");
+            assert!(shown.contains(&format!("hint: say {flag} 127.0.0.1:7000")), "{shown}");
+        }
+    }
+}
+
 #[test]
 fn an_address_that_is_none_is_a_usage_error() {
     screen("run-address", &["run", "--usbip", "localhost"]);

@@ -1,6 +1,6 @@
 //! `doppelkey bridge`: an authenticator for a browser, without USB.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -26,7 +26,7 @@ use crate::{packets, usbip};
 /// extensions, which know where to find it.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Where the extensions find it; loopback only
+    /// Where the extensions find it: a port of 127.0.0.1
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Lead to the packets door of an authenticator that runs already
@@ -89,6 +89,18 @@ fn extensions_of_this_user() -> Result<PathBuf, Failure> {
 
 const HINT: &str = "name a folder that you may write to with --extensions DIR";
 
+/// The extensions' manifests let them ask one host, and no other name or address of it: a bridge elsewhere, or one that
+/// other machines can reach, would be asked by nobody who should.
+pub(super) fn refuse_other_hosts(address: SocketAddr, flag: &str) -> Result<(), Failure> {
+    if address.ip() == Ipv4Addr::LOCALHOST {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format_args!("a bridge at {address} would be of no use: the browser extensions ask 127.0.0.1 only"),
+        format_args!("say {flag} 127.0.0.1:{}", address.port()),
+    ))
+}
+
 /// What a script reads to know that it can begin, and where.
 #[derive(Serialize)]
 struct Ready {
@@ -101,13 +113,8 @@ struct Ready {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
+        refuse_other_hosts(self.listen, "--listen")?;
         let signals = Signals::new()?;
-        if !self.listen.ip().is_loopback() {
-            return Err(Failure::new(
-                format_args!("{} can be reached by other machines; the bridge is for this one", self.listen),
-                "listen on 127.0.0.1",
-            ));
-        }
         let source = self.source(&clock())?;
         let server = Server::bind(self.listen, source)
             .map_err(|error| Failure::listen("the bridge", self.listen, "--listen", &error))?;

@@ -11,7 +11,7 @@ use doppelkey_core::{Configuration, Faults};
 use serde::Serialize;
 
 use super::attach::attach_command;
-use super::bridge::ExtensionOptions;
+use super::bridge::{ExtensionOptions, refuse_other_hosts};
 use super::kernel::KernelOptions;
 use super::signals::Signals;
 use super::sync::wall_clock;
@@ -46,8 +46,8 @@ pub(super) struct Arguments {
     webdriver: Option<String>,
     #[command(flatten)]
     kernel: KernelOptions,
-    /// Where browsers' extensions find the first device, or the one that was added since, without USB: an address, or
-    /// off
+    /// Where browsers' extensions find the first device, or the one that was added since, without USB: a port of
+    /// 127.0.0.1, or off
     #[arg(long, value_name = "ADDR", default_value = "off")]
     bridge: OrOff<SocketAddr>,
     #[command(flatten)]
@@ -315,12 +315,10 @@ impl Arguments {
             OrOff::On(address) => Some(*address),
             OrOff::Off => None,
         };
-        let bridge = match &self.bridge {
-            OrOff::On(address) => Some(*address),
-            OrOff::Off => None,
-        };
-        let Some(remote) =
-            [usbip, packets, control, bridge].into_iter().flatten().find(|at| !at.ip().is_loopback())
+        if let OrOff::On(address) = self.bridge {
+            refuse_other_hosts(address, "--bridge")?;
+        }
+        let Some(remote) = [usbip, packets, control].into_iter().flatten().find(|at| !at.ip().is_loopback())
         else {
             return Ok(());
         };
