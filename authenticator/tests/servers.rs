@@ -31,14 +31,30 @@ fn start(arguments: &[String], stderr: Stdio) -> Child {
         .expect("the program runs")
 }
 
-/// Waits for the ready line, then sends SIGTERM at once; how the server ended.
-fn ended_when_ready(arguments: &[String], mut server: Child) {
+/// Waits for the ready line, then sends this signal at once; the server ends with 0.
+fn ended_when_ready(arguments: &[String], signal: &str, mut server: Child) {
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("\"ready\":true"), "{arguments:?}: {line}");
-    let killed = Command::new("kill").arg("-TERM").arg(server.id().to_string()).status().unwrap();
-    assert!(killed.success());
-    assert_eq!(server.wait().unwrap().code(), Some(0), "{arguments:?}");
+    send(signal, server.id());
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{arguments:?}: {signal}");
+}
+
+fn send(signal: &str, process: u32) {
+    let sent = Command::new("kill").arg(signal).arg(process.to_string()).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The signals that end a server. Under `nohup` a closed terminal is none: whoever runs these tests may have said so.
+fn signals() -> Vec<&'static str> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    if ignored.is_some_and(|mask| mask & 1 == 0) {
+        vec!["-TERM", "-INT", "-HUP"]
+    } else {
+        vec!["-TERM", "-INT"]
+    }
 }
 
 #[test]
@@ -46,8 +62,8 @@ fn a_server_that_has_said_ready_ends_with_0_at_once() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in servers(folder.path()) {
         // What is too late by a moment is so only sometimes.
-        for _ in 0..5 {
-            ended_when_ready(&arguments, start(&arguments, Stdio::null()));
+        for signal in signals().into_iter().cycle().take(6) {
+            ended_when_ready(&arguments, signal, start(&arguments, Stdio::null()));
         }
     }
 }
@@ -64,6 +80,20 @@ fn a_lost_standard_error_stops_no_server() {
         }
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        ended_when_ready(arguments, start(arguments, writer.into()));
+        ended_when_ready(arguments, "-TERM", start(arguments, writer.into()));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_keeps_devices_attached_ends_with_0_wherever_it_waits() {
+    // An authenticator that says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    for signal in ["-TERM", "-INT"] {
+        let mut keeping = start(&["attach".to_owned(), "--keep".to_owned(), address.clone()], Stdio::null());
+        let _connection = silent.accept().unwrap();
+        send(signal, keeping.id());
+        assert_eq!(keeping.wait().unwrap().code(), Some(0), "{signal}");
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// Only the device with this bus id
     #[arg(long, value_name = "ID")]
     busid: Option<String>,
-    /// Stay, and plug a device in again whenever it has gone: the authenticator was restarted, say
+    /// Stay until a signal, and plug a device in again whenever it has gone: the authenticator was restarted, say
     #[arg(long)]
     keep: bool,
 }
@@ -62,17 +62,40 @@ mod linux {
     use std::net::TcpStream;
     use std::os::fd::AsFd as _;
     use std::process::Command;
+    use std::thread;
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::{Arguments, Failure, this_program};
     use crate::cli::print;
+    use crate::cli::signals::Signals;
     use crate::usbip::client;
     use crate::usbip::vhci::{Vhci, VhciError};
 
     impl Arguments {
         pub(in crate::cli) fn run(self) -> Result<(), Failure> {
+            if !self.keep {
+                return self.attach_all().map(drop);
+            }
+            // All of it on a thread of its own: wherever it waits, a signal ends it. What is plugged in stays so.
+            let signals = Signals::new()?;
+            let (tell, outcome) = tokio::sync::oneshot::channel();
+            let keeping = thread::Builder::new().name("doppelkey-attach".into());
+            let keeping = keeping.spawn(move || {
+                // Nobody is told any more once a signal has come.
+                let _ = tell
+                    .send(self.attach_all().and_then(|(vhci, connections)| self.keep(&vhci, connections)));
+            });
+            keeping.map_err(|error| {
+                Failure::new(format_args!("cannot start a thread: {error}"), "check the limit on threads")
+            })?;
+            let outcome = signals.wait_or(outcome);
+            outcome.map_or(Ok(()), |outcome| outcome.unwrap_or_else(|_| Err(Failure::bug())))
+        }
+
+        /// Attaches every device that is meant.
+        fn attach_all(&self) -> Result<(Vhci, Vec<(TcpStream, String)>), Failure> {
             let busids = match &self.busid {
                 Some(busid) => vec![busid.clone()],
                 None => {
@@ -91,7 +114,7 @@ mod linux {
                     "start one with `doppelkey run`",
                 ));
             }
-            if self.keep { self.keep(&vhci, connections) } else { Ok(()) }
+            Ok((vhci, connections))
         }
 
         /// Attaches one device; the kernel has the connection, and so have we.
@@ -117,7 +140,7 @@ mod linux {
                 log::info!("{busid} has gone; it is attached again when it comes back");
                 let connection = loop {
                     // Nobody tells when a port is listened on again.
-                    std::thread::sleep(RETRY);
+                    thread::sleep(RETRY);
                     match self.attach(vhci, &busid) {
                         Ok(connection) => break connection,
                         Err(error) => log::debug!("{error}"),

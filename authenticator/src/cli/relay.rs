@@ -16,7 +16,7 @@ use super::{Failure, make_files_private, print};
 
 /// Run a relay: a mailbox through which devices sync, and that can read nothing
 ///
-/// Runs until SIGINT or SIGTERM. It sees no site, no user and no device's name: only sealed entries, their padded
+/// Runs until SIGINT, SIGTERM or SIGHUP. It sees no site, no user and no device's name: only sealed entries, their padded
 /// sizes and times. Put it behind a proxy that speaks TLS. For a fleet, run any number of them on one PostgreSQL:
 ///
 ///   doppelkey relay --db postgres://relay@db.example.org/relay
@@ -124,7 +124,7 @@ impl Arguments {
         };
         let relay = Relay::keeping(database, quota, self.keeper()?);
         let relay = relay.longest_silence(Duration::from_secs(self.keep_alive_s));
-        let terminated = terminated();
+        let terminated = terminated()?;
         if self.json {
             print(&format!("{}\n", json!({ "ready": true, "url": format!("http://{address}") })));
         } else {

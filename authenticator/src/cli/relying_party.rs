@@ -21,7 +21,7 @@ use crate::data_directory::data_directory;
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
 ///
-/// Runs until SIGINT or SIGTERM. To try it out, keeping nothing, with the pages for developers:
+/// Runs until SIGINT, SIGTERM or SIGHUP. To try it out, keeping nothing, with the pages for developers:
 ///
 ///   doppelkey relying-party --db memory --dev
 ///
@@ -155,7 +155,7 @@ impl Arguments {
                  FILE seals them; give every process on this database the same"
             );
         }
-        let terminated = terminated();
+        let terminated = terminated()?;
         self.announce(&url, &admin_token, &database);
         serve(listener, router, terminated)
             .await

@@ -28,7 +28,7 @@ use crate::{bridge, packets, usbip};
 
 /// Run an authenticator: plug it in with `doppelkey attach`, over USB/IP, or through another door
 ///
-/// Runs until SIGINT or SIGTERM; then it finishes the write in hand, closes its doors and exits with 0.
+/// Runs until SIGINT, SIGTERM or SIGHUP; then it finishes the write in hand, closes its doors and exits with 0.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Where to offer the devices over USB/IP, or off
