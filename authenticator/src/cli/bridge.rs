@@ -114,8 +114,8 @@ struct Ready {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         refuse_other_hosts(self.listen, "--listen")?;
-        let signals = Signals::new()?;
         let source = self.source(&clock())?;
+        let signals = Signals::new()?;
         let server = Server::bind(self.listen, source)
             .map_err(|error| Failure::listen("the bridge", self.listen, "--listen", &error))?;
         let is_elsewhere = self.phone || self.packets.is_some() || self.usbip.is_some();

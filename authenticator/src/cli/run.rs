@@ -140,11 +140,11 @@ struct Ready {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.refuse_remote()?;
-        let signals = Signals::new()?;
         let persona = self.persona()?;
         // The vaults first: whoever finds a door open finds the devices behind it.
         let vaults =
             (1..=self.devices).map(|number| self.vault.open_number(number)).collect::<Result<Vec<_>, _>>()?;
+        let signals = Signals::new()?;
         let custody = vaults.first().map_or(CustodyKind::Ephemeral, Vault::custody);
         let usbip = self.usbip()?;
         let usbip_address = usbip.as_ref().map(|server| server.address().to_string());

@@ -1,4 +1,7 @@
 //! The signals that end a server: SIGINT, SIGTERM and SIGHUP. Whoever says that it is ready has them caught.
+//!
+//! They are caught once the vaults are open: a passphrase is asked for until then, and whoever wants to end the program
+//! at that question has nothing to finish.
 
 use std::io;
 

@@ -319,7 +319,10 @@ fn passphrase(given: Option<&Zeroizing<String>>, is_new: bool) -> Result<Zeroizi
         Zeroizing::new(set)
     } else {
         let ask = |prompt| {
-            rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|_| VaultError::NoPassphrase)
+            rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| match error.kind() {
+                io::ErrorKind::Interrupted => VaultError::Interrupted,
+                _ => VaultError::NoPassphrase,
+            })
         };
         if is_new {
             loop {

@@ -126,6 +126,8 @@ pub enum VaultError {
     },
     /// A passphrase is needed and could not be asked for.
     NoPassphrase,
+    /// Whoever was asked for the passphrase interrupted (Ctrl-C).
+    Interrupted,
     /// The passphrase that was given is empty.
     EmptyPassphrase,
     /// The operating system gave no random bytes.
@@ -199,6 +201,7 @@ impl VaultError {
             Self::BadKeyFile { .. } => "name the key file that was made with this vault".into(),
             Self::ExposedKeyFile { file, .. } => format!("run `chmod 600 {}`", file.display()),
             Self::NoPassphrase => "set DOPPELKEY_PASSPHRASE, or run in a terminal".into(),
+            Self::Interrupted => "start again and type the passphrase, or set DOPPELKEY_PASSPHRASE".into(),
             Self::EmptyPassphrase => "give a passphrase of at least one character".into(),
             Self::NoRandomness => "this machine has no working random source; nothing safe can be done on it".into(),
         }
@@ -258,6 +261,9 @@ impl fmt::Display for VaultError {
                 write!(f, "the key file {} can be read by others (mode {mode:03o})", file.display())
             }
             Self::NoPassphrase => f.write_str("this vault needs a passphrase, and there is nobody to ask"),
+            Self::Interrupted => {
+                f.write_str("this vault needs a passphrase, and none was given: interrupted")
+            }
             Self::EmptyPassphrase => f.write_str("the passphrase is empty"),
             Self::NoRandomness => f.write_str("the operating system gave no random bytes"),
         }
