@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -81,6 +81,20 @@ fn a_lost_standard_error_stops_no_server() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         ended_when_ready(arguments, "-TERM", start(arguments, writer.into()));
+    }
+}
+
+#[test]
+fn a_warning_and_its_hint_are_two_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    // Those with a user, who is asked at a terminal.
+    for arguments in servers(folder.path()).into_iter().take(3) {
+        let mut server = start(&arguments, Stdio::piped());
+        let mut errors = server.stderr.take().unwrap();
+        ended_when_ready(&arguments, "-TERM", server);
+        let mut said = String::new();
+        errors.read_to_string(&mut said).unwrap();
+        assert!(said.contains("\nhint: --user auto approves everything\n"), "{arguments:?}: {said}");
     }
 }
 

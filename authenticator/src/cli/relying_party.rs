@@ -18,6 +18,7 @@ use super::key_file::Purpose;
 use super::signals::terminated;
 use super::{Failure, make_files_private, print};
 use crate::data_directory::data_directory;
+use crate::user_interface::HINT;
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
 ///
@@ -151,9 +152,9 @@ impl Arguments {
         let router = app(config).await.map_err(failure)?;
         if !keeps_secrets {
             log::warn!(
-                "whoever copies the database can sign tokens, and knows the secrets of authenticator apps\nhint: --key-file \
-                 FILE seals them; give every process on this database the same"
+                "whoever copies the database can sign tokens, and knows the secrets of authenticator apps"
             );
+            log::warn!(target: HINT, "--key-file FILE seals them; give every process on this database the same");
         }
         let terminated = terminated()?;
         self.announce(&url, &admin_token, &database);

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 
-use crate::user_interface::{Ask, Auto, Deny, UserInterface};
+use crate::user_interface::{Ask, Auto, Deny, HINT, UserInterface};
 
 /// Who the user is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -31,10 +31,8 @@ impl User {
 /// Whoever sits at this terminal. If nobody can, as in CI, that is said before a page finds out.
 pub(super) fn at_this_terminal() -> Ask {
     if !std::io::stdin().is_terminal() {
-        log::warn!(
-            "standard input is no terminal: what is asked there counts as refused once it ends\nhint: --user auto approves \
-             everything"
-        );
+        log::warn!("standard input is no terminal: what is asked there counts as refused once it ends");
+        log::warn!(target: HINT, "--user auto approves everything");
     }
     Ask::default()
 }
