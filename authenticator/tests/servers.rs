@@ -98,6 +98,26 @@ fn a_warning_and_its_hint_are_two_lines() {
     }
 }
 
+#[test]
+fn a_device_that_listens_on_the_local_network_says_that_others_reach_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (vault, key, mailbox) = (path("vault"), format!("file:{}", path("key")), path("mailbox"));
+    std::fs::create_dir(&mailbox).unwrap();
+    let program = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+        let output = program.args(arguments).args(["--vault", &vault, "--custody", &key]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = program(&["sync", "init", "--mailbox", &format!("folder:{mailbox}")]);
+    assert_eq!(code, Some(0), "{said}");
+    // An address of no machine: whoever runs this test listens nowhere.
+    let (code, said) = program(&["run", "--usbip", "off", "--control", "off", "--lan", "192.0.2.1:7000"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("warning: 192.0.2.1:7000 can be reached by other machines"), "{said}");
+    assert!(said.contains("error: cannot listen on 192.0.2.1:7000"), "{said}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn whoever_keeps_devices_attached_ends_with_0_wherever_it_waits() {

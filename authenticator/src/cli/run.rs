@@ -222,6 +222,11 @@ impl Arguments {
 
     fn meet_on_lan(&self, replication: &mut Replication, tell: Sender<Change>) -> Result<(), Failure> {
         let OrOff::On(address) = self.lan else { return Ok(()) };
+        if !address.ip().is_loopback() {
+            log::warn!(
+                "{address} can be reached by other machines; none but those of the circle is told anything"
+            );
+        }
         let listening = replication
             .meet_on_lan(address, &self.peer, tell)
             .map_err(|error| Failure::listen("the local network", address, "--lan", &error))?;
