@@ -1,12 +1,13 @@
-//! Who sent a request, for the log of what no flow saw: the request itself has gone to its handler by then.
+//! Who sent a request. For the log of what no flow saw, too: the request itself has gone to its handler by then.
 
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts as _, Request};
 use axum::http::header::{COOKIE, USER_AGENT};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{FORWARDED_FOR, Visit, client_ip, clipped};
+use super::Visit;
 use crate::app::App;
 use crate::events::Source;
 
@@ -46,4 +47,25 @@ impl Sender {
             },
         }
     }
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Where the request came from: the peer, or what the proxy in front says.
+pub(super) fn client_ip(parts: &Parts, app: &App) -> String {
+    if app.config.behind_proxy {
+        let forwarded = parts.headers.get_all(FORWARDED_FOR).iter().next_back();
+        let last = forwarded.and_then(|line| line.to_str().ok()).and_then(|line| line.rsplit(',').next());
+        if let Some(ip) = last.and_then(|text| text.trim().parse::<std::net::IpAddr>().ok()) {
+            return ip.to_string();
+        }
+    }
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or_else(|| "127.0.0.1".into(), |ConnectInfo(address)| address.ip().to_string())
+}
+
+/// A header as text of at most `most` characters.
+pub(super) fn clipped(headers: &HeaderMap, name: &str, most: usize) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.chars().take(most).collect()
 }
