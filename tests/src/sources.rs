@@ -1,5 +1,6 @@
 //! What is read from the sources: which tests there are, and what they do with secrets.
 
+pub mod routes;
 pub mod secrets;
 
 /// The names of the tests in a file of Rust or Python.

@@ -25,6 +25,8 @@ mod recovery;
 mod routes;
 mod rules;
 mod second_factor;
+#[path = "../../../tests/src/sources/routes.rs"]
+mod source_routes;
 mod storage;
 mod under_way;
 mod users;

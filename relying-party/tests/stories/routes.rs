@@ -4,58 +4,16 @@ use std::path::Path;
 
 use axum::http::StatusCode;
 
+use crate::source_routes::{self, Route};
 use crate::world::{ADMIN, Authenticator, World};
 
-/// A path with its methods.
-struct Route {
-    path: String,
-    methods: Vec<&'static str>,
-}
-
-const METHODS: [(&str, &str); 4] =
-    [("get(", "GET"), ("post(", "POST"), ("patch(", "PATCH"), ("delete(", "DELETE")];
-
-/// The routes of every `.route("…", …)` under a folder.
-fn routes_in(folder: &Path, found: &mut Vec<Route>) {
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-        if entry.path().is_dir() {
-            routes_in(&entry.path(), found);
-            continue;
-        }
-        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue }; // a key for tests is no text
-        for rest in text.split(".route(").skip(1) {
-            let Some((path, handlers)) = rest.trim_start().trim_start_matches('"').split_once('"') else {
-                continue;
-            };
-            // up to the parenthesis that closes `.route(`
-            let mut depth = 1;
-            let end = handlers.find(|c| {
-                depth += match c {
-                    '(' => 1,
-                    ')' => -1,
-                    _ => 0,
-                };
-                depth == 0
-            });
-            let handlers = &handlers[..end.unwrap_or(handlers.len())];
-            let methods =
-                METHODS.into_iter().filter(|(call, _)| handlers.contains(call)).map(|(_, name)| name);
-            found.push(Route {
-                path: path.replace("{id}", "x").replace("{kind}", "email"),
-                methods: methods.collect(),
-            });
-        }
-    }
-}
-
+/// The routes there are, each as a path that can be asked for.
 fn routes() -> Vec<Route> {
-    let mut found = Vec::new();
-    routes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert!(
-        found.len() > 70 && found.iter().all(|route| !route.methods.is_empty()),
-        "{} routes",
-        found.len()
-    );
+    let mut found = source_routes::under(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(found.len() > 70, "{} routes", found.len());
+    for route in &mut found {
+        route.path = route.path.replace("{id}", "x").replace("{kind}", "email");
+    }
     found
 }
 

@@ -260,16 +260,15 @@ pub fn responses() -> Vec<Vec<u8>> {
 
 /// Visitors of the relying party: pages, a sign-up with a password, a native app, an operator.
 pub fn requests() -> Vec<Vec<u8>> {
-    use super::requests::{FORM, JSON, PAGE, PATHS};
+    use super::requests::{FORM, JSON, PAGE, PATHS, STEPS_MAX};
     let to = |path: &str, how: u8, body: &str| {
         let kind = PATHS.iter().position(|known| *known == path).expect("a path of the list");
         step(kind as u8, &[&[how], body.as_bytes()].concat())
     };
     let operator = 24;
-    let pages = PATHS.iter().map(|path| to(path, PAGE, "")).collect::<Vec<_>>().concat();
-    vec![
-        pages[..pages.len() / 2].to_vec(),
-        pages[pages.len() / 2..].to_vec(),
+    let pages = PATHS.chunks(STEPS_MAX);
+    let pages = pages.map(|paths| paths.iter().flat_map(|path| to(path, PAGE, "")).collect());
+    let visitors = [
         [
             to("/signup", FORM, "email=ada%40example.org"),
             to("/signup/passkey", PAGE, ""),
@@ -302,9 +301,16 @@ pub fn requests() -> Vec<Vec<u8>> {
             to("/api/v2/logs", operator + PAGE, ""),
             to("/api/v2/policy", operator + PAGE, ""),
             to("/api/v2/policy", operator + 3, r#"{"passkey":{"max_per_user":3}}"#),
+            to("/api/v2/users/{id}", operator + 3, r#"{"blocked":true}"#),
             to("/admin/token", FORM, "token=operator"),
             to("/admin", PAGE, ""),
+            to("/admin/users", PAGE, ""),
+            to("/admin/users", FORM, "user=ada%40example.org"),
+            to("{there}", PAGE, ""),
+            to("{there}", FORM, "blocked=true"),
+            to("{there}", FORM, "blocked=false"),
         ]
         .concat(),
-    ]
+    ];
+    pages.chain(visitors).collect()
 }

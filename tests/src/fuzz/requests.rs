@@ -13,10 +13,11 @@ use tower::ServiceExt as _;
 
 use super::steps;
 
-const STEPS_MAX: usize = 40;
+pub(super) const STEPS_MAX: usize = 40;
 
-/// Where requests go; a step's kind modulo their number chooses one. The stream of events is not here: it has no end.
-pub(super) const PATHS: [&str; 66] = [
+/// Where requests go; a step's kind modulo their number chooses one. `{there}` is where the last answer has sent its visitor.
+/// The stream of events is not here: it has no end. Nor are the files of `/assets/`, which look at nothing.
+pub(super) const PATHS: &[&str] = &[
     "/",
     "/signup",
     "/signup/code",
@@ -66,11 +67,17 @@ pub(super) const PATHS: [&str; 66] = [
     "/account/security/recovery-code",
     "/account/sessions/end-others",
     "/account/sessions/{id}/end",
+    "/account/identifiers",
+    "/account/identifiers/code",
+    "/account/identifiers/{kind}",
     "/admin",
     "/admin/policy",
     "/admin/token",
+    "/admin/users",
+    "/admin/users/{id}",
     "/api/v2/logs",
     "/api/v2/logs/{id}",
+    "/api/v2/users/{id}",
     "/api/v2/policy",
     "/inspect",
     "/inspect/{id}",
@@ -82,7 +89,18 @@ pub(super) const PATHS: [&str; 66] = [
     "/me/v1/authentication-methods/{id}",
     "/me/v1/authentication-methods/{id}/verify",
     "/.well-known/jwks.json",
+    "/.well-known/change-password",
+    "/.well-known/passkey-endpoints",
+    "/.well-known/webauthn",
+    "/assertion/options",
+    "/assertion/result",
+    "/attestation/options",
+    "/attestation/result",
+    "/browser-error",
+    "/healthz",
+    "/playground",
     "/no/such/path?{id}",
+    "{there}",
 ];
 
 const METHODS: [&str; 6] = ["GET", "POST", "POST", "PATCH", "DELETE", "PUT"];
@@ -128,15 +146,18 @@ static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| {
 /// If an answer is the fault of the service (500 and above).
 pub fn requests(story: &[u8]) -> u32 {
     let world = WORLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut cookie = String::new();
+    let (mut cookie, mut there) = (String::new(), String::from("/"));
     let mut carried_out = 0;
     for (kind, payload) in steps(story).take(STEPS_MAX) {
-        let Some(request) = request(kind, payload, &cookie) else { continue };
+        let Some(request) = request(kind, payload, &cookie, &there) else { continue };
         let told = format!("{} {}", request.method(), request.uri());
         let response =
             world.runtime.block_on(world.router.clone().oneshot(request)).expect("a router never fails");
         assert!(response.status() < StatusCode::INTERNAL_SERVER_ERROR, "{told}: {}", response.status());
         carried_out += u32::from(response.status().is_success() || response.status().is_redirection());
+        if let Some(location) = response.headers().get("location") {
+            there = location.to_str().expect("locations are ASCII").to_string();
+        }
         for line in response.headers().get_all("set-cookie") {
             let pair = line.to_str().expect("cookies are ASCII").split(';').next().unwrap_or_default();
             cookie = pair.to_string();
@@ -145,11 +166,12 @@ pub fn requests(story: &[u8]) -> u32 {
     carried_out
 }
 
-fn request(kind: u8, payload: &[u8], cookie: &str) -> Option<Request<Body>> {
+fn request(kind: u8, payload: &[u8], cookie: &str, there: &str) -> Option<Request<Body>> {
     let (how, body) = payload.split_first()?;
     let how = usize::from(*how);
     let id: String = body.iter().take(12).map(|byte| format!("%{byte:02X}")).collect();
-    let path = PATHS[usize::from(kind) % PATHS.len()].replace("{id}", &id);
+    let path = PATHS[usize::from(kind) % PATHS.len()].replace("{id}", &id).replace("{kind}", &id);
+    let path = path.replace("{there}", there);
     let mut request = Request::builder().method(METHODS[how % 6]).uri(path);
     request = request.header("content-type", CONTENT_TYPES[how / 6 % 4]).header("cookie", cookie);
     match how / 24 % 4 {
@@ -159,4 +181,21 @@ fn request(kind: u8, payload: &[u8], cookie: &str) -> Option<Request<Body>> {
         _ => request = request.header("origin", "https://elsewhere.example"),
     }
     request.body(Body::from(body.to_vec())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PATHS;
+    use crate::{root, sources::routes};
+
+    #[test]
+    fn every_route_of_the_relying_party_is_among_the_paths() {
+        let routes = routes::under(&root().join("relying-party/src"));
+        let routes: Vec<_> = routes.iter().map(|route| route.path.as_str()).collect();
+        let is_asked = |path: &str| path != "/api/v2/logs/stream" && !path.starts_with("/assets/");
+        let missing: Vec<_> = routes.iter().filter(|path| is_asked(path) && !PATHS.contains(path)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let gone: Vec<_> = PATHS.iter().filter(|path| !routes.contains(path)).collect();
+        assert_eq!(gone, [&"/no/such/path?{id}", &"{there}"], "the rest are routes");
+    }
 }
