@@ -1,5 +1,7 @@
 //! The control port over real HTTP, leading real devices.
 
+mod virtual_authenticators;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use doppelkey_core::{Credential, Extension, Fault, MemoryStore};
+use doppelkey_core::{Credential, Extension, Fault, MemoryStore, remove_pin};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,8 +104,14 @@ pub(super) async fn set_user_verified(
     Path((session, id)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
-    let user = driver.find(&session, &id)?.member.user().clone();
+    let member = driver.find(&session, &id)?.member;
+    let user = member.user().clone();
     let Verified { is_user_verified } = parse(&body)?;
+    if is_user_verified {
+        // From now on verification always succeeds (§11.2), however often it has failed. Without a PIN, nothing else
+        // would unblock it.
+        remove_pin(&mut member.store().clone())?;
+    }
     let mut habits = user.habits();
     habits.verified = is_user_verified;
     user.set_habits(habits);
