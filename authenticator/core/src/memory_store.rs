@@ -50,6 +50,18 @@ impl MemoryStore {
         }
     }
 
+    /// Puts a credential in the place of the one with its id, with the signature counter that it says, which may be lower
+    /// than the one before: for emulators, whose user sets it. `false` if there is none with this id.
+    pub fn set(&mut self, credential: &Credential) -> bool {
+        let Some((at, count)) = self.ids.get_mut(credential.id.as_slice()) else { return false };
+        self.credentials.remove(at);
+        *at = (credential.rp_id_hash, at.1);
+        *count = credential.sign_count.unwrap_or(0);
+        self.credentials.insert(*at, Credential { order: at.1, ..credential.clone() });
+        self.revision += 1;
+        true
+    }
+
     fn take(&mut self, id: &[u8]) -> Option<Credential> {
         let (at, _) = self.ids.remove(id)?;
         self.credentials.remove(&at)

@@ -222,8 +222,8 @@ pub(super) async fn remove(
     Path((session, id, credential)): Path<(String, String, String)>,
 ) -> Answer {
     let authenticator = driver.find(&session, &id)?;
-    let credential = find(&authenticator, &credential)?;
     let mut store = authenticator.member.store().lock();
+    let credential = find(&mut *store, &credential)?;
     store.remove(&credential.id)?;
     forget_blob(&mut *store, &credential)?;
     Ok(Success(Value::Null))
@@ -266,24 +266,22 @@ pub(super) async fn set_properties(
     body: Bytes,
 ) -> Answer {
     let authenticator = driver.find(&session, &id)?;
-    let mut credential = find(&authenticator, &credential)?;
     let Properties { backup_eligibility, backup_state, sign_count } = parse(&body)?;
+    // Nobody signs between what is read and what is written.
+    let mut store = authenticator.member.store().lock();
+    let mut credential = find(&mut *store, &credential)?;
+    credential.sign_count = match sign_count {
+        Some(count) => counter(count)?,
+        None => store.last_sign_count(&credential.id)?,
+    };
     credential.backup_eligible = backup_eligibility.unwrap_or(credential.backup_eligible);
     credential.backup_state = backup_state.unwrap_or(credential.backup_state);
-    if let Some(count) = sign_count {
-        credential.sign_count = counter(count)?;
-    }
-    let mut store = authenticator.member.store().lock();
-    authenticator.teller.in_place(|| {
-        // Anew, as the counter may go back.
-        store.remove(&credential.id)?;
-        store.put(&credential, None)
-    })?;
+    authenticator.teller.as_it_is(|| store.put(&credential, None))?;
     Ok(Success(Value::Null))
 }
 
-fn find(authenticator: &Virtual, id: &str) -> Result<Credential, Error> {
+fn find(store: &mut dyn CredentialStore, id: &str) -> Result<Credential, Error> {
     let none = || Error::invalid(format!("there is no credential {id}"));
     let id = unpadded(id).ok_or_else(none)?;
-    authenticator.member.store().lock().get(&id)?.ok_or_else(none)
+    store.get(&id)?.ok_or_else(none)
 }

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::response::sse;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use doppelkey_core::{Credential, CredentialStore, StoreError};
+use doppelkey_core::{Credential, CredentialStore, MemoryStore, StoreError};
 use futures_util::{Stream, stream};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -40,20 +40,20 @@ pub(super) struct Teller {
     events: Events,
     session: String,
     authenticator: String,
-    /// While a credential is taken out only to be put back.
-    in_place: Arc<AtomicBool>,
+    /// While what is put is all that there is to be of a credential.
+    as_it_is: Arc<AtomicBool>,
 }
 
 impl Teller {
     pub(super) fn new(events: Events, session: String, authenticator: String) -> Self {
-        Teller { events, session, authenticator, in_place: Arc::default() }
+        Teller { events, session, authenticator, as_it_is: Arc::default() }
     }
 
-    /// Changes a credential by taking it out of the store and putting it back: told as one update.
-    pub(super) fn in_place<T>(&self, change: impl FnOnce() -> T) -> T {
-        self.in_place.store(true, Ordering::Relaxed);
+    /// What `change` puts stands in its place as it is: a store's own `put` would never let a counter go back.
+    pub(super) fn as_it_is<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.as_it_is.store(true, Ordering::Relaxed);
         let changed = change();
-        self.in_place.store(false, Ordering::Relaxed);
+        self.as_it_is.store(false, Ordering::Relaxed);
         changed
     }
 
@@ -66,16 +66,10 @@ impl Teller {
     }
 
     fn added(&self, credential: &Credential) {
-        if self.in_place.load(Ordering::Relaxed) {
-            return self.updated(credential);
-        }
         self.tell("credentialAdded", || json!({ "credential": described(credential) }));
     }
 
     fn deleted(&self, id: &[u8]) {
-        if self.in_place.load(Ordering::Relaxed) {
-            return;
-        }
         self.tell("credentialDeleted", || json!({ "credentialId": BASE64_STANDARD.encode(id) }));
     }
 
@@ -143,13 +137,17 @@ pub(super) async fn listen(
     sse::Sse::new(events).keep_alive(sse::KeepAlive::default())
 }
 
-impl<S: CredentialStore> Observer<S> for Teller {
+impl Observer<MemoryStore> for Teller {
     fn put(
         &mut self,
-        store: &mut S,
+        store: &mut MemoryStore,
         credential: &Credential,
         replaces: Option<&[u8]>,
     ) -> Result<(), StoreError> {
+        if self.as_it_is.load(Ordering::Relaxed) && store.set(credential) {
+            self.updated(credential);
+            return Ok(());
+        }
         let known = store.get(&credential.id)?.is_some();
         store.put(credential, replaces)?;
         match replaces {
@@ -164,7 +162,7 @@ impl<S: CredentialStore> Observer<S> for Teller {
         Ok(())
     }
 
-    fn remove(&mut self, store: &mut S, id: &[u8]) -> Result<bool, StoreError> {
+    fn remove(&mut self, store: &mut MemoryStore, id: &[u8]) -> Result<bool, StoreError> {
         let removed = store.remove(id)?;
         if removed {
             self.deleted(id);
@@ -172,7 +170,7 @@ impl<S: CredentialStore> Observer<S> for Teller {
         Ok(removed)
     }
 
-    fn reset(&mut self, store: &mut S) -> Result<(), StoreError> {
+    fn reset(&mut self, store: &mut MemoryStore) -> Result<(), StoreError> {
         let ids = ids(store)?;
         store.reset()?;
         ids.iter().for_each(|id| self.deleted(id));
