@@ -30,9 +30,9 @@ impl Uhid {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs::{File, OpenOptions};
-    use std::io::{Read as _, Write as _};
+    use std::io::{Read as _, Write};
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
     use std::thread::JoinHandle;
 
     use doppelkey_ctaphid::{PACKET_SIZE, Packet, REPORT_DESCRIPTOR};
@@ -58,9 +58,10 @@ mod linux {
             let file = Arc::new(file);
             let (stop, stopped) = UnixStream::pair()?;
             let mut uhid = Uhid { stop, port: port.clone(), threads: Vec::new() };
-            let (reading, reader_port) = (file.clone(), port.clone());
+            let output = Arc::new(Mutex::new(file.clone()));
+            let (reader_output, reader_port) = (output.clone(), port.clone());
             uhid.spawn("doppelkey-uhid", move || {
-                if let Err(error) = obey(&reading, &stopped, &reader_port) {
+                if let Err(error) = obey(&file, &reader_output, &stopped, &reader_port) {
                     log::warn!("uhid: the device was lost: {error}");
                 }
                 // The device goes when the file does; the other thread has it too.
@@ -68,7 +69,7 @@ mod linux {
             })?;
             uhid.spawn("doppelkey-uhid-in", move || {
                 while port.wait() {
-                    if flush(&file, &port).is_err() {
+                    if flush(&output, &port).is_err() {
                         break;
                     }
                 }
@@ -93,7 +94,7 @@ mod linux {
     }
 
     /// Takes the kernel's events until told to stop.
-    fn obey(mut file: &File, stopped: &UnixStream, port: &Port) -> io::Result<()> {
+    fn obey(mut file: &File, output: &Mutex<Arc<File>>, stopped: &UnixStream, port: &Port) -> io::Result<()> {
         let mut event = [0; EVENT_MAX];
         loop {
             let mut ready = [PollFd::new(file, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
@@ -108,9 +109,9 @@ mod linux {
             match Event::parse(&event[..length]) {
                 Event::Output(packet) => {
                     while !port.send(&packet) {
-                        flush(file, port)?;
+                        flush(output, port)?;
                     }
-                    flush(file, port)?;
+                    flush(output, port)?;
                 }
                 Event::Report { reply, id } => file.write_all(&refusal(reply, id))?,
                 Event::Other => {}
@@ -118,9 +119,11 @@ mod linux {
         }
     }
 
-    fn flush(mut file: &File, port: &Port) -> io::Result<()> {
+    /// Passes on all packets there are. What is taken first is written first, whoever else is at it.
+    fn flush(output: &Mutex<impl Write>, port: &Port) -> io::Result<()> {
+        let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(packet) = port.take() {
-            file.write_all(&input(&packet))?;
+            output.write_all(&input(&packet))?;
         }
         Ok(())
     }
@@ -216,6 +219,7 @@ mod linux {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::user_interface::Auto;
 
         fn output(data: &[u8]) -> Vec<u8> {
             let mut event = OUTPUT.to_ne_bytes().to_vec();
@@ -245,6 +249,58 @@ mod linux {
                 [&[][..], &[1, 2], &2_u32.to_ne_bytes(), &OUTPUT.to_ne_bytes(), &GET_REPORT.to_ne_bytes()]
             {
                 assert_eq!(Event::parse(event), Event::Other);
+            }
+        }
+
+        #[test]
+        fn a_long_answer_is_in_order_though_two_threads_pass_it_on() {
+            let configuration = doppelkey_core::Configuration::default();
+            let clock = std::sync::Arc::new(|| std::time::Duration::from_secs(1));
+            let device = crate::client::ephemeral_device(configuration, Box::new(Auto), clock);
+            let port = Port::new(&device, ROOM);
+            let mut packet = [0; PACKET_SIZE];
+            packet[..7].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0x86, 0, 8]);
+            assert!(port.send(&packet));
+            let channel = port.take().expect("CTAPHID_INIT is answered")[15..19].to_vec();
+            let output = Mutex::new(Slow(Vec::new()));
+            for _ in 0..10 {
+                // CTAPHID_PING with the longest message: 57 bytes, and 128 times 59.
+                packet = [0; PACKET_SIZE];
+                packet[..4].copy_from_slice(&channel);
+                packet[4..7].copy_from_slice(&[0x81, 0x1D, 0xB9]);
+                assert!(port.send(&packet));
+                for sequence in 0..128 {
+                    (packet[4], packet[5], packet[6]) = (sequence, 0, 0);
+                    assert!(port.send(&packet));
+                }
+                let written = || output.lock().expect("nobody panics").0.len() / input(&packet).len();
+                std::thread::scope(|scope| {
+                    for _ in 0..2 {
+                        scope.spawn(|| {
+                            while written() < 129 {
+                                flush(&output, &port).expect("memory takes all");
+                            }
+                        });
+                    }
+                });
+                let events = std::mem::take(&mut output.lock().expect("nobody panics").0);
+                let sequence = Vec::from_iter(events.chunks(input(&packet).len()).map(|event| event[6 + 4]));
+                assert_eq!(sequence, Vec::from_iter([0x81].into_iter().chain(0..128)));
+            }
+        }
+
+        /// Takes its time, so that the other thread comes between if it can.
+        struct Slow(Vec<u8>);
+
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.extend_from_slice(bytes);
+                std::thread::yield_now();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
             }
         }
 
