@@ -116,7 +116,14 @@ impl Device {
         Device { shared, _timer: timer }
     }
 
-    /// Unplugs the device and plugs it in again: the engine is made anew, channels and transactions are forgotten.
+    /// Takes the power away, or gives it back. Without it, connections end and nobody is answered; with it again, the
+    /// engine is made anew. A device of this computer's kernel (`--uhid`, `--attach`) stays there, and is silent.
+    pub fn set_power(&self, powered: bool) {
+        self.shared.set_power(powered);
+    }
+
+    /// Unplugs the device and plugs it in again: the engine is made anew, channels and transactions are forgotten. Does
+    /// nothing to a device without power.
     pub fn replug(&self) {
         self.shared.replug();
     }

@@ -91,10 +91,11 @@ fn serve(stream: &Stream, device: &Device) -> io::Result<()> {
         writer.spawn_scoped(scope, || {
             while port.wait() {
                 if flush(&port, &output).is_err() {
-                    stream.shutdown();
                     break;
                 }
             }
+            // Also if the device has no power any more.
+            stream.shutdown();
         })?;
         let served = receive(stream, &port, &output);
         port.close();

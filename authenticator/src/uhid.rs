@@ -53,7 +53,7 @@ mod linux {
         pub fn create(device: &Device, identity: &Identity) -> io::Result<Self> {
             let mut file = OpenOptions::new().read(true).write(true).open("/dev/uhid")?;
             device.replug();
-            let port = Arc::new(Port::new(device, ROOM));
+            let port = Arc::new(Port::lasting(device, ROOM));
             file.write_all(&create(identity))?;
             let file = Arc::new(file);
             let (stop, stopped) = UnixStream::pair()?;

@@ -119,7 +119,7 @@ impl Fleet {
         let Some(at) = members.list.iter().position(|member| member.number == number) else { return false };
         let member = members.list.remove(at);
         drop(members);
-        member.set_power(false);
+        member.power_off();
         true
     }
 
@@ -202,7 +202,7 @@ impl Member {
                 && let Some(member) = member.upgrade().filter(unplugs)
             {
                 // From another thread: an observer must not call its device.
-                let unplug = move || member.set_power(false);
+                let unplug = move || member.power_off();
                 let _ = std::thread::Builder::new().name("doppelkey-unplug".into()).spawn(unplug);
             }
         });
@@ -218,27 +218,36 @@ impl Member {
         lock(&self.plug).powered
     }
 
-    /// Plugs it in, with everything as after power-up, or unplugs it: whoever has it attached sees it go, and what was
-    /// under way ends.
+    /// Plugs it in, with everything as after power-up, or unplugs it: whoever has it attached sees it go, what was under
+    /// way ends, and no door leads to it.
     pub fn set_power(&self, powered: bool) {
+        if !powered {
+            return self.power_off();
+        }
         let mut plug = lock(&self.plug);
-        if plug.powered == powered {
-            return;
+        if !plug.powered {
+            plug.busid = self.fleet.usbip.as_ref().map(|server| server.plug(self.device.clone()));
+            plug.powered = true;
+            self.device.set_power(true);
         }
-        plug.powered = powered;
-        if let Some(server) = &self.fleet.usbip {
-            match plug.busid.take() {
-                Some(busid) => drop(server.unplug(&busid)),
-                None => plug.busid = Some(server.plug(self.device.clone())),
-            }
-        }
-        self.device.replug();
     }
 
-    /// Unplugs it and plugs it in again.
+    fn power_off(&self) {
+        let mut plug = lock(&self.plug);
+        plug.powered = false;
+        if let (Some(server), Some(busid)) = (&self.fleet.usbip, plug.busid.take()) {
+            server.unplug(&busid);
+        }
+        self.device.set_power(false);
+    }
+
+    /// Unplugs it and plugs it in again. One that is not plugged in stays so.
     pub fn replug(&self) {
-        self.set_power(false);
-        self.set_power(true);
+        let plug = lock(&self.plug);
+        if let (Some(server), Some(busid)) = (&self.fleet.usbip, &plug.busid) {
+            server.replug(busid);
+        }
+        self.device.replug();
     }
 
     /// Forgets all credentials and the PIN, as authenticatorReset does, and replugs.

@@ -27,6 +27,11 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, error, hint)
     }
 
+    /// It cannot be done as things are.
+    pub(super) fn conflict(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error, hint)
+    }
+
     /// There is no such thing.
     pub(super) fn not_found(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error, hint)

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::worker::Waited;
+use super::worker::{Sent, Waited};
 use super::{Connection, Device, Packet};
 
 /// One door's connection: packets in, packets out, with channels of its own. Disconnects when dropped, which ends
@@ -15,16 +15,24 @@ pub(crate) struct Port {
 
 impl Port {
     /// Connects. Responses wait in the device while `room` packets have not been [taken](Self::take).
+    ///
+    /// Closed once the device has no power; from the beginning if it has none now.
     pub(crate) fn new(device: &Device, room: usize) -> Self {
-        Port { number: device.shared.connect(room), device: device.clone() }
+        Port { number: device.shared.connect(room, false), device: device.clone() }
     }
 
-    /// Gives the device a packet. `false` if the door has to [take](Self::take) packets first.
+    /// The same for a door that cannot go when the power does: it is deaf and dumb meanwhile.
+    pub(crate) fn lasting(device: &Device, room: usize) -> Self {
+        Port { number: device.shared.connect(room, true), device: device.clone() }
+    }
+
+    /// Gives the device a packet. `false` if the door has to [take](Self::take) packets first. What is sent to a device
+    /// without power, or through a closed port, is lost.
     ///
     /// Works on a request that is now complete. The caller is to take packets until there are none: those of this
     /// call wake nobody who [waits](Self::wait).
     pub(crate) fn send(&self, packet: &Packet) -> bool {
-        self.device.shared.send(self.number, packet)
+        self.device.shared.send(self.number, packet) != Sent::Full
     }
 
     /// The next packet for this door.
@@ -52,7 +60,8 @@ impl Drop for Port {
 /// A connection within this process: no socket.
 ///
 /// Holds up to 1,024 packets that were not received; then [`send`](Connection::send) is
-/// [`WouldBlock`](io::ErrorKind::WouldBlock).
+/// [`WouldBlock`](io::ErrorKind::WouldBlock). [`NotConnected`](io::ErrorKind::NotConnected) once the device has lost its
+/// power.
 pub struct LocalConnection {
     port: Port,
 }
@@ -65,7 +74,11 @@ impl LocalConnection {
 
 impl Connection for LocalConnection {
     fn send(&mut self, packet: &Packet) -> io::Result<()> {
-        if self.port.send(packet) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        match self.port.device.shared.send(self.port.number, packet) {
+            Sent::Taken => Ok(()),
+            Sent::Full => Err(io::ErrorKind::WouldBlock.into()),
+            Sent::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     fn receive(&mut self, timeout: Option<Duration>) -> io::Result<Option<Packet>> {

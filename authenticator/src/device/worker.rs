@@ -22,7 +22,7 @@ use crate::user_interface::{Reply, UserInterface};
 use ports::PortState;
 use timer::TimerState;
 
-pub(super) use ports::Waited;
+pub(super) use ports::{Sent, Waited};
 pub(super) use timer::Timer;
 
 /// Something that happened in a device, for whoever watches. Holds no message: nothing secret, nobody's name.
@@ -77,6 +77,8 @@ struct State {
     brain: Option<Box<Brain>>,
     asking: Option<Asking>,
     prompts: u64,
+    /// Without power nothing is taken, and nothing said.
+    powered: bool,
     powered_up: Duration,
     observers: Arc<[Observer]>,
     packet_observer: Option<PacketObserver>,
@@ -98,6 +100,7 @@ struct Brain {
 /// A step that the brain is to take.
 enum Work {
     PowerUp,
+    PowerDown,
     Request { transaction: Transaction, is_cbor: bool },
     Cancel(Transaction),
     Abandon(Transaction),
@@ -131,6 +134,7 @@ impl Shared {
             brain: Some(brain),
             asking: None,
             prompts: 0,
+            powered: true,
             powered_up: clock(),
             observers: Arc::new([]),
             packet_observer: None,
@@ -165,16 +169,31 @@ impl Shared {
         &self.packet_faults
     }
 
-    pub(super) fn replug(&self) {
+    pub(super) fn set_power(&self, powered: bool) {
         let mut state = self.lock();
+        if std::mem::replace(&mut state.powered, powered) != powered {
+            let work = if powered { Work::PowerUp } else { Work::PowerDown };
+            self.power_cycle(state, work);
+        }
+    }
+
+    pub(super) fn replug(&self) {
+        let state = self.lock();
+        if state.powered {
+            self.power_cycle(state, Work::PowerUp);
+        }
+    }
+
+    fn power_cycle<'a>(&'a self, mut state: MutexGuard<'a, State>, work: Work) {
+        let powered = state.powered;
         state.hid.power_cycle();
         state.owners.clear();
         for port in state.ports.values_mut() {
-            port.power_cycle();
+            port.power_cycle(powered);
         }
         // What was to be done for the engine of before is not to be done by the new one.
         state.work.clear();
-        state.work.push_back(Work::PowerUp);
+        state.work.push_back(work);
         self.drive(state, None);
     }
 
@@ -218,6 +237,12 @@ impl Shared {
                 state.hid.offer(capabilities(&*brain.engine));
                 state.powered_up = self.now();
                 self.tell(state, Observation::PoweredUp)
+            }
+            Work::PowerDown => {
+                state.asking = None;
+                drop(state);
+                brain.user.clear();
+                self.lock()
             }
             Work::Wink => {
                 drop(state);

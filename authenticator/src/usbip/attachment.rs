@@ -25,7 +25,8 @@ pub(super) fn serve(stream: &Stream, device_id: u32, identity: &Identity, device
     let allocator = UsbBusAllocator::new(bus.clone());
     let class = HidClass::new(&allocator);
     let usb = build(&allocator, identity)?;
-    let port = Port::new(device, ROOM);
+    // With the power, a device that is offered to others is unplugged, which ends this; one of our own kernel is not.
+    let port = Port::lasting(device, ROOM);
     let attachment = Shared {
         inner: Mutex::new(Attachment {
             bus,

@@ -92,9 +92,21 @@ impl Server {
     pub fn plug_as(&self, device: Device, identity: Identity) -> String {
         let mut places = self.places.lock();
         let place = (1..=u8::MAX).find(|place| !places.contains_key(place)).expect("a place is free");
-        let number = self.places.plugged.fetch_add(1, Ordering::Relaxed);
+        let number = self.places.next_number();
         places.insert(place, Place { device, identity, number, attached: None });
         protocol::busid(place)
+    }
+
+    /// Takes a device out and plugs it in again at the same place; whoever has it attached sees it go. `false` if there
+    /// is none at this bus id.
+    pub fn replug(&self, busid: &str) -> bool {
+        let mut places = self.places.lock();
+        let Some(plugged) = place_of(busid).and_then(|place| places.get_mut(&place)) else { return false };
+        plugged.number = self.places.next_number();
+        if let Some(stream) = plugged.attached.take() {
+            stream.shutdown();
+        }
+        true
     }
 
     /// Takes a device out; whoever has it attached sees it go. `false` if there is none at this bus id.
@@ -114,6 +126,10 @@ impl Server {
 }
 
 impl Places {
+    fn next_number(&self) -> u64 {
+        self.plugged.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u8, Place>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -157,6 +157,10 @@ struct NewPin {
 async fn set_pin(State(fleet): State<Fleet>, Path(number): Path<u32>, Body(new): Body<NewPin>) -> Answered {
     let member = fleet.member(number)?;
     blocking(move || {
+        if !member.is_powered() {
+            let hint = "PUT …/power {\"on\": true} first";
+            return Err(Failure::conflict("the device has no power, and sets its PIN itself", hint));
+        }
         let before = kept_pin(&member)?;
         forget_pin(&member)?;
         let rng = rand_core::UnwrapErr(getrandom::SysRng);

@@ -15,8 +15,21 @@ pub(super) struct PortState {
     channels: VecDeque<u32>,
     waiters: usize,
     wake: Arc<Condvar>,
+    /// Whether it is still there after a time without power.
+    lasting: bool,
     closed: bool,
     disturbed: Disturbed,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::device) enum Sent {
+    /// The device has it, or has no power.
+    Taken,
+    /// There are packets to take first.
+    Full,
+    /// The port is closed.
+    Closed,
 }
 
 /// How a wait ended.
@@ -28,7 +41,7 @@ pub(in crate::device) enum Waited {
 }
 
 impl Shared {
-    pub(in crate::device) fn connect(&self, room: usize) -> u64 {
+    pub(in crate::device) fn connect(&self, room: usize, lasting: bool) -> u64 {
         let mut state = self.lock();
         state.last_port += 1;
         let number = state.last_port;
@@ -38,7 +51,8 @@ impl Shared {
             channels: VecDeque::new(),
             waiters: 0,
             wake: Arc::default(),
-            closed: false,
+            lasting,
+            closed: !state.powered && !lasting,
             disturbed: Disturbed::default(),
         };
         state.ports.insert(number, port);
@@ -57,12 +71,18 @@ impl Shared {
         self.drive(state, None);
     }
 
-    pub(in crate::device) fn send(&self, port: u64, packet: &Packet) -> bool {
+    pub(in crate::device) fn send(&self, port: u64, packet: &Packet) -> Sent {
         let now = self.now();
         let mut state = self.lock();
-        let has_room = state.ports.get(&port).is_some_and(|port| port.outgoing.len() < port.room);
+        let has_room = match state.ports.get(&port) {
+            Some(port) if !port.closed => port.outgoing.len() < port.room,
+            _ => return Sent::Closed,
+        };
+        if !state.powered {
+            return Sent::Taken;
+        }
         if !has_room || !state.hid.ready() {
-            return false;
+            return Sent::Full;
         }
         if let Some(observer) = &state.packet_observer {
             observer(&PacketSeen::new(false, packet));
@@ -73,14 +93,14 @@ impl Shared {
             if let Some(refusal) = refusal(packet) {
                 state.deliver(port, refusal, Some(port));
             }
-            return true;
+            return Sent::Taken;
         }
         let event = state.hid.receive(now, packet);
         state.note(event);
         state.pump(Some(port));
         self.set_alarm(&mut state);
         self.drive(state, Some(port));
-        true
+        Sent::Taken
     }
 
     pub(in crate::device) fn take(&self, port: u64) -> Option<Packet> {
@@ -117,17 +137,24 @@ impl Shared {
 
     pub(in crate::device) fn close(&self, port: u64) {
         if let Some(port) = self.lock().ports.get_mut(&port) {
-            port.closed = true;
-            port.wake.notify_all();
+            port.close();
         }
     }
 }
 
 impl PortState {
-    /// Forgets what a device without power has forgotten.
-    pub(super) fn power_cycle(&mut self) {
+    /// Forgets what a device without power has forgotten; where the power stays away, most ports end.
+    pub(super) fn power_cycle(&mut self, powered: bool) {
         self.channels.clear();
         self.outgoing.clear();
+        if !powered && !self.lasting {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.wake.notify_all();
     }
 }
 
