@@ -208,7 +208,8 @@ impl Client {
         Ok(Outputs { prf, get_cred_blob, large_blob, ..Outputs::default() })
     }
 
-    /// Reads or writes the credential's large blob, after the assertion gave its key.
+    /// Reads or writes the credential's large blob, after the assertion gave its key. Where that fails there is no blob,
+    /// or none was written (WebAuthn §10.1.5); the user has signed in all the same.
     fn large_blob(
         &mut self,
         ceremony: &Authentication<'_>,
@@ -220,17 +221,28 @@ impl Client {
         let Client { channel, rng, .. } = self;
         let Authentication { info, limit, verified, .. } = ceremony;
         if asked.read {
-            let blob = key.map(|key| large_blob::read(channel, info, &key, limit)).transpose()?;
-            output.blob = blob.flatten().map(Bytes);
+            let blob = key.map(|key| large_blob::read(channel, info, &key, limit));
+            output.blob = blob.map(unless_it_fails).transpose()?.flatten().flatten().map(Bytes);
         }
         if let Some(blob) = &asked.write {
             let token = verified.token();
-            let written = key
-                .map(|key| large_blob::write(channel, info, &key, &blob.0, token, &mut **rng, limit))
-                .transpose()?;
-            output.written = Some(written.unwrap_or(false));
+            let written =
+                key.map(|key| large_blob::write(channel, info, &key, &blob.0, token, &mut **rng, limit));
+            output.written = Some(written.map(unless_it_fails).transpose()?.flatten().unwrap_or(false));
         }
         Ok(Some(output))
+    }
+}
+
+/// `None` for what failed by itself; a ceremony that was to end, ends.
+fn unless_it_fails<T>(done: Result<T, Error>) -> Result<Option<T>, Error> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error @ (Error::Aborted | Error::TimedOut)) => Err(error),
+        Err(error) => {
+            log::warn!("the large blob was neither read nor written: {error}");
+            Ok(None)
+        }
     }
 }
 

@@ -427,6 +427,27 @@ fn a_large_blob_is_written_under_a_pin() {
 }
 
 #[test]
+fn a_sign_in_goes_on_without_a_large_blob_that_cannot_be_written_or_read() {
+    let configuration = presence_only();
+    let faults = configuration.faults.clone();
+    let (device, clock) = device(configuration, Auto);
+    let mut client = client_of(&device, &clock);
+    let support = json!({"largeBlob": {"support": "required"}});
+    let made = client.create(ORIGIN, &creation("mona", json!({"extensions": support}))).unwrap();
+    let write = json!({"allowCredentials": allow(&[&made]), "extensions": {"largeBlob": {"write": "AAAA"}}});
+    faults.set_status(0x0C, 0x7F);
+    let written = client.get(ORIGIN, &request(write)).unwrap();
+    assert_eq!(written["clientExtensionResults"]["largeBlob"], json!({"written": false}));
+    let read = json!({"extensions": {"largeBlob": {"read": true}}});
+    let read = client.get(ORIGIN, &request(read)).unwrap();
+    assert_eq!(read["clientExtensionResults"]["largeBlob"], json!({}));
+    // A ceremony that was to end, ends.
+    faults.set_status(0x0C, 0x2D);
+    let read = json!({"extensions": {"largeBlob": {"read": true}}});
+    assert_eq!(name_of(client.get(ORIGIN, &request(read))), "AbortError");
+}
+
+#[test]
 fn a_cred_blob_and_a_protection_reach_the_authenticator() {
     let mut client = client(Auto);
     let asked = json!({

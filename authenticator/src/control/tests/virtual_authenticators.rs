@@ -113,3 +113,18 @@ fn properties_leave_the_order_of_the_accounts() {
         assert_eq!(store.len().unwrap(), 2);
     }
 }
+
+#[test]
+fn a_ctap_2_0_authenticator_that_verifies_users_has_its_large_blobs_written() {
+    let (fleet, server) = port();
+    let mut options = verifying(true);
+    options["protocol"] = "ctap2".into();
+    options["extensions"] = json!(["largeBlob"]);
+    let (_, mut client) = authenticator(&fleet, &server, options);
+    let made = client.create(ORIGIN, &creation("bW9uYQ")).unwrap();
+    assert_eq!(made["clientExtensionResults"]["largeBlob"]["supported"], true);
+    let written = client.get(ORIGIN, &request(&made["id"], json!({"largeBlob": {"write": "AAAA"}}))).unwrap();
+    assert_eq!(written["clientExtensionResults"]["largeBlob"]["written"], true);
+    let read = client.get(ORIGIN, &request(&made["id"], json!({"largeBlob": {"read": true}}))).unwrap();
+    assert_eq!(read["clientExtensionResults"]["largeBlob"]["blob"], "AAAA");
+}

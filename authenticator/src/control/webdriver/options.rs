@@ -100,8 +100,10 @@ impl Options {
         offer(OptionId::Rk, self.has_resident_key);
         // Without a sensor to enrol with, built-in verification is always set up.
         offer(OptionId::Uv, self.has_user_verification);
-        offer(OptionId::PinUvAuthToken, self.has_user_verification && is_2_1);
-        offer(OptionId::LargeBlobs, extensions.contains(&Extension::LargeBlobKey));
+        let has_large_blobs = extensions.contains(&Extension::LargeBlobKey);
+        // Where users are verified, only a token writes large blobs (CTAP §6.10.2), whatever the version.
+        offer(OptionId::PinUvAuthToken, self.has_user_verification && (is_2_1 || has_large_blobs));
+        offer(OptionId::LargeBlobs, has_large_blobs);
         configuration.options = list(&options);
         configuration.extensions = list(&extensions);
         configuration.backup_eligible = self.default_backup_eligibility;
