@@ -72,7 +72,7 @@ fn ceremonies(rounds: usize, sizes: &[u32]) {
     for size in sizes {
         let vault = vault_of(&folder.path().join(format!("vault-{size}")), *size);
         let server = usbip::Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        server.plug(device(vault));
+        server.plug(device(vault)).expect("a place is free");
         let mut usb = attach(&server);
         let channel = open(&mut usb);
 
@@ -235,7 +235,7 @@ fn ephemeral() -> Device {
 
 fn serve_ephemeral() -> usbip::Server {
     let server = usbip::Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-    server.plug(ephemeral());
+    server.plug(ephemeral()).expect("a place is free");
     server
 }
 

@@ -79,7 +79,7 @@ impl Arguments {
         refuse_remote(self.usbip, "doppelkey run --usbip ADDR --allow-remote")?;
         let server = bind(self.usbip, USBIP_PORT, usbip::Server::bind)
             .map_err(|(at, error)| Failure::listen("USB/IP", at, "--usbip", &error))?;
-        server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock.clone()));
+        server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock.clone()))?;
         Ok(server)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+use crate::usbip::NoFreePlace;
 use crate::user_interface::visible;
 use crate::vault::VaultError;
 
@@ -60,6 +61,12 @@ impl fmt::Display for Failure {
 /// one are set in, so that none of them is taken for a line of ours.
 fn shown(text: &str) -> String {
     text.trim_end().lines().map(visible).collect::<Vec<_>>().join("\n  ")
+}
+
+impl From<NoFreePlace> for Failure {
+    fn from(error: NoFreePlace) -> Self {
+        Failure::new(error, "offer fewer devices")
+    }
 }
 
 impl From<VaultError> for Failure {

@@ -152,7 +152,7 @@ impl Arguments {
         let mut sync = Vec::new();
         for (number, vault) in (1..).zip(vaults) {
             let (setup, service) = self.setup(number, vault, persona.as_ref())?;
-            fleet.add(setup);
+            fleet.add(setup)?;
             sync.extend(service);
         }
         let packets = self.packets(&fleet)?;

@@ -33,7 +33,7 @@ async fn switch(
             Ok(())
         }
         "power" => {
-            member.set_power(on);
+            member.set_power(on)?;
             Ok(())
         }
         _ => Err(Failure::not_found(format!("devices have no {what}"), "say touch or power")),

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::reply::Failure;
 use super::user::ControlledUser;
 use crate::device::{Clock, Device, Engine, Observation, OnAssertion, SharedStore};
-use crate::usbip;
+use crate::usbip::{self, NoFreePlace};
 
 /// Devices under one roof: made, plugged in, unplugged and removed while the program runs. Clones are the same fleet.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Fleet {
     ///
     /// # Panics
     /// If the operating system gives no thread.
-    pub fn add(&self, setup: Setup) -> Arc<Member> {
+    pub fn add(&self, setup: Setup) -> Result<Arc<Member>, NoFreePlace> {
         let Setup { configuration, store, user, persona, on_assertion } = setup;
         let model = Arc::new(Mutex::new(Model { configuration, persona }));
         let (engine_store, engine_model) = (store.clone(), model.clone());
@@ -98,7 +98,7 @@ impl Fleet {
             }
         };
         let device = Device::new(self.shared.clock.clone(), Box::new(user.clone()), power_up);
-        let busid = self.shared.usbip.as_ref().map(|server| server.plug(device.clone()));
+        let busid = self.shared.usbip.as_ref().map(|server| server.plug(device.clone())).transpose()?;
         let mut members = lock(&self.shared.members);
         members.last_number += 1;
         let number = members.last_number;
@@ -110,7 +110,7 @@ impl Fleet {
         let member = Arc::new(member);
         member.watch_prompts();
         members.list.push(member.clone());
-        member
+        Ok(member)
     }
 
     /// Unplugs the device for good. `false` if there is none with this number.
@@ -220,16 +220,22 @@ impl Member {
 
     /// Plugs it in, with everything as after power-up, or unplugs it: whoever has it attached sees it go, what was under
     /// way ends, and no door leads to it.
-    pub fn set_power(&self, powered: bool) {
+    ///
+    /// # Errors
+    /// There is no place for it any more; it stays unplugged.
+    pub fn set_power(&self, powered: bool) -> Result<(), NoFreePlace> {
         if !powered {
-            return self.power_off();
+            self.power_off();
+            return Ok(());
         }
         let mut plug = lock(&self.plug);
         if !plug.powered {
-            plug.busid = self.fleet.usbip.as_ref().map(|server| server.plug(self.device.clone()));
+            plug.busid =
+                self.fleet.usbip.as_ref().map(|server| server.plug(self.device.clone())).transpose()?;
             plug.powered = true;
             self.device.set_power(true);
         }
+        Ok(())
     }
 
     fn power_off(&self) {

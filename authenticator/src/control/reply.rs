@@ -55,6 +55,12 @@ impl From<doppelkey_core::StoreError> for Failure {
     }
 }
 
+impl From<crate::usbip::NoFreePlace> for Failure {
+    fn from(error: crate::usbip::NoFreePlace) -> Self {
+        Self::conflict(error.to_string(), "remove a device, or take its power away")
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         (self.status, Json(self)).into_response()

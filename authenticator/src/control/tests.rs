@@ -18,7 +18,7 @@ use crate::device::{Connection, SharedStore};
 /// A fleet of one device, and its control port.
 fn port() -> (Fleet, Server) {
     let fleet = Fleet::new(std::sync::Arc::new(|| Duration::from_secs(1)), None);
-    fleet.add(setup());
+    fleet.add(setup()).unwrap();
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), fleet.clone()).unwrap();
     (fleet, server)
 }

@@ -12,6 +12,7 @@ mod tests;
 pub mod vhci;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,18 @@ struct Places {
     /// How many devices were ever plugged in.
     plugged: AtomicU64,
 }
+
+/// All 255 places of the bus are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFreePlace;
+
+impl fmt::Display for NoFreePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all 255 places of the USB/IP bus are taken")
+    }
+}
+
+impl std::error::Error for NoFreePlace {}
 
 struct Place {
     device: Device,
@@ -78,23 +91,17 @@ impl Server {
     /// Plugs a device into the next free place and returns its bus id: `1-1`, `1-2`, …
     ///
     /// Each import by a client is a fresh plug-in ([`Device::replug`]).
-    ///
-    /// # Panics
-    /// If all 255 places are taken.
-    pub fn plug(&self, device: Device) -> String {
+    pub fn plug(&self, device: Device) -> Result<String, NoFreePlace> {
         self.plug_as(device, Identity::default())
     }
 
     /// [`plug`](Self::plug), with another identity than Doppelkey's.
-    ///
-    /// # Panics
-    /// If all 255 places are taken.
-    pub fn plug_as(&self, device: Device, identity: Identity) -> String {
+    pub fn plug_as(&self, device: Device, identity: Identity) -> Result<String, NoFreePlace> {
         let mut places = self.places.lock();
-        let place = (1..=u8::MAX).find(|place| !places.contains_key(place)).expect("a place is free");
+        let place = (1..=u8::MAX).find(|place| !places.contains_key(place)).ok_or(NoFreePlace)?;
         let number = self.places.next_number();
         places.insert(place, Place { device, identity, number, attached: None });
-        protocol::busid(place)
+        Ok(protocol::busid(place))
     }
 
     /// Takes a device out and plugs it in again at the same place; whoever has it attached sees it go. `false` if there

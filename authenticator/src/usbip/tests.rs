@@ -13,7 +13,7 @@ use crate::user_interface::{Auto, External};
 
 fn serve() -> Server {
     let server = Server::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    assert_eq!(server.plug(device(Auto)), "1-1");
+    assert_eq!(server.plug(device(Auto)).as_deref(), Ok("1-1"));
     server
 }
 
@@ -88,7 +88,7 @@ impl Raw {
 #[test]
 fn devices_are_listed_and_each_has_its_place() {
     let server = serve();
-    assert_eq!(server.plug(device(Auto)), "1-2");
+    assert_eq!(server.plug(device(Auto)).as_deref(), Ok("1-2"));
     let listed = devices(server.address()).expect("it answers");
     assert_eq!(listed.iter().map(|device| &*device.busid).collect::<Vec<_>>(), ["1-1", "1-2"]);
     assert_eq!((listed[0].vendor, listed[0].product), (0x1209, 0x0001));
@@ -96,7 +96,7 @@ fn devices_are_listed_and_each_has_its_place() {
     assert!(!server.unplug("1-1"));
     assert!(!server.unplug("1-02"));
     assert_eq!(server.busids(), ["1-2"]);
-    assert_eq!(server.plug(device(Auto)), "1-1");
+    assert_eq!(server.plug(device(Auto)).as_deref(), Ok("1-1"));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn an_unplugged_device_is_gone_for_its_host() {
 fn keepalives_and_late_answers_come_by_themselves() {
     let server = Server::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let user = External::default();
-    server.plug(device(user.clone()));
+    server.plug(device(user.clone())).expect("a place is free");
     let mut connection = attach(&server);
     let channel = open(&mut connection);
     connection.send(&packet(&[&channel, &[0x90, 0, 1, ASK]])).expect("it takes a packet");
@@ -331,7 +331,7 @@ fn a_late_goodbye_does_not_free_the_next_device() {
     assert!(first.is_ok());
     // Power off and on, while the engine still works for the first.
     assert!(server.unplug("1-1"));
-    assert_eq!(server.plug(device(Auto)), "1-1");
+    assert_eq!(server.plug(device(Auto)).as_deref(), Ok("1-1"));
     let second = claim();
     assert!(second.is_ok());
     drop(first);

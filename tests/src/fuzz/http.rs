@@ -105,7 +105,7 @@ struct ControlPort {
 
 static CONTROL_PORT: LazyLock<Mutex<ControlPort>> = LazyLock::new(|| {
     let fleet = Fleet::new(Arc::new(|| Duration::from_secs(1)), None);
-    fleet.add(setup());
+    fleet.add(setup()).expect("there is no bus");
     let server = control::Server::bind(localhost(), fleet.clone()).expect("a port is free");
     let headers =
         format!("Host: {}\r\nAuthorization: Bearer {}\r\n", server.address(), server.token().as_str());
@@ -116,7 +116,7 @@ static CONTROL_PORT: LazyLock<Mutex<ControlPort>> = LazyLock::new(|| {
 static BRIDGE_PORT: LazyLock<Mutex<(bridge::Server, Http)>> = LazyLock::new(|| {
     let clock = Arc::new(|| Duration::from_secs(1));
     let fleet = Fleet::new(clock.clone(), None);
-    let member = fleet.add(setup());
+    let member = fleet.add(setup()).expect("there is no bus");
     let source = Source::here(clock, member.device().clone(), member.store().clone());
     let server = bridge::Server::bind(localhost(), source).expect("a port is free");
     let headers = format!("Host: {}\r\nOrigin: {CHROMIUM_ORIGIN}\r\n", server.address());

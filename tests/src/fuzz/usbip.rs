@@ -14,7 +14,8 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let server = Server::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
     // Its clock stands still: no keepalive comes between.
     let clock = std::sync::Arc::new(|| Duration::from_secs(1));
-    server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock));
+    let device = ephemeral_device(without_sensor(), Box::new(Auto), clock);
+    server.plug(device).expect("a place is free");
     server
 });
 

@@ -20,7 +20,8 @@ pub fn plugs(devices: u8, cycles: u64) -> Trace {
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
     let clock = system_clock();
     for _ in 0..devices {
-        server.plug(ephemeral_device(without_sensor(), Box::new(Auto), clock.clone()));
+        let device = ephemeral_device(without_sensor(), Box::new(Auto), clock.clone());
+        server.plug(device).expect("a place is free");
     }
     let (busids, address) = (server.busids(), server.address());
     let mut trace = Trace::new(format!("{devices} devices, each attached and detached {cycles} times"));

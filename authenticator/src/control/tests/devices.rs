@@ -1,14 +1,19 @@
-//! Devices: their power.
+//! Devices: their power and their number.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use serde_json::json;
+use doppelkey_core::Configuration;
+use serde_json::{Value, json};
 
 use super::{call, port};
-use crate::device::{Connection, Device};
+use crate::client::ephemeral_device;
+use crate::control::{Fleet, Server};
+use crate::device::{Clock, Connection, Device};
 use crate::packets;
+use crate::usbip;
+use crate::user_interface::Auto;
 
 /// CTAPHID_INIT.
 fn init() -> [u8; 64] {
@@ -89,4 +94,35 @@ fn a_connection_of_the_packets_door_ends_with_the_power() {
     assert!(has_ended(&mut connect()));
     assert_eq!(call(&server, "GET", "/usb1/power/on", None).0, 200);
     connect().read_exact(&mut [0; 64]).unwrap();
+}
+
+#[test]
+fn a_device_that_finds_no_place_on_the_bus_is_refused_in_words() {
+    let bus = usbip::Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let clock: Clock = std::sync::Arc::new(|| Duration::from_secs(1));
+    let other = ephemeral_device(Configuration::default(), Box::new(Auto), clock.clone());
+    for _ in 0..254 {
+        bus.plug(other.clone()).unwrap();
+    }
+    let fleet = Fleet::new(clock, Some(bus));
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), fleet.clone()).unwrap();
+    let add = || call(&server, "POST", "/v1/devices", Some(json!({})));
+    let refused = |(status, told): (u16, Value)| {
+        assert!(status == 409 && told["error"].is_string() && told["hint"].is_string(), "{status} {told}");
+    };
+    assert_eq!(add(), (200, json!({ "number": 1, "busid": "1-255" })));
+    refused(add());
+    let options = json!({ "protocol": "ctap2", "transport": "usb" });
+    let (_, told) = call(&server, "POST", "/session/s/webauthn/authenticator", Some(options));
+    assert_eq!(told["value"]["error"], json!("unknown error"), "{told}");
+    assert_eq!(fleet.members().len(), 1);
+    // One that makes room, and wants it back.
+    assert_eq!(call(&server, "GET", "/usb1/power/off", None).0, 200);
+    assert_eq!(add(), (200, json!({ "number": 2, "busid": "1-255" })));
+    refused(call(&server, "PUT", "/v1/devices/1/power", Some(json!({ "on": true }))));
+    assert_eq!(call(&server, "GET", "/v1/devices/1", None).1["powered"], json!(false));
+    assert_eq!(call(&server, "DELETE", "/v1/devices/2", None).0, 200);
+    assert_eq!(call(&server, "GET", "/usb1/power/on", None).0, 200);
+    let replugged = call(&server, "POST", "/v1/devices/1/replug", None).1;
+    assert_eq!((&replugged["powered"], &replugged["busid"]), (&json!(true), &json!("1-255")));
 }

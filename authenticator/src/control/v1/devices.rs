@@ -51,7 +51,7 @@ async fn set_power(
 ) -> Answered {
     let member = fleet.member(number)?;
     blocking(move || {
-        member.set_power(on);
+        member.set_power(on)?;
         described(&member).map(Json)
     })
     .await

@@ -50,7 +50,7 @@ async fn add(State(fleet): State<Fleet>, Body(new): Body<New>) -> Answered {
             user: ControlledUser::new(new.user, None),
             persona: model.persona,
             on_assertion: None,
-        });
+        })?;
         Ok(Json(json!({ "number": member.number(), "busid": member.busid() })))
     })
     .await

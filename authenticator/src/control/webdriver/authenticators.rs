@@ -61,7 +61,7 @@ pub(super) async fn add(State(driver): State<WebDriver>, Path(session): Path<Str
         user: ControlledUser::new(options.habits(), None),
         persona: "webdriver".into(),
         on_assertion: Some(telling_assertions(store, teller.clone())),
-    });
+    })?;
     let resident_keys = options.has_resident_key;
     let authenticator = Virtual { session, member, resident_keys, hmac_secret, large_blobs, teller };
     driver.lock().insert(id.clone(), authenticator);

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use doppelkey_core::StoreError;
 
+use crate::usbip::NoFreePlace;
+
 /// An error of WebDriver.
 #[derive(Debug)]
 pub(super) struct Error {
@@ -44,6 +46,12 @@ impl Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Error::new(ErrorCode::UnknownError, format!("the credential store failed: {error:?}"))
+    }
+}
+
+impl From<NoFreePlace> for Error {
+    fn from(error: NoFreePlace) -> Self {
+        Error::new(ErrorCode::UnknownError, error.to_string())
     }
 }
 
