@@ -92,6 +92,8 @@ struct State {
     kept: VecDeque<Deed>,
     prompts: u64,
     shown: Option<(ShownPrompt, Reply)>,
+    /// The prompt that a deed is about to answer.
+    spoken_for: Option<u64>,
     watcher: Option<Watcher>,
     /// Whoever the program was started with.
     person: Option<Box<dyn UserInterface>>,
@@ -101,7 +103,9 @@ impl ControlledUser {
     /// A user of these habits; `person` is asked where the manner is [`Manner::Ask`].
     pub fn new(habits: Habits, person: Option<Box<dyn UserInterface>>) -> Self {
         let (kept, shown, watcher) = (VecDeque::new(), None, None);
-        let state = State { habits, held: None, touches: 0, kept, prompts: 0, shown, watcher, person };
+        let spoken_for = None;
+        let state =
+            State { habits, held: None, touches: 0, kept, prompts: 0, shown, spoken_for, watcher, person };
         ControlledUser { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -139,7 +143,7 @@ impl ControlledUser {
     /// Does this about the prompt that is shown; if there is none, about the next one that is not spoken for.
     pub fn act(&self, deed: Deed) -> Done {
         let mut state = self.lock();
-        match state.shown.as_ref().map(|(prompt, _)| prompt.number) {
+        match state.open_prompt() {
             Some(number) if state.kept.is_empty() => {
                 state.kept.push_back(deed);
                 drop(state);
@@ -166,9 +170,13 @@ impl ControlledUser {
         let mut state = self.lock();
         let Some((prompt, reply)) = state.shown.clone() else { return };
         let number = prompt.number;
+        if state.spoken_for == Some(number) {
+            return;
+        }
         if let Some(deed) = state.kept.pop_front() {
             let answer = answer(deed, &prompt, &state.habits);
-            let delay = Duration::from_millis(state.habits.delay_ms);
+            let delay = state.delay();
+            state.spoken_for = Some(number);
             drop(state);
             match answer {
                 Some(answer) => self.after(delay, move |user| user.give(number, &reply, answer)),
@@ -184,7 +192,7 @@ impl ControlledUser {
                 if prompt.action == (Action::Reset { long: true }) { LONG_TOUCH } else { Duration::ZERO };
             return self.after(delay, move |user| {
                 if user.lock().held == Some(touch) {
-                    user.give(number, &reply, answer);
+                    user.give_if_open(number, &reply, answer);
                 }
             });
         }
@@ -192,7 +200,7 @@ impl ControlledUser {
     }
 
     fn in_manner<'a>(&'a self, state: MutexGuard<'a, State>, prompt: &ShownPrompt, reply: Reply) {
-        let delay = Duration::from_millis(state.habits.delay_ms);
+        let delay = state.delay();
         let deed = match state.habits.manner {
             Manner::Control => return,
             Manner::Auto => Deed::Press,
@@ -202,7 +210,7 @@ impl ControlledUser {
         let Some(answer) = answer(deed, prompt, &state.habits) else { return };
         drop(state);
         let number = prompt.number;
-        self.after(delay, move |user| user.give(number, &reply, answer));
+        self.after(delay, move |user| user.give_if_open(number, &reply, answer));
     }
 
     /// Has the person asked, without the lock: the answer may come before `show` returns, and have the device take this
@@ -228,6 +236,14 @@ impl ControlledUser {
             }
         }
         state.person = Some(person);
+    }
+
+    /// Gives the answer, unless that prompt is gone or a deed's by now.
+    fn give_if_open(&self, number: u64, reply: &Reply, answer: Answer) {
+        let open = self.lock().open_prompt();
+        if open == Some(number) {
+            self.give(number, reply, answer);
+        }
     }
 
     /// Gives the answer, if that prompt is still shown.
@@ -257,6 +273,19 @@ impl ControlledUser {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The prompt that is shown, unless a deed is about to answer it.
+    fn open_prompt(&self) -> Option<u64> {
+        let (prompt, _) = self.shown.as_ref()?;
+        Some(prompt.number).filter(|number| self.spoken_for != Some(*number))
+    }
+
+    /// How long the user thinks now.
+    fn delay(&self) -> Duration {
+        Duration::from_millis(self.habits.delay_ms)
     }
 }
 
@@ -421,12 +450,8 @@ mod tests {
         assert_eq!(*answers.lock().unwrap(), []);
     }
 
-    #[test]
-    fn an_answer_that_comes_late_goes_nowhere() {
-        let mut user = in_manner(Manner::Auto);
-        user.set_habits(Habits { manner: Manner::Auto, delay_ms: 20, ..Habits::default() });
-        let late = asked(&mut user, Action::Select, 0, false);
-        user.clear();
+    /// Shows a prompt; the answers come out at the other end.
+    fn shown(user: &mut ControlledUser) -> std::sync::mpsc::Receiver<Answer> {
         let (sender, receiver) = std::sync::mpsc::channel();
         let prompt = Prompt {
             action: Action::Select,
@@ -437,7 +462,40 @@ mod tests {
             verification: false,
         };
         user.show(&prompt, &[], Reply::new(move |answer| sender.send(answer).unwrap()));
-        assert_eq!(receiver.recv(), Ok(APPROVED));
+        receiver
+    }
+
+    const UNHURRIED: Habits = Habits { manner: Manner::Control, verified: true, account: None, delay_ms: 50 };
+
+    #[test]
+    fn a_deed_while_another_answers_slowly_is_kept_for_the_next_prompt() {
+        let mut user = ControlledUser::new(UNHURRIED, None);
+        let first = shown(&mut user);
+        assert_eq!(user.act(Deed::Press), Done::Answered(1));
+        assert_eq!(user.act(Deed::Deny), Done::Kept(0));
+        // Nor does a change of habits have it answer this one.
+        user.set_habits(UNHURRIED);
+        assert_eq!(first.recv(), Ok(APPROVED));
+        assert_eq!(shown(&mut user).recv(), Ok(Answer::Deny));
+    }
+
+    #[test]
+    fn a_deed_goes_before_what_the_user_was_about_to_do() {
+        let mut user = ControlledUser::new(Habits { manner: Manner::Auto, ..UNHURRIED }, None);
+        let answers = shown(&mut user);
+        // Which takes longer than the touch that is on its way.
+        user.lock().habits.delay_ms *= 4;
+        assert_eq!(user.act(Deed::Deny), Done::Answered(1));
+        assert_eq!(answers.recv(), Ok(Answer::Deny));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_goes_nowhere() {
+        let mut user = in_manner(Manner::Auto);
+        user.set_habits(Habits { manner: Manner::Auto, delay_ms: 20, ..Habits::default() });
+        let late = asked(&mut user, Action::Select, 0, false);
+        user.clear();
+        assert_eq!(shown(&mut user).recv(), Ok(APPROVED));
         assert_eq!(*late.lock().unwrap(), []);
     }
 }
