@@ -94,6 +94,8 @@ struct State {
     shown: Option<(ShownPrompt, Reply)>,
     /// The prompt that a deed is about to answer.
     spoken_for: Option<u64>,
+    /// Whether the user is slower than their habit.
+    slow: bool,
     watcher: Option<Watcher>,
     /// Whoever the program was started with.
     person: Option<Box<dyn UserInterface>>,
@@ -103,9 +105,19 @@ impl ControlledUser {
     /// A user of these habits; `person` is asked where the manner is [`Manner::Ask`].
     pub fn new(habits: Habits, person: Option<Box<dyn UserInterface>>) -> Self {
         let (kept, shown, watcher) = (VecDeque::new(), None, None);
-        let spoken_for = None;
-        let state =
-            State { habits, held: None, touches: 0, kept, prompts: 0, shown, spoken_for, watcher, person };
+        let (spoken_for, slow) = (None, false);
+        let state = State {
+            habits,
+            held: None,
+            touches: 0,
+            kept,
+            prompts: 0,
+            shown,
+            spoken_for,
+            slow,
+            watcher,
+            person,
+        };
         ControlledUser { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -123,6 +135,19 @@ impl ControlledUser {
     pub fn set_habits(&self, habits: Habits) {
         self.lock().habits = habits;
         self.react();
+    }
+
+    /// Whether the user takes three seconds at least, whatever their habit.
+    pub(super) fn is_slow(&self) -> bool {
+        self.lock().slow
+    }
+
+    /// From now on, the user takes three seconds at least, or their own time again. A prompt that waits is taken up anew.
+    pub(super) fn set_slow(&self, slow: bool) {
+        let changed = std::mem::replace(&mut self.lock().slow, slow) != slow;
+        if changed {
+            self.react();
+        }
     }
 
     /// What the user is being asked now.
@@ -285,7 +310,8 @@ impl State {
 
     /// How long the user thinks now.
     fn delay(&self) -> Duration {
-        Duration::from_millis(self.habits.delay_ms)
+        let habit = Duration::from_millis(self.habits.delay_ms);
+        if self.slow { habit.max(SLOW) } else { habit }
     }
 }
 
@@ -342,6 +368,8 @@ fn answer(deed: Deed, prompt: &ShownPrompt, habits: &Habits) -> Option<Answer> {
 
 /// How long a touch is a long one (CTAP §6.6).
 const LONG_TOUCH: Duration = Duration::from_secs(10);
+/// How long a slow user takes at least.
+const SLOW: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Devices: their power and their number.
+//! Devices: their power, their number, their faults.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -125,4 +125,22 @@ fn a_device_that_finds_no_place_on_the_bus_is_refused_in_words() {
     assert_eq!(call(&server, "GET", "/usb1/power/on", None).0, 200);
     let replugged = call(&server, "POST", "/v1/devices/1/replug", None).1;
     assert_eq!((&replugged["powered"], &replugged["busid"]), (&json!(true), &json!("1-255")));
+}
+
+#[test]
+fn a_slow_touch_that_is_taken_back_leaves_the_users_own_delay() {
+    let (_fleet, server) = port();
+    let delay = || call(&server, "GET", "/v1/devices/1/user", None).1["user"]["delay_ms"].clone();
+    assert_eq!(call(&server, "PATCH", "/v1/devices/1/user", Some(json!({ "delay_ms": 500 }))).0, 200);
+    for path in ["/v1/devices/1/faults/touch-slow", "/v1/devices/1/faults"] {
+        let set = call(&server, "PUT", "/v1/devices/1/faults/touch-slow", None).1;
+        assert_eq!(set["set"], json!(["touch-slow"]));
+        assert_eq!(call(&server, "DELETE", path, None).1["set"], json!([]));
+        assert_eq!(delay(), json!(500), "{path}");
+    }
+    // Nor does one who takes their time count as a fault.
+    assert_eq!(call(&server, "PATCH", "/v1/devices/1/user", Some(json!({ "delay_ms": 5000 }))).0, 200);
+    assert_eq!(call(&server, "GET", "/v1/devices/1/faults", None).1["set"], json!([]));
+    assert_eq!(call(&server, "DELETE", "/v1/devices/1/faults", None).0, 200);
+    assert_eq!(delay(), json!(5000));
 }

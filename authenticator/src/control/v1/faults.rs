@@ -40,11 +40,15 @@ async fn show(State(fleet): State<Fleet>, Path(number): Path<u32>) -> Answered {
 
 async fn clear(State(fleet): State<Fleet>, Path(number): Path<u32>) -> Answered {
     let member = fleet.member(number)?;
-    for name in all_names() {
-        set_by_name(&member, name, false)?;
-    }
-    member.faults().clear();
-    Ok(Json(described(&member)))
+    blocking(move || {
+        // With the prompt that waited for it, a slow touch may be given now.
+        for name in all_names() {
+            set_by_name(&member, name, false)?;
+        }
+        member.faults().clear();
+        Ok(Json(described(&member)))
+    })
+    .await
 }
 
 async fn set(State(fleet): State<Fleet>, Path((number, name)): Path<(u32, String)>) -> Answered {
@@ -91,11 +95,7 @@ fn set_by_name(member: &Member, name: &str, set: bool) -> Result<(), Failure> {
         return Ok(());
     }
     match name {
-        TOUCH_SLOW => {
-            let mut habits = member.user().habits();
-            habits.delay_ms = if set { SLOW_MS } else { 0 };
-            member.user().set_habits(habits);
-        }
+        TOUCH_SLOW => member.user().set_slow(set),
         UNPLUG => member.unplug_when_prompted(set),
         _ => {
             return Err(Failure::not_found(format!("there is no fault {name}"), "GET /v1/faults lists them"));
@@ -112,7 +112,7 @@ fn is_set(member: &Member, name: &str) -> bool {
         return member.device().packet_faults().is_set(fault);
     }
     match name {
-        TOUCH_SLOW => member.user().habits().delay_ms >= SLOW_MS,
+        TOUCH_SLOW => member.user().is_slow(),
         _ => member.unplugs_when_prompted(),
     }
 }
@@ -132,4 +132,3 @@ fn all_names() -> impl Iterator<Item = &'static str> {
 
 const TOUCH_SLOW: &str = "touch-slow";
 const UNPLUG: &str = "unplug-mid-ceremony";
-const SLOW_MS: u64 = 3000;
