@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::PasswordForm;
 use super::finish::{self, Outcome};
 use crate::app::App;
 use crate::ceremony::{self, Kind, Wish};
@@ -75,11 +76,6 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let Some(identifier) = &visit.data.login else { return Ok(visit.see_other("/login")) };
     Ok(visit.page(pages::login::password(&visit.app, &policy, &identifier.value, None)))
-}
-
-#[derive(Debug, Deserialize)]
-struct PasswordForm {
-    password: Secret,
 }
 
 async fn submit_password(

@@ -18,8 +18,10 @@ mod step_up;
 mod unblock;
 
 use axum::Router;
+use serde::Deserialize;
 
 use crate::app::App;
+use crate::secret::Secret;
 
 pub(crate) use lost::Others;
 
@@ -41,4 +43,10 @@ pub(crate) fn routes() -> Router<App> {
         .merge(step_up::routes())
         .merge(unblock::routes())
         .merge(browser_error::routes())
+}
+
+/// A form with nothing but a password: the one to log in with, or a new one.
+#[derive(Debug, Deserialize)]
+struct PasswordForm {
+    password: Secret,
 }

@@ -7,13 +7,13 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::PasswordForm;
 use super::finish::{self, Outcome};
 use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Recovery, Visit};
 use crate::store::{Changes, CodeCheck, Identifier, User};
 use crate::{codes, enrollment, identifiers, pages, passwords};
@@ -146,11 +146,6 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let Ok(user) = proved(&visit).await else { return Ok(visit.see_other("/recover")) };
     Ok(visit.page(pages::recover::password(&visit.app, &policy, user.name(), None)))
-}
-
-#[derive(Debug, Deserialize)]
-struct PasswordForm {
-    password: Secret,
 }
 
 async fn submit_password(

@@ -8,12 +8,12 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::PasswordForm;
 use super::recover::notify;
 use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
 use crate::failure::Failure;
-use crate::secret::Secret;
 use crate::session::Visit;
 use crate::store::{Changes, User};
 use crate::{enrollment, pages, passwords, second_factor};
@@ -63,11 +63,6 @@ async fn back(mut visit: Visit, notice: &str) -> Result<Response, Failure> {
     visit.data.notice = Some(notice.to_string());
     visit.save().await?;
     Ok(visit.see_other("/account/security"))
-}
-
-#[derive(Debug, Deserialize)]
-struct PasswordForm {
-    password: Secret,
 }
 
 async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> Result<Response, Failure> {

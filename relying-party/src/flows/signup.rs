@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::PasswordForm;
 use super::finish::{self, Outcome};
 use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
@@ -16,7 +17,6 @@ use crate::failure::Failure;
 use crate::pages;
 use crate::passwords;
 use crate::policy::Policy;
-use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, SignUp, Visit};
 use crate::store::{Changes, CodeCheck, Identifier, Passkey, StoreError, User};
 use crate::{codes, identifiers, limits};
@@ -322,11 +322,6 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
         return Ok(visit.see_other("/signup/passkey"));
     }
     Ok(visit.page(pages::signup::password(&visit.app, &policy, name_of(&signup), None)))
-}
-
-#[derive(Debug, Deserialize)]
-struct PasswordForm {
-    password: Secret,
 }
 
 async fn submit_password(
