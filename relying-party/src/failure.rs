@@ -299,6 +299,12 @@ impl Failure {
                 "Too many failed logins to this account from where you are.",
                 "Wait a while, or open the link in the mail that its owner got.",
             ),
+            Self::TooMany { limit: "same-user-login", .. } => say(
+                S::TOO_MANY_REQUESTS,
+                "same-user-login",
+                "Too many logins to this account from where you are.",
+                "Wait a minute and try again.",
+            ),
             Self::TooMany { limit, .. } => {
                 say(S::TOO_MANY_REQUESTS, limit, "Too many attempts.", "Wait a while and try again.")
             }

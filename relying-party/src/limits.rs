@@ -1,9 +1,9 @@
 //! Limits on guessing, counted in the database, so that all processes share them.
 //!
 //! An account is blocked for one address of the network after a number of failed logins, for a time that doubles
-//! with each block; its owner gets a mail with a link that lifts it. One address of the network may fail only so
-//! often a day, by passwords, passkeys or codes, spread evenly, and sign up only so often a minute. What counts as one
-//! address, [`network_of`] says.
+//! with each block; its owner gets a mail with a link that lifts it. Right ones are counted, too, for a minute. One
+//! address of the network may fail only so often a day, by passwords, passkeys or codes, spread evenly, and sign up only
+//! so often a minute. What counts as one address, [`network_of`] says.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,6 +14,9 @@ use crate::policy::Policy;
 use crate::session::Visit;
 use crate::store::{Identifier, User};
 
+/// How many logins under one identifier one address may try in a minute.
+const LOGINS_PER_MINUTE: i64 = 20;
+
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
 
@@ -23,8 +26,9 @@ pub(crate) async fn sign_up(visit: &Visit, policy: &Policy) -> Result<(), Failur
     let key = format!("sign-up {}", network_of(ip));
     let count = visit.app.database.count(&key, now, MINUTE_MS).await?;
     if count > i64::from(policy.limits.signups_per_ip_minute) {
-        visit.log(Event::of("limit_sul").detail("ip", ip.as_str())).await;
-        return Err(Failure::TooMany { limit: "ip-signup-blocked", retry_after_s: 60 });
+        let limit = "ip-signup-blocked";
+        visit.log(Event::of("limit_mu").detail("ip", ip.as_str()).detail("key", limit)).await;
+        return Err(Failure::TooMany { limit, retry_after_s: 60 });
     }
     Ok(())
 }
@@ -142,6 +146,7 @@ pub(crate) async fn try_login(
     identifier: &Identifier,
 ) -> Result<Try, Failure> {
     refuse_while_blocked(visit, identifier).await?;
+    count_login(visit, identifier).await?;
     let of_address = try_from_address(visit, policy).await?;
     let count = visit.app.database.count(&failures_of(visit, identifier), visit.app.now(), DAY_MS).await?;
     let threshold = i64::from(policy.limits.brute_force_threshold);
@@ -162,6 +167,28 @@ pub(crate) struct Try {
     of_address: AddressTry,
     /// How long the block lasts that it has begun, or 0.
     lasts_ms: i64,
+}
+
+/// Counts a login under an identifier, whatever comes of it: each costs the time and memory of a password's hash, the
+/// right one, too.
+async fn count_login(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {
+    let Identifier { kind, value, .. } = identifier;
+    let key = format!("logins {} {kind} {value}", network_of(&visit.source.ip));
+    let count = visit.app.database.count(&key, visit.app.now(), MINUTE_MS).await?;
+    if count <= LOGINS_PER_MINUTE {
+        return Ok(());
+    }
+    let event = if count == LOGINS_PER_MINUTE + 1 {
+        let event = Event::of("limit_sul").detail("ip", visit.source.ip.as_str());
+        match visit.app.database.user_called(kind, value).await? {
+            Some(user) => event.user(&user),
+            None => event,
+        }
+    } else {
+        Event::of("f").detail("key", "same-user-login").error("blocked: too many logins in this minute")
+    };
+    visit.log(event).await;
+    Err(Failure::TooMany { limit: "same-user-login", retry_after_s: 60 })
 }
 
 async fn refuse_while_blocked(visit: &Visit, identifier: &Identifier) -> Result<(), Failure> {

@@ -121,6 +121,36 @@ async fn an_address_that_failed_too_often_may_try_again_after_a_share_of_the_day
 }
 
 #[tokio::test]
+async fn one_account_takes_twenty_logins_a_minute_from_one_address_whatever_comes_of_them() {
+    let world = World::with_policy("[limits]\nbrute_force_threshold = 100").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let mut browser = world.browser();
+    // Whether or not there is such an account.
+    for (email, password) in [(EMAIL, PASSWORD), ("nobody@example.org", "wrong horse")] {
+        let before = world.codes().await.len();
+        for number in 0..23 {
+            browser.form("/login", &[("identifier", email)]).await;
+            let answer = browser.form("/login/password", &[("password", password)]).await;
+            assert_eq!(
+                answer.status == StatusCode::TOO_MANY_REQUESTS,
+                number >= 20,
+                "{number}: {}",
+                answer.text
+            );
+            if number >= 20 {
+                assert!(answer.text.contains("Too many logins to this account"), "{}", answer.text);
+                assert!(answer.text.contains("data-error-code=\"same-user-login\""), "{}", answer.text);
+                assert_eq!(answer.headers["retry-after"], "60");
+            }
+        }
+        let codes = world.codes().await.split_off(before);
+        assert_eq!(codes[codes.len() - 3..], ["limit_sul", "f", "f"], "once, and then failed logins");
+        world.pass_minutes(1);
+        assert_eq!(world.browser().log_in_with_password(EMAIL, PASSWORD).await, "/enroll");
+    }
+}
+
+#[tokio::test]
 async fn sign_ups_from_one_address_are_limited() {
     let world = World::with_policy("[limits]\nsignups_per_ip_minute = 2").await;
     for number in 0..3 {
@@ -129,7 +159,7 @@ async fn sign_ups_from_one_address_are_limited() {
         let expected = if number < 2 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
         assert_eq!(answer.status, expected, "{}", answer.text);
     }
-    assert!(world.codes().await.contains(&"limit_sul".to_string()));
+    assert!(world.codes().await.contains(&"limit_mu".to_string()));
     world.pass_minutes(2);
     let answer =
         world.browser().json("/signup/passkey/options", &json!({ "email": "later@example.org" })).await;
