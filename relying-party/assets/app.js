@@ -39,7 +39,7 @@ async function post(url, body) {
   if (json.signalUnknownCredential && has("signalUnknownCredential")) {
     await PublicKeyCredential.signalUnknownCredential(json.signalUnknownCredential).catch(() => {});
   }
-  throw Object.assign(new Error([json.message ?? "The server could not be reached.", json.hint].filter(Boolean).join(" ")), { name: "ServerError" });
+  throw Object.assign(new Error([json.message ?? "The server could not be reached.", json.hint].filter(Boolean).join(" ")), { name: "ServerError", key: json.error });
 }
 
 // One ceremony: options from the server, a credential from the browser, the answer to the server.
@@ -69,6 +69,7 @@ function explain(error, kind) {
   // What only the operator can mend belongs into the log.
   if (["SecurityError", "NotSupportedError"].includes(error.name)) post("/browser-error", { ceremony: kind, error: error.name, message: error.message }).catch(() => {});
   errorBox.textContent = words[error.name] ?? "Something went wrong. Try again.";
+  errorBox.dataset.errorCode = error.key ?? error.name;
   errorBox.hidden = false;
   errorBox.focus();
 }

@@ -323,6 +323,9 @@ impl Failure {
     }
 }
 
+/// The key of a password that was left out.
+pub(crate) const NO_PASSWORD: &str = "no-password";
+
 /// What people call a kind of identifier.
 pub(crate) fn words_for(kind: &str) -> &'static str {
     match kind {

@@ -33,6 +33,9 @@ pub(crate) fn missing(attributes: &Attributes, user: &User) -> Vec<&'static str>
 /// [`Failure::Field`] with Auth0's key for what is wrong.
 pub(crate) fn normal(attributes: &Attributes, kind: &str, text: &str) -> Result<Identifier, Failure> {
     let text: String = text.trim().nfc().collect();
+    if text.is_empty() {
+        return Err(left_empty(kind));
+    }
     let value = match kind {
         "email" => {
             email(&text).ok_or(Failure::Field("invalid-email-format", "Enter a valid e-mail address.".into()))
@@ -47,8 +50,16 @@ pub(crate) fn normal(attributes: &Attributes, kind: &str, text: &str) -> Result<
 }
 
 /// What a visitor means who types one identifier at sign-in: the kind is guessed from its form.
-pub(crate) fn typed(attributes: &Attributes, text: &str) -> Option<Identifier> {
-    of_its_form(text, |kind| attribute(attributes, kind).identifier)
+///
+/// # Errors
+/// [`Failure::Field`] with Auth0's key for what is missing or wrong, of those that the policy has people log in with.
+pub(crate) fn typed(attributes: &Attributes, text: &str) -> Result<Identifier, Failure> {
+    let (missing, wrong) = keys(attributes);
+    if text.trim().is_empty() {
+        return Err(Failure::Field(missing, format!("Enter {}.", choice(attributes, with_article))));
+    }
+    let found = of_its_form(text, |kind| attribute(attributes, kind).identifier);
+    found.ok_or_else(|| Failure::Field(wrong, "Enter what you signed up with.".into()))
 }
 
 /// What an operator means who types one identifier, of whatever kind.
@@ -73,6 +84,30 @@ fn of_its_form(text: &str, allowed: impl Fn(&str) -> bool) -> Option<Identifier>
     Some(Identifier { kind: found.0.into(), value: found.1, verified: false })
 }
 
+/// The keys for an identifier that is missing, and one that is wrong, where people log in with these kinds.
+fn keys(attributes: &Attributes) -> (&'static str, &'static str) {
+    match KINDS.map(|kind| attribute(attributes, kind).identifier) {
+        [true, false, false] => ("no-email", "invalid-email-format"),
+        [false, true, false] => ("no-phone", "invalid-phone-format"),
+        [false, false, true] => ("no-username", "invalid-username"),
+        [true, true, false] => ("no-email-phone", "invalid-email-phone"),
+        [true, false, true] => ("no-email-username", "invalid-email-username"),
+        [false, true, true] => ("no-phone-username", "invalid-phone-username"),
+        _ => ("no-email-phone-username", "invalid-email-phone-username"),
+    }
+}
+
+/// The kinds that people log in with, each in a word, as a choice: `e-mail address, phone number or user name`.
+pub(crate) fn choice(attributes: &Attributes, word: fn(&str) -> &'static str) -> String {
+    let kinds = KINDS.into_iter().filter(|kind| attribute(attributes, kind).identifier);
+    let words: Vec<&str> = kinds.map(word).collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_string(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "identifier".into(),
+    }
+}
+
 /// The identifiers of a sign-up form, checked against the policy.
 ///
 /// # Errors
@@ -86,15 +121,7 @@ pub(crate) fn of_sign_up(
         let text = text.map(str::trim).filter(|text| !text.is_empty());
         match (attribute(attributes, kind).signup, text) {
             (Ask::Off, _) | (Ask::Optional, None) => {}
-            (Ask::Required, None) => {
-                let key = match kind {
-                    "email" => "no-email",
-                    "phone" => "no-phone",
-                    _ => "no-username",
-                };
-                let message = format!("Enter {}.", with_article(kind));
-                return Err(Failure::Field(key, message));
-            }
+            (Ask::Required, None) => return Err(left_empty(kind)),
             (_, Some(text)) => identifiers.push(normal(attributes, kind, text)?),
         }
     }
@@ -102,6 +129,16 @@ pub(crate) fn of_sign_up(
         return Err(Failure::Field("no-identifier", "Enter at least one of these.".into()));
     }
     Ok(identifiers)
+}
+
+/// A field for an identifier that was left empty.
+fn left_empty(kind: &str) -> Failure {
+    let key = match kind {
+        "email" => "no-email",
+        "phone" => "no-phone",
+        _ => "no-username",
+    };
+    Failure::Field(key, format!("Enter {}.", with_article(kind)))
 }
 
 /// One of a kind, as people call it.

@@ -10,7 +10,7 @@ use zxcvbn::{Score, zxcvbn};
 
 use crate::config::Random;
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_PASSWORD};
 use crate::lock::lock;
 use crate::policy::{self, Policy, Strength};
 use crate::secret;
@@ -111,6 +111,9 @@ pub(crate) async fn check(
     password: &str,
 ) -> Result<(), Failure> {
     let field = |key, message: String| Err(Failure::Field(key, message));
+    if password.is_empty() {
+        return field(NO_PASSWORD, "Enter a password.".into());
+    }
     let length = password.chars().count();
     if length < rules.min_length as usize {
         return field("password-too-weak", format!("Use at least {} characters.", rules.min_length));

@@ -49,7 +49,7 @@ async fn submit(
         Ok(next) => Ok(visit.see_other(next)),
         Err(failure @ (Failure::Field(..) | Failure::IdentifierTaken { .. })) => {
             let told = failure.told();
-            let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told.text()));
+            let page = pages::identifiers::overview(&visit.app, &policy, &user, Some(&told));
             Ok(visit.refusal(&told, page))
         }
         Err(failure) => Err(failure),
@@ -179,7 +179,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     if checked != CodeCheck::Right {
         let told = codes::failure(checked).told();
         visit.log(Event::of("fv").user(&user).detail("key", told.key)).await;
-        let page = pages::identifiers::code(&visit.app, &identifier, Some(&told.text()));
+        let page = pages::identifiers::code(&visit.app, &identifier, Some(&told));
         return Ok(visit.refusal(&told, page));
     }
     let next = set(&mut visit, &user, Identifier { verified: true, ..identifier }).await?;

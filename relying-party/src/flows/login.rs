@@ -14,7 +14,7 @@ use crate::ceremony::{self, Kind, Wish};
 use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_PASSWORD};
 use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Visit};
 use crate::store::{Identifier, User};
@@ -61,11 +61,13 @@ struct IdentifierForm {
 
 async fn submit(mut visit: Visit, FormBody(form): FormBody<IdentifierForm>) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
-    let Some(identifier) = identifiers::typed(&policy.attributes, &form.identifier) else {
-        let failure = Failure::Field("invalid-identifier", "Enter what you signed up with.".into());
-        let told = failure.told();
-        let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told.text()), None);
-        return Ok(visit.refusal(&told, page));
+    let identifier = match identifiers::typed(&policy.attributes, &form.identifier) {
+        Ok(identifier) => identifier,
+        Err(failure) => {
+            let told = failure.told();
+            let page = pages::login::identifier(&visit.app, &policy, &form.identifier, Some(&told), None);
+            return Ok(visit.refusal(&told, page));
+        }
     };
     visit.data.login = Some(identifier);
     visit.save().await?;
@@ -97,7 +99,7 @@ async fn submit_password(
         Err(failure) => failure,
     };
     let told = failure.told();
-    let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told.text()));
+    let page = pages::login::password(&visit.app, &policy, &identifier.value, Some(&told));
     Ok(visit.refusal(&told, page))
 }
 
@@ -108,6 +110,10 @@ pub(super) async fn check_password(
     identifier: &Identifier,
     password: &Secret,
 ) -> Result<User, Failure> {
+    if password.is_empty() {
+        // No try: nothing is compared, counted or logged.
+        return Err(Failure::Field(NO_PASSWORD, "Enter your password.".into()));
+    }
     let policy = visit.app.policy().await?;
     let tried = limits::try_login(visit, &policy, identifier).await?;
     let user = visit.app.database.user_called(&identifier.kind, &identifier.value).await?;
@@ -148,7 +154,7 @@ async fn passkey_options(mut visit: Visit, JsonBody(wish): JsonBody<Wish>) -> Re
         return Err(Failure::NO_PASSKEYS);
     }
     let named = match (&wish.identifier, wish.targeted) {
-        (Some(text), _) => identifiers::typed(&policy.attributes, text),
+        (Some(text), _) => identifiers::typed(&policy.attributes, text).ok(),
         (None, true) => Some(visit.data.login.clone().ok_or(Failure::OutOfOrder)?),
         (None, false) => None,
     };

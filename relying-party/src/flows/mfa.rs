@@ -9,7 +9,7 @@ use super::finish;
 use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, Told};
 use crate::session::Visit;
 use crate::store::User;
 use crate::{pages, second_factor};
@@ -36,7 +36,7 @@ async fn recovery_code_again(visit: &Visit) -> Result<Option<Response>, Failure>
     }
     let code = second_factor::new_recovery_code(visit, &user).await?;
     let notice = Some("This is a new code. One that you were shown before is void.");
-    Ok(Some(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", notice))))
+    Ok(Some(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", notice, None))))
 }
 
 async fn is_set_up(visit: &Visit, user: &User) -> Result<bool, Failure> {
@@ -68,8 +68,8 @@ async fn submit_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Res
     }
     if !second_factor::check_code(&visit, &user, &form.code).await? {
         visit.log(Event::of("gd_auth_failed").user(&user)).await;
-        let page = pages::mfa::otp(&visit.app, days, Some(WRONG_CODE));
-        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+        let told = wrong_code();
+        return Ok(visit.refusal(&told, pages::mfa::otp(&visit.app, days, Some(&told))));
     }
     second_factor::forget_failures(&visit, &user).await?;
     visit.log(Event::of("gd_auth_succeed").user(&user)).await;
@@ -98,12 +98,12 @@ async fn submit_recovery(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -
     // It is used up: the next one is shown before going on.
     let Some(code) = second_factor::replace_recovery_code(&mut visit, &user, &form.code).await? else {
         visit.log(Event::of("gd_recovery_failed").user(&user)).await;
-        let page = pages::mfa::recovery_challenge(&visit.app, Some("This is not your recovery code."));
-        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+        let told = Failure::Field("invalid-code", "This is not your recovery code.".into()).told();
+        return Ok(visit.refusal(&told, pages::mfa::recovery_challenge(&visit.app, Some(&told))));
     };
     second_factor::forget_failures(&visit, &user).await?;
     visit.log(Event::of("gd_recovery_succeed").user(&user)).await;
-    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None, None)))
 }
 
 /// Notes that the second factor of whoever is waited for has passed: the new recovery code comes before going on.
@@ -128,12 +128,13 @@ async fn submit_setup(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> R
     }
     let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
     if !second_factor::set_up(&mut visit, &user, &shared, &form.code).await? {
-        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(WRONG_CODE));
-        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+        let told = wrong_code();
+        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/mfa/setup", Some(&told));
+        return Ok(visit.refusal(&told, page));
     }
     let code = second_factor::new_recovery_code(&visit, &user).await?;
     passed(&mut visit).await?;
-    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None)))
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None, None)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,12 +150,17 @@ async fn done(mut visit: Visit, FormBody(form): FormBody<DoneForm>) -> Result<Re
     if form.recorded.is_none() {
         // The code cannot be shown again, so there is a new one.
         let code = second_factor::new_recovery_code(&visit, &user).await?;
-        let error = Some("Tick the box once you have recorded this new code.");
-        let page = pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", error);
-        return Ok(visit.page_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, page));
+        let words = "Tick the box once you have recorded this new code.";
+        let told = Failure::Field("no-confirmation", words.into()).told();
+        let page = pages::mfa::recovery_code(&visit.app, &code, "/mfa/setup/done", None, Some(&told));
+        return Ok(visit.refusal(&told, page));
     }
     let next = finish::second_factor_passed(&mut visit, "otp").await?;
     Ok(visit.see_other(next))
 }
 
-const WRONG_CODE: &str = "This code is not right. Enter the one that your app shows now.";
+/// What whoever types a wrong code of an authenticator app is told.
+pub(super) fn wrong_code() -> Told {
+    let words = "This code is not right. Enter the one that your app shows now.";
+    Failure::Field("invalid-code", words.into()).told()
+}

@@ -52,7 +52,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<AddressForm>) -> Resu
         Ok(target) => target,
         Err(failure) => {
             let told = failure.told();
-            let page = pages::recover::address(&visit.app, &policy, &form.email, Some(&told.text()));
+            let page = pages::recover::address(&visit.app, &policy, &form.email, Some(&told));
             return Ok(visit.refusal(&told, page));
         }
     };
@@ -91,7 +91,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     let Some(user) = user else {
         let told = codes::failure(checked).told();
         visit.log(Event::of("f").detail("key", told.key).error("wrong recovery code by e-mail")).await;
-        let page = pages::recover::code(&visit.app, &recovery.email, Some(&told.text()));
+        let page = pages::recover::code(&visit.app, &recovery.email, Some(&told));
         return Ok(visit.refusal(&told, page));
     };
     visit.app.database.set_verified("email", &recovery.email).await?;
@@ -161,7 +161,7 @@ async fn submit_password(
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password, ends).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
-        let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told.text()));
+        let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told));
         return Ok(visit.refusal(&told, page));
     }
     let next = recovered(&mut visit, &user, None).await?;

@@ -51,7 +51,7 @@ async fn submit(visit: Visit, FormBody(form): FormBody<AddressForm>) -> Result<R
         Err(failure) => {
             let told = failure.told();
             visit.log(Event::of("fcpr").detail("key", told.key)).await;
-            let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told.text()));
+            let page = pages::recover::reset_request(&visit.app, &form.email, Some(&told));
             return Ok(visit.refusal(&told, page));
         }
     };
@@ -132,8 +132,7 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         Err(Failure::OutOfOrder) => return Ok(error(&visit)),
         Err(failure @ Failure::Field(..)) => {
             let told = failure.told();
-            let page =
-                pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told.text()));
+            let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told));
             return Ok(visit.refusal(&told, page));
         }
         Err(failure) => return Err(failure),

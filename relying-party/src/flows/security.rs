@@ -2,18 +2,18 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::PasswordForm;
+use super::mfa::wrong_code;
 use super::recover::notify;
 use crate::app::App;
 use crate::edge::FormBody;
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, Told};
 use crate::session::Visit;
 use crate::store::{Changes, User};
 use crate::{enrollment, pages, passwords, second_factor};
@@ -44,7 +44,7 @@ async fn security_page(
     visit: &Visit,
     user: &User,
     notice: Option<&str>,
-    error: Option<&str>,
+    error: Option<&Told>,
 ) -> Result<maud::Markup, Failure> {
     let database = &visit.app.database;
     let facts = pages::security::Facts {
@@ -75,7 +75,7 @@ async fn set_password(visit: Visit, FormBody(form): FormBody<PasswordForm>) -> R
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password, ends).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
-        let page = security_page(&visit, &user, None, Some(&told.text())).await?;
+        let page = security_page(&visit, &user, None, Some(&told)).await?;
         return Ok(visit.refusal(&told, page));
     }
     let subject = format!("Your password at {} was changed", visit.app.config.name);
@@ -105,16 +105,16 @@ async fn confirm_otp(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
     let user = visit.recent_user().await?;
     let shared = second_factor::secret_to_set_up(&mut visit, &user).await?;
     if !second_factor::set_up(&mut visit, &user, &shared, &form.code).await? {
-        let error = Some("This code is not right. Enter the one that your app shows now.");
-        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", error);
-        return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
+        let told = wrong_code();
+        let page = pages::mfa::setup(&visit.app, user.name(), &shared, "/account/security/otp", Some(&told));
+        return Ok(visit.refusal(&told, page));
     }
     show_recovery_code(&visit, &user).await
 }
 
 async fn show_recovery_code(visit: &Visit, user: &User) -> Result<Response, Failure> {
     let code = second_factor::renew_recovery_code(visit, user).await?;
-    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/account/security/recorded", None)))
+    Ok(visit.page(pages::mfa::recovery_code(&visit.app, &code, "/account/security/recorded", None, None)))
 }
 
 async fn new_recovery_code(visit: Visit) -> Result<Response, Failure> {

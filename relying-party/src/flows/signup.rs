@@ -1,7 +1,6 @@
 //! Signing up: identifiers, perhaps a code, then a passkey or a password.
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -64,7 +63,7 @@ async fn submit(mut visit: Visit, FormBody(form): FormBody<Form>) -> Result<Resp
         Err(failure) => {
             let told = failure.told();
             let kept = form.given().map(Option::unwrap_or_default);
-            let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told.text()));
+            let page = pages::signup::identifiers(&visit.app, &policy, kept, Some(&told));
             Ok(visit.refusal(&told, page))
         }
     }
@@ -166,7 +165,7 @@ async fn submit_code(mut visit: Visit, FormBody(form): FormBody<CodeForm>) -> Re
         let failure = codes::failure(checked);
         visit.log(Event::of("fv").error(failure.told().message)).await;
         let told = failure.told();
-        let page = pages::signup::code(&visit.app, &target, Some(&told.text()), None);
+        let page = pages::signup::code(&visit.app, &target, Some(&told), None);
         return Ok(visit.refusal(&told, page));
     }
     for identifier in &mut signup.identifiers {
@@ -336,8 +335,8 @@ async fn submit_password(
     if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password).await {
         let told = failure.told();
         visit.log(Event::of("fs").detail("key", told.key).error(told.message.clone())).await;
-        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told.text()));
-        return Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page));
+        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told));
+        return Ok(visit.refusal(&told, page));
     }
     let hash = passwords::hash(&visit.app.config.random, &form.password).await?;
     let user = new_user(&visit, visit.app.config.random.bytes::<64>().to_vec(), &signup);

@@ -15,7 +15,7 @@ use crate::ceremony::{self, Kind, Wish};
 use crate::destination;
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_PASSWORD};
 use crate::pages;
 use crate::secret::Secret;
 use crate::session::{FirstFactor, Method, Visit};
@@ -116,11 +116,15 @@ async fn submit_password(
         Ok(_) => Err(Failure::OutOfOrder),
         Err(failure @ (Failure::Store(_) | Failure::Broken(_))) => Err(failure),
         Err(failure) => {
-            let told = failure.told();
-            let is_wrong = matches!(failure, Failure::Field(..));
-            let message = if is_wrong { "This is not your password.".into() } else { told.text() };
+            let told = match failure {
+                // Who it is, is known here.
+                Failure::Field(key, _) if key != NO_PASSWORD => {
+                    Failure::Field(key, "This is not your password.".into()).told()
+                }
+                failure => failure.told(),
+            };
             let ways = ways(&visit, &user).await?;
-            let page = pages::step_up(&visit.app, user.name(), then, &ways, Some(&message));
+            let page = pages::step_up(&visit.app, user.name(), then, &ways, Some(&told));
             Ok(visit.refusal(&told, page))
         }
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::Query;
-use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::policy_api;
 use crate::app::App;
 use crate::edge::FormBody;
-use crate::failure::Failure;
+use crate::failure::{Failure, Told};
 use crate::pages;
 use crate::secret;
 use crate::secret::Secret;
@@ -46,7 +45,7 @@ async fn overview(
     visit: &Visit,
     q: &str,
     notice: Option<&str>,
-    error: Option<&str>,
+    error: Option<&Told>,
 ) -> Result<maud::Markup, Failure> {
     let policy = visit.app.policy().await?;
     let value = serde_json::to_value(policy.as_ref()).map_err(|_| Failure::Broken("a policy is JSON"))?;
@@ -82,9 +81,8 @@ struct TokenForm {
 
 async fn sign_in(mut visit: Visit, FormBody(form): FormBody<TokenForm>) -> Result<Response, Failure> {
     if !secret::equal(form.token.trim().as_bytes(), visit.app.config.admin_token.as_bytes()) {
-        let page =
-            pages::admin::token(&visit.app, Some("This is not the token that was printed at the start."));
-        return Ok(visit.page_with(StatusCode::UNAUTHORIZED, page));
+        let told = Failure::NotOperator.told();
+        return Ok(visit.refusal(&told, pages::admin::token(&visit.app, Some(&told))));
     }
     visit.make_operator().await?;
     Ok(visit.see_other("/admin"))
@@ -112,8 +110,9 @@ async fn change(
             Ok(visit.see_other("/admin"))
         }
         Err(Failure::BadBody(why)) => {
-            let page = overview(&visit, "", None, Some(&format!("Nothing has changed: {why}."))).await?;
-            Ok(visit.page_with(StatusCode::UNPROCESSABLE_ENTITY, page))
+            let told = Failure::Field("invalid_request", format!("Nothing has changed: {why}.")).told();
+            let page = overview(&visit, "", None, Some(&told)).await?;
+            Ok(visit.refusal(&told, page))
         }
         Err(failure) => Err(failure),
     }

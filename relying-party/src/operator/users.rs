@@ -42,7 +42,7 @@ async fn search(visit: Visit, FormBody(form): FormBody<SearchForm>) -> Result<Re
         return Ok(visit.see_other(&format!("/admin/users/{}", user.id)));
     }
     let told = Failure::Field("no-such-user", "No user is called that.".into()).told();
-    let page = pages::users::search(&visit.app, &form.user, Some(&told.text()));
+    let page = pages::users::search(&visit.app, &form.user, Some(&told));
     Ok(visit.refusal(&told, page))
 }
 

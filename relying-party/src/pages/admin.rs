@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::{card, parts, wide};
 use crate::app::App;
+use crate::failure::Told;
 use crate::store::StoredEvent;
 
 /// Asks for the token.
-pub(crate) fn token(app: &App, error: Option<&str>) -> Markup {
+pub(crate) fn token(app: &App, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Operators only" }
@@ -47,7 +48,7 @@ pub(crate) fn overview(
     events: &[StoredEvent],
     q: &str,
     notice: Option<&str>,
-    error: Option<&str>,
+    error: Option<&Told>,
 ) -> Markup {
     let content = html! {
         h1 { "Policy" }

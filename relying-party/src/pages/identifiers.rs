@@ -4,12 +4,13 @@ use maud::{Markup, html};
 
 use super::{account, card, parts, signup};
 use crate::app::App;
+use crate::failure::Told;
 use crate::identifiers::{self, KINDS};
 use crate::policy::Policy;
 use crate::store::{Identifier, User};
 
 /// Every name that the policy knows, each with a form.
-pub(crate) fn overview(app: &App, policy: &Policy, user: &User, error: Option<&str>) -> Markup {
+pub(crate) fn overview(app: &App, policy: &Policy, user: &User, error: Option<&Told>) -> Markup {
     let content = html! {
         h1 { "What you log in with" }
         (parts::error(error))
@@ -54,7 +55,7 @@ fn one(kind: &str, user: &User, is_optional: bool) -> Markup {
 }
 
 /// The code that went to the new address.
-pub(crate) fn code(app: &App, new: &Identifier, error: Option<&str>) -> Markup {
+pub(crate) fn code(app: &App, new: &Identifier, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Is this address yours?" }

@@ -5,6 +5,8 @@ use maud::{Markup, html};
 use super::{card, icons, parts};
 use crate::app::App;
 use crate::destination;
+use crate::failure::{Told, words_for};
+use crate::identifiers;
 use crate::policy::Policy;
 
 /// Screen `login-id`: who are you, or simply a passkey.
@@ -12,7 +14,7 @@ pub(crate) fn identifier(
     app: &App,
     policy: &Policy,
     kept: &str,
-    error: Option<&str>,
+    error: Option<&Told>,
     notice: Option<&str>,
 ) -> Markup {
     let autofill = policy.offers_autofill();
@@ -53,29 +55,13 @@ fn passkey_button(options: &str, label: &str) -> Markup {
 
 /// What the identifier field asks for.
 fn label_of(policy: &Policy) -> String {
-    let attributes = &policy.attributes;
-    let mut names = Vec::new();
-    if attributes.email.identifier {
-        names.push("e-mail address");
-    }
-    if attributes.phone.identifier {
-        names.push("phone number");
-    }
-    if attributes.username.identifier {
-        names.push("user name");
-    }
-    let text = match names.as_slice() {
-        [] => "identifier".to_string(),
-        [one] => (*one).to_string(),
-        [first, second] => format!("{first} or {second}"),
-        [first, second, ..] => format!("{first}, {second} or user name"),
-    };
+    let text = identifiers::choice(&policy.attributes, words_for);
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Screen `login-password`. It looks the same whether or not the account exists and has a passkey.
-pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&str>) -> Markup {
+pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { @if policy.password.enabled { "Enter your password" } @else { "Log in" } }

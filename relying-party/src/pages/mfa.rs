@@ -5,10 +5,11 @@ use qrcode::{Color, QrCode};
 
 use super::{card, icons, parts};
 use crate::app::App;
+use crate::failure::Told;
 use crate::totp;
 
 /// Screen `mfa-otp-challenge`.
-pub(crate) fn otp(app: &App, remember_days: u32, error: Option<&str>) -> Markup {
+pub(crate) fn otp(app: &App, remember_days: u32, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         div.hero { (icons::shield()) }
@@ -29,7 +30,7 @@ pub(crate) fn otp(app: &App, remember_days: u32, error: Option<&str>) -> Markup 
 }
 
 /// Screen `mfa-recovery-code-challenge`.
-pub(crate) fn recovery_challenge(app: &App, error: Option<&str>) -> Markup {
+pub(crate) fn recovery_challenge(app: &App, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Enter your recovery code" }
@@ -49,7 +50,7 @@ pub(crate) fn recovery_challenge(app: &App, error: Option<&str>) -> Markup {
 }
 
 /// Screen `mfa-otp-enrollment-qr`.
-pub(crate) fn setup(app: &App, user: &str, shared: &[u8], action: &str, error: Option<&str>) -> Markup {
+pub(crate) fn setup(app: &App, user: &str, shared: &[u8], action: &str, error: Option<&Told>) -> Markup {
     let text = totp::base32(shared);
     let groups: Vec<&str> =
         text.as_bytes().chunks(4).filter_map(|part| std::str::from_utf8(part).ok()).collect();
@@ -90,13 +91,20 @@ fn qr(text: &str) -> Markup {
 }
 
 /// Screen `mfa-recovery-code-enrollment`.
-pub(crate) fn recovery_code(app: &App, code: &str, action: &str, error: Option<&str>) -> Markup {
+pub(crate) fn recovery_code(
+    app: &App,
+    code: &str,
+    action: &str,
+    notice: Option<&str>,
+    error: Option<&Told>,
+) -> Markup {
     let groups: Vec<&str> =
         code.as_bytes().chunks(4).filter_map(|part| std::str::from_utf8(part).ok()).collect();
     let content = html! {
         (parts::brand(app))
         h1 { "Almost there!" }
         p.lead { "Save this recovery code. You need it to log in if you lose your authenticator app." }
+        (parts::notice(notice))
         (parts::error(error))
         div.short { p.secret { (groups.join(" ")) } }
         form method="post" action=(action) {

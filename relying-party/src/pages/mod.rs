@@ -82,7 +82,7 @@ pub(crate) struct Ways {
 }
 
 /// Confirming that it is still the user.
-pub(crate) fn step_up(app: &App, name: &str, then: &str, ways: &Ways, error: Option<&str>) -> Markup {
+pub(crate) fn step_up(app: &App, name: &str, then: &str, ways: &Ways, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         div.hero { (icons::shield()) }

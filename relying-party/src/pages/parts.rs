@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::icons;
 use crate::app::App;
+use crate::failure::Told;
 
 /// The sign and the name of the service.
 pub(crate) fn brand(app: &App) -> Markup {
@@ -12,10 +13,11 @@ pub(crate) fn brand(app: &App) -> Markup {
     }
 }
 
-/// The place where a ceremony says what went wrong; `shown` is an error to start with.
-pub(crate) fn error(shown: Option<&str>) -> Markup {
+/// The place where a ceremony says what went wrong; `shown` is an error to start with, with its key for scripts.
+pub(crate) fn error(shown: Option<&Told>) -> Markup {
     html! {
-        p #error .error role="alert" tabindex="-1" hidden[shown.is_none()] { (shown.unwrap_or_default()) }
+        p #error .error role="alert" tabindex="-1" data-error-code=[shown.map(|told| told.key)]
+            hidden[shown.is_none()] { @if let Some(told) = shown { (told.text()) } }
     }
 }
 

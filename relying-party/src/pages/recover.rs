@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::signup::{create_label, new_password_field};
 use super::{card, icons, parts};
 use crate::app::App;
+use crate::failure::Told;
 use crate::policy::Policy;
 
 fn email_field(kept: &str) -> Markup {
@@ -21,7 +22,7 @@ fn email_field(kept: &str) -> Markup {
 }
 
 /// Where to send the code.
-pub(crate) fn address(app: &App, policy: &Policy, kept: &str, error: Option<&str>) -> Markup {
+pub(crate) fn address(app: &App, policy: &Policy, kept: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Can’t log in?" }
@@ -38,7 +39,7 @@ pub(crate) fn address(app: &App, policy: &Policy, kept: &str, error: Option<&str
 }
 
 /// The code.
-pub(crate) fn code(app: &App, email: &str, error: Option<&str>) -> Markup {
+pub(crate) fn code(app: &App, email: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Check your mail" }
@@ -79,12 +80,12 @@ pub(crate) fn new_method(app: &App, policy: &Policy, name: &str) -> Markup {
 }
 
 /// A new password.
-pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&str>) -> Markup {
+pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&Told>) -> Markup {
     new_password(app, policy, name, "/recover/password", None, error)
 }
 
 /// Screen `reset-password-request`.
-pub(crate) fn reset_request(app: &App, kept: &str, error: Option<&str>) -> Markup {
+pub(crate) fn reset_request(app: &App, kept: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Forgot your password?" }
@@ -115,7 +116,7 @@ pub(crate) fn reset_sent(app: &App, email: &str) -> Markup {
 }
 
 /// Screen `reset-password`.
-pub(crate) fn reset(app: &App, policy: &Policy, name: &str, token: &str, error: Option<&str>) -> Markup {
+pub(crate) fn reset(app: &App, policy: &Policy, name: &str, token: &str, error: Option<&Told>) -> Markup {
     new_password(app, policy, name, "/reset-password/new", Some(token), error)
 }
 
@@ -145,7 +146,7 @@ fn new_password(
     name: &str,
     action: &str,
     token: Option<&str>,
-    error: Option<&str>,
+    error: Option<&Told>,
 ) -> Markup {
     let content = html! {
         (parts::brand(app))

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::{account, card, identifiers, parts, signup};
 use crate::app::App;
 use crate::destination;
-use crate::failure::words_for;
+use crate::failure::{Told, words_for};
 use crate::flows::Others;
 use crate::policy::{MfaPolicy, Policy};
 use crate::store::{StoredSession, Totp, User};
@@ -29,7 +29,7 @@ pub(crate) fn overview(
     user: &User,
     facts: &Facts,
     notice: Option<&str>,
-    error: Option<&str>,
+    error: Option<&Told>,
 ) -> Markup {
     let content = html! {
         h1 { "Security" }

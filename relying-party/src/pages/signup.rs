@@ -4,12 +4,13 @@ use maud::{Markup, html};
 
 use super::{card, icons, parts};
 use crate::app::App;
+use crate::failure::Told;
 use crate::identifiers::{self, KINDS};
 use crate::policy::{Ask, Policy, Strength};
 use crate::store::Identifier;
 
 /// Screen `signup-id`: what the account is to be called.
-pub(crate) fn identifiers(app: &App, policy: &Policy, kept: [&str; 3], error: Option<&str>) -> Markup {
+pub(crate) fn identifiers(app: &App, policy: &Policy, kept: [&str; 3], error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Welcome" }
@@ -78,7 +79,7 @@ pub(crate) fn benefits() -> Markup {
 }
 
 /// Screen `signup-password`.
-pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&str>) -> Markup {
+pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Set your password" }
@@ -114,7 +115,7 @@ pub(crate) fn new_password_field(policy: &Policy) -> Markup {
 }
 
 /// Screens `email-identifier-challenge` and `phone-identifier-challenge`.
-pub(crate) fn code(app: &App, target: &Identifier, error: Option<&str>, notice: Option<&str>) -> Markup {
+pub(crate) fn code(app: &App, target: &Identifier, error: Option<&Told>, notice: Option<&str>) -> Markup {
     let title = if target.kind == "phone" { "Verify your phone number" } else { "Verify your address" };
     let content = html! {
         (parts::brand(app))

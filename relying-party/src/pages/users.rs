@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{admin, parts};
 use crate::app::App;
-use crate::failure::words_for;
+use crate::failure::{Told, words_for};
 use crate::store::User;
 
 /// What an operator is shown of a user.
@@ -18,7 +18,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// Asks whom to look for.
-pub(crate) fn search(app: &App, typed: &str, error: Option<&str>) -> Markup {
+pub(crate) fn search(app: &App, typed: &str, error: Option<&Told>) -> Markup {
     let content = html! {
         h1 { "Users" }
         (parts::error(error))

@@ -28,6 +28,7 @@ mod second_factor;
 #[path = "../../../tests/src/sources/routes.rs"]
 mod source_routes;
 mod storage;
+mod told;
 mod under_way;
 mod users;
 mod webhooks;

@@ -1,0 +1,155 @@
+//! What visitors are told, by key and in words: what went wrong, and what they have left out.
+
+use axum::http::StatusCode;
+
+use crate::world::{Answer, World};
+
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+/// The status of a page, and the key beside its error.
+fn told(page: &Answer) -> (StatusCode, &str) {
+    let key = page.text.split("data-error-code=\"").nth(1).and_then(|rest| rest.split('"').next());
+    (page.status, key.unwrap_or_default())
+}
+
+const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+#[tokio::test]
+async fn an_empty_password_is_asked_for_and_is_no_try_to_log_in() {
+    let world = World::with_policy("[limits]\nbrute_force_threshold = 1\nfailed_logins_per_ip_day = 1").await;
+    world.browser().sign_up_with_password(EMAIL, PASSWORD).await;
+    let before = world.codes().await;
+    let mut browser = world.browser();
+    for email in [EMAIL, "nobody@example.org", EMAIL] {
+        browser.form("/login", &[("identifier", email)]).await;
+        let page = browser.form("/login/password", &[("password", "")]).await;
+        assert_eq!(told(&page), (REFUSED, "no-password"), "{email}");
+        assert!(page.text.contains("Enter your password."), "{}", page.text);
+    }
+    assert_eq!(world.codes().await, before, "nothing has failed");
+    assert_eq!(browser.form("/login/password", &[("password", PASSWORD)]).await.location(), "/enroll");
+    world.pass_minutes(6);
+    let page = browser.form("/step-up/password", &[("password", "")]).await;
+    assert_eq!(told(&page), (REFUSED, "no-password"), "who confirms");
+    assert!(page.text.contains("Enter your password."), "{}", page.text);
+    assert_eq!(browser.form("/step-up/password", &[("password", PASSWORD)]).await.location(), "/account");
+}
+
+#[tokio::test]
+async fn an_empty_new_password_is_asked_for_wherever_one_is_set() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.form("/signup", &[("email", EMAIL)]).await;
+    let at_sign_up = browser.form("/signup/password", &[("password", "")]).await;
+    assert_eq!(told(&at_sign_up), (REFUSED, "no-password"));
+    assert!(at_sign_up.text.contains("Enter a password."), "{}", at_sign_up.text);
+    browser.form("/signup/password", &[("password", PASSWORD)]).await;
+    let in_account = browser.form("/account/security/password", &[("password", "")]).await;
+    assert_eq!(told(&in_account), (REFUSED, "no-password"));
+    browser = world.browser();
+    browser.form("/reset-password", &[("email", EMAIL)]).await;
+    let outbox = world.outbox().await;
+    let token = outbox.split("/reset-password/new?token=").nth(1).and_then(|rest| rest.split('"').next());
+    let form = [("token", token.expect("a link")), ("password", "")];
+    let reset = browser.form("/reset-password/new", &form).await;
+    assert_eq!(told(&reset), (REFUSED, "no-password"));
+    browser.form("/recover", &[("email", EMAIL)]).await;
+    browser.form("/recover/code", &[("code", &world.latest_code().await)]).await;
+    let recovered = browser.form("/recover/password", &[("password", "")]).await;
+    assert_eq!(told(&recovered), (REFUSED, "no-password"));
+}
+
+/// A policy by which people log in with these.
+fn identifiers(kinds: &[&str]) -> String {
+    let mut policy = String::new();
+    for kind in ["email", "phone", "username"] {
+        let is_on = kinds.contains(&kind);
+        let signup = if is_on { "required" } else { "off" };
+        policy += &format!("[attributes.{kind}]\nidentifier = {is_on}\nsignup = \"{signup}\"\n");
+    }
+    policy
+}
+
+#[tokio::test]
+async fn who_logs_in_without_a_name_is_told_what_to_enter() {
+    for (kinds, missing, wrong, words) in [
+        (&["email"][..], "no-email", "invalid-email-format", "Enter an e-mail address."),
+        (&["phone"], "no-phone", "invalid-phone-format", "Enter a phone number."),
+        (&["username"], "no-username", "invalid-username", "Enter a user name."),
+        (
+            &["email", "phone"],
+            "no-email-phone",
+            "invalid-email-phone",
+            "Enter an e-mail address or a phone number.",
+        ),
+        (
+            &["email", "username"],
+            "no-email-username",
+            "invalid-email-username",
+            "Enter an e-mail address or a user name.",
+        ),
+        (
+            &["phone", "username"],
+            "no-phone-username",
+            "invalid-phone-username",
+            "Enter a phone number or a user name.",
+        ),
+        (
+            &["email", "phone", "username"],
+            "no-email-phone-username",
+            "invalid-email-phone-username",
+            "Enter an e-mail address, a phone number or a user name.",
+        ),
+    ] {
+        let world = World::with_policy(&identifiers(kinds)).await;
+        let mut browser = world.browser();
+        for empty in ["", " \t"] {
+            let page = browser.form("/login", &[("identifier", empty)]).await;
+            assert_eq!(told(&page), (REFUSED, missing));
+            assert!(page.text.contains(words), "{}", page.text);
+        }
+        let too_long = "x".repeat(400);
+        let page = browser.form("/login", &[("identifier", &too_long)]).await;
+        assert_eq!(told(&page), (REFUSED, wrong));
+        assert_eq!(world.codes().await, [""; 0], "nobody has tried to log in");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_a_field_empty_is_told_which() {
+    let world = World::with_policy(&identifiers(&["email", "phone", "username"])).await;
+    let mut browser = world.browser();
+    let fields = [("email", EMAIL), ("phone", "+4930123456"), ("username", "ada")];
+    for (index, (kind, words)) in [
+        ("email", "Enter an e-mail address."),
+        ("phone", "Enter a phone number."),
+        ("username", "Enter a user name."),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut given = fields;
+        given[index].1 = "";
+        let page = browser.form("/signup", &given).await;
+        assert_eq!(told(&page), (REFUSED, format!("no-{kind}").as_str()));
+        assert!(page.text.contains(words), "{}", page.text);
+    }
+    for path in ["/recover", "/reset-password"] {
+        let page = browser.form(path, &[("email", " ")]).await;
+        assert_eq!(told(&page), (REFUSED, "no-email"), "{path}");
+        let page = browser.form(path, &[("email", "ada")]).await;
+        assert_eq!(told(&page), (REFUSED, "invalid-email-format"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_of_an_app_has_a_key_too() {
+    let world = World::with_policy("[mfa]\npolicy = \"always\"").await;
+    let mut browser = world.browser();
+    browser.form("/signup", &[("email", EMAIL)]).await;
+    let next = browser.form("/signup/password", &[("password", PASSWORD)]).await;
+    assert_eq!(next.location(), "/mfa/setup");
+    let page = browser.form("/mfa/setup", &[("code", "000000")]).await;
+    assert_eq!(told(&page), (REFUSED, "invalid-code"));
+}
