@@ -52,6 +52,8 @@ async function finish(element, kind, asked, signal = undefined) {
   const options = { publicKey: parse(asked.publicKey, kind), signal };
   if (asked.mediation) options.mediation = asked.mediation;
   const credential = await navigator.credentials[kind](options);
+  // The API may give null; for whoever wanted a passkey that is no other thing.
+  if (!credential) throw new DOMException("", "NotAllowedError");
   const done = await post(element.dataset.finish, toJSON(credential));
   location.assign(done.next);
 }

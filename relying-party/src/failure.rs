@@ -46,6 +46,10 @@ pub(crate) enum Failure {
     Off(&'static str),
     /// The challenge never was, has expired, has been used, or is another session's or ceremony's.
     ChallengeUnknown,
+    /// Nothing was sent where a passkey's answer should be.
+    NoPasskey,
+    /// What was sent is no passkey's answer. That depends on it alone, and not on whose passkey it names.
+    PasskeyMalformed,
     /// The passkey did not verify, or is nobody's; `signal` asks the page to tell the passkey's provider.
     PasskeyRefused {
         /// The credential id in base64url that the provider should forget.
@@ -236,6 +240,18 @@ impl Failure {
                 "transaction-not-found",
                 "This request has expired or was used already.",
                 "Try again.",
+            ),
+            Self::NoPasskey => say(
+                S::BAD_REQUEST,
+                "no-passkey",
+                "No passkey was chosen.",
+                "Choose one, or another way to log in.",
+            ),
+            Self::PasskeyMalformed => say(
+                S::BAD_REQUEST,
+                "invalid-passkey",
+                "What was sent is not a passkey’s answer.",
+                "Try again, or choose another way to log in.",
             ),
             Self::PasskeyRefused { .. } => say(
                 S::UNAUTHORIZED,

@@ -92,6 +92,8 @@ impl From<Failure> for ApiError {
             Failure::BadBody(_)
             | Failure::BadJson(_)
             | Failure::Field(..)
+            | Failure::NoPasskey
+            | Failure::PasskeyMalformed
             | Failure::IdentifierTaken { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
             Failure::ChallengeUnknown | Failure::EnrollmentRefused { .. } | Failure::OutOfOrder => {
                 (StatusCode::BAD_REQUEST, "invalid_grant")

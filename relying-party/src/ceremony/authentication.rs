@@ -41,7 +41,11 @@ pub(crate) async fn check_authentication(
     kind: Kind,
     credential: &Credential,
 ) -> Result<(Accepted, Answered), Refused> {
-    let answered = Answered::by(visit, credential).ok_or_else(|| unknown(NO_CHALLENGE))?;
+    if *credential == Credential::default() {
+        return Err(Refused::because(Failure::NoPasskey, "no passkey's answer was sent"));
+    }
+    let answered = Answered::by(visit, credential);
+    let answered = answered.ok_or_else(|| Refused::because(Failure::PasskeyMalformed, NO_CHALLENGE))?;
     match judge_authentication(visit, kind, &answered, credential).await {
         Ok(accepted) => Ok((accepted, answered)),
         Err(refused) => {
@@ -85,10 +89,13 @@ async fn judge_authentication(
     let authentication = match verify_authentication(&options, record.as_ref(), credential) {
         Ok(authentication) => authentication,
         Err(rejection) => {
+            let facts = of_refused_authentication(&asked, credential, passkey.as_ref());
+            if rejection.fact.is_of_no_response() {
+                return Err(Refused::by(rejection, Failure::PasskeyMalformed, owner, facts));
+            }
             if record.is_none() {
                 spend_the_time_of_a_signature();
             }
-            let facts = of_refused_authentication(&asked, credential, passkey.as_ref());
             return Err(Refused::by(rejection, Failure::PasskeyRefused { signal }, owner, facts));
         }
     };

@@ -177,7 +177,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
         match ceremony::check_authentication(&visit, Kind::SignIn, &credential).await {
             Ok(accepted) => accepted,
             Err(refused) => {
-                let event = Event::of("f").detail("key", "passkey-authentication-failed");
+                let event = Event::of("f").detail("key", refused.failure.told().key);
                 visit.log(refused.tell_authentication(event)).await;
                 if matches!(refused.failure, Failure::PasskeyRefused { .. }) {
                     limits::ip_failed(&visit, &policy).await?;

@@ -107,6 +107,14 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// Whether what was sent is no response of the ceremony's kind (§7.1 and §7.2 step 3). That depends on nothing that is
+    /// stored, and so tells nothing of it.
+    pub(crate) fn is_of_no_response(&self) -> bool {
+        matches!(self, Self::NotAPublicKeyCredential | Self::ResponseMalformed(_) | Self::EnvelopeIdMismatch)
+    }
+}
+
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,8 +1,9 @@
 //! What visitors are told, by key and in words: what went wrong, and what they have left out.
 
 use axum::http::StatusCode;
+use serde_json::{Value, json};
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, Authenticator, Browser, ORIGIN, Twist, World};
 
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse battery";
@@ -152,4 +153,101 @@ async fn a_wrong_code_of_an_app_has_a_key_too() {
     assert_eq!(next.location(), "/mfa/setup");
     let page = browser.form("/mfa/setup", &[("code", "000000")]).await;
     assert_eq!(told(&page), (REFUSED, "invalid-code"));
+}
+
+/// The options of a login, and an answer to them that is right.
+async fn answer_of(browser: &mut Browser, phone: &mut Authenticator) -> Value {
+    let options = browser.json("/login/passkey/options", &json!({})).await.json();
+    phone.get(&options["publicKey"], ORIGIN, Twist::None)
+}
+
+/// An answer as a passkey's might look that has lost something on its way.
+fn mangled(answer: &Value, way: usize) -> Value {
+    let mut answer = answer.clone();
+    match way {
+        0 => answer["type"] = json!("password"),
+        1 => answer["id"] = json!("AAAA"),
+        2 => answer["response"]["signature"] = Value::Null,
+        3 => answer["response"]["authenticatorData"] = json!("no base64url!"),
+        4 => answer["response"]["userHandle"] = json!(7),
+        5 => answer["response"]["clientDataJSON"] = json!("e30"),
+        _ => answer["response"] = json!([]),
+    }
+    answer
+}
+
+#[tokio::test]
+async fn what_is_no_passkeys_answer_is_told_so_whoever_it_names() {
+    let world = World::with_policy("[limits]\nfailed_logins_per_ip_day = 1").await;
+    let mut phone = Authenticator::platform();
+    world.browser().sign_up(EMAIL, &mut phone).await;
+    let mut strangers = Authenticator::platform();
+    World::new().await.browser().sign_up(EMAIL, &mut strangers).await;
+    let mut browser = world.browser();
+    for way in 0..7 {
+        let mut answers = Vec::new();
+        for authenticator in [&mut phone, &mut strangers] {
+            let answer = mangled(&answer_of(&mut browser, authenticator).await, way);
+            let refused = browser.json("/login/passkey", &answer).await;
+            assert_eq!(
+                (refused.status, refused.error().as_str()),
+                (StatusCode::BAD_REQUEST, "invalid-passkey")
+            );
+            let (_, event) = world.events().await.pop().expect("an event");
+            assert_eq!((&event["type"], &event["details"]["key"]), (&json!("f"), &json!("invalid-passkey")));
+            answers.push(refused.text);
+        }
+        assert_eq!(answers[0], answers[1], "way {way} tells whether there is such a passkey");
+        assert!(!answers[0].contains("signalUnknownCredential"), "{}", answers[0]);
+    }
+    // It has used its challenge up, as every answer does, and is no guess that is counted.
+    let honest = answer_of(&mut browser, &mut phone).await;
+    browser.json("/login/passkey", &mangled(&honest, 2)).await;
+    let late = browser.json("/login/passkey", &honest).await;
+    assert_eq!(late.error(), "transaction-not-found");
+    let done = browser.authenticate("/login/passkey", json!({}), &mut phone).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    // What does not verify is something else.
+    let mut browser = world.browser();
+    let options = browser.json("/login/passkey/options", &json!({})).await.json();
+    let forged = phone.get(&options["publicKey"], ORIGIN, Twist::BadSignature);
+    let refused = browser.json("/login/passkey", &forged).await;
+    assert_eq!(
+        (refused.status, refused.error().as_str()),
+        (StatusCode::UNAUTHORIZED, "passkey-authentication-failed")
+    );
+}
+
+#[tokio::test]
+async fn who_sends_no_passkey_is_asked_to_choose_one() {
+    let world = World::new().await;
+    let mut browser = world.browser();
+    browser.sign_up(EMAIL, &mut Authenticator::platform()).await;
+    for path in ["/login/passkey", "/step-up"] {
+        for nothing in [Value::Null, json!({}), json!([])] {
+            let refused = browser.json(path, &nothing).await;
+            assert_eq!(
+                (refused.status, refused.error().as_str()),
+                (StatusCode::BAD_REQUEST, "no-passkey"),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_sends_no_passkeys_answer_is_told_so_in_oauths_words() {
+    let world = World::new().await;
+    let mut app = world.browser();
+    let begun = app.json("/passkey/challenge", &json!({ "client_id": "doppelkey" })).await.json();
+    let grant = "urn:okta:params:oauth:grant-type:webauthn";
+    for answer in [json!({}), json!({ "id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {} })]
+    {
+        let body = json!({
+            "grant_type": grant, "client_id": "doppelkey", "auth_session": begun["auth_session"],
+            "authn_response": answer,
+        });
+        let refused = app.json("/oauth/token", &body).await;
+        assert_eq!((refused.status, refused.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    }
 }
