@@ -251,3 +251,41 @@ async fn an_app_that_sends_no_passkeys_answer_is_told_so_in_oauths_words() {
         assert_eq!((refused.status, refused.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
     }
 }
+
+/// Everything in backticks in a part of the README, if it looks like a key.
+fn keys_of(part: &str) -> Vec<&str> {
+    let is_key = |text: &&str| {
+        text.contains('-')
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            && !text.ends_with('-')
+    };
+    part.split('`').skip(1).step_by(2).filter(is_key).filter(|text| *text != "data-error-code").collect()
+}
+
+/// All of the source.
+fn source(folder: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let text = |path: std::path::PathBuf| match path.is_dir() {
+        true => source(&path),
+        false => std::fs::read_to_string(path).unwrap_or_default(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn the_keys_that_the_readme_lists_are_those_that_there_are() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+    let part =
+        readme.split("\n## What went wrong: keys\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let (here, elsewhere) = part.and_then(|part| part.split_once("cannot occur here")).expect("both lists");
+    let source = source(&root.join("src"));
+    let is_told = |key: &str| source.contains(&format!("\"{key}\""));
+    let (here, elsewhere) = (keys_of(here), keys_of(elsewhere));
+    assert!(here.len() > 40, "{here:?}");
+    for key in here {
+        assert!(is_told(key), "the README lists {key}, which nobody is ever told");
+    }
+    assert_eq!(elsewhere.iter().filter(|key| is_told(key)).collect::<Vec<_>>(), [&"password-too-common"]);
+    assert_eq!(elsewhere.len(), 4, "{elsewhere:?}");
+}
