@@ -143,11 +143,4 @@ if (known) {
   if (has("signalCurrentUserDetails")) PublicKeyCredential.signalCurrentUserDetails({ rpId, userId, name, displayName }).catch(() => {});
 }
 
-// Rules of a new password, ticked off while it is typed.
-const rules = document.querySelector("[data-min]");
-if (rules) {
-  document.getElementById("password").addEventListener("input", (event) => {
-    rules.querySelector("[data-rule=length]").classList.toggle("met", event.target.value.length >= Number(rules.dataset.min));
-  });
-}
 if (errorBox && !errorBox.hidden) errorBox.focus();

@@ -131,8 +131,7 @@ pub(crate) async fn check(
             "This is one of the passwords that are tried first. Choose another.".into(),
         );
     }
-    let personal = identifiers.iter().flat_map(|identifier| identifier.value.split('@').next());
-    if rules.personal_data && personal.filter(|part| part.len() >= 4).any(|part| lower.contains(part)) {
+    if rules.personal_data && personal_parts(identifiers).any(|part| lower.contains(part)) {
         return field(
             "password-contains-user-information",
             "Do not use your own name or address in the password.".into(),
@@ -145,6 +144,13 @@ pub(crate) async fn check(
         );
     }
     Ok(())
+}
+
+/// What a password must not contain of a user's names, in lower case: of an address the part before the `@`, and nothing
+/// so short that it may stand in any word. The pages' script judges by it, too.
+pub(crate) fn personal_parts(identifiers: &[Identifier]) -> impl Iterator<Item = &str> {
+    let parts = identifiers.iter().filter_map(|identifier| identifier.value.split('@').next());
+    parts.filter(|part| part.len() >= 4)
 }
 
 /// Whether a user may have this password: the rules, and the user's own history.

@@ -137,6 +137,8 @@ fn sign_up(browser: &Browser, site: &RelyingParty, look: &mut impl FnMut(&str)) 
     browser.remove_authenticator(&failing);
     browser.open(&format!("{}/signup/password", site.url));
     look("signup-password");
+    browser.fill("#password", "short");
+    look("signup-password-rules");
     browser.fill("#password", PASSWORD);
     browser.click("form .primary");
     browser.wait_for_path("/account");

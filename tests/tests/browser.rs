@@ -98,6 +98,98 @@ fn every_screen_is_accessible_in_both_schemes_by_keyboard_and_fits_320_pixels() 
 }
 
 #[test]
+fn the_rules_of_a_new_password_are_ticked_off_just_as_the_server_judges_it() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    let required = json!({ "identifier": true, "signup": "required" });
+    site.patch_policy(&json!({
+        "attributes": { "phone": required, "username": required },
+        "password": { "strength": "none", "dictionary": false },
+    }));
+    browser.open(&format!("{}/signup", site.url));
+    for (field, text) in
+        [("#email", "lovelace@example.org"), ("#phone", "+49 30 123456"), ("#username", "Countess")]
+    {
+        browser.fill(field, text);
+    }
+    browser.click("form .primary");
+    browser.wait_for_path("/signup/passkey");
+    browser.open(&format!("{}/signup/password", site.url));
+    browser.fill("#password", "correct horse battery");
+    browser.click("form .primary");
+    browser.wait_for_path("/account");
+    let [seven, eight] = ["🔑".repeat(7), "🔑".repeat(8)];
+    let [short, personal, fine] = ["at least 8 characters", "your own name", "Your password has been set"];
+    for (password, length, name, answer) in [
+        ("seven 7", "unmet", "met", short),
+        ("eight 88", "met", "met", fine),
+        (&seven, "unmet", "met", short),
+        (&eight, "met", "met", fine),
+        ("lovelac", "unmet", "met", short),
+        ("LoveLace", "met", "unmet", personal),
+        ("the COUNTESS of it", "met", "unmet", personal),
+        ("dial +4930123456", "met", "unmet", personal),
+        ("dial 4930123456", "met", "met", fine),
+        ("example.org", "met", "met", fine),
+    ] {
+        browser.open(&format!("{}/account/security", site.url));
+        browser.click("details summary");
+        // Typed at once, as the driver has no keys for it all.
+        let typed = "
+            const field = document.getElementById('password');
+            field.value = arguments[0];
+            field.dispatchEvent(new Event('input'));
+            return [...document.querySelectorAll('[data-rule]')].map((rule) => rule.className);";
+        assert_eq!(browser.call_script(typed, json!([password])), json!([length, name]), "{password}");
+        browser.script(
+            "const form = document.getElementById('password').form; form.noValidate = true; form.requestSubmit()",
+        );
+        browser.wait_for_text("main", answer);
+    }
+    assert_eq!(browser.console_errors().iter().filter(|line| !line.contains("422")).count(), 0);
+}
+
+#[test]
+fn the_rules_of_a_new_password_are_said_when_the_typing_pauses_and_none_that_only_the_server_knows() {
+    let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
+    let site = RelyingParty::start();
+    browser.open(&format!("{}/signup", site.url));
+    browser.fill("#email", "lovelace@example.org");
+    browser.click("form .primary");
+    browser.wait_for_path("/signup/passkey");
+    browser.open(&format!("{}/signup/password", site.url));
+    // Every text that is said from here on.
+    browser.script(
+        "window.said = [];
+         const box = document.getElementById('rules-said');
+         new MutationObserver(() => window.said.push(box.textContent)).observe(box, { childList: true });",
+    );
+    browser.click("#password");
+    let pause = "At least 8 characters: not met. Without your name or address: met";
+    browser.press("short");
+    browser.wait_for_text("#rules-said", pause);
+    browser.press(" and sweet lovelace");
+    let end = "At least 8 characters: met. Without your name or address: not met";
+    browser.wait_for_text("#rules-said", end);
+    assert_eq!(browser.script("return window.said"), json!([pause, end]), "not at each key");
+    let others = browser.script(
+        "const others = [...document.querySelectorAll('#rules li:not([data-rule])')];
+         return others.map((rule) => rule.className + rule.innerText)",
+    );
+    let others: Vec<&str> =
+        others.as_array().into_iter().flatten().filter_map(|text| text.as_str()).collect();
+    assert_eq!(others.len(), 2, "{others:?}");
+    assert!(others.iter().all(|text| text.ends_with("(checked when you continue)")), "{others:?}");
+    // With nothing typed, nobody has broken a rule.
+    let emptied = "
+        const field = document.getElementById('password');
+        field.value = '';
+        field.dispatchEvent(new Event('input'));
+        return [...document.querySelectorAll('[data-rule]')].map((rule) => rule.className);";
+    assert_eq!(browser.script(emptied), json!(["", ""]));
+}
+
+#[test]
 fn a_long_address_breaks_no_word_of_ours() {
     let Some(browser) = Browser::start() else { return skipped(CHROMIUM) };
     let site = RelyingParty::start();

@@ -18,6 +18,10 @@ pub(super) fn routes() -> Router<App> {
             get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/app.js"))),
         )
         .route(
+            "/assets/password.js",
+            get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/password.js"))),
+        )
+        .route(
             "/assets/playground.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("../../assets/playground.js"))),
         )

@@ -145,7 +145,7 @@ async fn finish_passkey(mut visit: Visit, JsonBody(body): JsonBody<Value>) -> Re
 async fn show_password(visit: Visit) -> Result<Response, Failure> {
     let policy = visit.app.policy().await?;
     let Ok(user) = proved(&visit).await else { return Ok(visit.see_other("/recover")) };
-    Ok(visit.page(pages::recover::password(&visit.app, &policy, user.name(), None)))
+    Ok(visit.page(pages::recover::password(&visit.app, &policy, &user, None)))
 }
 
 async fn submit_password(
@@ -161,7 +161,7 @@ async fn submit_password(
     if let Err(failure) = passwords::set(&visit, &policy, &user, &form.password, ends).await {
         let Failure::Field(..) = failure else { return Err(failure) };
         let told = failure.told();
-        let page = pages::recover::password(&visit.app, &policy, user.name(), Some(&told));
+        let page = pages::recover::password(&visit.app, &policy, &user, Some(&told));
         return Ok(visit.refusal(&told, page));
     }
     let next = recovered(&mut visit, &user, None).await?;

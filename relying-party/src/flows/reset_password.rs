@@ -96,7 +96,7 @@ async fn show_new(visit: Visit, Query(query): Query<Token>) -> Result<Response, 
     let Some(user) = user else {
         return Ok(visit.page_with(StatusCode::BAD_REQUEST, pages::recover::reset_error(&visit.app)));
     };
-    Ok(visit.page(pages::recover::reset(&visit.app, &policy, user.name(), &token, None)))
+    Ok(visit.page(pages::recover::reset(&visit.app, &policy, &user, &token, None)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,7 +132,7 @@ async fn submit_new(mut visit: Visit, FormBody(form): FormBody<NewForm>) -> Resu
         Err(Failure::OutOfOrder) => return Ok(error(&visit)),
         Err(failure @ Failure::Field(..)) => {
             let told = failure.told();
-            let page = pages::recover::reset(&visit.app, &policy, user.name(), &form.token, Some(&told));
+            let page = pages::recover::reset(&visit.app, &policy, &user, &form.token, Some(&told));
             return Ok(visit.refusal(&told, page));
         }
         Err(failure) => return Err(failure),

@@ -12,8 +12,9 @@ use crate::app::App;
 use crate::ceremony::{self, Kind, Subject, Wish};
 use crate::edge::{FormBody, JsonBody};
 use crate::events::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, Told};
 use crate::pages;
+use crate::pages::new_password::Personal;
 use crate::passwords;
 use crate::policy::Policy;
 use crate::session::{FirstFactor, Method, SignUp, Visit};
@@ -320,7 +321,12 @@ async fn show_password(visit: Visit) -> Result<Response, Failure> {
     if !policy.password.enabled {
         return Ok(visit.see_other("/signup/passkey"));
     }
-    Ok(visit.page(pages::signup::password(&visit.app, &policy, name_of(&signup), None)))
+    Ok(visit.page(password_page(&visit, &policy, &signup, None)))
+}
+
+fn password_page(visit: &Visit, policy: &Policy, signup: &SignUp, error: Option<&Told>) -> maud::Markup {
+    let personal = Personal::all(&signup.identifiers);
+    pages::signup::password(&visit.app, policy, name_of(signup), &personal, error)
 }
 
 async fn submit_password(
@@ -335,7 +341,7 @@ async fn submit_password(
     if let Err(failure) = passwords::check(&policy.password, &signup.identifiers, &form.password).await {
         let told = failure.told();
         visit.log(Event::of("fs").detail("key", told.key).error(told.message.clone())).await;
-        let page = pages::signup::password(&visit.app, &policy, name_of(&signup), Some(&told));
+        let page = password_page(&visit, &policy, &signup, Some(&told));
         return Ok(visit.refusal(&told, page));
     }
     let hash = passwords::hash(&visit.app.config.random, &form.password).await?;

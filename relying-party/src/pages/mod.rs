@@ -8,6 +8,7 @@ pub(crate) mod icons;
 pub(crate) mod identifiers;
 pub(crate) mod login;
 pub(crate) mod mfa;
+pub(crate) mod new_password;
 pub(crate) mod parts;
 pub(crate) mod recover;
 pub(crate) mod security;

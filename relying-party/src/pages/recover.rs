@@ -2,11 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::signup::{create_label, new_password_field};
+use super::new_password::{self, Personal};
+use super::signup::create_label;
 use super::{card, icons, parts};
 use crate::app::App;
 use crate::failure::Told;
 use crate::policy::Policy;
+use crate::store::User;
 
 fn email_field(kept: &str) -> Markup {
     parts::field(parts::Field {
@@ -80,8 +82,9 @@ pub(crate) fn new_method(app: &App, policy: &Policy, name: &str) -> Markup {
 }
 
 /// A new password.
-pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&Told>) -> Markup {
-    new_password(app, policy, name, "/recover/password", None, error)
+pub(crate) fn password(app: &App, policy: &Policy, user: &User, error: Option<&Told>) -> Markup {
+    let personal = Personal::all(&user.identifiers);
+    new_password(app, policy, (user.name(), &personal), "/recover/password", None, error)
 }
 
 /// Screen `reset-password-request`.
@@ -116,8 +119,9 @@ pub(crate) fn reset_sent(app: &App, email: &str) -> Markup {
 }
 
 /// Screen `reset-password`.
-pub(crate) fn reset(app: &App, policy: &Policy, name: &str, token: &str, error: Option<&Told>) -> Markup {
-    new_password(app, policy, name, "/reset-password/new", Some(token), error)
+pub(crate) fn reset(app: &App, policy: &Policy, user: &User, token: &str, error: Option<&Told>) -> Markup {
+    let shown = (user.name(), &Personal::shown(user));
+    new_password(app, policy, shown, "/reset-password/new", Some(token), error)
 }
 
 /// Screen `reset-password-error`.
@@ -143,7 +147,7 @@ fn dead_link(app: &App, next: &str, (path, label): (&str, &str)) -> Markup {
 fn new_password(
     app: &App,
     policy: &Policy,
-    name: &str,
+    (name, personal): (&str, &Personal<'_>),
     action: &str,
     token: Option<&str>,
     error: Option<&Told>,
@@ -156,7 +160,7 @@ fn new_password(
         form method="post" action=(action) {
             input type="hidden" name="username" value=(name) autocomplete="username";
             @if let Some(token) = token { input type="hidden" name="token" value=(token); }
-            (new_password_field(policy))
+            (new_password::field(policy, personal))
             button.primary type="submit" { "Set the password" }
         }
     };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::{account, card, identifiers, parts, signup};
+use super::new_password::{self, Personal};
+use super::{account, card, identifiers, parts};
 use crate::app::App;
 use crate::destination;
 use crate::failure::{Told, words_for};
@@ -37,7 +38,7 @@ pub(crate) fn overview(
         (parts::error(error))
         (identifiers::needed(&facts.policy, user))
         (names(user))
-        @if facts.policy.password.enabled { (password(facts, error.is_some())) }
+        @if facts.policy.password.enabled { (password(user, facts, error.is_some())) }
         (second_step(facts))
         (sessions(facts))
         (deletion())
@@ -60,7 +61,7 @@ fn names(user: &User) -> Markup {
     }
 }
 
-fn password(facts: &Facts, open: bool) -> Markup {
+fn password(user: &User, facts: &Facts, open: bool) -> Markup {
     html! {
         section {
             h2 { "Password " @if facts.has_password { span.tag.good { "Set" } } @else { span.tag { "Not set" } } }
@@ -70,7 +71,7 @@ fn password(facts: &Facts, open: bool) -> Markup {
             details open[open] {
                 summary { @if facts.has_password { "Change the password" } @else { "Set a password" } }
                 form method="post" action="/account/security/password" {
-                    (signup::new_password_field(&facts.policy))
+                    (new_password::field(&facts.policy, &Personal::all(&user.identifiers)))
                     button.primary type="submit" { "Save" }
                 }
             }

@@ -2,11 +2,12 @@
 
 use maud::{Markup, html};
 
+use super::new_password::{self, Personal};
 use super::{card, icons, parts};
 use crate::app::App;
 use crate::failure::Told;
 use crate::identifiers::{self, KINDS};
-use crate::policy::{Ask, Policy, Strength};
+use crate::policy::{Ask, Policy};
 use crate::store::Identifier;
 
 /// Screen `signup-id`: what the account is to be called.
@@ -79,7 +80,13 @@ pub(crate) fn benefits() -> Markup {
 }
 
 /// Screen `signup-password`.
-pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&Told>) -> Markup {
+pub(crate) fn password(
+    app: &App,
+    policy: &Policy,
+    name: &str,
+    personal: &Personal<'_>,
+    error: Option<&Told>,
+) -> Markup {
     let content = html! {
         (parts::brand(app))
         h1 { "Set your password" }
@@ -88,30 +95,12 @@ pub(crate) fn password(app: &App, policy: &Policy, name: &str, error: Option<&To
         (parts::fixed(name, "/signup"))
         form method="post" action="/signup/password" {
             input type="hidden" name="username" value=(name) autocomplete="username";
-            (new_password_field(policy))
+            (new_password::field(policy, personal))
             button.primary type="submit" { "Continue" }
         }
         p.switch { a href=(if policy.passkey.enabled { "/signup/passkey" } else { "/signup" }) { "Go back" } }
     };
     card(app, "Set your password", &content)
-}
-
-/// A field for a new password with its rules, which the script ticks off while it is typed.
-pub(crate) fn new_password_field(policy: &Policy) -> Markup {
-    let least = policy.password.min_length;
-    html! {
-        div.field {
-            label for="password" { "Password" }
-            input #password name="password" type="password" autocomplete="new-password" required maxlength="256"
-                minlength=(least) aria-describedby="rules";
-            ul #rules .rules data-min=(least) {
-                li data-rule="length" { "At least " (least) " characters" }
-                @if policy.password.strength > Strength::None { li { "Hard to guess: some words that have nothing to do with each other are good" } }
-                @if policy.password.dictionary { li { "Not a word, a name or a common password" } }
-                @if policy.password.personal_data { li { "Without your name or address" } }
-            }
-        }
-    }
 }
 
 /// Screens `email-identifier-challenge` and `phone-identifier-challenge`.

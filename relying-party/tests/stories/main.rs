@@ -15,6 +15,7 @@ mod limits;
 mod mail;
 mod main_job;
 mod names;
+mod new_passwords;
 mod operator;
 mod postgresql;
 mod processes;
