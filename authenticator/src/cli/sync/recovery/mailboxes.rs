@@ -1,8 +1,9 @@
 //! The mailboxes of a lost circle: what its recovery member reads, and where what it says goes.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use doppelkey_sync::{CircleId, Effect, Event, Mailbox, NAMES_MAX, RecoveryKey, Replica, Suite};
+use doppelkey_sync::{CircleId, Effect, Event, Mailbox, NAMES_MAX, Name, RecoveryKey, Replica, Suite};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
@@ -17,8 +18,8 @@ pub(super) type Paper = Replica<UnwrapErr<SysRng>>;
 pub(super) struct Mailboxes<'a> {
     key: &'a RecoveryKey,
     reached: Vec<Reached>,
-    /// The letters to the key's member that any of them has.
-    letters: Vec<Vec<u8>>,
+    /// The letters to the key's member that any of them has, each once.
+    letters: BTreeMap<Name, Vec<u8>>,
     /// What the others say.
     away: Vec<ReplicateError>,
 }
@@ -44,7 +45,8 @@ impl<'a> Mailboxes<'a> {
         circle: Option<CircleId>,
         places: &[Place],
     ) -> Result<(Self, Paper), Failure> {
-        let mut mailboxes = Mailboxes { key, reached: Vec::new(), letters: Vec::new(), away: Vec::new() };
+        let mut mailboxes =
+            Mailboxes { key, reached: Vec::new(), letters: BTreeMap::new(), away: Vec::new() };
         let (relays, others): (Vec<_>, Vec<_>) =
             (0..).zip(distinct(places)).partition(|(_, place)| place.is_relay());
         for (number, place) in others {
@@ -102,27 +104,27 @@ impl<'a> Mailboxes<'a> {
     }
 
     fn look_into(&mut self, number: u8, place: Place, circle: CircleId) {
-        let mut letters = Vec::new();
-        // The paper does not say which suite its circle has.
-        let opens = |held: &[u8]| SUITES.iter().any(|suite| self.key.opens(*suite, held));
         // A folder that is not there is away, and not made: the circle had it.
-        let found = place.reconnect(circle).and_then(|mut mailbox| {
-            let read =
-                everything(&mut *mailbox, |held| letters.extend(Some(held).filter(|held| opens(held))));
-            read.map_err(|error| ReplicateError::Mailbox(place.to_string(), error)).map(|()| mailbox)
-        });
-        match found {
-            Ok(mailbox) => {
-                self.letters.extend(letters);
+        match place.reconnect(circle) {
+            Ok(mailbox) => self.take_letters(number, place, mailbox, LETTERS_MAX),
+            Err(error) => self.away.push(error),
+        }
+    }
+
+    /// Takes what letters a mailbox has, so many bytes of them at most: one with more is as one that is away.
+    fn take_letters(&mut self, number: u8, place: Place, mut mailbox: Box<dyn Mailbox>, most: usize) {
+        match letters(&mut *mailbox, self.key, most) {
+            Ok(letters) => {
+                self.letters.extend(letters.into_iter().map(|letter| (Name::of(&letter), letter)));
                 self.reached.push(Reached { number, place, mailbox });
             }
-            Err(error) => self.away.push(error),
+            Err(error) => self.away.push(ReplicateError::Mailbox(place.to_string(), error)),
         }
     }
 
     /// The recovery member as the letters know it, before it has read anything.
     fn member(&self) -> Option<Paper> {
-        let letters = || self.letters.iter().map(Vec::as_slice);
+        let letters = || self.letters.values().map(Vec::as_slice);
         SUITES.into_iter().find_map(|suite| self.key.open_newest(suite, letters(), UnwrapErr(SysRng)))
     }
 
@@ -130,7 +132,10 @@ impl<'a> Mailboxes<'a> {
     fn read(&mut self, paper: &mut Paper) -> Result<(), Failure> {
         self.reached.iter().for_each(|reached| paper.add_mailbox(reached.number, reached.mailbox.order()));
         for mut reached in std::mem::take(&mut self.reached) {
-            let hear = |held| drop(paper.handle(now_ms(), Event::Received(held)));
+            let hear = |held| {
+                paper.handle(now_ms(), Event::Received(held));
+                Ok(())
+            };
             match everything(&mut *reached.mailbox, hear) {
                 Ok(()) => self.reached.push(reached),
                 Err(error) => self.away.push(ReplicateError::Mailbox(reached.place.to_string(), error)),
@@ -163,6 +168,13 @@ impl<'a> Mailboxes<'a> {
     }
 }
 
+/// So many bytes of letters are kept of one mailbox: no fewer than a circle may have at a relay ([`Quota`]). Any device that
+/// ever was a member can write letters, and so a thief of one can; at an honest relay it comes to its quota before it makes
+/// that relay one that is away.
+///
+/// [`Quota`]: doppelkey_sync::relay::Quota
+const LETTERS_MAX: usize = 256_000_000;
+
 const SUITES: [Suite; 2] = [Suite::P256, Suite::MlKem768P256];
 
 fn no_circle() -> Failure {
@@ -188,8 +200,22 @@ fn used_apart() -> Failure {
     )
 }
 
+/// The letters in a mailbox to the member that a key derives.
+fn letters(mailbox: &mut dyn Mailbox, key: &RecoveryKey, most: usize) -> io::Result<Vec<Vec<u8>>> {
+    let (mut letters, mut room) = (Vec::new(), most);
+    everything(mailbox, |held| {
+        // The paper does not say which suite its circle has.
+        if SUITES.iter().any(|suite| key.opens(*suite, &held)) {
+            room = room.checked_sub(held.len()).ok_or_else(|| endless("it has letters without end"))?;
+            letters.push(held);
+        }
+        Ok(())
+    })?;
+    Ok(letters)
+}
+
 /// Reads a mailbox to its end. How long a page and an entry may be is the mailbox's own business.
-fn everything(mailbox: &mut dyn Mailbox, mut take: impl FnMut(Vec<u8>)) -> io::Result<()> {
+fn everything(mailbox: &mut dyn Mailbox, mut take: impl FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
     let mut since = 0;
     loop {
         let listing = mailbox.list(since)?;
@@ -198,28 +224,32 @@ fn everything(mailbox: &mut dyn Mailbox, mut take: impl FnMut(Vec<u8>)) -> io::R
         }
         since += listing.items.len() as u64;
         if since > NAMES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it lists without end"));
+            return Err(endless("it lists without end"));
         }
         for (name, bytes) in listing.items {
             let bytes = match bytes {
                 Some(bytes) => Some(bytes),
                 None => mailbox.get(name)?,
             };
-            bytes.into_iter().for_each(&mut take);
+            bytes.map_or(Ok(()), &mut take)?;
         }
     }
 }
 
+fn endless(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 #[cfg(test)]
 mod tests {
-    use doppelkey_sync::{ENTRY_MAX, Listing, Name, Order};
+    use doppelkey_sync::{ENTRY_MAX, Listing, Order, Seeded};
 
     use super::*;
 
-    /// So many entries of this size, so many a page.
+    /// So many entries, each of them this one, so many a page.
     struct Long {
         entries: u64,
-        size: usize,
+        each: Vec<u8>,
         page: u64,
     }
 
@@ -234,7 +264,7 @@ mod tests {
 
         fn list(&mut self, since: u64) -> io::Result<Listing> {
             let until = self.entries.min(since.saturating_add(self.page));
-            let named = |number: u64| (Name::of(&number.to_be_bytes()), Some(vec![1; self.size]));
+            let named = |number: u64| (Name::of(&number.to_be_bytes()), Some(self.each.clone()));
             Ok(Listing { items: (since..until).map(named).collect(), head: self.entries })
         }
 
@@ -246,15 +276,46 @@ mod tests {
     #[test]
     fn everything_of_a_mailbox_is_read_however_long_it_is() {
         let mut read = 0;
-        let mut long = Long { entries: 1100, size: ENTRY_MAX, page: 1 };
-        everything(&mut long, |held| read += held.len()).unwrap();
+        let mut long = Long { entries: 1100, each: vec![1; ENTRY_MAX], page: 1 };
+        let read_one = |held: Vec<u8>| {
+            read += held.len();
+            Ok(())
+        };
+        everything(&mut long, read_one).unwrap();
         assert_eq!(read, 1100 * ENTRY_MAX, "more than a gigabyte");
     }
 
     #[test]
     fn a_mailbox_that_lists_without_end_is_given_up() {
-        let mut endless = Long { entries: u64::MAX, size: 0, page: 1 << 14 };
-        let error = everything(&mut endless, drop).unwrap_err();
+        let mut endless = Long { entries: u64::MAX, each: Vec::new(), page: 1 << 14 };
+        let error = everything(&mut endless, |_| Ok(())).unwrap_err();
         assert_eq!(error.to_string(), "it lists without end");
+    }
+
+    /// A letter to the member that this key derives, by a circle that has just admitted it.
+    fn letter_to(key: &RecoveryKey) -> Vec<u8> {
+        let (mut founder, _) = Replica::found(Suite::P256, b"laptop", 1, Seeded::new(2));
+        let keys = key.keys(Suite::P256).public().clone();
+        founder.handle(1, Event::Admit { keys, recovery: true, name: b"paper".to_vec() });
+        founder.recovery_letter(key).unwrap()
+    }
+
+    #[test]
+    fn letters_without_end_make_a_mailbox_away() {
+        let key = RecoveryKey::generate(&mut Seeded::new(1));
+        let letter = letter_to(&key);
+        let [endless, honest] = ["folder:/endless", "folder:/honest"].map(|text| text.parse().unwrap());
+        let mut mailboxes =
+            Mailboxes { key: &key, reached: Vec::new(), letters: BTreeMap::new(), away: Vec::new() };
+        for (number, place, entries) in [(0, endless, 1000), (1, honest, 10)] {
+            let mailbox = Box::new(Long { entries, each: letter.clone(), page: 4 });
+            mailboxes.take_letters(number, place, mailbox, 10 * letter.len());
+        }
+        let reached: Vec<u8> = mailboxes.reached.iter().map(|reached| reached.number).collect();
+        assert_eq!(reached, [1], "the other one goes on");
+        assert!(mailboxes.member().is_some());
+        assert_eq!(mailboxes.letters.len(), 1, "a letter that is there twice is kept once");
+        let away: Vec<String> = mailboxes.away.iter().map(ToString::to_string).collect();
+        assert_eq!(away, ["folder:/endless: it has letters without end"], "what the user is told");
     }
 }
