@@ -120,19 +120,28 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
                        PRAGMA secure_delete = ON;";
 
-const TABLES: [&str; 6] = [
+/// What there is not yet is made when a database is opened: one of an earlier program gets what is new.
+const SCHEMA: [&str; 7] = [
     "CREATE TABLE IF NOT EXISTS circles (circle TEXT PRIMARY KEY, head BIGINT NOT NULL, size BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS tokens (circle TEXT NOT NULL, label TEXT NOT NULL, token TEXT NOT NULL, \
      PRIMARY KEY (circle, label))",
     "CREATE TABLE IF NOT EXISTS entries (circle TEXT NOT NULL, name TEXT NOT NULL, number BIGINT NOT NULL, \
      content BYTES NOT NULL, PRIMARY KEY (circle, name))",
+    // Devices ask for what is beyond a number. Without it each of them reads its whole circle, to be told that there is no news.
+    "CREATE INDEX IF NOT EXISTS entries_in_order ON entries (circle, number)",
     super::tokens::ENDED_TABLE,
     super::tokens::GUESTS_TABLE,
     super::escrow::TABLE,
 ];
 
+/// How long the next entries of a circle are, and then these entries.
+pub(super) const LENGTHS: &str = "SELECT number, CAST(length(content) AS BIGINT) FROM entries \
+                                  WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number LIMIT 256";
+pub(super) const CONTENTS: &str = "SELECT name, content FROM entries \
+                                   WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number";
+
 impl Database {
-    /// Opens `memory`, `sqlite:PATH` or `postgres://…`, makes its tables and starts a task that writes entries.
+    /// Opens `memory`, `sqlite:PATH` or `postgres://…`, makes what it lacks of the schema and starts a task that writes entries.
     pub async fn open(url: &str) -> Result<Self, RelayError> {
         sqlx::any::install_default_drivers();
         let (url, connections) = match url {
@@ -179,9 +188,9 @@ impl Database {
             })
             .connect(&url)
             .await?;
-        for table in TABLES {
-            let table = table.replace("BYTES", if sqlite { "BLOB" } else { "BYTEA" });
-            let made = sqlx::query(sqlx::AssertSqlSafe(table)).execute(&pool).await;
+        for statement in SCHEMA {
+            let statement = statement.replace("BYTES", if sqlite { "BLOB" } else { "BYTEA" });
+            let made = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await;
             // Two relays that start at once race for the catalogue in PostgreSQL: one of them has made it.
             if let Err(error) = made
                 && !matches!(&error, sqlx::Error::Database(inner) if inner.is_unique_violation())
@@ -284,15 +293,12 @@ impl Database {
         let (mut room, mut since) = (most, i64::try_from(since).unwrap_or(i64::MAX));
         loop {
             // The lengths first: what does not go into the page is not read.
-            let lengths: Vec<(i64, i64)> = sqlx::query_as(
-                "SELECT number, CAST(length(content) AS BIGINT) FROM entries \
-                 WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number LIMIT 256",
-            )
-            .bind(circle.to_string())
-            .bind(since)
-            .bind(i64::try_from(head).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
-            .await?;
+            let lengths: Vec<(i64, i64)> = sqlx::query_as(LENGTHS)
+                .bind(circle.to_string())
+                .bind(since)
+                .bind(i64::try_from(head).unwrap_or(i64::MAX))
+                .fetch_all(&self.pool)
+                .await?;
             let mut fit = 0;
             for (_, length) in &lengths {
                 let size = ITEM_HEADER + usize::try_from(*length).unwrap_or(usize::MAX);
@@ -302,14 +308,12 @@ impl Database {
                 (fit, room) = (fit + 1, room.saturating_sub(size));
             }
             let Some((last, _)) = lengths[..fit].last() else { return Ok((items, head)) };
-            let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-                "SELECT name, content FROM entries WHERE circle = $1 AND number > $2 AND number <= $3 ORDER BY number",
-            )
-            .bind(circle.to_string())
-            .bind(since)
-            .bind(*last)
-            .fetch_all(&self.pool)
-            .await?;
+            let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(CONTENTS)
+                .bind(circle.to_string())
+                .bind(since)
+                .bind(*last)
+                .fetch_all(&self.pool)
+                .await?;
             since = *last;
             items.extend(rows.into_iter().filter_map(|(name, content)| Some((Name::parse(&name)?, content))));
             if fit < 256 || items.len() + 256 > names_max {

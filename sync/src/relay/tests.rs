@@ -12,6 +12,7 @@ use postgres::Postgres;
 
 mod escrow;
 mod group;
+mod pages;
 mod silence;
 
 use super::*;
