@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use std::vec::Vec;
 
 use crate::carrier::{Listing, Mailbox};
+use crate::driver::NAMES_MAX;
 use crate::entry::ENTRY_MAX;
 use crate::id::Name;
 use crate::mailbox::Order;
 
 /// What an entry's file is called after its name.
 const SUFFIX: &str = ".entry";
+
+/// The most bytes of entries in one list. Whoever else writes here could put more than a device has memory.
+const PAGE_MAX: u64 = 4 << 20;
 
 /// Entries as files of one directory.
 #[derive(Debug)]
@@ -39,8 +43,9 @@ impl Folder {
         self.directory.join(format!("{name}{SUFFIX}"))
     }
 
-    /// The names in the directory with the sizes of their files.
-    fn scan(&self) -> io::Result<BTreeMap<Name, u64>> {
+    /// The names in the directory with the sizes of their files, if there are no more than so many. Files that are called
+    /// otherwise take time, and no memory.
+    fn scan(&self, most: u64) -> io::Result<BTreeMap<Name, u64>> {
         let mut names = BTreeMap::new();
         for file in fs::read_dir(&self.directory)? {
             let file = file?;
@@ -50,6 +55,10 @@ impl Folder {
                 && metadata.is_file()
             {
                 names.insert(name, metadata.len());
+                if names.len() as u64 > most {
+                    let why = "it has more files than any circle has entries";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
             }
         }
         Ok(names)
@@ -106,7 +115,7 @@ impl Mailbox for Folder {
     }
 
     fn list(&mut self, since: u64) -> io::Result<Listing> {
-        let present = self.scan()?;
+        let present = self.scan(NAMES_MAX)?;
         let since = usize::try_from(since).unwrap_or(usize::MAX);
         let first_gone = self.found.iter().position(|name| !present.contains_key(name));
         self.found.retain(|name| present.contains_key(name));
@@ -116,14 +125,19 @@ impl Mailbox for Folder {
             return Ok(Listing { items: Vec::new(), head: first_gone as u64 });
         }
         let known: std::collections::BTreeSet<Name> = self.found.iter().copied().collect();
-        let mut read = BTreeMap::new();
+        let (mut read, mut room, mut is_whole) = (BTreeMap::new(), PAGE_MAX, true);
         for (name, size) in &present {
             let broken = self.broken.get(name) == Some(size) || *size > ENTRY_MAX as u64;
             if known.contains(name) || broken {
                 continue;
             }
+            if *size > room {
+                is_whole = false;
+                break;
+            }
             match self.read(*name)? {
                 Some(bytes) => {
+                    room = room.saturating_sub(bytes.len() as u64);
                     self.broken.remove(name);
                     self.found.push(*name);
                     read.insert(*name, bytes);
@@ -135,10 +149,47 @@ impl Mailbox for Folder {
         }
         let new = self.found.iter().skip(since);
         let items = new.map(|name| (*name, read.remove(name))).collect();
-        Ok(Listing { items, head: self.found.len() as u64 })
+        // What did not go into this page is at least one more.
+        Ok(Listing { items, head: self.found.len() as u64 + u64::from(!is_whole) })
     }
 
     fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
         self.read(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_more_than_goes_into_memory_is_listed_page_by_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(directory.path()).unwrap();
+        for number in 0..10_u8 {
+            let bytes = std::vec![number; ENTRY_MAX];
+            folder.put(Name::of(&bytes), &bytes).unwrap();
+        }
+        let mut again = Folder::open(directory.path()).unwrap();
+        let (mut pages, mut since) = (Vec::new(), 0);
+        while pages.last() != Some(&0) {
+            let listing = again.list(since).unwrap();
+            since += listing.items.len() as u64;
+            pages.push(listing.items.len());
+            assert_eq!(listing.head > since, since < 10, "whether there is more");
+        }
+        assert_eq!(pages, [4, 4, 2, 0]);
+    }
+
+    #[test]
+    fn a_folder_with_more_entries_than_any_circle_is_given_up_and_what_else_is_in_it_is_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path()).unwrap();
+        for number in 0..4_u8 {
+            fs::write(directory.path().join(format!("strange {number}.entry")), [number]).unwrap();
+            fs::write(folder.path(Name([number; 16])), [number]).unwrap();
+        }
+        assert_eq!(folder.scan(4).unwrap().len(), 4);
+        assert_eq!(folder.scan(3).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
