@@ -236,7 +236,8 @@ pub(super) fn open_circle(places: &[Place], replica: &Replica<Random>) -> Result
 }
 
 /// As [`settle_in`], at all of a newcomer's mailboxes. One that cannot be reached now is left out, and it is said; not if
-/// it is the first, by which the newcomer came.
+/// it is the first, by which the newcomer came. Nobody else settles there by the invitation in its place: a relay has a guest
+/// prove that the name is its own.
 pub(super) fn settle_everywhere(
     places: Vec<Place>,
     replica: &Replica<Random>,
@@ -246,17 +247,11 @@ pub(super) fn settle_everywhere(
         let name = place.to_string();
         match settle_in(place, replica) {
             Ok(place) => settled.push(place),
-            // Who has this device's name there has it from the invitation, and would stay in its place.
-            Err(error) if settled.is_empty() || is_taken(&error) => return Err(error),
+            Err(error) if settled.is_empty() => return Err(error),
             Err(error) => log::warn!("{error}; this device goes on without {name}"),
         }
     }
     Ok(settled)
-}
-
-/// Whether a relay has let somebody else in under this device's name.
-fn is_taken(error: &ReplicateError) -> bool {
-    matches!(error, ReplicateError::Mailbox(_, why) if why.kind() == io::ErrorKind::Unsupported)
 }
 
 /// Exchanges a token that others know (an invitation's) for one that only this device has, under its log's name, so
@@ -266,7 +261,7 @@ pub(super) fn settle_in(place: Place, replica: &Replica<Random>) -> Result<Place
     let Place::Opened(url) = &place else { return Ok(place) };
     let failed = |error| ReplicateError::Mailbox(place.to_string(), error);
     let token = new_token();
-    relay.let_in(&label(replica.log()), &token).map_err(failed)?;
+    relay.let_self_in(replica, &token).map_err(failed)?;
     Ok(Place::Opened(RelayUrl::new(url.base(), &token)))
 }
 

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doppelkey_sync::relay::{RelayClient, RelayUrl};
+use doppelkey_sync::{Invitation, Mailbox as _};
 use serde_json::{Value, json};
 use world::{BE, BS, DRIPS, EMPTY, ENDLESS, Forgetful, Liar, NONSENSE, Server, World, client, relay};
 
@@ -403,11 +405,43 @@ fn an_invitation_that_nobody_used_opens_nothing_afterwards() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("nobody came"), "{said}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let invitation = doppelkey_sync::Invitation::parse(text.trim()).unwrap();
-    let url = doppelkey_sync::relay::RelayUrl::parse(&invitation.mailbox).unwrap();
-    let mut photographed = doppelkey_sync::relay::RelayClient::new(url, invitation.circle);
-    let refused = doppelkey_sync::Mailbox::list(&mut photographed, 0).unwrap_err();
+    let invitation = Invitation::parse(text.trim()).unwrap();
+    let url = RelayUrl::parse(&invitation.mailbox).unwrap();
+    let refused = RelayClient::new(url, invitation.circle).list(0).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
+}
+
+#[test]
+fn whoever_has_an_invitation_does_not_become_the_newcomer_at_a_relay_that_is_away_meanwhile() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.vault(name));
+    let database = format!("sqlite:{}", world.folder.path().join("second.db").display());
+    let mut second = relay("127.0.0.1:0", &database);
+    let address = second.url.strip_prefix("http://").unwrap().to_owned();
+    world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--mailbox", &second.url]);
+    let (mut invite, text) = world.invite(&a);
+    let invitation = Invitation::parse(text.trim()).unwrap();
+    second.end();
+    world.accept(&b, &text);
+    assert!(invite.wait().unwrap().success());
+    assert_eq!(world.json(&b, &["sync", "status", "--json"])["relays"], 1);
+
+    // It is back, and the invitation opens it for some minutes more. What the newcomer is called there is no secret.
+    let _second = relay(&address, &database);
+    let photographed = invitation.mailbox.lines().last().and_then(RelayUrl::parse).unwrap();
+    let photographed = RelayClient::new(photographed, invitation.circle);
+    photographed.clone().list(0).unwrap();
+    let devices = world.ok(&a, &["sync", "devices", "--json"]);
+    let devices = devices.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let name = devices.filter(|device| device["name"] == "b").map(|device| device["id"].clone()).next();
+    let name = name.as_ref().and_then(Value::as_str).unwrap();
+    let token = "5a".repeat(16);
+    let claimed = photographed.let_in(name, &token);
+    // A member tells the relay that the newcomer stays.
+    world.ok(&a, &["sync", "status"]);
+    let thief = RelayClient::new(RelayUrl::new(&format!("http://{address}"), &token), invitation.circle);
+    let stays = thief.is_let_in(name).map_err(|error| error.kind());
+    assert_eq!(stays, Err(std::io::ErrorKind::PermissionDenied), "{claimed:?}");
 }
 
 #[test]

@@ -271,17 +271,28 @@ impl World {
     }
 
     pub(crate) fn join(&self, by: &Path, newcomer: &Path) {
+        let (mut invite, invitation) = self.invite(by);
+        self.accept(newcomer, &invitation);
+        assert!(invite.wait().unwrap().success());
+    }
+
+    /// `doppelkey sync invite`, which waits for the newcomer, and the invitation that it shows.
+    pub(crate) fn invite(&self, by: &Path) -> (Child, String) {
         let mut invite = self.command(by, &["sync", "invite", "--yes", "--no-qr"]);
         let mut invite = invite.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut text = String::new();
         BufReader::new(invite.stdout.take().unwrap()).read_line(&mut text).unwrap();
+        (invite, text)
+    }
+
+    /// `doppelkey sync join` with this invitation.
+    pub(crate) fn accept(&self, newcomer: &Path, invitation: &str) {
         let name = newcomer.file_name().unwrap().to_str().unwrap();
         // Not as an argument, which every user of the machine would see.
         let mut join = self.command(newcomer, &["sync", "join", "--name", name]);
         let mut join = join.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        join.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        join.stdin.take().unwrap().write_all(invitation.as_bytes()).unwrap();
         assert!(join.wait().unwrap().success());
-        assert!(invite.wait().unwrap().success());
     }
 
     pub(crate) fn run(&self, vault: &Path) -> Server {

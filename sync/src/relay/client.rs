@@ -6,15 +6,18 @@ use std::string::{String, ToString as _};
 use std::time::Duration;
 use std::vec::Vec;
 
+use rand_core::CryptoRng;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::carrier::{Listing, Mailbox};
 use crate::entry::ENTRY_MAX;
 use crate::escrow::{Answer, Deposit};
-use crate::id::{CircleId, Name, hash};
+use crate::id::{CircleId, Name};
 use crate::mailbox::Order;
+use crate::replica::Replica;
 
+use super::claim::{claim, digest};
 use super::{PAGE_HEADER, PAGE_MAX, Silence, decode_page};
 
 /// No answer is awaited longer: a relay that drips is as one that is down.
@@ -197,7 +200,18 @@ impl RelayClient {
     /// # Errors
     /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn let_in(&self, label: &str, token: &str) -> io::Result<()> {
-        self.let_in_at(&format!("/tokens/{label}"), token)
+        self.let_in_at(&format!("/tokens/{label}"), digest(token).as_bytes())
+    }
+
+    /// Lets this replica's device in, under its log's name, with a token of its own. An invitation's token does for that.
+    ///
+    /// # Errors
+    /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if it is an invitation's, and somebody has that name.
+    pub fn let_self_in<R: CryptoRng>(&self, replica: &Replica<R>, token: &str) -> io::Result<()> {
+        let token = digest(token);
+        let claim = claim(replica, &digest(&self.url.token), &token);
+        self.let_in_at(&format!("/tokens/{}", replica.log()), &[token.as_bytes(), &claim].concat())
     }
 
     /// The same for so long only.
@@ -205,12 +219,11 @@ impl RelayClient {
     /// # Errors
     /// The connection's; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the relay does not know this token.
     pub fn let_in_for(&self, label: &str, token: &str, stay: Duration) -> io::Result<()> {
-        self.let_in_at(&format!("/tokens/{label}?for_s={}", stay.as_secs()), token)
+        self.let_in_at(&format!("/tokens/{label}?for_s={}", stay.as_secs()), digest(token).as_bytes())
     }
 
-    fn let_in_at(&self, path: &str, token: &str) -> io::Result<()> {
-        let digest = hash(&[token.as_bytes()]).to_string();
-        done(self.agent.put(self.at(path)).header("Authorization", self.bearer()).send(digest)).map(drop)
+    fn let_in_at(&self, path: &str, body: &[u8]) -> io::Result<()> {
+        done(self.agent.put(self.at(path)).header("Authorization", self.bearer()).send(body)).map(drop)
     }
 
     /// Whom a guest let in under this label is a member: its token stays when the guest's ends.

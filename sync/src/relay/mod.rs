@@ -7,7 +7,7 @@
 //! | `GET /c/{circle}?since=n` | a page (below) of what is there beyond the first n names |
 //! | `GET /c/{circle}/{name}` | the bytes |
 //! | `GET /c/{circle}/watch?silent_ms=n` | server-sent events: `data:` the number of names, at once and at each change; comments are signs of life (`silence.rs`) |
-//! | `PUT /c/{circle}/tokens/{label}?for_s=n` | lets the holder of another token in, for n seconds or for good; the body is its SHA-256 in hexadecimal |
+//! | `PUT /c/{circle}/tokens/{label}?for_s=n` | lets the holder of another token in, for n seconds or for good; the body is its SHA-256 in hexadecimal, and what a guest sends goes on with its claim to the label (`claim.rs`) |
 //! | `POST /c/{circle}/tokens/{label}` | what a guest let in under this label stays |
 //! | `DELETE /c/{circle}/tokens/{label}` | ends it: whoever comes with it from then on gets 403, and knows that a member did that |
 //! | `PUT /c/{circle}/escrow` | keeps a deposit (`escrow.rs`), in the place of the one before; 204 |
@@ -29,6 +29,7 @@
 //! times and how many tokens there are is what it learns. It keeps no state in memory but who waits for news, so any
 //! number of relays may serve one PostgreSQL.
 
+mod claim;
 mod client;
 mod escrow;
 mod group;
@@ -56,7 +57,7 @@ use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use crate::entry::ENTRY_MAX;
-use crate::id::{CircleId, Name, hash};
+use crate::id::{CircleId, Name};
 
 pub use client::{EscrowError, EscrowStatus, Heard, RelayClient, RelayUrl, TokenEnded};
 pub use escrow::Keeper;
@@ -201,7 +202,7 @@ impl Relay {
 /// comparison takes gives a token away.
 fn token_hash(headers: &HeaderMap) -> Option<String> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    (token.len() >= 16).then(|| hash(&[token.as_bytes()]).to_string())
+    (token.len() >= 16).then(|| claim::digest(token))
 }
 
 /// No client of a relay is a web page. A page can send a request without a token from any browser that reaches the relay,
@@ -291,20 +292,30 @@ async fn let_in(
     Path((circle, label)): Path<(String, String)>,
     Query(For { for_s }): Query<For>,
     headers: HeaderMap,
-    body: String,
+    body: Bytes,
 ) -> Result<StatusCode, RelayError> {
     let circle = relay.authorized(&circle, &headers).await.map_err(|error| relay.refuse(error))?;
-    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
-    if body.len() != 64 || !hex(&body) || label.len() > 32 || !hex(&label) {
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let read =
+        body.split_at_checked(64).and_then(|(digest, claim)| Some((str::from_utf8(digest).ok()?, claim)));
+    let well_formed = |(digest, claim): &(&str, &[u8])| {
+        is_hex(digest) && label.len() <= 32 && is_hex(&label) && [0, claim::CLAIM].contains(&claim.len())
+    };
+    let Some((digest, claim)) = read.filter(well_formed) else {
+        return Err(relay.refuse(RelayError::Malformed));
+    };
+    let guest = relay.guest(circle, &headers).await?;
+    // A member lets in whom it likes; a guest is let in itself, whom the invitation is for.
+    let is_claimed = |by: &str| claim::holds(claim, circle, &label, by, digest);
+    if guest.is_some() && !token_hash(&headers).is_some_and(|by| is_claimed(&by)) {
         return Err(relay.refuse(RelayError::Malformed));
     }
-    let guest = relay.guest(circle, &headers).await?;
     let stay = match (&guest, for_s) {
         (Some(guest), _) => Stay::As(guest),
         (None, Some(seconds)) => Stay::For(seconds),
         (None, None) => Stay::ForGood,
     };
-    let added = relay.0.database.add_token(circle, &label, &body, stay, relay.0.quota).await;
+    let added = relay.0.database.add_token(circle, &label, digest, stay, relay.0.quota).await;
     added.map_err(|error| relay.refuse(error))?;
     Ok(StatusCode::NO_CONTENT)
 }

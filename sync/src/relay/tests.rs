@@ -160,23 +160,65 @@ fn what_a_guest_let_in_ends_with_the_guest() {
         member.let_in_for("ab12", &invitation, Duration::from_secs(600)).unwrap();
         let guest = with(&invitation);
         // Whoever photographed it makes a token of its own; whom it is for does, too.
-        guest.let_in("dead", &thief).unwrap();
-        guest.let_in("beef", &newcomer).unwrap();
+        let [one, other] = [1, 2].map(|seed| in_circle(&mut Seeded::new(seed)));
+        let [dead, beef] = [&one, &other].map(|replica| replica.log().to_string());
+        guest.let_self_in(&one, &thief).unwrap();
+        guest.let_self_in(&other, &newcomer).unwrap();
         with(&thief).list(0).unwrap();
         assert!(guest.let_in("founder", &thief).is_err(), "no guest takes a member's place");
-        assert!(guest.let_in("beef", &thief).is_err(), "nor another guest's");
-        assert!(with(&thief).let_in("0123", &invitation).is_err(), "and its guests have no guests");
+        assert!(guest.let_self_in(&other, &thief).is_err(), "nor another guest's");
+        let another = in_circle(&mut Seeded::new(3));
+        assert!(with(&thief).let_self_in(&another, &invitation).is_err(), "and its guests have no guests");
         for guest in [&guest, &with(&thief)] {
-            assert!(guest.shut_out("founder").is_err() && guest.let_stay("dead").is_err());
+            assert!(guest.shut_out("founder").is_err() && guest.let_stay(&dead).is_err());
             assert!(matches!(guest.end_escrow(), Err(EscrowError::Relay(_))));
             assert!(matches!(guest.escrow(), Err(EscrowError::Relay(_))));
         }
-        member.let_stay("beef").unwrap();
+        member.let_stay(&beef).unwrap();
         member.shut_out("ab12").unwrap();
         assert!(with(&invitation).list(0).is_err() && with(&thief).list(0).is_err());
         with(&newcomer).list(0).unwrap();
         with(&newcomer).let_in("4567", &thief).expect("it is a member");
     }
+}
+
+/// A device of the circle with keys of its own, as far as a relay can tell.
+fn in_circle(rng: &mut Seeded) -> Replica<Seeded> {
+    let mut replica = Replica::found(Suite::P256, b"", 1, rng.fork()).0;
+    replica.circle = CIRCLE;
+    replica
+}
+
+#[test]
+fn an_invitation_lets_nobody_in_under_the_name_of_a_device_whose_keys_it_has_not() {
+    let base = serve("memory", Quota::default());
+    let member = client(&base);
+    let [invitation, at_another_relay, token, thiefs] = ["1", "2", "3", "4"].map(|digit| digit.repeat(32));
+    let with = |token: &str| RelayClient::new(RelayUrl::new(&base, token), CIRCLE);
+    member.let_in_for("ab12", &invitation, Duration::from_secs(600)).unwrap();
+    let [newcomer, thief] = [1, 2].map(|seed| in_circle(&mut Seeded::new(seed)));
+    let name = newcomer.log().to_string();
+    let [by, elsewhere, let_in] = [&invitation, &at_another_relay, &token].map(|token| claim::digest(token));
+    let own = claim::claim(&newcomer, &by, &let_in);
+    let mut changed = own.clone();
+    changed[36] ^= 1;
+    let claims = [
+        ("nothing", Vec::new()),
+        ("half a claim", own[..50].to_vec()),
+        ("the thief's keys", claim::claim(&thief, &by, &let_in)),
+        ("another incarnation", changed),
+        ("a claim for another token", claim::claim(&newcomer, &by, &claim::digest(&thiefs))),
+        ("what was claimed at another relay", claim::claim(&newcomer, &elsewhere, &let_in)),
+    ];
+    for (what, claim) in claims {
+        let put = ureq::put(&format!("{base}/c/{CIRCLE}/tokens/{name}"));
+        let put = put.header("Authorization", &format!("Bearer {invitation}"));
+        let refused = put.send(&[let_in.as_bytes(), &claim].concat()[..]).unwrap_err();
+        assert!(matches!(refused, ureq::Error::StatusCode(400)), "{what}: {refused}");
+    }
+    with(&invitation).let_self_in(&newcomer, &token).unwrap();
+    member.let_stay(&name).unwrap();
+    with(&token).is_let_in(&name).expect("it is a member");
 }
 
 #[test]
