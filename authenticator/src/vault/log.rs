@@ -311,7 +311,7 @@ impl Log {
         let Some(body) = open_frame(&self.sealer, &self.header.vault_id, &header, bytes) else {
             let unwritten = is_last
                 && window
-                    .is_unwritten(&mut *self.medium, offset)
+                    .is_unwritten(&mut *self.medium, offset, true)
                     .map_err(|error| failed(&self.file, error))?;
             return if unwritten { Ok(None) } else { Err(self.corrupt("this record was changed")) };
         };
@@ -501,7 +501,7 @@ impl Window {
         }
         let start = self.at(medium, offset, FRAME_HEADER)?;
         let Some(header) = start.first_chunk().and_then(FrameHeader::parse) else {
-            let unwritten = self.is_unwritten(medium, offset)?;
+            let unwritten = self.is_unwritten(medium, offset, false)?;
             return Ok(if unwritten { Found::Unfinished } else { Found::Damaged });
         };
         let length = FRAME_HEADER + header.length as usize + TAG_LENGTH;
@@ -526,18 +526,30 @@ impl Window {
         Ok(&mut self.bytes[skipped..skipped + length])
     }
 
-    /// Whether what is from here to the end is at most one frame of which whole sectors at the end are zeros: the
-    /// file system made the file longer, and the crash came before it wrote the bytes.
-    fn is_unwritten(&self, medium: &mut dyn Medium, offset: u64) -> io::Result<bool> {
+    /// Whether what is from here to the end is at most one frame of which a whole sector is zeros: the file system made the
+    /// file longer, and the crash came before it wrote the bytes, in whatever order. `header` says that the frame's header
+    /// is whole, so that zeros before the first end of a sector are of it.
+    fn is_unwritten(&self, medium: &mut dyn Medium, offset: u64, header: bool) -> io::Result<bool> {
         let left = self.end - offset;
         if left > (FRAME_HEADER + RECORD_MAX + TAG_LENGTH) as u64 {
             return Ok(false);
         }
         let mut bytes = vec![0; left as usize];
         medium.read_at(offset, &mut bytes)?;
-        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count() as u64;
-        Ok(zeros == left || (self.end - zeros).next_multiple_of(SECTOR) < self.end)
+        let first = bytes.len().min((SECTOR - offset % SECTOR) as usize);
+        let (first, rest) = bytes.split_at(first);
+        let is_zeros = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+        let torn = !header && is_zeros(first) || rest.chunks(SECTOR as usize).any(is_zeros);
+        Ok(torn && !has_header(&bytes))
     }
+}
+
+/// Whether the header of a frame stands behind the first byte: then what precedes it was finished, and acknowledged, before.
+fn has_header(bytes: &[u8]) -> bool {
+    let longest = (RECORD_MAX as u32).to_le_bytes();
+    let might = |start: &&[u8; FRAME_HEADER]| start[2..4] == longest[2..] && start[8..12] == [0; 4];
+    let starts = bytes.windows(FRAME_HEADER).skip(1).filter_map(|start| start.first_chunk());
+    starts.filter(might).any(|start| FrameHeader::parse(start).is_some())
 }
 
 impl From<io::Error> for WriteError {

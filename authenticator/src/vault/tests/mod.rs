@@ -97,6 +97,50 @@ fn a_tail_whose_length_came_before_its_bytes_is_torn_wherever_the_sectors_end() 
 }
 
 #[test]
+fn a_tail_any_of_whose_sectors_came_after_the_others_is_torn() {
+    for padding in (0..512).step_by(7) {
+        let platter = Platter::default();
+        let mut vault = create(&platter).expect("memory takes a vault");
+        vault.write(Slot::Sync, &vec![1; padding]).expect("there is room");
+        let whole = platter.bytes().len();
+        vault.write(Slot::Sync, &[2; 2000]).expect("there is room");
+        drop(vault);
+        let all = platter.bytes();
+        for sector in whole / 512..all.len().div_ceil(512) {
+            let mut bytes = all.clone();
+            let missing = (sector * 512).max(whole)..(sector * 512 + 512).min(all.len());
+            // Of so few bytes, some are zeros by nature.
+            if missing.len() < 8 {
+                continue;
+            }
+            bytes[missing].fill(0);
+            platter.set(&bytes);
+            let mut vault =
+                open(&platter).unwrap_or_else(|error| panic!("{padding}, sector {sector}: {error}"));
+            assert_eq!(vault.read(Slot::Sync, &mut [0; 4096]), Ok(Some(padding)), "sector {sector}");
+        }
+    }
+}
+
+#[test]
+fn a_sector_that_went_bad_before_the_last_record_is_no_torn_tail() {
+    let platter = Platter::default();
+    let mut vault = create(&platter).expect("memory takes a vault");
+    vault.write(Slot::Sync, &[1; 1500]).expect("there is room");
+    vault.write(Slot::Pin, &[2; 40]).expect("there is room");
+    vault.write(Slot::Pin, &[3; 700]).expect("there is room");
+    drop(vault);
+    let all = platter.bytes();
+    for sector in 1..(all.len() - 800) / 512 {
+        let mut bytes = all.clone();
+        bytes[sector * 512..][..512].fill(0);
+        platter.set(&bytes);
+        assert!(matches!(open(&platter), Err(VaultError::Corrupt { .. })), "sector {sector}");
+        assert_eq!(platter.bytes(), bytes, "sector {sector}: the file was touched");
+    }
+}
+
+#[test]
 fn what_a_reset_forgot_is_no_longer_in_the_file() {
     let platter = Platter::default();
     let mut vault = create(&platter).expect("memory takes a vault");

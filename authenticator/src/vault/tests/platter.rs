@@ -10,7 +10,8 @@ use crate::vault::medium::Medium;
 /// A disk with one directory; clones are the same disk.
 ///
 /// What a cut leaves of bytes appended and not synced is a prefix, as long as [`PowerCut::survives`] says. With an odd
-/// number the file's length came first: from the last whole sector on, what is missing reads as zeros. A rename
+/// number the file's length came first: from the last whole sector on, what is missing reads as zeros; with one that is
+/// three more than a multiple of four it is the other way round, and what is missing are the first sectors. A rename
 /// without a sync of the directory, and a cut of the file, survive from 128 on.
 #[derive(Clone, Default)]
 pub(super) struct Platter(Arc<Mutex<State>>);
@@ -123,8 +124,14 @@ impl Inode {
             let grown = self.bytes.len() - self.durable.len();
             let kept = self.durable.len() + grown * usize::from(survives) / 255;
             if survives % 2 == 1 && kept < self.bytes.len() {
-                let sector = (kept - kept % SECTOR).max(self.durable.len());
-                self.bytes[sector..].fill(0);
+                let start = self.durable.len();
+                let sector = (kept - kept % SECTOR).max(start);
+                let missing = if survives % 4 == 3 {
+                    start..kept.max(start + 1).next_multiple_of(SECTOR).min(self.bytes.len())
+                } else {
+                    sector..self.bytes.len()
+                };
+                self.bytes[missing].fill(0);
             } else {
                 self.bytes.truncate(kept);
             }
