@@ -50,6 +50,12 @@ impl Map {
         self.0.iter().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value)
     }
 
+    /// Without the member of this text key.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.0.retain(|(k, _)| k.as_text() != Some(key));
+        self
+    }
+
     /// The byte string under this key.
     pub(crate) fn bytes(&self, key: i64) -> Result<Option<&[u8]>, Malformed> {
         let wrong = Malformed("a member that should be a byte string is not");

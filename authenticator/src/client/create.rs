@@ -84,7 +84,12 @@ impl Client {
             excluded: ids.map(|descriptor| descriptor.id.0.clone()).collect(),
             limit,
         };
-        let (answer, inputs, transports) = self.make_credential(registration, info, data)?;
+        let (answer, inputs, transports) = match self.make_credential(&registration, info.clone(), data) {
+            Err(error) if verification::is_left_to_the_pin(&info, &error) => {
+                self.make_credential(&registration, info.without_uv(), data)?
+            }
+            made => made?,
+        };
         let parsed = Answer::take(&answer, options)?;
         let outputs = outputs(options, discoverable, &parsed, &answer, &inputs)?;
         parsed.response(data, self.attachment.answer(options), &transports, &outputs)
@@ -93,33 +98,32 @@ impl Client {
     /// Verifies the user if that is asked for, and sends the command.
     fn make_credential(
         &mut self,
-        registration: Registration<'_>,
+        registration: &Registration<'_>,
         mut info: Info,
         data: &ClientData,
     ) -> Result<(Map, Inputs, Vec<String>), Error> {
-        let Registration { options, rp_id, algorithms, discoverable, excluded, limit } = registration;
+        let &Registration { options, rp_id, ref algorithms, discoverable, ref excluded, ref limit } =
+            registration;
         let mut requirement =
             Requirement::of_verification(options.authenticator_selection.user_verification.as_deref());
         if options.extensions.prf.is_some() && requirement == Requirement::Discouraged {
             // As at a sign-in: WebAuthn's PRF is the secret for verified users (§10.1.4).
             requirement = Requirement::Preferred;
         }
-        let mut batches = ctap::batches(excluded, &info);
+        let mut batches = ctap::batches(excluded.clone(), &info);
         let mut verified = Verification::None;
         if verification::wanted_to_create(&info, requirement, discoverable) {
             // Looking through the exclude list in several steps takes assertions.
             let looking = if batches.len() > 1 { permission::GET_ASSERTION } else { 0 };
             let purpose = Purpose { permissions: permission::MAKE_CREDENTIAL | looking, rp_id };
             let Client { channel, dialogs, rng, .. } = self;
-            verified =
-                verification::perform(channel, &mut info, &mut **dialogs, purpose, &mut **rng, &limit)?;
+            verified = verification::perform(channel, &mut info, &mut **dialogs, purpose, &mut **rng, limit)?;
         }
         let token = verified.token();
         if batches.len() > 1 {
-            batches = self.excluded_here(rp_id, batches, token.map(super::pin::Token::parts), &limit)?;
+            batches = self.excluded_here(rp_id, batches, token.map(super::pin::Token::parts), limit)?;
         }
-        let agreement =
-            Agreement { channel: &mut self.channel, info: &info, rng: &mut *self.rng, limit: &limit };
+        let agreement = Agreement { channel: &mut self.channel, info: &info, rng: &mut *self.rng, limit };
         let is_verified = !matches!(verified, Verification::None);
         let inputs = extensions::creation_inputs(&options.extensions, discoverable, is_verified, agreement)?;
         let user = Map::new()
@@ -134,7 +138,7 @@ impl Client {
             .with(1, Value::Bytes(data.hash.to_vec()))
             .with(2, Map::new().with("id", rp_id).with("name", options.rp.name.as_str()))
             .with(3, user)
-            .with(4, Value::Array(algorithms.into_iter().map(algorithm).collect()))
+            .with(4, Value::Array(algorithms.iter().copied().map(algorithm).collect()))
             .with_some(5, batches.first().and_then(|ids| ctap::descriptors(ids)))
             .with_some(6, (!inputs.map.is_empty()).then(|| inputs.map.clone()))
             .with_some(7, (!switches.is_empty()).then_some(switches))
@@ -142,7 +146,7 @@ impl Client {
             .with_some(9, token.map(|token| token.protocol))
             .with_some(10, self.enterprise(options, rp_id, &info))
             .with_some(11, formats(options, &info));
-        let answer = ctap::call(&mut self.channel, command::MAKE_CREDENTIAL, parameters, &limit)?;
+        let answer = ctap::call(&mut self.channel, command::MAKE_CREDENTIAL, parameters, limit)?;
         Ok((answer, inputs, info.transports))
     }
 

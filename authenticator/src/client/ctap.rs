@@ -69,6 +69,12 @@ impl Info {
         self.options.named(name).and_then(Value::as_bool)
     }
 
+    /// The same for one whose built-in verification does not recognise its user: the PIN is left.
+    pub(crate) fn without_uv(mut self) -> Self {
+        self.options = self.options.without("uv");
+        self
+    }
+
     /// Whether the option is there and true.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.option(name) == Some(true)
@@ -81,7 +87,11 @@ pub(crate) fn call(channel: &mut Channel, command: u8, parameters: Map, limit: &
     if !parameters.is_empty() {
         request.extend(parameters.encode());
     }
-    Ok(Map::decode(&channel.cbor(&request, limit)?)?)
+    match channel.cbor(&request, limit) {
+        // Every other command has no new passkey to find room for.
+        Err(Error::Full) if command != command::MAKE_CREDENTIAL => Err(Error::NoRoom),
+        answer => Ok(Map::decode(&answer?)?),
+    }
 }
 
 /// A list of credential ids as descriptors; `None` for an empty one.

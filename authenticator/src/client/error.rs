@@ -43,6 +43,9 @@ pub enum Error {
     NotVerified(NotVerified),
     /// The authenticator has no room for another credential.
     Full,
+    /// The authenticator's storage is full, and what a sign-in or a PIN has to write (a signature counter, a retry) finds no
+    /// room. What is there is still there.
+    NoRoom,
     /// The authenticator answered with this CTAP2 status (§8.2), which none of the above stands for.
     Status(u8),
     /// The authenticator's fault: an answer that is not what CTAP says.
@@ -56,6 +59,8 @@ pub enum Error {
 pub enum NotVerified {
     /// Nothing is set up: no PIN, no fingerprint.
     NotSetUp,
+    /// The authenticator insists on it, and was not satisfied by what it was given.
+    Required,
     /// A PIN is needed, and nobody gave one.
     NoPin,
     /// The PIN given is wrong.
@@ -90,7 +95,8 @@ impl Error {
             | Error::TimedOut
             | Error::NotVerified(_)
             | Error::CrossOriginFrame
-            | Error::Full => "NotAllowedError",
+            | Error::Full
+            | Error::NoRoom => "NotAllowedError",
             Error::Status(_) | Error::BadAnswer(_) | Error::Disconnected(_) => "UnknownError",
         }
     }
@@ -109,7 +115,8 @@ impl Error {
             0x31 => Error::NotVerified(NotVerified::WrongPin),
             0x32 => Error::NotVerified(NotVerified::Blocked),
             0x34 => Error::NotVerified(NotVerified::BlockedUntilPowerUp),
-            0x35 | 0x36 => Error::NotVerified(NotVerified::NotSetUp),
+            0x35 => Error::NotVerified(NotVerified::NotSetUp),
+            0x36 => Error::NotVerified(NotVerified::Required),
             0x37 => Error::NotVerified(NotVerified::PinMustChange),
             0x3c => Error::NotVerified(NotVerified::RecognitionBlocked),
             0x3f => Error::NotVerified(NotVerified::NotRecognised),
@@ -149,6 +156,7 @@ impl fmt::Display for Error {
                 NotVerified::NotSetUp => {
                     "user verification is required, and neither a PIN nor a fingerprint is set up"
                 }
+                NotVerified::Required => "the authenticator insists on the user's PIN or fingerprint",
                 NotVerified::NoPin => "the PIN is needed",
                 NotVerified::WrongPin => "the PIN is wrong",
                 NotVerified::BlockedUntilPowerUp => {
@@ -163,6 +171,9 @@ impl fmt::Display for Error {
                 }
             }),
             Error::Full => f.write_str("the authenticator has no room for another passkey"),
+            Error::NoRoom => {
+                f.write_str("the authenticator's storage is full: it cannot write what this needs")
+            }
             Error::Status(status) => write!(f, "the authenticator answered with status {status:#04x}"),
             Error::BadAnswer(what) => write!(f, "the authenticator's answer is malformed: {what}"),
             Error::Disconnected(error) => write!(f, "the authenticator went away: {error}"),

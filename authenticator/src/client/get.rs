@@ -70,6 +70,23 @@ impl Client {
         data: &ClientData,
     ) -> Result<serde_json::Value, Error> {
         let info = Info::get(&mut self.channel, &limit)?;
+        match self.get_of(options, rp_id, info.clone(), limit.clone(), data) {
+            Err(error) if verification::is_left_to_the_pin(&info, &error) => {
+                self.get_of(options, rp_id, info.without_uv(), limit, data)
+            }
+            used => used,
+        }
+    }
+
+    /// The same, of an authenticator of which this is known.
+    fn get_of(
+        &mut self,
+        options: &RequestOptions,
+        rp_id: &str,
+        info: Info,
+        limit: Limit,
+        data: &ClientData,
+    ) -> Result<serde_json::Value, Error> {
         let mut ceremony = Authentication { options, rp_id, info, verified: Verification::None, limit };
         self.verify_user(&mut ceremony)?;
         let batch = self.allowed_here(&ceremony)?;

@@ -321,6 +321,52 @@ fn built_in_verification_that_fails_too_often_is_blocked() {
     );
 }
 
+#[test]
+fn a_sign_in_that_finds_no_room_says_nothing_of_another_passkey() {
+    let configuration = presence_only();
+    let faults = configuration.faults.clone();
+    let (device, clock) = device(configuration, Auto);
+    let mut client = client_of(&device, &clock);
+    client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    for command in [1, 2] {
+        faults.set_status(command, 0x28);
+    }
+    let made = client.create(ORIGIN, &creation("lena", json!({}))).expect_err("there is no room");
+    assert_eq!(made.to_string(), "the authenticator has no room for another passkey");
+    let used = client.get(ORIGIN, &request(json!({}))).expect_err("there is no room");
+    assert_eq!(used.to_string(), "the authenticator's storage is full: it cannot write what this needs");
+}
+
+#[test]
+fn where_a_finger_fails_that_only_the_option_can_ask_for_the_pin_is_asked_for() {
+    let mut configuration = without_sensor();
+    configuration.options.retain(|option| *option != OptionId::PinUvAuthToken);
+    let (device, clock) = device(configuration, WrongFingerRightButton);
+    let mut nobody = client_of(&device, &clock);
+    let pinless = nobody.create(ORIGIN, &creation("mona", json!({}))).expect_err("nobody is recognised");
+    assert!(!pinless.to_string().contains("nor a fingerprint is set up"), "{pinless}");
+    nobody.set_pin("2580").unwrap();
+    let asked = nobody.create(ORIGIN, &creation("mona", json!({})));
+    assert!(matches!(asked, Err(Error::NotVerified(NotVerified::NoPin))), "{asked:?}");
+    let mut client = nobody.with_dialogs(KnownPin::new("2580"));
+    let registration = client.create(ORIGIN, &creation("mona", json!({}))).unwrap();
+    assert_eq!(flags(&registration) & UV, UV);
+    let assertion = client.get(ORIGIN, &request(json!({"userVerification": "required"}))).unwrap();
+    assert_eq!(flags(&assertion) & UV, UV);
+}
+
+/// A finger that no sensor knows, which presses the button all the same.
+struct WrongFingerRightButton;
+
+impl UserInterface for WrongFingerRightButton {
+    fn show(&mut self, prompt: &Prompt<'_>, _: &[User], reply: Reply) {
+        let pressed = Answer::Approve { verified: false, account: None };
+        reply.answer(if prompt.verification { Answer::NotVerified } else { pressed });
+    }
+
+    fn clear(&mut self) {}
+}
+
 /// A finger that no sensor knows, of somebody who means no.
 struct WrongFinger;
 

@@ -40,6 +40,19 @@ fn is_set_up(info: &Info) -> bool {
     info.is("uv") || info.is("clientPin")
 }
 
+/// Whether a request that failed like this is to be sent again with a PIN, which takes the place of built-in
+/// verification (§6.1.2 step 11.2, §6.2.2 step 6.2: an authenticator with a PIN leaves that to the platform).
+pub(crate) fn is_left_to_the_pin(info: &Info, error: &Error) -> bool {
+    let unsatisfied =
+        matches!(error, Error::NotVerified(NotVerified::Required | NotVerified::RecognitionBlocked));
+    unsatisfied && by_option(info) && info.is("clientPin")
+}
+
+/// Whether the only way to built-in verification is the option `uv`.
+fn by_option(info: &Info) -> bool {
+    info.is("uv") && !info.is("pinUvAuthToken")
+}
+
 /// Whether a registration verifies the user.
 pub(crate) fn wanted_to_create(info: &Info, requirement: Requirement, discoverable: bool) -> bool {
     // §6.1.2 steps 6 to 8: what a protected authenticator insists on, whatever the page prefers.
@@ -65,7 +78,7 @@ pub(crate) fn perform(
     rng: &mut dyn CryptoRng,
     limit: &Limit,
 ) -> Result<Verification, Error> {
-    if info.is("uv") && !info.is("pinUvAuthToken") {
+    if by_option(info) {
         return Ok(Verification::Option);
     }
     if info.is("uv") {
