@@ -301,12 +301,43 @@ fn without_a_keyring_the_ladder_goes_on_and_says_so() {
     if !has_program("keyctl") {
         return skipped("keyutils");
     }
-    let (folder, _) = folder();
-    let mut session = Command::new("keyctl");
-    session.args(["session", "-"]).arg(std::env::current_exe().expect("it runs"));
-    session.args(["with_the_kernel_only", "--exact", "--ignored", "--nocapture"]);
-    session.env("FOLDER", folder.path()).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
-    assert!(succeeded(session).contains("1 passed"), "the other process ran its test");
+    let (folder, path) = folder();
+    for test in ["with_the_kernel_only", "with_the_kernel_after_a_log_out"] {
+        let mut session = Command::new("keyctl");
+        session.args(["session", "-"]).arg(std::env::current_exe().expect("it runs"));
+        session.args([test, "--exact", "--ignored", "--nocapture"]);
+        session.env("FOLDER", folder.path()).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
+        assert!(succeeded(session).contains("1 passed"), "the other process ran its test");
+    }
+    let mut shell = Command::new("keyctl");
+    shell.args(["session", "-", "sh"]);
+    kernel_forgets(&path, shell);
+    let gone = Vault::open(&path, None).expect_err("no vault without its key");
+    assert!(matches!(gone, VaultError::KeyGone { custody: CustodyKind::Keyutils, .. }), "{gone:?}");
+    let hint = gone.hint();
+    assert!(
+        hint.starts_with(&format!("the kernel forgets keys after a reboot, or {}", time_of_a_key())),
+        "{hint}"
+    );
+}
+
+/// What the kernel says of persistent keyrings.
+fn time_of_a_key() -> String {
+    let seconds =
+        std::fs::read_to_string("/proc/sys/kernel/keys/persistent_keyring_expiry").expect("it has them");
+    let seconds: u64 = seconds.trim().parse().expect("it is a number");
+    assert!(seconds >= 48 * 60 * 60, "on this machine keys last {seconds} s: this test expects days");
+    format!("{} days after the vault was last open", seconds / (24 * 60 * 60))
+}
+
+/// What comes to pass by itself when the time of the persistent keyring is over: the key of this vault is gone from it,
+/// and from the session of this shell.
+fn kernel_forgets(vault: &Path, mut shell: Command) {
+    let whole = std::fs::read(vault).expect("it reads");
+    let id: String = whole[12..28].iter().map(|byte| format!("{byte:02x}")).collect();
+    let script = format!("keyctl get_persistent @s && keyctl purge user keyring:{id}@doppelkey");
+    shell.args(["-c", &script]);
+    succeeded(shell);
 }
 
 #[test]
@@ -319,12 +350,26 @@ fn with_the_kernel_only() {
     let mut vault = Vault::open(&path, None).expect("the second rung of the ladder is the kernel");
     assert_eq!(vault.custody(), CustodyKind::Keyutils);
     let notices = vault.notices();
-    assert!(notices.contains(&Notice::GoneAtReboot), "{notices:?}");
+    let in_kernel = notices.iter().find(|notice| matches!(notice, Notice::KeyInKernel { .. }));
+    let told = in_kernel.expect("it is told").to_string();
+    assert!(told.contains(&format!("after a reboot, or {}", time_of_a_key())), "{told}");
     assert!(notices.iter().any(|notice| matches!(notice, Notice::KeyringUnavailable { .. })), "{notices:?}");
     vault.put(&credential(1), None).expect("there is room");
     drop(vault);
     let mut vault = Vault::open(&path, None).expect("the kernel has its key");
-    assert_eq!((vault.len(), vault.notices()), (Ok(1), &[Notice::GoneAtReboot][..]));
+    assert_eq!((vault.len(), vault.notices().len()), (Ok(1), 1));
+    assert!(matches!(vault.notices(), [Notice::KeyInKernel { .. }]), "{:?}", vault.notices());
+    // As of a program that ran for longer than the kernel keeps keys: it puts it there again when it ends.
+    kernel_forgets(&path, Command::new("sh"));
+    drop(vault);
+    assert_eq!(Vault::open(&path, None).expect("the kernel has its key again").len(), Ok(1));
+}
+
+#[test]
+#[ignore = "the other process of the test above"]
+fn with_the_kernel_after_a_log_out() {
+    let Some(folder) = std::env::var_os("FOLDER").map(PathBuf::from) else { return };
+    assert_eq!(Vault::open(&folder.join("vault"), None).expect("another session has it, too").len(), Ok(1));
 }
 
 #[test]

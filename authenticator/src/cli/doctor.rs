@@ -14,7 +14,7 @@ use super::{Failure, print};
 #[cfg(target_os = "linux")]
 use crate::uhid::UDEV_RULE;
 use crate::usbip::client;
-use crate::vault::{CustodyKind, Vault, VaultError, try_custodies};
+use crate::vault::{CustodyKind, Vault, VaultError, kernel_forgets, try_custodies};
 
 /// Say what works on this machine, and what to do about the rest
 ///
@@ -177,6 +177,9 @@ fn custody((kind, tried): (CustodyKind, Result<(), VaultError>)) -> Finding {
         _ => "vault key in the keyring",
     };
     match tried {
+        Ok(()) if kind == CustodyKind::Keyutils => {
+            Finding::works(what, format!("it keeps what it is given, and forgets it {}", kernel_forgets()))
+        }
         Ok(()) => Finding::works(what, "it keeps what it is given"),
         Err(error) => Finding::fails(what, error.to_string(), error.hint()),
     }

@@ -9,7 +9,7 @@ use doppelkey_core::Configuration;
 
 use super::Failure;
 use crate::replicate::Replication;
-use crate::vault::{Custody, Vault};
+use crate::vault::{Custody, Notice, Vault};
 
 /// A vault that is kept or one in memory: for what runs an authenticator.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub struct KeptVault {
     #[arg(long, value_name = "PATH")]
     vault: Option<PathBuf>,
     /// Where a new vault's key is kept: keyring, keyutils, file:PATH or passphrase [default: the keyring, else the
-    /// kernel]
+    /// kernel, which forgets it, and with it the vault, after a reboot or some days without use]
     #[arg(long, value_name = "PLACE")]
     custody: Option<Custody>,
 }
@@ -82,7 +82,12 @@ impl KeptVault {
         let path = numbered(&self.place()?, number);
         let vault = Vault::open(&path, self.custody.clone())?;
         for notice in vault.notices() {
-            log::info!("{}: {notice}", path.display());
+            let level = match notice {
+                // Who does not read this may lose passkeys.
+                Notice::KeyInKernel { .. } => log::Level::Warn,
+                _ => log::Level::Info,
+            };
+            log::log!(level, "{}: {notice}", path.display());
         }
         Ok(vault)
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use argon2::Argon2;
 use zeroize::Zeroizing;
@@ -22,12 +23,14 @@ use crate::text::hex;
 mod keyring;
 mod keyutils;
 
+pub(super) use keyutils::Renewal;
+
 /// Where the key of a new vault is to be kept, or where that of an existing one is expected.
 #[derive(Clone)]
 pub enum Custody {
     /// The keyring of the desktop or the operating system.
     Keyring,
-    /// The Linux kernel's key retention service. The key is gone at reboot.
+    /// The Linux kernel's key retention service. The key is gone after a reboot, and some days after it was last used.
     Keyutils,
     /// A file of its own, readable by its owner only.
     File(PathBuf),
@@ -124,6 +127,26 @@ pub fn try_custodies() -> [(CustodyKind, Result<(), VaultError>); 2] {
     [(CustodyKind::Keyring, keyring::try_out("probe")), (CustodyKind::Keyutils, keyutils::try_out("probe"))]
 }
 
+/// When the kernel forgets a vault's key, on this machine, as a part of a sentence: "after a reboot, or …".
+pub(crate) fn kernel_forgets() -> String {
+    keyutils::forgotten(keyutils::expires_after())
+}
+
+/// As [`kernel_forgets`], after this time.
+pub(super) fn kernel_forgets_after(expires_after: Option<Duration>) -> String {
+    keyutils::forgotten(expires_after)
+}
+
+/// What is told of a vault whose key is in the kernel.
+pub(super) fn in_kernel() -> Notice {
+    Notice::KeyInKernel { expires_after: keyutils::expires_after() }
+}
+
+/// Keeps the key of an open vault in a custody that would forget it; `None` where none does.
+pub(super) fn renew(custody: CustodyKind, vault_id: &[u8; 16], key: &VaultKey) -> Option<Renewal> {
+    (custody == CustodyKind::Keyutils).then(|| Renewal::start(entry_name(vault_id), key.clone()))
+}
+
 /// What a vault's header says of its custody. Not a secret.
 ///
 /// | kind | custody | parameters |
@@ -167,7 +190,7 @@ pub(super) fn keep_new(custody: Option<Custody>, vault_id: &[u8; 16]) -> Result<
     let Some(custody) = custody else { return go_down_the_ladder(&name) };
     let (key, parameters, notices) = match custody {
         Custody::Keyring => (keyring::keep(&name)?, Vec::new(), Vec::new()),
-        Custody::Keyutils => (keyutils::keep(&name)?, Vec::new(), vec![Notice::GoneAtReboot]),
+        Custody::Keyutils => (keyutils::keep(&name)?, Vec::new(), vec![in_kernel()]),
         Custody::File(ref path) => {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             (keep_in_file(&path)?, recorded(&path), Vec::new())
@@ -234,7 +257,7 @@ fn go_down_the_ladder(name: &str) -> Result<Kept, VaultError> {
         Ok(key) => Ok(Kept {
             key,
             record: CustodyRecord::of(CustodyKind::Keyutils, Vec::new()),
-            notices: vec![Notice::KeyringUnavailable { reason: keyring }, Notice::GoneAtReboot],
+            notices: vec![Notice::KeyringUnavailable { reason: keyring }, in_kernel()],
         }),
         Err(error) => Err(VaultError::NoCustody { keyring, keyutils: error.to_string() }),
     }

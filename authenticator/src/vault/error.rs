@@ -183,9 +183,11 @@ impl VaultError {
             Self::KeyringFailed { .. } => "check the keyring's service, or use --custody file:PATH".into(),
             Self::KeyutilsFailed { .. } => "use --custody file:PATH or --custody passphrase".into(),
             Self::KeyGone { custody: CustodyKind::Keyutils, .. } => {
-                "the kernel forgets keys at reboot: without a backup of the key this vault cannot be opened; move it \
-                 away to start anew, and choose --custody keyring, file:PATH or passphrase"
-                    .into()
+                format!(
+                    "the kernel forgets keys {}: without one this vault cannot be opened; move it away to start anew, \
+                     and choose --custody keyring, file:PATH or passphrase",
+                    super::kernel_forgets()
+                )
             }
             Self::KeyGone { custody: CustodyKind::File, .. } => {
                 "put the key file back, or say where it is with --custody file:PATH".into()

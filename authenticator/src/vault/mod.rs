@@ -60,10 +60,11 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use doppelkey_core::{Credential, CredentialStore, Slot, StoreError};
 
-use self::custody::CustodyRecord;
+use self::custody::{CustodyRecord, Renewal};
 use self::index::{Counter, Index};
 use self::lock::Lock;
 use self::log::{Location, Log, Rewritten, WriteError};
@@ -74,6 +75,7 @@ use self::seal::VaultKey;
 use crate::data_directory::data_directory;
 use crate::stack;
 
+pub(crate) use custody::kernel_forgets;
 pub use custody::{Custody, CustodyKind, try_custodies};
 pub use error::VaultError;
 
@@ -83,8 +85,12 @@ pub use error::VaultError;
 pub enum Notice {
     /// A new vault was made.
     Created,
-    /// The key is in kernel memory: at the next reboot the vault can no longer be opened.
-    GoneAtReboot,
+    /// The key is in kernel memory: after a reboot, or if nobody opens the vault for some days, it can no longer be opened,
+    /// and its passkeys are lost.
+    KeyInKernel {
+        /// How long after the vault was last open; `None` if that has no end but a reboot.
+        expires_after: Option<Duration>,
+    },
     /// The keyring could not be used, and the next rung of the ladder was taken.
     KeyringUnavailable {
         /// Why not.
@@ -109,8 +115,11 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created => f.write_str("a new vault was made"),
-            Self::GoneAtReboot => f.write_str(
-                "the vault's key is in kernel memory: after a reboot this vault cannot be opened any more",
+            Self::KeyInKernel { expires_after } => write!(
+                f,
+                "the vault's key is in kernel memory only: {} it cannot be opened any more, and all its passkeys are \
+                 lost; for passkeys that are to stay, make a vault with --custody file:PATH or --custody passphrase",
+                custody::kernel_forgets_after(*expires_after)
             ),
             Self::KeyringUnavailable { reason } => write!(f, "the keyring could not be used: {reason}"),
             Self::NotRewritten { reason } => write!(
@@ -147,13 +156,15 @@ pub struct Vault {
     look_at: u64,
     /// Whether the disk had no room when it was last asked: that is told once.
     is_full: bool,
+    _renewal: Option<Renewal>,
     _lock: Option<Lock>,
 }
 
 impl Vault {
     /// Opens the vault in this file; makes it if there is no such file.
     ///
-    /// `custody` is where the key of a new vault goes; `None` goes down the ladder: the keyring, then the kernel.
+    /// `custody` is where the key of a new vault goes; `None` goes down the ladder: the keyring, then the kernel, which
+    /// [forgets it](Notice::KeyInKernel).
     /// An existing vault says itself where its key is: another `custody` is an error, never a new key. For a key
     /// file that was moved, `custody` says where it is now.
     ///
@@ -254,6 +265,7 @@ impl Vault {
         key: VaultKey,
     ) -> Result<Self, VaultError> {
         let kind = custody.kind().unwrap_or(CustodyKind::Ephemeral);
+        let renewal = custody::renew(kind, &vault_id, &key);
         let log = Log::create(medium, file, vault_id, custody, key)?;
         let notices = Vec::from_iter((kind != CustodyKind::Ephemeral).then_some(Notice::Created));
         Ok(Vault {
@@ -263,6 +275,7 @@ impl Vault {
             notices,
             look_at: LOOK_MIN,
             is_full: false,
+            _renewal: renewal,
             _lock: None,
         })
     }
@@ -278,6 +291,7 @@ impl Vault {
         if !fits.map_err(|error| VaultError::Io { file: file.to_owned(), doing: "read", error })? {
             return Err(VaultError::WrongKey { file: file.to_owned(), custody });
         }
+        let renewal = custody::renew(custody, &header.vault_id, &key);
         let mut index = Index::new();
         let (log, torn) = Log::open(medium, file, header, key, |record, at| index.apply(record, at))?;
         let mut vault = Vault {
@@ -287,10 +301,11 @@ impl Vault {
             notices: Vec::new(),
             look_at: LOOK_MIN,
             is_full: false,
+            _renewal: renewal,
             _lock: None,
         };
         if custody == CustodyKind::Keyutils {
-            vault.notices.push(Notice::GoneAtReboot);
+            vault.notices.push(custody::in_kernel());
         }
         if let Some(torn) = torn {
             vault.notices.push(Notice::TornTail { offset: torn.offset, length: torn.length });
