@@ -15,6 +15,12 @@ pub trait Mailbox: Send {
     /// Whether all devices see the names in one order.
     fn order(&self) -> Order;
 
+    /// Where it is, if it is there for every device: devices that meet compare what it showed them. Where it has none they go by
+    /// which of their mailboxes it is.
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether what it holds may be lost together with this device, as a folder on the same disk is. Then it is no backup.
     fn is_near(&self) -> bool {
         false

@@ -88,6 +88,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     ) -> Self {
         for (number, mailbox) in (0..).zip(&mailboxes) {
             replica.add_mailbox(number, mailbox.order());
+            replica.mailbox_is_at(number, mailbox.address());
             replica.mailbox_is_near(number, mailbox.is_near());
             replica.mailbox_is_closed(number, mailbox.is_closed());
         }
@@ -101,6 +102,7 @@ impl<R: CryptoRng, J: Journal> Driver<R, J> {
     pub fn add_mailbox(&mut self, mailbox: Box<dyn Mailbox>) {
         let number = u8::try_from(self.mailboxes.len()).expect("nobody has 257 mailboxes");
         self.replica.add_mailbox(number, mailbox.order());
+        self.replica.mailbox_is_at(number, mailbox.address());
         self.replica.mailbox_is_near(number, mailbox.is_near());
         self.replica.mailbox_is_closed(number, mailbox.is_closed());
         self.mailboxes.push(mailbox);

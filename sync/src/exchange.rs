@@ -10,7 +10,7 @@ use crate::cbor::{Reader, Writer};
 use crate::crypto::{Label, epoch_of, random, verify};
 use crate::entry::{expect_array, list};
 use crate::id::{LogId, Name};
-use crate::mailbox::{Misbehaviour, Order};
+use crate::mailbox::{Misbehaviour, Order, View};
 use crate::pairing;
 use crate::replica::{Effect, POLICY_RECOVERY_CONFIRMED, Replica};
 
@@ -103,17 +103,22 @@ impl<R: CryptoRng> Replica<R> {
         for (log, entries) in &self.dag.logs {
             writer.array(2).bytes(&log.0).unsigned(entries.head().into());
         }
-        let shared = || self.mailboxes.iter().filter(|(_, view)| view.order == Order::Shared);
-        writer.array(shared().count());
-        for (mailbox, view) in shared() {
+        writer.array(self.shared_mailboxes().count());
+        for (_, called, view) in self.shared_mailboxes() {
             let (cursor, hash) = view.checkpoint();
-            writer.array(3).unsigned((*mailbox).into()).unsigned(cursor).bytes(&hash);
+            writer.array(3).unsigned(called).unsigned(cursor).bytes(&hash);
         }
         let signature = self.keys.sign(&[b"peer/1", &self.circle.0, &writer.0]);
         writer.bytes(&signature);
         let mut bytes = alloc::vec![GREETING];
         bytes.extend(key.seal(Label::Peer, writer.0, &mut self.rng));
         effects.push(Effect::Send { peer, bytes });
+    }
+
+    /// The mailboxes that have one order for all devices: their numbers here, and what peers call them.
+    fn shared_mailboxes(&self) -> impl Iterator<Item = (u8, u64, &View)> {
+        let shared = self.mailboxes.iter().filter(|(_, view)| view.order == Order::Shared);
+        shared.map(|(mailbox, view)| (*mailbox, view.called.unwrap_or_else(|| (*mailbox).into()), view))
     }
 
     pub(crate) fn peer(&mut self, peer: u32, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
@@ -141,7 +146,7 @@ impl<R: CryptoRng> Replica<R> {
         })?;
         let mailboxes = list(&mut reader, |reader| {
             expect_array(reader, 3)?;
-            Some((u8::try_from(reader.unsigned()?).ok()?, reader.unsigned()?, reader.fixed()?))
+            Some((reader.unsigned()?, reader.unsigned()?, reader.fixed()?))
         })?;
         let signed = &plaintext[..plaintext.len() - reader.0.len()];
         let signature = reader.fixed()?;
@@ -158,10 +163,13 @@ impl<R: CryptoRng> Replica<R> {
         let own = self.dag.logs.get(&self.me).map_or(0, |log| log.head());
         self.is_vouched_for |= greeting.have.get(&self.me).copied().unwrap_or(0) <= own;
         self.unheard &= !self.is_vouched_for;
-        for (mailbox, cursor, hash) in &greeting.mailboxes {
-            let view = self.mailboxes.get(mailbox).filter(|view| view.order == Order::Shared);
-            if view.is_some_and(|view| view.contradicts(*cursor, *hash)) {
-                self.alarm(Alarm::Mailbox(*mailbox, Misbehaviour::Forked), effects);
+        for (there, cursor, hash) in &greeting.mailboxes {
+            let forked = self
+                .shared_mailboxes()
+                .find(|(_, called, view)| called == there && view.contradicts(*cursor, *hash))
+                .map(|(mailbox, ..)| mailbox);
+            if let Some(mailbox) = forked {
+                self.alarm(Alarm::Mailbox(mailbox, Misbehaviour::Forked), effects);
             }
         }
         let behind = |(log, entries): (&LogId, &crate::dag::Log)| {
@@ -189,5 +197,6 @@ impl<R: CryptoRng> Replica<R> {
 struct Greeting {
     answer: bool,
     have: BTreeMap<LogId, u32>,
-    mailboxes: Vec<(u8, u64, [u8; 8])>,
+    /// What each is called, how many names its sender was shown, and their hash.
+    mailboxes: Vec<(u64, u64, [u8; 8])>,
 }

@@ -55,6 +55,8 @@ pub enum Order {
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) order: Order,
+    /// What every device calls it, if it has one address for all.
+    pub(crate) called: Option<u64>,
     /// Whether it may be lost together with this device.
     pub(crate) near: bool,
     /// The recovery members that it opens to; `None` if to whoever comes.
@@ -147,8 +149,8 @@ impl View {
     /// Takes a list that begins at the cursor and of which the mailbox says that it holds `head` names in all.
     pub(crate) fn listed(&mut self, names: impl Iterator<Item = Name>, head: u64) -> Option<Misbehaviour> {
         if head < self.cursor() {
-            let (order, near, opens_to) = (self.order, self.near, self.opens_to.take());
-            *self = View { order, near, opens_to, requests: self.requests, ..View::default() };
+            let (order, called, near, opens_to) = (self.order, self.called, self.near, self.opens_to.take());
+            *self = View { order, called, near, opens_to, requests: self.requests, ..View::default() };
             return Some(Misbehaviour::RolledBack);
         }
         for name in names {

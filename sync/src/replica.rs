@@ -11,7 +11,7 @@ use crate::compact::{Announcement, COMPACT_AFTER, Parts};
 use crate::crypto::{DeviceKeys, EpochKey, PublicKeys, Suite, random};
 use crate::dag::Dag;
 use crate::entry::{Op, Signed};
-use crate::id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId};
+use crate::id::{AccountId, CircleId, EpochId, Hash, LogId, Name, RecordId, hash};
 use crate::mailbox::{Order, View};
 use crate::membership::Members;
 use crate::state::{Record, State};
@@ -395,6 +395,13 @@ impl<R: CryptoRng> Replica<R> {
     /// Tells the replica of a mailbox before the first [`Event::Poll`], so that what it says is put there.
     pub fn add_mailbox(&mut self, mailbox: u8, order: Order) {
         self.mailboxes.entry(mailbox).or_default().order = order;
+    }
+
+    /// Tells the replica where a mailbox is, for every device that uses it ([`Mailbox::address`](crate::Mailbox::address)). Its
+    /// number is this device's own: without an address, peers compare those of one number.
+    pub fn mailbox_is_at(&mut self, mailbox: u8, address: Option<&str>) {
+        let called = |address: &str| u64::from_be_bytes(hash(&[b"mailbox/1", address.as_bytes()]).short());
+        self.mailboxes.entry(mailbox).or_default().called = address.map(called);
     }
 
     /// Tells the replica whether a mailbox may be lost together with this device ([`Mailbox::is_near`](crate::Mailbox::is_near)).

@@ -355,6 +355,10 @@ impl Mailbox for RelayClient {
         Order::Shared
     }
 
+    fn address(&self) -> Option<&str> {
+        Some(self.url.base())
+    }
+
     fn is_closed(&self) -> bool {
         true
     }

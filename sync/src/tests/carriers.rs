@@ -356,3 +356,52 @@ fn a_relay_that_lists_names_without_end_fills_no_memory() {
         assert!(device.replica().listed_names(0) as u64 <= crate::NAMES_MAX);
     }
 }
+
+/// A mailbox at an address.
+#[derive(Clone)]
+struct At(&'static str, MemoryMailbox);
+
+impl Mailbox for At {
+    fn order(&self) -> Order {
+        Order::Shared
+    }
+
+    fn address(&self) -> Option<&str> {
+        Some(self.0)
+    }
+
+    fn put(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+        self.1.put(name, bytes)
+    }
+
+    fn list(&mut self, since: u64) -> io::Result<Listing> {
+        self.1.list(since)
+    }
+
+    fn get(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        self.1.get(name)
+    }
+}
+
+#[test]
+fn devices_that_number_their_relays_differently_raise_no_alarm() {
+    let mut world = World::of(70, 2);
+    let [one, two] = [("one", 1), ("two", 2)].map(|(address, strange)| {
+        let mut mailbox = MemoryMailbox::default();
+        mailbox.put(Name::of(&[strange]), &[strange]).unwrap();
+        At(address, mailbox)
+    });
+    for (device, mailboxes) in [[&one, &two], [&two, &one]].into_iter().enumerate() {
+        let journal = world.devices[device].journal().clone();
+        let replica = Replica::open(journal.iter().map(Vec::as_slice), world.rng.fork()).unwrap();
+        let mailboxes = mailboxes.map(|at| Box::new(at.clone()) as Box<dyn Mailbox>);
+        world.devices[device] = Driver::new(replica, Vec::new(), journal, mailboxes.into());
+        world.sync(device);
+    }
+    let greeting = world.devices[0].replica_mut().handle(world.now_ms, Event::PeerSeen { peer: 1 });
+    let [Effect::Send { bytes, .. }] = &greeting[..] else { panic!("{greeting:?}") };
+    let heard = Event::Peer { peer: 0, bytes: bytes.clone() };
+    let mut effects = world.devices[1].replica_mut().handle(world.now_ms, heard);
+    effects.retain(|effect| matches!(effect, Effect::Alarm(_)));
+    assert_eq!(effects, []);
+}
