@@ -9,6 +9,15 @@ fn sync_file(device: &Device) -> (PathBuf, Vec<u8>) {
     (file, backup)
 }
 
+/// Two devices of one circle, and the first one's vault as it is before there is any passkey.
+fn pair_with_an_empty_vaults_backup(world: &mut World) -> (Device, Device, Vec<u8>) {
+    let (mut a, mut b) = world.pair();
+    world.settle(&mut [&mut a, &mut b]);
+    let a = restart(a);
+    let backup = std::fs::read(&a.path).unwrap();
+    (a, b, backup)
+}
+
 #[test]
 fn a_vault_that_is_put_back_without_its_sync_file_deletes_nothing_and_gets_all_back() {
     let mut world = World::new();
@@ -43,10 +52,7 @@ fn a_vault_that_is_put_back_without_its_sync_file_deletes_nothing_and_gets_all_b
 #[test]
 fn a_start_that_is_killed_while_it_minds_a_restored_vault_deletes_nothing() {
     let mut world = World::new();
-    let (mut a, mut b) = world.pair();
-    world.settle(&mut [&mut a, &mut b]);
-    let mut a = restart(a);
-    let backup = std::fs::read(&a.path).unwrap();
+    let (mut a, mut b, backup) = pair_with_an_empty_vaults_backup(&mut world);
     for id in 1..=4 {
         a.vault.put(&credential(id, id), None).unwrap();
     }
@@ -242,10 +248,7 @@ fn a_passkey_deleted_before_an_old_sync_file_hears_itself_is_deleted_everywhere(
 #[test]
 fn a_passkey_deleted_before_an_old_vault_is_put_back_is_deleted_everywhere() {
     let mut world = World::new();
-    let (mut a, mut b) = world.pair();
-    world.settle(&mut [&mut a, &mut b]);
-    let mut a = restart(a);
-    let backup = std::fs::read(&a.path).unwrap();
+    let (mut a, mut b, backup) = pair_with_an_empty_vaults_backup(&mut world);
     for id in [1, 2] {
         b.vault.put(&credential(id, id), None).unwrap();
     }
