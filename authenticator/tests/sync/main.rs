@@ -120,36 +120,24 @@ fn a_recovery_key_brings_everything_back_when_every_device_is_lost() {
 fn a_recovery_says_that_a_folder_is_not_there_and_makes_none() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let [stick, drawer] = ["stick", "drawer"].map(|name| world.folder.path().join(name));
-    let mailbox = format!("folder:{}", stick.display());
+    let ((stick, mailbox), (drawer, _)) = (world.mailbox("stick"), world.mailbox("drawer"));
     world.ok(&a, &["sync", "init", "--mailbox", &mailbox]);
     let key = world.ok(&a, &["sync", "recovery", "create"]);
     std::fs::rename(&stick, &drawer).unwrap();
-    let restore = || {
-        let mut command = world.command(&b, &["sync", "recovery", "restore", "--mailbox", &mailbox]);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(key.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    let (code, said) = restore();
-    assert_eq!(code, Some(1), "{said}");
+    let said = world.restore(&b, &key, &["--mailbox", &mailbox]).unwrap_err();
     assert!(said.contains("error: ") && said.contains(stick.to_str().unwrap()), "{said}");
     assert!(!said.contains("this key opens nothing") && !stick.exists(), "{said}");
     // And it is there again.
     std::fs::rename(&drawer, &stick).unwrap();
-    let (code, said) = restore();
-    assert_eq!(code, Some(0), "{said}");
+    world.restore(&b, &key, &["--mailbox", &mailbox]).unwrap();
 }
 
 #[test]
 fn a_recovery_names_the_mailbox_that_is_away_also_where_another_has_no_letter() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let [stick, empty, away] = ["stick", "empty", "away"].map(|name| world.folder.path().join(name));
-    let [of_stick, of_empty, of_away] =
-        [&stick, &empty, &away].map(|folder| format!("folder:{}", folder.display()));
+    let [(_, of_stick), (empty, of_empty), (away, of_away)] =
+        ["stick", "empty", "away"].map(|name| world.mailbox(name));
     world.ok(&a, &["sync", "init", "--mailbox", &of_stick]);
     let key = world.ok(&a, &["sync", "recovery", "create"]);
     std::fs::create_dir(&empty).unwrap();
@@ -165,8 +153,7 @@ fn a_recovery_names_the_mailbox_that_is_away_also_where_another_has_no_letter() 
 fn a_key_that_was_used_apart_says_so_and_not_that_it_was_revoked() {
     let world = World::new();
     let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|name| world.vault(name));
-    let [one, two, away] = ["one", "two", "away"].map(|name| world.folder.path().join(name));
-    let [of_one, of_two] = [&one, &two].map(|folder| format!("folder:{}", folder.display()));
+    let [(one, of_one), (two, of_two), (away, _)] = ["one", "two", "away"].map(|name| world.mailbox(name));
     let both = ["--mailbox", &of_one, "--mailbox", &of_two];
     world.ok(&a, &[&["sync", "init"], &both[..]].concat());
     let key = world.ok(&a, &["sync", "recovery", "create"]);
@@ -187,15 +174,15 @@ fn a_key_that_was_used_apart_says_so_and_not_that_it_was_revoked() {
 fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let mailbox = world.folder.path().join("mailbox");
-    world.ok(&a, &["sync", "init", "--mailbox", &format!("folder:{}", mailbox.display()), "--post-quantum"]);
+    let (folder, mailbox) = world.mailbox("mailbox");
+    world.ok(&a, &["sync", "init", "--mailbox", &mailbox, "--post-quantum"]);
     world.join(&a, &b);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let run_a = world.run_with(&a, &["--lan", &free]);
     let run_b = world.run_with(&b, &["--lan", "127.0.0.1:0", "--peer", &free]);
     // Nothing goes through it any more: it is a file now.
-    std::fs::rename(&mailbox, world.folder.path().join("gone")).unwrap();
-    std::fs::write(&mailbox, b"").unwrap();
+    std::fs::rename(&folder, world.folder.path().join("gone")).unwrap();
+    std::fs::write(&folder, b"").unwrap();
     world.sign_up("mona@example.com", &run_a);
     world.eventually("the passkey signs in on the other one", || world.sign_in(&run_b).is_ok());
     world.eventually("BS is set once the other one has said that it has it", || {
@@ -333,7 +320,7 @@ fn a_recovery_pin_brings_everything_back_and_wrong_ones_are_counted_also_across_
 fn two_of_three_shares_bring_a_post_quantum_circle_back_from_a_folder() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let mailbox = format!("folder:{}", world.folder.path().join("mailbox").display());
+    let (_, mailbox) = world.mailbox("mailbox");
     world.ok(&a, &["sync", "init", "--mailbox", &mailbox, "--post-quantum"]);
     let run_a = world.run(&a);
     world.sign_up("mona@example.com", &run_a);
@@ -540,8 +527,7 @@ fn a_key_made_before_a_revocation_brings_a_member_back_and_does_so_twice() {
 fn a_relay_named_beside_a_folder_is_read_without_the_circles_id() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let [stick, drawer] = ["stick", "drawer"].map(|name| world.folder.path().join(name));
-    let folder = format!("folder:{}", stick.display());
+    let ((stick, folder), (drawer, _)) = (world.mailbox("stick"), world.mailbox("drawer"));
     let url = world.relay.url.as_str();
     world.ok(&a, &["sync", "init", "--mailbox", &folder, "--mailbox", url]);
     let key = world.ok(&a, &["sync", "recovery", "create"]);
@@ -555,14 +541,9 @@ fn a_relay_named_beside_a_folder_is_read_without_the_circles_id() {
     drop(run_a);
     std::fs::remove_file(&a).unwrap();
     std::fs::rename(&drawer, &stick).unwrap();
-    let restore = |mailboxes: &[&str]| {
-        let mut command = world.command(&b, &[&["sync", "recovery", "restore"], mailboxes].concat());
-        let output = command.env("DOPPELKEY_RECOVERY_KEY", key.trim()).output().unwrap();
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let alone = restore(&["--mailbox", url]);
+    let alone = world.restore(&b, &key, &["--mailbox", url]).unwrap_err();
     assert!(alone.contains("a relay finds a circle by its id") && alone.contains("--circle"), "{alone}");
-    let said = restore(&["--mailbox", url, "--mailbox", &folder]);
+    let said = world.restore(&b, &key, &["--mailbox", url, "--mailbox", &folder]).unwrap();
     assert!(said.contains("1 passkey is back") && !said.contains("goes on without"), "{said}");
     world.sign_in(&world.run(&b)).expect("it signs in");
 }

@@ -246,6 +246,13 @@ impl World {
         self.folder.path().join(name)
     }
 
+    /// Where a folder may be that is a mailbox, and what the mailbox is called.
+    pub(crate) fn mailbox(&self, name: &str) -> (PathBuf, String) {
+        let folder = self.folder.path().join(name);
+        let mailbox = format!("folder:{}", folder.display());
+        (folder, mailbox)
+    }
+
     pub(crate) fn command(&self, vault: &Path, arguments: &[&str]) -> Command {
         let mut command = doppelkey(arguments);
         let custody = format!("file:{}.key", vault.display());
