@@ -17,32 +17,40 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// `None` if PostgreSQL is not installed. A commit is on the disk only if it is to be `durable`, as everywhere but in
-    /// a test.
+    /// `None`, and it was said, if PostgreSQL is not installed. A commit is on the disk only if it is to be `durable`, as
+    /// everywhere but in a test.
+    ///
+    /// # Panics
+    /// If it is installed and does not start: a test that took that for a reason to be silent would tell nothing.
     pub(crate) fn start(durable: bool) -> Option<Self> {
-        let programs = programs()?;
-        let directory = tempfile::tempdir().ok()?;
+        let Some(programs) = programs() else {
+            // Not `println!`: the test runner would keep it to itself.
+            use std::io::Write as _;
+            let _ = std::writeln!(std::io::stdout(), "skipped: needs PostgreSQL (initdb, postgres)");
+            return None;
+        };
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
         let data = directory.path().join("data");
         // PostgreSQL refuses to run as root.
-        let root = Command::new("id").arg("-u").output().ok()?.stdout == b"0\n";
+        let root = Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n";
         let run = |program: &str| {
             let mut command = Command::new(if root { "setpriv" } else { program });
             if root {
                 command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
             }
-            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.stdout(Stdio::null());
             command
         };
         if root {
-            Command::new("chown").arg("postgres:postgres").arg(directory.path()).status().ok()?;
+            let owned = Command::new("chown").arg("postgres:postgres").arg(directory.path()).status();
+            assert!(owned.is_ok_and(|owned| owned.success()), "PostgreSQL's user, postgres, gets the folder");
         }
         let initdb = programs.join("initdb").display().to_string();
-        let made =
-            run(&initdb).arg("-D").arg(&data).args(["-U", "relay", "-A", "trust", "-N"]).status().ok()?;
-        if !made.success() {
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let made = run(&initdb).arg("-D").arg(&data).args(["-U", "relay", "-A", "trust", "-N"]).output();
+        let made = made.expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let postgres = programs.join("postgres").display().to_string();
         let server = run(&postgres)
             .arg("-D")
@@ -51,8 +59,9 @@ impl Postgres {
             .args(if durable { &[][..] } else { &["-F"] })
             .arg("-k")
             .arg(directory.path())
+            .stderr(Stdio::null())
             .spawn()
-            .ok()?;
+            .expect("postgres runs");
         let url = format!("postgres://relay@127.0.0.1:{port}/postgres");
         let started = Postgres { server, url, _directory: directory };
         for _ in 0..200 {
@@ -63,7 +72,7 @@ impl Postgres {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        None
+        panic!("PostgreSQL does not answer within ten seconds")
     }
 }
 
