@@ -2,11 +2,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -28,7 +29,9 @@ fn secrets_are_in_no_output_and_after_use_not_in_memory() {
     let home = tempfile::tempdir().expect("there is a place for temporary files");
     let mut run = Run::start(home.path());
     let prf = sign_up_and_in(&run);
-    drop(run.end());
+    // The process that set the PIN and made the passkey.
+    let first = run.end();
+    assert!(first.contains("a new vault was made"), "the log was read: {first}");
     let secrets = secrets(home.path(), &prf);
     // Another process, that has read everything from the disk and used the PIN and the passkey once.
     let mut run = Run::start(home.path());
@@ -43,11 +46,11 @@ fn secrets_are_in_no_output_and_after_use_not_in_memory() {
     assert_eq!(found, ["token"], "the scan finds what must be there");
     let found = scan(run.child.id(), &secrets).expect("it could be read just now");
     assert!(found.is_empty(), "in memory after use: {found:?}");
-    let output = run.end();
-    assert!(output.contains("ready"), "the output was read: {output}");
-    for (what, secret) in &secrets {
-        for text in spellings(secret) {
-            assert!(!output.contains(&text), "{what} is in the output: {output}");
+    for output in [first, run.end()] {
+        for (what, secret) in &secrets {
+            for text in spellings(secret) {
+                assert!(!output.contains(&text), "{what} is in the output: {output}");
+            }
         }
     }
 }
@@ -89,6 +92,8 @@ struct Run {
     ready: Value,
     socket: PathBuf,
     folder: PathBuf,
+    /// What the control port tells, until it ends.
+    events: Option<JoinHandle<String>>,
 }
 
 impl Run {
@@ -105,19 +110,23 @@ impl Run {
         let output = child.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut line).expect("its output is text");
         let ready = serde_json::from_str(&line).expect("it gets ready");
-        let run = Run { child, ready, socket, folder: home.to_owned() };
+        let mut run = Run { child, ready, socket, folder: home.to_owned(), events: None };
         run.follow_events();
         run
     }
 
-    /// Has the events of the control port written into a file.
-    fn follow_events(&self) {
+    /// Has the events of the control port kept.
+    fn follow_events(&mut self) {
         let text = |name: &str| self.ready[name].as_str().expect("it is in the ready line").to_owned();
         let (url, token) = (format!("{}/v1/events", text("control")), text("token"));
-        let mut events = File::create(self.folder.join("events")).expect("there is room");
         let response = ureq::get(url).header("authorization", format!("Bearer {token}")).call();
         let mut stream = response.expect("events can be followed").into_body().into_reader();
-        std::thread::spawn(move || std::io::copy(&mut stream, &mut events));
+        self.events = Some(std::thread::spawn(move || {
+            let mut events = Vec::new();
+            // It ends when the process does, in whichever way.
+            let _ = stream.read_to_end(&mut events);
+            String::from_utf8_lossy(&events).into_owned()
+        }));
     }
 
     fn client(&self) -> Client {
@@ -127,13 +136,16 @@ impl Run {
         client.with_dialogs(KnownPin::new(PIN))
     }
 
-    /// Ends it, as Ctrl-C does; everything that it said.
+    /// Ends it, as Ctrl-C does; everything that it said: the ready line, the log, and the events, in which a request was
+    /// answered.
     fn end(&mut self) -> String {
         let told = Command::new("kill").arg(self.child.id().to_string()).status();
         assert!(told.is_ok_and(|told| told.success()), "kill runs");
         self.child.wait().expect("it ends");
-        let read = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-        [self.ready.to_string(), read("errors"), read("events")].concat()
+        let log = std::fs::read_to_string(self.folder.join("errors")).expect("the log is there");
+        let events = self.events.take().expect("they were followed").join().expect("the thread ended");
+        assert!(events.contains("responded"), "the events were read: {events}");
+        [self.ready.to_string(), log, events].concat()
     }
 }
 
