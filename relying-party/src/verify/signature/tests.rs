@@ -111,6 +111,22 @@ fn every_algorithm_verifies_what_it_signed_and_nothing_else() {
     }
 }
 
+/// Else the portable code would answer, and nobody would notice.
+#[cfg(feature = "aws-lc-rs")]
+#[test]
+fn aws_lc_is_asked_about_what_it_knows() {
+    let asked: Vec<_> = kinds()
+        .into_iter()
+        .filter_map(|(name, key, scheme, sign)| {
+            let answer = aws_lc::verify(&key, scheme, b"message", &sign(b"message"))?;
+            assert!(answer, "{name}");
+            assert_eq!(aws_lc::verify(&key, scheme, b"massage", &sign(b"message")), Some(false), "{name}");
+            Some(name)
+        })
+        .collect();
+    assert_eq!(asked, ["ES256", "ES384", "ES512", "Ed25519", "RS256", "RS384", "RS512", "PS256"]);
+}
+
 #[test]
 fn no_key_verifies_by_a_scheme_of_another_kind() {
     let all = kinds();
