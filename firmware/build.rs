@@ -20,5 +20,5 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
 }
 
-const BOARDS: [&str; 7] =
-    ["pico", "pico2", "nrf52833-dk", "nrf52840-dongle", "stm32f405", "mps2-an386", "mps2-an505"];
+const BOARDS: &[&str] =
+    &["pico", "pico2", "nrf52833-dk", "nrf52840-dongle", "stm32f405", "mps2-an386", "mps2-an505"];

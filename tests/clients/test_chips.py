@@ -1,6 +1,7 @@
 """The images that one flashes, up to the moment at which a platform sees them, and asleep after it."""
 
 import hashlib
+import os
 import struct
 
 import pytest
@@ -12,6 +13,10 @@ from chips import CHIPS
 
 HASH = hashlib.sha256(b"client data").digest()
 every_chip = pytest.mark.parametrize(("image", "chip"), CHIPS.items())
+
+
+def test_every_image_without_an_emulator_has_a_model():
+    assert sorted(CHIPS) == sorted(os.environ["DOPPELKEY_FIRMWARE_IMAGES"].split(","))
 
 
 @every_chip

@@ -6,10 +6,10 @@ import firmware_figures as figures
 
 
 def test_every_image_is_within_its_budget_and_the_readme_is_true(tmp_path):
-    folder = os.environ["DOPPELKEY_FIRMWARE"]
     images = list(figures.budgets())
-    missing = [image for image in images if not os.path.exists(os.path.join(folder, image))]
-    assert not missing, missing
+    built = set(os.environ["DOPPELKEY_FIRMWARE_IMAGES"].split(","))
+    # The other build that the update test starts is nobody's to flash.
+    assert built - {"mps2_an386_next"} == set(images), "every image has a budget, and every budget an image"
     measured = figures.all_figures(images, tmp_path)
     figures.check_or_write(measured)
     assert not figures.over_budget(measured)

@@ -34,7 +34,9 @@ fn the_figures_of_every_image_are_within_budget_and_the_readme_tells_them() {
     }
     let images: Vec<Image> = EMULATED.into_iter().chain(OTHERS).chain(COMPACT).collect();
     let Some(folder) = ready(&images) else { return };
-    end_to_end::pytest_with("test_firmware_figures.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
+    let names = names(&images);
+    let variables = [("DOPPELKEY_FIRMWARE", &*folder), ("DOPPELKEY_FIRMWARE_IMAGES", Path::new(&names))];
+    end_to_end::pytest_with("test_firmware_figures.py", &variables);
 }
 
 #[test]
@@ -43,7 +45,14 @@ fn images_for_chips_that_no_emulator_has_start_sleep_and_sign_in_in_models_of_th
         return end_to_end::skipped("unicorn of tests/clients/requirements.txt (set DOPPELKEY_PYTHON)");
     }
     let Some(folder) = ready(&OTHERS) else { return };
-    end_to_end::pytest_with("test_chips.py", &[("DOPPELKEY_FIRMWARE", &folder)]);
+    let names = names(&OTHERS);
+    let variables = [("DOPPELKEY_FIRMWARE", &*folder), ("DOPPELKEY_FIRMWARE_IMAGES", Path::new(&names))];
+    end_to_end::pytest_with("test_chips.py", &variables);
+}
+
+/// What the scripts must know a model or a budget of: an image that nobody judges would pass unseen.
+fn names(images: &[Image]) -> String {
+    images.iter().map(|image| image.0).collect::<Vec<_>>().join(",")
 }
 
 #[test]
