@@ -36,7 +36,7 @@ fn section_6_6_a_reset_forgets_credentials_pin_and_tokens() {
     assert_eq!(raw(&mut world, &[0x07]), Ok(Value::Null));
     assert_eq!(world.asked.last().unwrap().action, Action::Reset { long: false });
     assert_eq!(world.authenticator().store_mut().len(), Ok(0));
-    assert_eq!(Platform(2).change_pin(&mut world, "1234", "12345"), status(Status::PinNotSet));
+    assert_eq!(Platform(2).pin_retries(&mut world), status(Status::PinNotSet));
     let metadata = map([(1, 1.into()), (3, token.protocol()), (4, token.authenticate(&[1]))]);
     assert_eq!(send(&mut world, 0x0A, &metadata), status(Status::PinAuthInvalid));
 }

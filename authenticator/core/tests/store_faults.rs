@@ -155,7 +155,7 @@ fn section_6_5_5_5_a_pin_that_cannot_be_kept_is_not_set() {
     refuses.set(Some(Slot::Pin));
     assert_eq!(Platform(2).set_pin(&mut world, PIN), status(Status::Other));
     refuses.set(None);
-    assert_eq!(Platform(2).change_pin(&mut world, PIN, "12345"), status(Status::PinNotSet));
+    assert_eq!(Platform(2).pin_retries(&mut world), status(Status::PinNotSet));
 }
 
 #[test]

@@ -62,8 +62,11 @@ impl<S: CredentialStore, R: CryptoRng> Authenticator<S, R> {
         }
     }
 
-    /// getPINRetries (§6.5.5.2): also before a PIN is set.
+    /// getPINRetries (§6.5.5.2).
     fn get_pin_retries(&mut self, response: &mut Message) -> Step<Reply> {
+        if !self.pin.is_pin_set(&mut self.store)? {
+            return Err(Status::PinNotSet);
+        }
         let (retries, power_cycle) = self.pin.pin_retries(&mut self.store)?;
         let mut writer = Writer::new(response);
         writer.map(if power_cycle { 2 } else { 1 }).int(PIN_RETRIES).unsigned(retries.into());
