@@ -35,6 +35,7 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     let merged = |current: Policy| {
         let mut value = serde_json::to_value(current).map_err(|_| Failure::Broken("a policy is JSON"))?;
         merge_into(&mut value, patch);
+        follow_sign_up(&mut value, patch);
         let policy: Policy =
             serde_json::from_value(value).map_err(|error| Failure::BadBody(error.to_string()))?;
         policy.check().map_err(Failure::BadBody)?;
@@ -48,6 +49,16 @@ pub(super) async fn merge(visit: &Visit, patch: &Value) -> Result<Policy, Failur
     }
     visit.log(event).await;
     Ok(policy)
+}
+
+/// An attribute that sign-up begins to require is one that the profile requires, unless the patch speaks of that, too.
+fn follow_sign_up(policy: &mut Value, patch: &Value) {
+    let Some(attributes) = patch["attributes"].as_object() else { return };
+    for (name, said) in attributes {
+        if said["signup"] == "required" && said.get("profile_required").is_none() {
+            policy["attributes"][name]["profile_required"] = Value::Null;
+        }
+    }
 }
 
 fn merge_into(target: &mut Value, patch: &Value) {

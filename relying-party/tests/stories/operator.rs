@@ -85,13 +85,20 @@ async fn what_sign_up_requires_the_profile_requires_too() {
     assert_eq!(attributes["email"]["profile_required"], true);
     assert_eq!(attributes["phone"]["profile_required"], false);
     let patch = |phone: Value| Some(json!({ "attributes": { "phone": phone } }));
-    let refused = world.admin("PATCH", "/api/v2/policy", patch(json!({ "signup": "required" }))).await;
+    let contradiction = patch(json!({ "signup": "required", "profile_required": false }));
+    let refused = world.admin("PATCH", "/api/v2/policy", contradiction).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.text.contains("attributes.phone.profile_required must be on"), "{}", refused.text);
-    // Taken out of the policy (RFC 7396), it follows what sign-up asks for.
-    let following = patch(json!({ "signup": "required", "profile_required": null }));
-    let policy = world.admin("PATCH", "/api/v2/policy", following).await.json();
-    assert_eq!(policy["attributes"]["phone"]["profile_required"], true);
+    // Not named, or taken out of the policy (RFC 7396), it follows what sign-up asks for.
+    for following in
+        [json!({ "signup": "required" }), json!({ "signup": "required", "profile_required": null })]
+    {
+        let policy = world.admin("PATCH", "/api/v2/policy", patch(following)).await.json();
+        assert_eq!(policy["attributes"]["phone"]["profile_required"], true);
+        let back = patch(json!({ "signup": "off", "profile_required": false }));
+        world.admin("PATCH", "/api/v2/policy", back).await;
+    }
+    world.admin("PATCH", "/api/v2/policy", patch(json!({ "signup": "required" }))).await;
 
     let mut browser = world.browser();
     browser.form("/admin/token", &[("token", ADMIN)]).await;
