@@ -279,6 +279,29 @@ fn credential(number: u8, rp_id: &str, name: &str) -> Credential {
 }
 
 #[test]
+fn an_id_that_begins_as_an_option_does_is_an_id() {
+    let folder = Folder::new();
+    let mut vault = folder.open("vault");
+    // Base64url's digit 62 is the hyphen: one, "-Pj4", and two, "--_v".
+    for id in [vec![0xF8; 16], [0xFB, 0xEF].repeat(8)] {
+        let credential = Credential {
+            id: heapless::Vec::from_slice(&id).expect("16 bytes fit"),
+            ..credential(4, "example.com", "hyphen")
+        };
+        vault.put(&credential, None).expect("there is room");
+    }
+    drop(vault);
+    let listed = folder.done(&["credentials", "list"], &[]);
+    let ids: Vec<_> = listed.lines().filter_map(|line| line.strip_suffix("  example.com  hyphen")).collect();
+    assert_eq!(ids.len(), 2, "{listed}");
+    for id in &ids {
+        assert!(folder.done(&["credentials", "show", id], &[]).contains("user name        hyphen\n"));
+    }
+    folder.done(&["credentials", "delete", ids[0], "AgIC", ids[1]], &[]);
+    assert_eq!(folder.open("vault").len(), Ok(2));
+}
+
+#[test]
 fn passkeys_travel_encrypted_and_only_their_receiver_imports_them() {
     let folder = Folder::new();
     folder.done(&["pin", "set"], PIN);

@@ -1,5 +1,6 @@
 //! `doppelkey credentials`: the vault from outside.
 
+pub(super) mod ids;
 mod transfer;
 
 use std::io::{Read as _, Write as _};

@@ -94,7 +94,8 @@ struct CommandLine {
 /// The program: reads its arguments, does what they say. Exit status: 0 done; 1 the user's or the environment's
 /// fault, with `error:` and `hint:` on standard error; 2 usage.
 pub fn main() -> ExitCode {
-    let arguments = CommandLine::parse();
+    let words = credentials::ids::set_apart(&command_line(), std::env::args_os());
+    let arguments = CommandLine::parse_from(words);
     logging::start(arguments.verbose);
     keep_memory_private();
     let Some(command) = arguments.command else {
