@@ -326,3 +326,16 @@ fn passkeys_travel_encrypted_and_only_their_receiver_imports_them() {
     let said = String::from_utf8_lossy(&imported.stderr).into_owned();
     assert!(said.contains("imported 3, replaced 0"), "{said}");
 }
+
+#[test]
+fn what_only_looks_makes_no_folder() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let data = folder.path().join("data");
+    for arguments in [&["doctor"][..], &["credentials", "list"], &["sync", "status"], &["pin", "remove"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doppelkey"));
+        let output = program.args(arguments).env("XDG_DATA_HOME", &data).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(arguments == ["doctor"] || said.contains("there is no vault at"), "{arguments:?}: {said}");
+        assert!(!data.exists(), "{arguments:?} made {}", data.display());
+    }
+}

@@ -131,3 +131,26 @@ fn whoever_keeps_devices_attached_ends_with_0_wherever_it_waits() {
         assert_eq!(keeping.wait().unwrap().code(), Some(0), "{signal}");
     }
 }
+
+#[test]
+fn a_vault_in_no_circle_says_that_it_meets_nobody_on_the_local_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_doppelkey"))
+        .args(["run", "--usbip", "127.0.0.1:0", "--control", "off", "--lan", "127.0.0.1:0", "--json"])
+        .arg("--vault")
+        .arg(&vault)
+        .arg(format!("--custody=file:{}", folder.path().join("key").display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    send("-TERM", server.id());
+    let mut said = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("vault is in no circle: there is nobody to meet at 127.0.0.1:0"), "{said}");
+}

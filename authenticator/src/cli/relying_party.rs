@@ -18,6 +18,7 @@ use super::key_file::Purpose;
 use super::signals::terminated;
 use super::{Failure, make_files_private, print};
 use crate::data_directory::data_directory;
+use crate::private_file;
 use crate::user_interface::HINT;
 
 /// Run a relying party: a web site that people sign up for and log in to with passkeys
@@ -281,7 +282,7 @@ fn default_database() -> Result<String, Failure> {
     let hint = "name a database, for example --db sqlite:accounts.db or --db memory";
     let folder =
         data_directory().ok_or_else(|| Failure::new("there is no folder for the user's data", hint))?;
-    std::fs::create_dir_all(&folder).map_err(|error| {
+    private_file::create_folder(&folder).map_err(|error| {
         Failure::new(format_args!("cannot make the folder {}: {error}", folder.display()), hint)
     })?;
     Ok(format!("sqlite:{}", folder.join("relying-party.db").display()))

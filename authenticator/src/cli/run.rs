@@ -208,6 +208,13 @@ impl Arguments {
             let service = Service::start(replication, store.clone(), (tell, changes), wall_clock());
             (store, Some(service))
         } else {
+            if let OrOff::On(address) = self.lan {
+                log::warn!(
+                    "{} is in no circle: there is nobody to meet at {address}; begin one with `doppelkey sync init`, or \
+                     enter another device's with `doppelkey sync join`",
+                    path.display()
+                );
+            }
             (SharedStore::new(vault), None)
         };
         let setup = Setup {

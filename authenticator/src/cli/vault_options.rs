@@ -80,6 +80,9 @@ impl KeptVault {
 
     fn open_number(&self, number: u32) -> Result<Vault, Failure> {
         let path = numbered(&self.place()?, number);
+        if self.vault.is_none() {
+            Vault::make_default_directory()?;
+        }
         let vault = Vault::open(&path, self.custody.clone())?;
         for notice in vault.notices() {
             let level = match notice {

@@ -24,7 +24,8 @@ impl Authority {
     /// # Errors
     /// [`PersonaError`] if the file cannot be read or made.
     pub fn of_this_user() -> Result<Self, PersonaError> {
-        let path = Vault::default_path()
+        let path = Vault::make_default_directory()
+            .and_then(|()| Vault::default_path())
             .map_err(|error| PersonaError { hint: error.hint(), error: error.to_string() })?;
         Self::in_file(&path.with_file_name("persona-seed"))
     }

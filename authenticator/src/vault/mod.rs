@@ -73,7 +73,7 @@ use self::record::Record;
 use self::seal::VaultKey;
 
 use crate::data_directory::data_directory;
-use crate::stack;
+use crate::{private_file, stack};
 
 pub(crate) use custody::kernel_forgets;
 pub use custody::{Custody, CustodyKind, try_custodies};
@@ -211,23 +211,26 @@ impl Vault {
         )
     }
 
-    /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`, on Windows `%LOCALAPPDATA%\doppelkey\vault`;
-    /// makes the directory (mode 0700).
+    /// `$XDG_DATA_HOME/doppelkey/vault` or `~/.local/share/doppelkey/vault`, on Windows `%LOCALAPPDATA%\doppelkey\vault`.
+    /// Neither it nor its directory need be there.
     ///
     /// # Errors
-    /// [`VaultError::NoHome`], or [`VaultError::Io`] if the directory cannot be made.
+    /// [`VaultError::NoHome`].
     pub fn default_path() -> Result<PathBuf, VaultError> {
+        Ok(data_directory().ok_or(VaultError::NoHome)?.join("vault"))
+    }
+
+    /// Makes the directory of [`Vault::default_path`], which its owner alone may enter. One that is there stays as it is.
+    ///
+    /// # Errors
+    /// [`VaultError::NoHome`], or [`VaultError::Io`] if it cannot be made.
+    pub fn make_default_directory() -> Result<(), VaultError> {
         let directory = data_directory().ok_or(VaultError::NoHome)?;
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&directory).map_err(|error| VaultError::Io {
-            file: directory.clone(),
+        private_file::create_folder(&directory).map_err(|error| VaultError::Io {
+            file: directory,
             doing: "create",
             error,
-        })?;
-        Ok(directory.join("vault"))
+        })
     }
 
     /// Where this vault's key is kept.

@@ -30,7 +30,7 @@ pub(super) fn forgotten(expires_after: Option<Duration>) -> String {
         Some(seconds) => {
             let units = [(DAY, "days"), (60 * 60, "hours"), (60, "minutes"), (1, "seconds")];
             let (unit, name) =
-                units.into_iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or((1, "seconds"));
+                units.into_iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or((1, "second"));
             format!("after a reboot, or {} {name} after the vault was last open", seconds / unit)
         }
     }
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(said(3 * DAY), "after a reboot, or 3 days after the vault was last open");
         assert_eq!(said(DAY), "after a reboot, or 24 hours after the vault was last open");
         assert_eq!(said(90), "after a reboot, or 90 seconds after the vault was last open");
-        assert_eq!(said(1), "after a reboot, or 1 seconds after the vault was last open");
+        assert_eq!(said(1), "after a reboot, or 1 second after the vault was last open");
         assert_eq!(forgotten(None), "after a reboot");
     }
 
