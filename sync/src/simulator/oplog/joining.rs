@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::{Device, Message, OpLog};
 use crate::seeded::Seeded;
-use crate::simulator::engine::{Context, START_MS};
+use crate::simulator::engine::{Context, Fabric as _, START_MS};
 use crate::{DeviceKeys, Effect, Event, Name, Order, Replica};
 
 impl OpLog {
