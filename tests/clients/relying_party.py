@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -29,16 +31,19 @@ class RelyingParty:
         command = [os.environ["DOPPELKEY"], "relying-party", "--json", "--listen", "127.0.0.1:0"]
         if "--db" not in arguments:
             command += ["--db", "memory"]
+        # A file, which can be read meanwhile and is never full.
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command + [str(argument) for argument in arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
             env={**os.environ, **dict(environment)},
         )
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(self.process.communicate()[1])
+            self.process.communicate()
+            raise RuntimeError(self.complaints)
         self.ready = json.loads(line)
         self.url = self.ready["url"]
 
@@ -53,14 +58,25 @@ class RelyingParty:
     def codes(self):
         return [event["type"] for event in self.events()]
 
+    @property
+    def complaints(self):
+        """What it has said on standard error."""
+        return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode(errors="replace")
+
+    def wait_for_complaint(self, text, seconds=60):
+        """Waits until it has said this on standard error, for what comes next to come after that."""
+        deadline = time.monotonic() + seconds
+        while text not in self.complaints:
+            assert time.monotonic() < deadline, f"{text!r} is not said: {self.complaints}"
+            time.sleep(0.05)
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
-        said, complained = self.process.communicate(timeout=30)
-        self.complaints = complained
-        assert self.process.returncode == 0, said + complained
+        said, _ = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, said + self.complaints
 
 
 class Visitor:
