@@ -25,7 +25,7 @@ struct Before {
 }
 
 impl App {
-    pub(super) async fn start(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(|(what, hint)| StartError::Config { what, hint })?;
         if let Some(policy) = &config.policy {
             policy

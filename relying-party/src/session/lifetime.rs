@@ -23,7 +23,8 @@ impl Visit {
         Ok(true)
     }
 
-    /// Keeps what this visit changed in the session, if that has not ended meanwhile.
+    /// Keeps what this visit changed in the session, if that has not ended meanwhile. If it changed nothing, what another
+    /// request has written since stays.
     pub(crate) async fn save(&mut self) -> Result<(), Failure> {
         self.save_with(Changes::default()).await.map(drop)
     }
@@ -37,11 +38,17 @@ impl Visit {
         let absolute_end = self.session.created_at + i64::from(policy.session.absolute_days) * 86_400_000;
         self.session.expires_at = self.ends_at.unwrap_or_else(|| idle_end.min(absolute_end));
         self.session.seen_at = now;
-        self.session.data =
-            serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
+        let data = serde_json::to_string(&self.data).map_err(|_| Failure::Broken("a session is JSON"))?;
         if self.is_stored {
-            return Ok(self.app.database.make(others.update_session(&self.session)).await?);
+            let changed = (data != self.session.data).then_some(data);
+            let update = others.update_session(&self.session, changed.as_deref());
+            let is_kept = self.app.database.make(update).await?;
+            if let Some(data) = changed.filter(|_| is_kept) {
+                self.session.data = data;
+            }
+            return Ok(is_kept);
         }
+        self.session.data = data;
         let token = new_token(now, &self.app.config.random.bytes::<32>());
         self.session.digest = key_of(&token);
         let is_kept = self.app.database.make(others.insert_session(&self.session)).await?;
@@ -117,5 +124,37 @@ pub(super) fn fresh(app: &App, now: i64, ip: &str, user_agent: &str) -> StoredSe
         created_at: now,
         seen_at: now,
         expires_at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    async fn open(app: &App, token: Option<&str>) -> Visit {
+        Visit::open(app, token, None, "192.0.2.1", "a browser").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_another_request_has_written_meanwhile_is_not_undone_by_one_that_changes_nothing() {
+        let app = App::start(Config::localhost(8080)).await.unwrap();
+        let mut first = open(&app, None).await;
+        first.data.then = Some("/account".into());
+        first.save().await.unwrap();
+        let token = first.token().map(String::from);
+
+        let (mut slow, mut fast) = (open(&app, token.as_deref()).await, open(&app, token.as_deref()).await);
+        fast.data.notice = Some("done".into());
+        fast.save().await.unwrap();
+        slow.save().await.unwrap();
+        assert_eq!(open(&app, token.as_deref()).await.data, fast.data);
+
+        // What was not kept is still to be kept.
+        slow.data.notice = Some("slow".into());
+        let unmet = Changes::default().if_session(b"nobody's");
+        assert!(!slow.save_with(unmet).await.unwrap());
+        slow.save().await.unwrap();
+        assert_eq!(open(&app, token.as_deref()).await.data, slow.data);
     }
 }

@@ -64,13 +64,15 @@ impl Changes {
         self.and(row.bind(digest).or_nothing())
     }
 
-    /// Updates what changes in a session, its data and its times, on condition that it has not ended.
-    pub(crate) fn update_session(self, session: &StoredSession) -> Self {
-        let statement = sql("UPDATE sessions SET data = $2, seen_at = $3, expires_at = $4 WHERE digest = $1");
+    /// Updates what changes in a session, its times and, if it has new ones, its data, on condition that it has not ended.
+    pub(crate) fn update_session(self, session: &StoredSession, data: Option<&str>) -> Self {
+        let statement = sql(
+            "UPDATE sessions SET data = COALESCE($2, data), seen_at = $3, expires_at = $4 WHERE digest = $1",
+        );
         self.and(
             statement
                 .bind(&session.digest)
-                .bind(&session.data)
+                .bind(data)
                 .bind(session.seen_at)
                 .bind(session.expires_at)
                 .or_nothing(),
