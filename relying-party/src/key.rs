@@ -162,8 +162,14 @@ pub(crate) async fn seal_the_rest(config: &Config, database: &Database) -> Resul
         let app = seal_app(config, &user_id, &Zeroizing::new(clear));
         database.seal_app(&user_id, &app).await?;
     }
-    database.forget_what_was_there().await?;
-    database.replace_setting(MARK, Some(BEGUN), DONE).await?;
+    if database.forget_what_was_there().await? {
+        database.replace_setting(MARK, Some(BEGUN), DONE).await?;
+    } else {
+        tell!(
+            "warning: what was sealed now is still in the database's file in clear, because another program reads it from \
+             before\nhint: end what reads it (a backup, an open sqlite3), and start this again"
+        );
+    }
     Ok(())
 }
 

@@ -254,12 +254,13 @@ impl Database {
         Ok(self.setting(key).await?.unwrap_or_else(|| proposal.to_string()))
     }
 
-    /// Writes the database anew, so that its file holds nothing any more that has been replaced. PostgreSQL's files are not
-    /// this program's: what its tables held goes with the next vacuum.
-    pub(crate) async fn forget_what_was_there(&self) -> Result<()> {
+    /// Writes the database anew, so that its file holds nothing any more that has been replaced: false if it still does,
+    /// because somebody else reads from before. PostgreSQL's files are not this program's: what its tables held goes with the
+    /// next vacuum.
+    pub(crate) async fn forget_what_was_there(&self) -> Result<bool> {
         match &self.0 {
             Engine::Sqlite(sqlite) => sqlite.write_anew(),
-            Engine::Postgres(_) => Ok(()),
+            Engine::Postgres(_) => Ok(true),
         }
     }
 

@@ -114,9 +114,12 @@ impl Sqlite {
         work(&writer)
     }
 
-    /// Writes every page anew, and the log into the file.
-    pub(super) fn write_anew(&self) -> Result<()> {
-        Ok(lock(&self.0.writer).execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?)
+    /// Writes every page anew, and the log into the file: false if somebody reads what was there before, and keeps it there.
+    pub(super) fn write_anew(&self) -> Result<bool> {
+        let writer = lock(&self.0.writer);
+        writer.execute_batch("VACUUM")?;
+        let is_busy: i64 = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(is_busy == 0)
     }
 
     /// Does all statements or none: `None` if one of them is a condition that was not met.
@@ -372,6 +375,26 @@ mod tests {
         std::thread::sleep(Duration::from_millis(300));
         other.execute_batch("COMMIT").unwrap();
         assert_eq!(count(&opening.join().unwrap().unwrap(), "SELECT COUNT(*) FROM t"), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_replaced_is_not_called_forgotten_while_somebody_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts.db");
+        let sqlite = Sqlite::open(Some(&path)).unwrap();
+        sqlite.write(vec![setting("a word that is to go")]).await.unwrap();
+        assert!(sqlite.write_anew().unwrap(), "nobody reads");
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT COUNT(*) FROM settings").unwrap();
+        sqlite.write(vec![sql("DELETE FROM settings")]).await.unwrap();
+        assert!(!sqlite.write_anew().unwrap());
+        let is_there = || {
+            let file = std::fs::read(&path).unwrap();
+            file.windows(20).any(|bytes| bytes == b"a word that is to go")
+        };
+        assert!(is_there());
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(sqlite.write_anew().unwrap() && !is_there());
     }
 
     #[tokio::test]
