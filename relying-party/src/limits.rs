@@ -150,12 +150,17 @@ pub(crate) async fn try_login(
     let of_address = try_from_address(visit, policy).await?;
     let count = visit.app.database.count(&failures_of(visit, identifier), visit.app.now(), DAY_MS).await?;
     let threshold = i64::from(policy.limits.brute_force_threshold);
+    // What an account refuses is nothing that its address has tried.
     if count > threshold {
         // Sent together with the last one that is looked at.
+        of_address.take_back(visit).await?;
         return Err(blocked(visit, "user-blocked", i64::from(policy.limits.block_minutes) * MINUTE_MS).await);
     }
     // The block may have begun, and the count with it anew, after the first look.
-    refuse_while_blocked(visit, identifier).await?;
+    if let Err(refused) = refuse_while_blocked(visit, identifier).await {
+        of_address.take_back(visit).await?;
+        return Err(refused);
+    }
     let lasts_ms = if count == threshold { block(visit, policy, identifier).await? } else { 0 };
     Ok(Try { of_address, lasts_ms })
 }

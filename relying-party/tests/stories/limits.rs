@@ -299,6 +299,36 @@ async fn what_an_account_is_refused_counts_for_no_address() {
 }
 
 #[tokio::test]
+async fn logins_at_once_that_an_account_refuses_count_for_no_address() {
+    let limits = "[limits]\nbrute_force_threshold = 1\nfailed_logins_per_ip_day = 6";
+    let world = World::with_policy(limits).await;
+    for email in [EMAIL, "bob@example.org"] {
+        world.browser().sign_up_with_password(email, PASSWORD).await;
+    }
+    let mut browsers = Vec::new();
+    for _ in 0..6 {
+        let mut browser = world.browser();
+        browser.form("/login", &[("identifier", EMAIL)]).await;
+        browsers.push(tokio::spawn(async move {
+            browser.form("/login/password", &[("password", "wrong")]).await.status
+        }));
+    }
+    let mut refused = 0;
+    for browser in browsers {
+        refused += u32::from(browser.await.expect("it ends") == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(refused, 5, "one was looked at");
+    // Of the six failures that this address has, one is used.
+    let mut browser = world.browser();
+    for name in 1..=4 {
+        browser.form("/login", &[("identifier", &format!("{name}@example.org"))]).await;
+        let wrong = browser.form("/login/password", &[("password", "wrong")]).await;
+        assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
+    }
+    assert_eq!(world.browser().log_in_with_password("bob@example.org", PASSWORD).await, "/enroll");
+}
+
+#[tokio::test]
 async fn an_expired_code_says_the_same_of_every_address() {
     let verified = "[attributes.email]\nidentifier = true\nsignup = \"required\"\nverify = true";
     let world = World::with_policy(verified).await;
@@ -363,7 +393,7 @@ async fn a_log_in_whose_browser_has_gone_is_counted_as_what_it_was() {
             each.await.expect("it ends");
         }
         let mut rounds = 0;
-        while !world.codes().await.contains(&"fp".to_string()) {
+        while !world.has_event("fp").await {
             rounds += 1;
             assert!(rounds < 250, "a failure that nobody waited for is a failure");
             tokio::time::sleep(soon).await;

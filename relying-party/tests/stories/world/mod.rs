@@ -163,6 +163,12 @@ impl World {
         self.events().await.into_iter().map(|(code, _)| code).collect()
     }
 
+    /// Whether there is an event of this type, however many others there are.
+    pub async fn has_event(&self, code: &str) -> bool {
+        let found = self.admin("GET", &format!("/api/v2/logs?q=type:{code}"), None).await;
+        found.json().as_array().is_some_and(|events| !events.is_empty())
+    }
+
     /// A request of the operator.
     pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let mut browser = self.browser();
@@ -399,4 +405,11 @@ pub fn encoded(fields: &[(&str, &str)]) -> String {
     let pairs: Vec<String> =
         fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
+}
+
+/// A port of this machine that is this story's, and at which nobody listens yet: connections to it are refused.
+pub fn silent_socket() -> tokio::net::TcpSocket {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    socket
 }
