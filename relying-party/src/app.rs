@@ -183,16 +183,21 @@ impl App {
     /// The policy in force; a change by another process is seen within a second.
     pub(crate) async fn policy(&self) -> Result<Arc<Policy>, StoreError> {
         let now = self.now();
-        {
+        let seen = {
             let known = self.policy.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             // A clock that was set back would keep it for as long as the step was.
             if (known.stale_at.saturating_sub(POLICY_KEPT_MS)..known.stale_at).contains(&now) {
                 return Ok(Arc::clone(&known.policy));
             }
-        }
+            Arc::clone(&known.policy)
+        };
         let read = read_policy(self.database.setting("policy").await?);
         let spent_until = self.database.spent_until().await?;
         let mut known = self.policy.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.policy, &seen) {
+            // Changed while this was read, which may have been before.
+            return Ok(Arc::clone(&known.policy));
+        }
         known.stale_at = now.saturating_add(POLICY_KEPT_MS);
         known.spent_until = spent_until;
         match read {
@@ -244,12 +249,13 @@ impl App {
     }
 
     /// An id for an event: sorts by time, then by order within this process. Ids of one process never go back, not even
-    /// when its clock is set back: whoever reads on from an id misses nothing.
+    /// when its clock is set back: whoever reads on from an id misses nothing. Another process may have got to the same
+    /// time and count: an id that is there already would undo what its event tells of.
     pub(crate) fn next_event_id(&self, now: i64) -> String {
         let time = self.time_of_ids.fetch_max(now, Ordering::Relaxed).max(now);
         let count = self.event_counter.fetch_add(1, Ordering::Relaxed);
-        let random = u16::from_be_bytes(self.config.random.bytes());
-        format!("{time:014}{count:08x}{random:04x}")
+        let random = u64::from_be_bytes(self.config.random.bytes());
+        format!("{time:014}{count:08x}{random:016x}")
     }
 
     /// The time that ids of events have got to, in milliseconds: now, or later after the clock has been set back.
@@ -321,6 +327,23 @@ async fn sweep(shared: std::sync::Weak<Shared>) {
         let kept_ms = i64::from(policy.log_retention_days) * 86_400_000;
         if let Err(error) = app.database.sweep(now, now - kept_ms).await {
             tell!("error: expired rows could not be removed: {error}\nhint: {}", error.hint());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Clock;
+
+    #[tokio::test]
+    async fn events_of_two_processes_at_the_same_time_and_count_have_ids_of_their_own() {
+        let config = || Config { clock: Clock::new(|| 1_750_000_000_000), ..Config::localhost(8080) };
+        let (one, other) = (App::start(config()).await.unwrap(), App::start(config()).await.unwrap());
+        for _ in 0..500_000 {
+            let (id, of_other) = (one.next_event_id(one.now()), other.next_event_id(other.now()));
+            assert_eq!(id[..22], of_other[..22], "the same time and count");
+            assert_ne!(id, of_other);
         }
     }
 }
