@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_all_places_are_taken_the_next_waits_until_one_is_free() {
-        let bounds = Bounds { head: Duration::from_millis(400), connections: 2 };
+        let bounds = Bounds { head: Duration::from_secs(3), connections: 2 };
         let (address, _stop, _) = service(bounds).await;
         let mut idle =
             [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];

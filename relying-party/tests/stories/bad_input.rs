@@ -190,11 +190,13 @@ async fn no_request_however_mangled_is_our_fault() {
     ];
     let seed = 0x5eed_0001_u64;
     let mut dice = Dice(seed);
+    // The same bytes in every run, so that the seed brings back what it found.
+    let known = Authenticator::with_passkey(vec![7; 32], &[8; 16], &[9; 32]);
     for round in 0..1500 {
         let path = paths[dice.roll(paths.len())];
         let method = ["GET", "POST", "POST", "PUT", "PATCH"][dice.roll(5)];
         let options = json!({ "rp": { "id": "localhost" }, "rpId": "localhost", "user": { "id": "AAAA" }, "challenge": "AAAA" });
-        let credential = phone.clone().get(&options, ORIGIN, crate::world::Twist::None);
+        let credential = known.clone().get(&options, ORIGIN, crate::world::Twist::None);
         let seeds = [
             credential.to_string(),
             json!({ "email": "x@example.org", "mediation": "conditional" }).to_string(),

@@ -8,7 +8,7 @@ use doppelkey_relying_party::{Config, Key, Mail};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{ADMIN, Authenticator, World, postgres};
+use crate::world::{ADMIN, Authenticator, World, postgres, silent_socket};
 
 const EMAIL: &str = "ada@example.org";
 
@@ -166,10 +166,8 @@ async fn wait_for(mailbox: &Mailbox, count: usize) -> Vec<String> {
 async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = postgres::shared_database(folder.path());
-    // Nobody listens on the port yet.
-    let port =
-        TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
-    let url = format!("smtp://127.0.0.1:{port}");
+    let socket = silent_socket();
+    let url = format!("smtp://{}", socket.local_addr().expect("an address"));
     let first = World::with_mail(&database, &url).await;
     let mut browser = first.browser();
     assert_eq!(browser.form("/signup", &[("email", EMAIL)]).await.location(), "/signup/passkey");
@@ -181,7 +179,7 @@ async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
     drop((first, browser));
 
     let mailbox = Mailbox::default();
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is still free");
+    let listener = socket.listen(1024).expect("the port is this socket's");
     tokio::spawn(serve(listener, Arc::clone(&mailbox)));
     // Two processes at once, later: one of them sends it.
     let worlds = [World::with_mail(&database, &url).await, World::with_mail(&database, &url).await];
@@ -208,9 +206,8 @@ async fn mail_that_waits_outlives_the_relying_party_and_goes_out_once() {
 async fn mail_that_a_lost_key_has_sealed_is_told_as_lost_by_the_next_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = postgres::shared_database(folder.path());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let socket = silent_socket();
+    let address = socket.local_addr().expect("an address");
     let mail = || Mail::Smtp { url: format!("smtp://{address}"), from: "login@example.org".into() };
     let start = async |key: [u8; 32], replace_lost_key: bool| {
         let (admin_token, key) = (ADMIN.into(), Some(Key::new(key)));
@@ -231,7 +228,7 @@ async fn mail_that_a_lost_key_has_sealed_is_told_as_lost_by_the_next_start() {
     // What comes now waits under the new key, and arrives once there is a server.
     assert_eq!(replaced.browser().form("/recover", &[("email", EMAIL)]).await.location(), "/recover/code");
     let mailbox = Mailbox::default();
-    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    let listener = socket.listen(1024).expect("the port is this socket's");
     tokio::spawn(serve(listener, Arc::clone(&mailbox)));
     // A try that failed meanwhile puts it off once more.
     while mailbox.lock().expect("nobody panics with it").is_empty() {

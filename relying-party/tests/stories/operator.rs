@@ -146,7 +146,8 @@ async fn events_hold_no_secrets() {
     let code = world.latest_code().await;
     let text = format!("{:?}", world.events().await);
     assert!(!text.contains("horse"), "{text}");
-    assert!(!text.contains(&code), "{text}");
+    // Six digits of an id or a time may be those of a code.
+    assert!(text.split(|letter: char| !letter.is_ascii_alphanumeric()).all(|word| word != code), "{text}");
 }
 
 #[tokio::test]

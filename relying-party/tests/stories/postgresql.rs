@@ -90,7 +90,8 @@ struct Cluster {
 impl Cluster {
     fn start(programs: &Path) -> Self {
         let (folder, data) = Self::initialised(programs, "");
-        Self::run(programs, folder, &data, 0, "-c listen_addresses=''")
+        assert!(Self::starts(programs, &folder, &data, "-c listen_addresses=''"), "PostgreSQL starts");
+        Self::of(programs, folder, 0)
     }
 
     /// Only with TLS, on a port of this machine.
@@ -111,14 +112,23 @@ impl Cluster {
         openssl(&folder, sign, "");
         let rules = "hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n";
         run(as_postgres("sh").args(["-c", &format!("printf '{rules}' > {}/pg_hba.conf", data.display())]));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
         let at = folder.display();
-        let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on -c ssl_cert_file={at}/server.pem \
-             -c ssl_key_file={at}/server.key"
+        // Another story may take a port before PostgreSQL does.
+        for _ in 0..5 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+            let port = port.expect("a free port").port();
+            let settings = format!(
+                "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on -c ssl_cert_file={at}/server.pem \
+                 -c ssl_key_file={at}/server.key"
+            );
+            if Self::starts(programs, &folder, &data, &settings) {
+                return Self::of(programs, folder, port);
+            }
+        }
+        panic!(
+            "PostgreSQL does not start: {}",
+            std::fs::read_to_string(folder.join("log")).unwrap_or_default()
         );
-        Self::run(programs, folder, &data, port, &settings)
     }
 
     /// What a query gives, asked through the socket.
@@ -141,16 +151,18 @@ impl Cluster {
         (folder, data)
     }
 
-    fn run(programs: &Path, folder: PathBuf, data: &Path, port: u16, settings: &str) -> Self {
+    fn starts(programs: &Path, folder: &Path, data: &Path, settings: &str) -> bool {
         let settings = format!(
             "{settings} -c unix_socket_directories={} -c fsync=off -c max_connections=400",
             folder.display()
         );
-        run(as_postgres(programs.join("pg_ctl"))
-            .args(["start", "--wait", "--silent", "-o", &settings, "-D"])
-            .arg(data)
-            .arg("-l")
-            .arg(folder.join("log")));
+        let mut start = as_postgres(programs.join("pg_ctl"));
+        start.args(["start", "--wait", "--silent", "-o", &settings, "-D"]).arg(data);
+        let started = start.arg("-l").arg(folder.join("log")).stdout(Stdio::null()).status();
+        started.expect("pg_ctl runs").success()
+    }
+
+    fn of(programs: &Path, folder: PathBuf, port: u16) -> Self {
         let url = format!("postgres://stories@localhost/postgres?host={}", folder.display());
         Self { folder, url, port, programs: programs.to_path_buf() }
     }

@@ -15,11 +15,11 @@ use doppelkey_relying_party::{Config, Key, Webhooks};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::attacks::mailed;
 use crate::second_factor::{App, shown_secret};
-use crate::world::{ADMIN, Authenticator, ORIGIN, Twist, World, postgres};
+use crate::world::{ADMIN, Authenticator, ORIGIN, Twist, World, postgres, silent_socket};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PASSWORD: &str = "correct horse battery";
@@ -27,6 +27,8 @@ const PASSWORD: &str = "correct horse battery";
 /// How a receiver answers, and what it has been told.
 struct Receiver {
     port: u16,
+    /// The port is taken, and refuses connections, until it listens.
+    socket: Mutex<Option<TcpSocket>>,
     status: Mutex<Option<StatusCode>>,
     heard: Mutex<Vec<Message>>,
 }
@@ -37,13 +39,15 @@ type Message = (String, Option<StatusCode>, Vec<Value>);
 impl Receiver {
     /// One that is known, but does not listen yet.
     async fn silent() -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        Arc::new(Self { port, status: Mutex::new(Some(StatusCode::NO_CONTENT)), heard: Mutex::default() })
+        let socket = silent_socket();
+        let port = socket.local_addr().expect("an address").port();
+        let status = Mutex::new(Some(StatusCode::NO_CONTENT));
+        Arc::new(Self { port, socket: Mutex::new(Some(socket)), status, heard: Mutex::default() })
     }
 
     async fn listen(self: &Arc<Self>) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("the port is still free");
+        let socket = self.socket.lock().expect("nobody panics with it").take().expect("it listens once");
+        let listener = socket.listen(1024).expect("the port is this socket's");
         let routes = Router::new().route("/events", post(receive)).route("/elsewhere", post(receive));
         let routes = routes.with_state(Arc::clone(self));
         tokio::spawn(async move { axum::serve(listener, routes).await });
