@@ -8,6 +8,7 @@ use std::format;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 use std::vec::Vec;
 
 use crate::carrier::{Listing, Mailbox};
@@ -22,14 +23,36 @@ const SUFFIX: &str = ".entry";
 /// The most bytes of entries in one list. Whoever else writes here could put more than a device has memory.
 const PAGE_MAX: u64 = 4 << 20;
 
+/// How long a broken file must look the same before it is left alone: longer than file systems round the time of a change
+/// (FAT: two seconds), or a carrier could put the rest into it and it would still look the same.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// What a file looks like without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A file whose bytes did not have its name.
+#[derive(Debug)]
+struct Broken {
+    look: Look,
+    /// Since when it has looked like this, by this process's clock: a network drive's may be another.
+    since: Instant,
+    /// Whether it was read again after it had [settled](SETTLED).
+    is_given_up: bool,
+}
+
 /// Entries as files of one directory.
 #[derive(Debug)]
 pub struct Folder {
     directory: PathBuf,
     /// In the order in which this process found them: a folder has none of its own.
     found: Vec<Name>,
-    /// Files whose bytes do not have their name: not looked at again until they change size.
-    broken: BTreeMap<Name, u64>,
+    /// Files whose bytes do not have their name, such as one that a carrier is still copying: some make it as long as it
+    /// will be before they write a byte.
+    broken: BTreeMap<Name, Broken>,
 }
 
 impl Folder {
@@ -43,9 +66,9 @@ impl Folder {
         self.directory.join(format!("{name}{SUFFIX}"))
     }
 
-    /// The names in the directory with the sizes of their files, if there are no more than so many. Files that are called
-    /// otherwise take time, and no memory.
-    fn scan(&self, most: u64) -> io::Result<BTreeMap<Name, u64>> {
+    /// The names in the directory with what their files look like, if there are no more than so many. Files that are
+    /// called otherwise take time, and no memory.
+    fn scan(&self, most: u64) -> io::Result<BTreeMap<Name, Look>> {
         let mut names = BTreeMap::new();
         for file in fs::read_dir(&self.directory)? {
             let file = file?;
@@ -54,7 +77,7 @@ impl Folder {
                 && let Ok(metadata) = file.metadata()
                 && metadata.is_file()
             {
-                names.insert(name, metadata.len());
+                names.insert(name, Look { size: metadata.len(), modified: metadata.modified().ok() });
                 if names.len() as u64 > most {
                     let why = "it has more files than any circle has entries";
                     return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -66,20 +89,31 @@ impl Folder {
 
     /// The file's bytes if they have this name.
     fn read(&self, name: Name) -> io::Result<Option<Vec<u8>>> {
-        let read: io::Result<_> = (|| {
-            let path = self.path(name);
-            // Whoever else writes here could put a pipe, which would be waited for, or a link to something without end.
-            if !fs::symlink_metadata(&path)?.is_file() {
-                return Ok(None);
-            }
-            let mut bytes = Vec::new();
-            File::open(path)?.take(ENTRY_MAX as u64 + 1).read_to_end(&mut bytes)?;
-            Ok((Name::of(&bytes) == name).then_some(bytes))
-        })();
-        match read {
+        match self.read_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             read => read,
         }
+    }
+
+    /// As [`read`](Self::read), but a file that is not there is an error.
+    fn read_file(&self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        // Whoever else writes here could put a pipe, which would be waited for, or a link to something without end.
+        if !fs::symlink_metadata(&path)?.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(ENTRY_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok((Name::of(&bytes) == name).then_some(bytes))
+    }
+
+    /// Remembers that this file was read now, and is broken.
+    fn note_broken(&mut self, name: Name, look: Look, now: Instant) {
+        let before = self.broken.get(&name).filter(|broken| broken.look == look);
+        let since = before.map_or(now, |broken| broken.since);
+        // Without a time of its last change nobody can tell that it has changed.
+        let is_given_up = look.modified.is_some() && now.duration_since(since) >= SETTLED;
+        self.broken.insert(name, Broken { look, since, is_given_up });
     }
 }
 
@@ -116,6 +150,8 @@ impl Mailbox for Folder {
 
     fn list(&mut self, since: u64) -> io::Result<Listing> {
         let present = self.scan(NAMES_MAX)?;
+        let now = Instant::now();
+        self.broken.retain(|name, _| present.contains_key(name));
         let since = usize::try_from(since).unwrap_or(usize::MAX);
         let first_gone = self.found.iter().position(|name| !present.contains_key(name));
         self.found.retain(|name| present.contains_key(name));
@@ -126,25 +162,27 @@ impl Mailbox for Folder {
         }
         let known: std::collections::BTreeSet<Name> = self.found.iter().copied().collect();
         let (mut read, mut room, mut is_whole) = (BTreeMap::new(), PAGE_MAX, true);
-        for (name, size) in &present {
-            let broken = self.broken.get(name) == Some(size) || *size > ENTRY_MAX as u64;
-            if known.contains(name) || broken {
+        for (name, look) in &present {
+            let is_given_up =
+                self.broken.get(name).is_some_and(|broken| broken.is_given_up && broken.look == *look);
+            if known.contains(name) || is_given_up || look.size > ENTRY_MAX as u64 {
                 continue;
             }
-            if *size > room {
+            if look.size > room {
                 is_whole = false;
                 break;
             }
-            match self.read(*name)? {
-                Some(bytes) => {
+            match self.read_file(*name) {
+                Ok(Some(bytes)) => {
                     room = room.saturating_sub(bytes.len() as u64);
                     self.broken.remove(name);
                     self.found.push(*name);
                     read.insert(*name, bytes);
                 }
-                None => {
-                    self.broken.insert(*name, *size);
-                }
+                Ok(None) => self.note_broken(*name, *look, now),
+                // It went after the look at the folder, and may come again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         let new = self.found.iter().skip(since);
@@ -179,6 +217,45 @@ mod tests {
             assert_eq!(listing.head > since, since < 10, "whether there is more");
         }
         assert_eq!(pages, [4, 4, 2, 0]);
+    }
+
+    #[test]
+    fn a_file_that_has_its_length_before_its_bytes_is_read_once_they_are_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(directory.path()).unwrap();
+        let bytes = [7; 100];
+        let name = Name::of(&bytes);
+        let (path, an_hour_ago) = (folder.path(name), SystemTime::now() - Duration::from_secs(3600));
+        let write = |bytes: &[u8], modified: Option<SystemTime>| {
+            fs::write(&path, bytes).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            modified.into_iter().for_each(|modified| file.set_modified(modified).unwrap());
+        };
+        let names = |folder: &mut Folder| folder.list(0).unwrap().items.len();
+        // Within the same tick of the clock: it looks the same.
+        for (bytes, count) in [([0; 100], 0), (bytes, 1)] {
+            write(&bytes, Some(an_hour_ago));
+            assert_eq!(names(&mut folder), count);
+        }
+        // Whatever is there for long is read once more, and then left alone until it changes.
+        let mut folder = Folder::open(directory.path()).unwrap();
+        write(&[0; 100], Some(an_hour_ago));
+        for is_given_up in [false, true] {
+            assert_eq!(names(&mut folder), 0);
+            let broken = folder.broken.get_mut(&name).unwrap();
+            assert_eq!(broken.is_given_up, is_given_up);
+            broken.since -= SETTLED;
+        }
+        write(&bytes, Some(an_hour_ago));
+        assert_eq!(names(&mut folder), 0, "it was not read");
+        write(&bytes, None);
+        assert_eq!(names(&mut folder), 1);
+        // Once a file has gone, nothing is remembered of it.
+        let mut folder = Folder::open(directory.path()).unwrap();
+        write(&[0; 100], None);
+        assert_eq!((names(&mut folder), folder.broken.len()), (0, 1));
+        fs::remove_file(&path).unwrap();
+        assert_eq!((names(&mut folder), folder.broken.len()), (0, 0));
     }
 
     #[test]
