@@ -1,6 +1,6 @@
-//! A PostgreSQL of one's own on loopback, for tests and benchmarks.
+//! A PostgreSQL of one's own at a socket in its folder, for tests and benchmarks.
 
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::string::{String, ToString as _};
@@ -49,24 +49,23 @@ impl Postgres {
         let made = run(&initdb).arg("-D").arg(&data).args(["-U", "relay", "-A", "trust", "-N"]).output();
         let made = made.expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let postgres = programs.join("postgres").display().to_string();
         let server = run(&postgres)
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1"])
+            // No port, which another could take first.
+            .args(["-c", "listen_addresses="])
             .args(if durable { &[][..] } else { &["-F"] })
             .arg("-k")
             .arg(directory.path())
             .stderr(Stdio::null())
             .spawn()
             .expect("postgres runs");
-        let url = format!("postgres://relay@127.0.0.1:{port}/postgres");
+        let url = format!("postgres://relay@localhost/postgres?host={}", directory.path().display());
+        let socket = directory.path().join(".s.PGSQL.5432");
         let started = Postgres { server, url, _directory: directory };
         for _ in 0..200 {
-            let answers = TcpStream::connect(("127.0.0.1", port)).is_ok();
-            if answers {
+            if UnixStream::connect(&socket).is_ok() {
                 thread::sleep(Duration::from_millis(300));
                 return Some(started);
             }
