@@ -90,6 +90,10 @@ fn a_tail_whose_length_came_before_its_bytes_is_torn_wherever_the_sectors_end() 
         let mut bytes = platter.bytes();
         let sector = (bytes.len() - 1) / 512 * 512;
         bytes[sector.max(whole)..].fill(0);
+        // Where that is one byte, it may be a zero by nature.
+        if bytes == platter.bytes() {
+            continue;
+        }
         platter.set(&bytes);
         let mut vault = open(&platter).expect("a torn tail is no damage");
         assert_eq!(vault.read(Slot::Sync, &mut [0; 1024]), Ok(Some(padding)));
