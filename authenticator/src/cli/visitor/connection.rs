@@ -140,8 +140,16 @@ mod tests {
         });
         let connections = Connections::new().unwrap();
         let mut connection = connections.to(&origin);
+        // A request that goes out while the end is on its way would be lost with the connection.
+        let ends = |connection: &Connection| {
+            while connection.sender.as_ref().is_some_and(|sender| !sender.is_closed()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
         assert_eq!(ask(&mut connection).unwrap(), "answer");
+        ends(&connection);
         assert_eq!(ask(&mut connection).unwrap(), "answer");
+        ends(&connection);
         server.join().unwrap();
         ask(&mut connection).expect_err("nobody is there any more");
     }
