@@ -21,6 +21,7 @@ struct Parrot {
 
 pub(crate) const ECHO: u8 = 1;
 pub(crate) const ASK: u8 = 2;
+const ASK_BRIEFLY: u8 = 6;
 const PANIC: u8 = 3;
 const SLOW: u8 = 4;
 const LONG: u8 = 5;
@@ -32,7 +33,6 @@ const TIMED_OUT: u8 = 0xa3;
 impl Engine for Parrot {
     fn handle(&mut self, now: Time, input: Input<'_>, response: &mut Message) -> Output {
         response.clear();
-        let until = now + Duration::from_millis(300);
         let said: &[u8] = match input {
             Input::Cbor([PANIC, request @ ..]) => {
                 // As a bug of ours may: it prints what it had in its hands.
@@ -42,9 +42,11 @@ impl Engine for Parrot {
                 credential.cred_random = Some(CredRandom { with_uv: [0x5A; 32], without_uv: [0x5A; 32] });
                 panic!("as told: {credential:?}");
             }
-            Input::Cbor([ASK, ..]) => {
+            Input::Cbor([kind @ (ASK | ASK_BRIEFLY), ..]) => {
                 self.asking = true;
-                return Output::AskUser { until };
+                // Longer than a busy machine may stand still, or short enough to wait for its end.
+                let patience = Duration::from_millis(if *kind == ASK { 30_000 } else { 300 });
+                return Output::AskUser { until: now + patience };
             }
             Input::Cbor([SLOW, ..]) => {
                 let _ = self.gate.as_ref().map(Receiver::recv);
@@ -89,6 +91,12 @@ fn clock() -> Clock {
 
 pub(crate) fn device(user: impl UserInterface + 'static) -> Device {
     Device::new(clock(), Box::new(user), || Box::new(Parrot { asking: false, gate: None }))
+}
+
+/// A device for which no time passes: a message may stop half-way for as long as a busy machine has it.
+pub(crate) fn timeless_device() -> Device {
+    let clock: Clock = Arc::new(|| Duration::from_secs(1));
+    Device::new(clock, Box::new(Auto), || Box::new(Parrot { asking: false, gate: None }))
 }
 
 /// A device whose slow requests, and those that are out of time, wait for a word through the sender.
@@ -251,7 +259,7 @@ fn a_request_ends_when_the_platform_cancels_or_time_is_over() {
     channel.send(command::CANCEL, &[]);
     assert_eq!(channel.answer(), (command::CBOR, CANCELLED));
     assert_eq!(user.prompt(), None);
-    channel.send(command::CBOR, &[ASK]);
+    channel.send(command::CBOR, &[ASK_BRIEFLY]);
     assert_eq!(channel.answer(), (command::CBOR, TIMED_OUT));
     assert_eq!(user.prompt(), None);
 }
@@ -385,7 +393,7 @@ fn keepalives_go_out_while_what_came_during_a_preparation_is_worked_on() {
 fn keepalives_go_out_while_a_request_that_is_out_of_time_is_ended() {
     let (device, gate) = slow_device(External::default());
     let mut channel = Channel::open(&device);
-    channel.send(command::CBOR, &[ASK]);
+    channel.send(command::CBOR, &[ASK_BRIEFLY]);
     // More than have room in the time that the user has.
     for _ in 0..10 {
         assert_eq!(channel.packet()[4..8], [0xbb, 0, 1, 2]);
@@ -398,7 +406,7 @@ fn keepalives_go_out_while_a_request_that_is_out_of_time_is_ended() {
 fn a_device_that_is_dropped_while_it_ends_a_request_is_gone_with_its_engine() {
     let (device, gate) = slow_device(External::default());
     let mut channel = Channel::open(&device);
-    channel.send(command::CBOR, &[ASK]);
+    channel.send(command::CBOR, &[ASK_BRIEFLY]);
     for _ in 0..10 {
         channel.packet();
     }
@@ -507,7 +515,7 @@ fn observers_are_told_what_happens_and_nothing_that_is_secret() {
 
 #[test]
 fn ninety_thousand_pings_of_mixed_sizes_come_back_unchanged() {
-    let mut channel = Channel::open(&device(Auto));
+    let mut channel = Channel::open(&timeless_device());
     pings(&mut channel.connection, channel.id, 90_000);
 }
 
