@@ -252,7 +252,7 @@ mod tests {
         drop(UnixListener::bind(&path).expect("a stale socket"));
         let address = format!("unix:{}", path.display()).parse().expect("an address");
         let server = Server::bind(&address, device(Auto)).expect("it replaces the stale one");
-        assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o077, 0);
         open(&mut UnixStream::connect(&path).expect("it listens"));
         let second = Server::bind(&address, device(Auto));
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));

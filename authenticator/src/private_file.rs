@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 
 /// Makes a file that its owner alone may read, open for reading and writing.
 ///
@@ -81,12 +83,18 @@ fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
 #[cfg(unix)]
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     use rustix::fs::Mode;
-    // The process has one for all threads. What another makes in this moment is for its owner alone, too.
-    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    // The process has one for all threads. What another makes in this moment is for its owner alone, too; a folder is
+    // one that its owner can enter.
+    let _one_at_a_time = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let listening = UnixListener::bind(path);
     rustix::process::umask(before);
     listening
 }
+
+/// Of two that change it at once, one would put back what the other had set for a moment.
+#[cfg(unix)]
+static UMASK: Mutex<()> = Mutex::new(());
 
 /// Makes the names in this file's folder durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
@@ -134,5 +142,42 @@ mod tests {
         });
         assert_eq!(made, 1);
         assert_eq!(fs::read_dir(folder.path()).expect("it lists").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn whoever_listens_changes_no_mode_for_long_and_no_folder_that_another_makes_is_shut() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let make = |name: String| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).expect("there is room");
+            fs::metadata(&path).expect("it is there").mode() & 0o777
+        };
+        // Nobody listens meanwhile, here or in another test.
+        let alone = || UMASK.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = {
+            let _alone = alone();
+            make("before".into())
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    for number in 0..200 {
+                        let path = folder.join(format!("{thread}-{number}"));
+                        listen(&path).expect("there is room");
+                        let mode = fs::metadata(&path).expect("it is there").mode();
+                        assert_eq!(mode & 0o077, 0, "it is its owner's alone");
+                    }
+                });
+            }
+            for number in 0..1000 {
+                assert_eq!(make(format!("folder-{number}")) & 0o700, 0o700, "its owner can enter it");
+            }
+        });
+        let _alone = alone();
+        assert_eq!(make("after".into()), before);
     }
 }
