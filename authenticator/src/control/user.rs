@@ -493,7 +493,9 @@ mod tests {
         receiver
     }
 
-    const UNHURRIED: Habits = Habits { manner: Manner::Control, verified: true, account: None, delay_ms: 50 };
+    /// Longer than a busy machine may take from one line of a test to the next.
+    const UNHURRIED: Habits =
+        Habits { manner: Manner::Control, verified: true, account: None, delay_ms: 2000 };
 
     #[test]
     fn a_deed_while_another_answers_slowly_is_kept_for_the_next_prompt() {
@@ -512,15 +514,14 @@ mod tests {
         let mut user = ControlledUser::new(Habits { manner: Manner::Auto, ..UNHURRIED }, None);
         let answers = shown(&mut user);
         // Which takes longer than the touch that is on its way.
-        user.lock().habits.delay_ms *= 4;
+        user.lock().habits.delay_ms += 500;
         assert_eq!(user.act(Deed::Deny), Done::Answered(1));
         assert_eq!(answers.recv(), Ok(Answer::Deny));
     }
 
     #[test]
     fn an_answer_that_comes_late_goes_nowhere() {
-        let mut user = in_manner(Manner::Auto);
-        user.set_habits(Habits { manner: Manner::Auto, delay_ms: 20, ..Habits::default() });
+        let mut user = ControlledUser::new(Habits { manner: Manner::Auto, ..UNHURRIED }, None);
         let late = asked(&mut user, Action::Select, 0, false);
         user.clear();
         assert_eq!(shown(&mut user).recv(), Ok(APPROVED));

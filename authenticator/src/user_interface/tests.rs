@@ -43,7 +43,7 @@ fn an_external_user_sees_one_prompt_and_answers_it_once() {
 #[test]
 fn a_delayed_prompt_that_is_taken_away_is_never_shown() {
     let external = External::default();
-    let mut user = Delayed::new(Duration::from_millis(20), Box::new(external.clone()));
+    let mut user = Delayed::new(Duration::from_secs(2), Box::new(external.clone()));
     user.show(&prompt(Action::Select, 0), &[], Reply::new(|_| {}));
     user.clear();
     user.show(&prompt(Action::UseCredential, 0), &[], Reply::new(|_| {}));
