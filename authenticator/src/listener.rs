@@ -53,6 +53,23 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has ended the connection, also where what it said before has not been read yet. `false`
+    /// where the system does not tell.
+    pub(crate) fn has_been_ended(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let mut end = [match self {
+                Stream::Tcp(stream) => PollFd::new(stream, PollFlags::RDHUP),
+                Stream::Unix(stream) => PollFd::new(stream, PollFlags::RDHUP),
+            }];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut end, Some(&at_once)).is_ok_and(|ended| ended > 0)
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Ends the connection in both directions: whoever is blocked on it comes back.
     pub(crate) fn shutdown(&self) {
         // An error means that it has ended already.

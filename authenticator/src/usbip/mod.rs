@@ -113,6 +113,7 @@ impl Server {
         if let Some(stream) = plugged.attached.take() {
             stream.shutdown();
         }
+        self.places.released.notify_all();
         true
     }
 
@@ -123,6 +124,7 @@ impl Server {
         if let Some(stream) = place.attached {
             stream.shutdown();
         }
+        self.places.released.notify_all();
         true
     }
 
@@ -200,11 +202,15 @@ impl Places {
         let Some(place) = std::str::from_utf8(busid).ok().and_then(place_of) else {
             return Ok(Err(OpStatus::NoDevice));
         };
-        // Whoever has just closed its connection may not have been noticed yet.
-        let attached = |places: &mut BTreeMap<u8, Place>| {
-            places.get(&place).is_some_and(|plugged| plugged.attached.is_some())
+        let by = |places: &mut BTreeMap<u8, Place>, holds: fn(&Stream) -> bool| {
+            places.get(&place).and_then(|plugged| plugged.attached.as_ref()).is_some_and(holds)
         };
-        let waited = self.released.wait_timeout_while(self.lock(), LETTING_GO, attached);
+        // Whoever has just closed its connection may not have been noticed yet. Where the system says that it has, its
+        // thread is held up, or works on its last request.
+        let waited = self.released.wait_timeout_while(self.lock(), LETTING_GO, |places| by(places, |_| true));
+        let (places, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let ended = |places: &mut _| by(places, Stream::has_been_ended);
+        let waited = self.released.wait_timeout_while(places, LAST_REQUEST, ended);
         let (mut places, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let Some(plugged) = places.get_mut(&place) else { return Ok(Err(OpStatus::NoDevice)) };
         if plugged.attached.is_some() {
@@ -255,3 +261,5 @@ fn place_of(busid: &str) -> Option<u8> {
 
 /// How long an import waits for the one before to be let go.
 const LETTING_GO: Duration = Duration::from_millis(250);
+/// And how much longer, if that one's host has gone: an RSA key takes seconds.
+const LAST_REQUEST: Duration = Duration::from_secs(10);
