@@ -11,7 +11,9 @@ use std::time::Duration;
 use doppelkey_sync::relay::{RelayClient, RelayUrl};
 use doppelkey_sync::{Invitation, Mailbox as _};
 use serde_json::{Value, json};
-use world::{BE, BS, DRIPS, EMPTY, ENDLESS, Forgetful, Liar, NONSENSE, Server, World, client, relay};
+use world::{
+    BE, BS, DRIPS, EMPTY, ENDLESS, Forgetful, Liar, NONSENSE, Server, World, client, own_address, relay,
+};
 
 #[test]
 fn a_passkey_made_on_one_device_signs_in_on_three_and_says_when_it_is_backed_up() {
@@ -177,7 +179,7 @@ fn two_devices_on_one_network_go_on_when_their_mailbox_is_gone() {
     let (folder, mailbox) = world.mailbox("mailbox");
     world.ok(&a, &["sync", "init", "--mailbox", &mailbox, "--post-quantum"]);
     world.join(&a, &b);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = std::net::TcpListener::bind(own_address()).unwrap().local_addr().unwrap().to_string();
     let run_a = world.run_with(&a, &["--lan", &free]);
     let run_b = world.run_with(&b, &["--lan", "127.0.0.1:0", "--peer", &free]);
     // Nothing goes through it any more: it is a file now.
@@ -403,7 +405,7 @@ fn whoever_has_an_invitation_does_not_become_the_newcomer_at_a_relay_that_is_awa
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
     let database = format!("sqlite:{}", world.folder.path().join("second.db").display());
-    let mut second = relay("127.0.0.1:0", &database);
+    let mut second = relay(&own_address(), &database);
     let address = second.url.strip_prefix("http://").unwrap().to_owned();
     world.ok(&a, &["sync", "init", "--mailbox", &world.relay.url, "--mailbox", &second.url]);
     let (mut invite, text) = world.invite(&a);
@@ -435,7 +437,7 @@ fn whoever_has_an_invitation_does_not_become_the_newcomer_at_a_relay_that_is_awa
 fn two_relays_open_together_what_neither_opens_alone() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let second = relay("127.0.0.1:0", "memory");
+    let second = relay(&own_address(), "memory");
     let (one, two) = (world.relay.url.as_str(), second.url.as_str());
     world.ok(&a, &["sync", "init", "--mailbox", one, "--mailbox", two]);
     drop(world.run_for(&a, Duration::from_millis(500)));
@@ -476,7 +478,7 @@ fn two_relays_open_together_what_neither_opens_alone() {
 fn a_key_restores_what_only_the_second_relay_has() {
     let mut world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));
-    let second = relay("127.0.0.1:0", "memory");
+    let second = relay(&own_address(), "memory");
     let (one, two) = (world.relay.url.clone(), second.url.as_str());
     world.ok(&a, &["sync", "init", "--mailbox", &one, "--mailbox", two]);
     let key = world.ok(&a, &["sync", "recovery", "create"]);
@@ -576,7 +578,7 @@ fn a_relay_whose_answer_to_open_was_lost_can_be_added_again() {
     let world = World::new();
     let a = world.vault("a");
     world.found(&a);
-    let second = relay("127.0.0.1:0", "memory");
+    let second = relay(&own_address(), "memory");
     let way = Forgetful::before(&second);
     let add = ["sync", "mailbox", "add", way.url.as_str()];
     // The circle is opened, the device let in by its name, and the first token ended: each may be done and not be known.

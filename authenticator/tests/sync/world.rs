@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -132,6 +132,21 @@ impl Forgetful {
     }
 }
 
+/// An address of this machine that nobody else listens at, with any port: what was let go there is free until it is taken
+/// again.
+pub(crate) fn own_address() -> String {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    if cfg!(not(target_os = "linux")) {
+        // Elsewhere this machine has no other.
+        return "127.0.0.1:0".to_owned();
+    }
+    // On Linux all of 127.0.0.0/8 is this machine. The tests of two processes do not meet: a process has 64.
+    let number = std::process::id().wrapping_mul(64).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+    let [_, high, middle, low] = number.to_be_bytes();
+    // 127.0.0.1 is everybody's.
+    format!("127.{}.{middle}.{low}:0", high | 0x80)
+}
+
 /// A relay, a relying party, and a folder for vaults.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -194,7 +209,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("relay.db").display());
         World {
-            relay: relay("127.0.0.1:0", &database),
+            relay: relay(&own_address(), &database),
             party: Server::start(&[
                 "relying-party",
                 "--listen",
