@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::thread::sleep;
+use std::time::Duration;
 
 use clap::Args;
 use doppelkey_sync::{DeviceKeys, Event, Invitation, Mailbox, Name, emoji};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Circle, LOOK_EVERY, Opened, host_name, now_ms, passkeys, place, say};
+use crate::cli::run::clock;
 use crate::cli::vault_options::{ExistingVault, KeptVault};
 use crate::cli::{Failure, counted, is_confirmed, print, tell};
 use crate::replicate::{Place, ReplicateError, Replication, Request};
@@ -91,8 +93,8 @@ impl Invite {
     }
 
     fn await_request(&self, circle: &mut Circle, invitation: &str) -> Result<Value, Failure> {
-        let until_ms = now_ms() + self.wait_s * 1000;
-        while now_ms() < until_ms {
+        let clock = clock();
+        while clock() < Duration::from_secs(self.wait_s) {
             let asked = circle.ask(&Request::Asked { invitation: invitation.into() })?;
             if !asked.is_null() {
                 return Ok(asked);
@@ -105,8 +107,8 @@ impl Invite {
 
 /// Waits until the newcomer has said something as a member, for a minute; whether it has.
 fn await_arrival(circle: &mut Circle, device: &str) -> Result<bool, Failure> {
-    let until_ms = now_ms() + 60_000;
-    while now_ms() < until_ms {
+    let clock = clock();
+    while clock() < Duration::from_secs(60) {
         if circle.ask(&Request::HasSpoken { device: device.into() })? == true {
             return Ok(true);
         }
@@ -140,9 +142,9 @@ pub(super) struct Join {
 impl Join {
     pub(super) fn run(self) -> Result<(), Failure> {
         let invitation = self.invitation()?;
-        if now_ms() / 1000 >= invitation.expires_s {
-            return Err(Failure::new("the invitation has expired", "run `doppelkey sync invite` again"));
-        }
+        let (clock, now_s) = (clock(), now_ms() / 1000);
+        let left = invitation.expires_s.checked_sub(now_s).filter(|&left| left > 0);
+        let until = Duration::from_secs(left.ok_or_else(|| expired(invitation.expires_s, now_s))?);
         let mut opened = Opened::new(self.vault.open()?, self.vault.place()?);
         if Replication::is_set_up(&opened.path) {
             return Err(ReplicateError::AlreadySetUp(Replication::path_of(&opened.path)).into());
@@ -162,7 +164,7 @@ impl Join {
             if let Some(welcome) = welcomed(&mut *mailbox, &mut since, &invitation, &keys).map_err(failed)? {
                 break welcome;
             }
-            if now_ms() / 1000 >= invitation.expires_s {
+            if clock() >= until {
                 return Err(Failure::new("nobody admitted this device", "ask for a new invitation"));
             }
             sleep(LOOK_EVERY);
@@ -173,7 +175,7 @@ impl Join {
         let mut replication = joined?;
         opened.round(&mut replication)?;
         // The first word as a member: what it has now, and so what is backed up.
-        sleep(std::time::Duration::from_millis(doppelkey_sync::ACKNOWLEDGE_AFTER_MS));
+        sleep(Duration::from_millis(doppelkey_sync::ACKNOWLEDGE_AFTER_MS));
         let reports = replication.tell(now_ms(), Event::Tick)?;
         say(&reports, &replication, &mut opened.said);
         opened.round(&mut replication)?;
@@ -228,6 +230,27 @@ impl Join {
     }
 }
 
+/// What is wrong with an invitation that ended, as this device's clock has it. That one may be wrong, or the other
+/// device's: a new invitation does not help then.
+fn expired(ended_s: u64, now_s: u64) -> Failure {
+    let ago = match now_s.saturating_sub(ended_s) {
+        seconds @ 0..120 => counted(seconds, "second"),
+        seconds @ 120..7200 => counted(seconds / 60, "minute"),
+        seconds @ 7200..172_800 => counted(seconds / 3600, "hour"),
+        seconds => counted(seconds / 86_400, "day"),
+    };
+    let time = |s: u64| format!("{:02}:{:02} UTC", s / 3600 % 24, s / 60 % 60);
+    Failure::new(
+        format!("the invitation has expired: by this device's clock, {ago} ago"),
+        format!(
+            "run `doppelkey sync invite` again; if the invitation is new, compare the clocks: here it is {}, and the \
+             invitation was for until {}",
+            time(now_s),
+            time(ended_s)
+        ),
+    )
+}
+
 /// The welcome that answers, if it has come.
 fn welcomed(
     mailbox: &mut dyn Mailbox,
@@ -249,4 +272,21 @@ fn welcomed(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_that_is_too_old_here_says_what_time_it_is_here() {
+        let ended_s = 20_000 * 86_400 + 9 * 3600 + 5 * 60;
+        let said = expired(ended_s, ended_s + 12 * 60 + 59).to_string();
+        assert!(said.contains("expired: by this device's clock, 12 minutes ago\n"), "{said}");
+        assert!(said.contains("here it is 09:17 UTC, and the invitation was for until 09:05 UTC"), "{said}");
+        let said = expired(0, 20_000 * 86_400).to_string();
+        assert!(said.contains("20000 days ago"), "{said}");
+        let said = expired(5, 5).to_string();
+        assert!(said.contains("0 seconds ago"), "{said}");
+    }
 }
