@@ -364,21 +364,28 @@ impl log::Log for Logged {
 fn a_linked_phones_name_steers_no_log() {
     log::set_logger(&LOGGED).expect("no other test has one");
     log::set_max_level(log::LevelFilter::Debug);
-    let world = World::new();
     let name = "Mona\u{1b}]0;yours\u{7}\u{202e}\nerror: lost";
-    let (phone, calls) = world.phone_called(name, Auto, 0);
-    let (mut client, codes) = world.client(1);
-    let scanning = scan_first(&phone, codes);
-    client.create(ORIGIN, &creation("mona")).expect("a passkey");
-    scanning.join().unwrap().unwrap();
-    // Off, and then at another port's tunnel server, which knows nothing of a link.
-    let port = phone.address().port();
-    drop((phone, calls, client));
     let least = Duration::from_millis(300);
     let timeouts = || Timeouts { least, usual: least, most: least };
-    let (client, _codes) = world.client(3);
-    assert!(client.with_timeouts(timeouts()).get(ORIGIN, &request()).is_err());
-    let _stranger = TunnelServer::bind(([127, 0, 0, 1], port).into()).expect("it is free again");
+    let (world, _stranger) = loop {
+        let world = World::new();
+        let (phone, calls) = world.phone_called(name, Auto, 0);
+        let (mut client, codes) = world.client(1);
+        let scanning = scan_first(&phone, codes);
+        client.create(ORIGIN, &creation("mona")).expect("a passkey");
+        scanning.join().unwrap().unwrap();
+        // Off, and then at another port's tunnel server, which knows nothing of a link.
+        let port = phone.address().port();
+        drop((phone, calls, client));
+        let (client, _codes) = world.client(3);
+        assert!(client.with_timeouts(timeouts()).get(ORIGIN, &request()).is_err());
+        match TunnelServer::bind(([127, 0, 0, 1], port).into()) {
+            Ok(stranger) => break (world, stranger),
+            // Another program was given it meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
     let (client, _codes) = world.client(5);
     assert!(client.with_timeouts(timeouts()).get(ORIGIN, &request()).is_err());
     let logged = LOGGED.0.lock().unwrap().clone();
