@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use doppelkey::client::Client;
@@ -63,7 +64,7 @@ pub fn vault_kills(kills: u64, seed: u64) -> Kills {
             let (child, ready) = start(&home.arguments());
             check_passkeys(&ready, &answered, seed);
             told.one_more(&child, kills);
-            killed_after(child, rng.below(60), || make_passkeys(&home, &mut answered));
+            killed_at(child, Moment::within(60, &mut rng), |tell| make_passkeys(&home, &mut answered, tell));
         }
         told.answers += answered.len() as u64;
         let (mut child, ready) = start(&home.arguments());
@@ -106,7 +107,7 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
                 assert!(logged_in, "seed {seed}: {email} had signed up, and cannot log in");
             }
             told.one_more(&child, kills);
-            killed_after(child, rng.below(60), || {
+            killed_at(child, Moment::within(60, &mut rng), |tell| {
                 loop {
                     users += 1;
                     let email = format!("user-{database}-{users}@example.org");
@@ -114,6 +115,7 @@ pub fn relying_party_kills(kills: u64, seed: u64) -> Kills {
                         break;
                     }
                     unchecked.push(email);
+                    tell();
                 }
             });
         }
@@ -146,7 +148,7 @@ pub fn relay_kills(kills: u64, seed: u64) -> Kills {
                 assert_eq!(found.as_ref(), Some(bytes), "seed {seed}: an entry that was taken is not there");
             }
             told.one_more(&child, kills);
-            killed_after(child, rng.below(40), || {
+            killed_at(child, Moment::within(40, &mut rng), |tell| {
                 loop {
                     let bytes: Vec<u8> = (0..200).map(|_| rng_byte(&mut rng)).collect();
                     let name = Name::of(&bytes);
@@ -154,6 +156,7 @@ pub fn relay_kills(kills: u64, seed: u64) -> Kills {
                         break;
                     }
                     answered.push((name, bytes));
+                    tell();
                 }
             });
         }
@@ -166,11 +169,12 @@ fn rng_byte(rng: &mut Seeded) -> u8 {
     rng.below(256) as u8
 }
 
-/// Makes passkeys until nobody answers.
-fn make_passkeys(home: &Home, answered: &mut Vec<String>) {
+/// Makes passkeys until nobody answers, and tells of each answer.
+fn make_passkeys(home: &Home, answered: &mut Vec<String>, tell: &dyn Fn()) {
     let Ok(mut client) = home.client() else { return };
     while let Ok(id) = create(&mut client, answered.len()) {
         answered.push(id.as_str().expect("an ID is text").to_owned());
+        tell();
     }
 }
 
@@ -213,14 +217,37 @@ fn end(child: &mut Child) {
     child.wait().expect("it ends");
 }
 
-/// Does something that ends when the program does, and kills it after so many milliseconds.
-fn killed_after(mut child: Child, milliseconds: u64, work: impl FnOnce()) {
+/// When a program is killed.
+struct Moment {
+    /// After its first answer, and not after it was ready.
+    is_after_an_answer: bool,
+    milliseconds: u64,
+}
+
+impl Moment {
+    /// Some moment within so many milliseconds: mostly of the first answer, or a slow machine would see no answers.
+    fn within(milliseconds: u64, rng: &mut Seeded) -> Self {
+        Moment { is_after_an_answer: rng.chance(0.75), milliseconds: rng.below(milliseconds) }
+    }
+}
+
+/// Does something that tells of every answer and ends when the program does, and kills the program at this moment.
+fn killed_at(mut child: Child, moment: Moment, work: impl FnOnce(&dyn Fn())) {
+    let (answers, answered) = mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            std::thread::sleep(Duration::from_millis(milliseconds));
+            if moment.is_after_an_answer {
+                // No answer within that time, or none ever: it is killed all the same.
+                let _ = answered.recv_timeout(Duration::from_secs(30));
+            }
+            std::thread::sleep(Duration::from_millis(moment.milliseconds));
             end(&mut child);
         });
-        work();
+        work(&|| {
+            // Only the first is waited for.
+            let _ = answers.send(());
+        });
+        drop(answers);
     });
 }
 
