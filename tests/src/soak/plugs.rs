@@ -28,9 +28,10 @@ pub fn plugs(devices: u8, cycles: u64) -> Trace {
     let done = AtomicU64::new(0);
     let total = u64::from(devices) * cycles;
     std::thread::scope(|scope| {
+        let mut hosts = Vec::new();
         for part in busids.chunks(busids.len().div_ceil(HOSTS)) {
             let (done, clock) = (&done, &clock);
-            scope.spawn(move || {
+            hosts.push(scope.spawn(move || {
                 for cycle in 0..cycles {
                     for busid in part {
                         let device = UsbIpConnection::attach(address, busid).expect("it is free");
@@ -40,13 +41,17 @@ pub fn plugs(devices: u8, cycles: u64) -> Trace {
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-            });
+            }));
         }
         let mut next = 0;
         while next < total {
+            // A host that has panicked leaves the rest undone. Whether all have ended is asked first: what they did counts.
+            let have_ended = hosts.iter().all(|host| host.is_finished());
             if done.load(Ordering::Relaxed) >= next {
                 trace.sample(next);
                 next += total.div_ceil(SAMPLES);
+            } else if have_ended {
+                break;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
