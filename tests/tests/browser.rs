@@ -171,7 +171,11 @@ fn the_rules_of_a_new_password_are_said_when_the_typing_pauses_and_none_that_onl
     browser.press(" and sweet lovelace");
     let end = "At least 8 characters: met. Without your name or address: not met";
     browser.wait_for_text("#rules-said", end);
-    assert_eq!(browser.script("return window.said"), json!([pause, end]), "not at each key");
+    let said = browser.script("return window.said");
+    let said: Vec<&str> = said.as_array().into_iter().flatten().filter_map(|text| text.as_str()).collect();
+    assert_eq!((said.first(), said.last()), (Some(&pause), Some(&end)));
+    // A machine that stalls makes pauses of its own.
+    assert!(said.len() < 5, "not at each key: {said:?}");
     let others = browser.script(
         "const others = [...document.querySelectorAll('#rules li:not([data-rule])')];
          return others.map((rule) => rule.className + rule.innerText)",
