@@ -49,7 +49,7 @@ impl RecoveryKey {
         text::grouped(&text::encode("recovery", &self.0))
     }
 
-    /// Reads it back. `None` for a mistyped one.
+    /// Reads it back. `None` for a mistyped one, but for one in 65,536: that gives another key, which opens nothing.
     pub fn parse(text: &str) -> Option<Self> {
         Some(RecoveryKey(text::decode("recovery", text)?.try_into().ok()?))
     }

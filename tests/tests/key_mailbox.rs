@@ -78,7 +78,10 @@ fn two_computers_share_passkeys_through_a_key_that_is_pulled_out_and_plugged_in_
         Command::new(end_to_end::doppelkey()).args(["sync", "mailbox", "clear", &place, "--yes"]).status();
     assert!(clear.expect("doppelkey runs").success());
     let empty = restore(&Computer::new(folder.path(), "d"));
-    assert!(empty.contains("opens nothing in this mailbox"), "{empty}");
+    assert!(
+        empty.contains("opens nothing in this mailbox") && empty.contains("one character is wrong"),
+        "{empty}"
+    );
     drop(key);
 }
 

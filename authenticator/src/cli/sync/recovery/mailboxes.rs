@@ -189,7 +189,10 @@ fn no_mailbox() -> Failure {
 }
 
 fn no_letter() -> Failure {
-    Failure::new("this key opens nothing in this mailbox", "is it the circle's, and the newest key?")
+    Failure::new(
+        "this key opens nothing in this mailbox",
+        "is it the circle's, and the newest key? or one character is wrong: one such key in 65,536 looks right",
+    )
 }
 
 /// What a key says is in the mailboxes only. If that of one use is away at the next, the two contradict each other.
