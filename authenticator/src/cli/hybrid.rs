@@ -71,9 +71,9 @@ impl DesktopOptions {
     }
 }
 
-/// Where this user's are.
+/// Where this user's are, in a folder that is there.
 fn linked_phones() -> Result<PathBuf, Failure> {
-    let vault = Vault::default_path().map_err(|error| {
+    let vault = Vault::make_default_directory().and_then(|()| Vault::default_path()).map_err(|error| {
         Failure::new(
             format_args!("there is no place to remember phones: {error}"),
             "set HOME, or remember none: --forget-phones",
