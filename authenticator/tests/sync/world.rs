@@ -132,8 +132,8 @@ impl Forgetful {
     }
 }
 
-/// An address of this machine that nobody else listens at, with any port: what was let go there is free until it is taken
-/// again.
+/// An address of this machine that nobody else listens at, with any port: what was let go there is free until it is
+/// taken again.
 pub(crate) fn own_address() -> String {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     if cfg!(not(target_os = "linux")) {
