@@ -150,7 +150,10 @@ impl Mailbox for Folder {
 
     fn list(&mut self, since: u64) -> io::Result<Listing> {
         let present = self.scan(NAMES_MAX)?;
-        #[expect(clippy::disallowed_methods, reason = "how long this process has seen a file, nobody asks but this")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long this process has seen a file, nobody asks but this"
+        )]
         let now = Instant::now();
         self.broken.retain(|name, _| present.contains_key(name));
         let since = usize::try_from(since).unwrap_or(usize::MAX);
