@@ -221,11 +221,14 @@ pub(crate) fn check(mail: &Mail) -> Result<(), (String, String)> {
 }
 
 mod smtp {
+    use std::error::Error as _;
+    use std::io;
     use std::time::{Duration, SystemTime};
 
     use lettre::message::{Mailbox, SinglePart};
     use lettre::transport::smtp;
     use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+    use tokio_rustls::rustls;
 
     use crate::store::Mailed;
 
@@ -245,7 +248,7 @@ mod smtp {
                     format!("the mail server answered {code}"),
                     "look into the mail server's log; may this sender and password send through it?",
                 ),
-                None if error.is_tls() => (
+                None if error.is_tls() || is_of_handshake(&error) => (
                     "there is no secure connection to the mail server".into(),
                     "is its certificate for the name in --smtp, of an authority that this system knows?",
                 ),
@@ -256,6 +259,14 @@ mod smtp {
             };
             Self { what, hint, is_worth_another_try: !error.is_permanent() && !error.is_client() }
         }
+    }
+
+    /// Whether TLS could not be agreed on, as with a certificate that this system does not believe: to lettre that is a
+    /// connection that failed, as if nobody listened.
+    fn is_of_handshake(error: &smtp::Error) -> bool {
+        std::iter::successors(error.source(), |cause| (*cause).source())
+            .filter_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref())
+            .any(|inner| inner.is::<rustls::Error>())
     }
 
     impl Error {
