@@ -229,7 +229,8 @@ mod tests {
         let mut folder = Folder::open(directory.path()).unwrap();
         let bytes = [7; 100];
         let name = Name::of(&bytes);
-        let (path, an_hour_ago) = (folder.path(name), SystemTime::now() - Duration::from_secs(3600));
+        let (path, long_ago) =
+            (folder.path(name), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let write = |bytes: &[u8], modified: Option<SystemTime>| {
             fs::write(&path, bytes).unwrap();
             let file = File::options().write(true).open(&path).unwrap();
@@ -238,19 +239,19 @@ mod tests {
         let names = |folder: &mut Folder| folder.list(0).unwrap().items.len();
         // Within the same tick of the clock: it looks the same.
         for (bytes, count) in [([0; 100], 0), (bytes, 1)] {
-            write(&bytes, Some(an_hour_ago));
+            write(&bytes, Some(long_ago));
             assert_eq!(names(&mut folder), count);
         }
         // Whatever is there for long is read once more, and then left alone until it changes.
         let mut folder = Folder::open(directory.path()).unwrap();
-        write(&[0; 100], Some(an_hour_ago));
+        write(&[0; 100], Some(long_ago));
         for is_given_up in [false, true] {
             assert_eq!(names(&mut folder), 0);
             let broken = folder.broken.get_mut(&name).unwrap();
             assert_eq!(broken.is_given_up, is_given_up);
             broken.since -= SETTLED;
         }
-        write(&bytes, Some(an_hour_ago));
+        write(&bytes, Some(long_ago));
         assert_eq!(names(&mut folder), 0, "it was not read");
         write(&bytes, None);
         assert_eq!(names(&mut folder), 1);

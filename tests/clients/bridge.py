@@ -299,7 +299,9 @@ def firefox(extension):
         text = "".join(f'user_pref("{name}", {json.dumps(value)});\n' for name, value in preferences.items())
         pathlib.Path(profile, "user.js").write_text(text)
         command = [FIREFOX, "--headless", "--marionette", "--no-remote", "--profile", profile, "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # As root it refuses a home that is somebody else's.
+        surroundings = {**os.environ, "HOME": profile}
+        process = subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             driver = Marionette(port)
             driver.install(extension)

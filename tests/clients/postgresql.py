@@ -26,6 +26,8 @@ def cluster():
     as_postgres(f"{PROGRAMS}/initdb", "--auth=trust", "--no-sync", "--username=stories", "-D", data)
     settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     as_postgres(f"{PROGRAMS}/pg_ctl", "start", "--wait", "--silent", "-o", settings, "-D", data, "-l", f"{folder}/log")
-    yield f"postgres://stories@localhost/postgres?host={folder}"
-    as_postgres(f"{PROGRAMS}/pg_ctl", "stop", "--mode=immediate", "--silent", "-D", data)
-    shutil.rmtree(folder)
+    try:
+        yield f"postgres://stories@localhost/postgres?host={folder}"
+    finally:
+        as_postgres(f"{PROGRAMS}/pg_ctl", "stop", "--mode=immediate", "--silent", "-D", data)
+        shutil.rmtree(folder)

@@ -135,8 +135,8 @@ def test_a_server_that_nobody_vouches_for_gets_no_password_and_no_mail(settings,
         return AuthResult(success=True)
 
     server = Controller(
-        mailbox, hostname="127.0.0.1", port=settings.port, tls_context=settings.tls, authenticator=remember,
-        auth_required=True,
+        mailbox, hostname="127.0.0.1", port=settings.port, server_hostname="localhost", tls_context=settings.tls,
+        authenticator=remember, auth_required=True,
     )
     server.start()
     try:
@@ -158,7 +158,7 @@ def test_a_mail_outlives_a_server_that_is_down(settings, mailbox):
         # Not before: a server that is up by the first try shows nothing.
         party.wait_for_complaint("tried again")
         assert "fn" not in party.codes()
-        server = Controller(mailbox, hostname="127.0.0.1", port=settings.port)
+        server = Controller(mailbox, hostname="127.0.0.1", port=settings.port, server_hostname="localhost")
         server.start()
         try:
             _, _, message = mailbox.wait()
@@ -170,7 +170,7 @@ def test_a_mail_outlives_a_server_that_is_down(settings, mailbox):
 
 def test_a_mail_that_is_refused_is_one_event_without_the_recipient(settings, mailbox):
     mailbox.refuse = f"550 5.1.1 <{EMAIL}> is nobody here"
-    server = Controller(mailbox, hostname="127.0.0.1", port=settings.port)
+    server = Controller(mailbox, hostname="127.0.0.1", port=settings.port, server_hostname="localhost")
     server.start()
     try:
         with settings.party("smtp://localhost:{port}") as party:

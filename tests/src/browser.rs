@@ -2,6 +2,7 @@
 //! WebDriver extension.
 
 use std::io::{BufRead as _, BufReader, Lines};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -312,11 +313,12 @@ impl Drop for Browser {
     }
 }
 
-/// Starts chromedriver on a port that is free, and waits until it listens. `None` if it ends before: it takes a port of
-/// IPv4 first, and gives up if another process has that of IPv6.
+/// Starts chromedriver on a port that is free, and waits until it listens. `None` if it ends before: it gives up if another
+/// process has the port meanwhile, of IPv4 or IPv6. Where there is no IPv6, it does not say which one it took by itself.
 fn start_driver() -> Option<(Child, u16, Lines<BufReader<ChildStdout>>)> {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).ok()?;
     let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
+        .arg(format!("--port={}", free.port()))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

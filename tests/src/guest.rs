@@ -27,13 +27,17 @@ impl Kernel {
         if !root.join("complete").exists() {
             fs::create_dir_all(&root)?;
             let Some(package) = newest_package()? else { return Ok(None) };
-            let downloaded =
-                Command::new("apt-get").args(["download", &package]).current_dir(cache).output()?;
+            // A mirror has bad moments.
+            let is_downloaded = (0..3).any(|_| {
+                let mut download = Command::new("apt-get");
+                let done = download.args(["download", &package]).current_dir(cache).output();
+                done.is_ok_and(|done| done.status.success())
+            });
             let found = fs::read_dir(cache)?
                 .flatten()
                 .map(|entry| entry.path())
                 .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
-            let (true, Some(archive)) = (downloaded.status.success(), found) else { return Ok(None) };
+            let (true, Some(archive)) = (is_downloaded, found) else { return Ok(None) };
             let unpacked = Command::new("dpkg-deb").arg("-x").args([&archive, &root]).status()?;
             if !unpacked.success() {
                 return Ok(None);

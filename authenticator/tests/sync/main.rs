@@ -46,6 +46,17 @@ fn a_passkey_made_on_one_device_signs_in_on_three_and_says_when_it_is_backed_up(
 }
 
 #[test]
+fn a_relay_on_this_machine_is_found_whatever_proxy_there_is() {
+    let world = World::new();
+    let mut init = world.command(&world.vault("a"), &["sync", "init", "--mailbox", &world.relay.url]);
+    // The port of a proxy that is not there.
+    let output =
+        init.env("ALL_PROXY", "http://127.0.0.1:9").env_remove("NO_PROXY").env_remove("no_proxy").output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_deletion_comes_to_a_device_that_was_off() {
     let world = World::new();
     let [a, b] = ["a", "b"].map(|name| world.vault(name));

@@ -162,21 +162,33 @@ async fn a_change_whose_browser_has_gone_is_told_to_the_old_address_all_the_same
         ("password", "Your password at Doppelkey was changed"),
         ("address", "Your e-mail address at Doppelkey"),
     ] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let database = postgres::shared_database(folder.path());
-        let world = World::start(&database, "").await;
-        let thiefs = Prepared::of(&world, change).await;
-        let holder = postgres::hold(&database, "UPDATE users SET blocked = blocked;", 0.6);
-        let connection = tokio::spawn(thiefs.send());
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        connection.abort();
-        holder.join().expect("it has been let go");
-        let mut rounds = 0;
-        while !world.outbox().await.contains(subject) {
-            rounds += 1;
-            assert!(rounds < 250, "{change}: {:?}, and nobody is told", told(&world).await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut has_happened = false;
+        // On a busy machine a browser may have gone before its request has begun: then nothing has happened.
+        for patience in [1, 2, 4, 8] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let database = postgres::shared_database(folder.path());
+            let world = World::start(&database, "").await;
+            let thiefs = Prepared::of(&world, change).await;
+            let before = told(&world).await.len();
+            let held_s = 0.6 * patience as f32;
+            let holder = postgres::hold(&database, "UPDATE users SET blocked = blocked;", held_s);
+            let connection = tokio::spawn(thiefs.send());
+            tokio::time::sleep(Duration::from_millis(300 * patience)).await;
+            connection.abort();
+            holder.join().expect("it has been let go");
+            for _ in 0..250 {
+                has_happened = world.outbox().await.contains(subject);
+                if has_happened {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let told = told(&world).await;
+            assert_eq!(told.len(), before + usize::from(has_happened), "{change}: {told:?}");
+            if has_happened {
+                break;
+            }
         }
-        assert_eq!(told(&world).await.len(), 1, "{change}");
+        assert!(has_happened, "{change}: nobody is told");
     }
 }

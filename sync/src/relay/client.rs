@@ -2,6 +2,7 @@
 
 use std::format;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::net::IpAddr;
 use std::string::{String, ToString as _};
 use std::time::Duration;
 use std::vec::Vec;
@@ -75,6 +76,14 @@ impl RelayUrl {
     pub fn to_text(&self) -> String {
         format!("{}/#{}", self.base, *self.token)
     }
+}
+
+/// Whether an address is one of this machine for itself.
+fn is_this_machine(base: &str) -> bool {
+    let Ok(address) = base.parse::<ureq::http::Uri>() else { return false };
+    let host = address.host().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 fn normal(base: &str) -> String {
@@ -176,7 +185,11 @@ impl RelayClient {
 
     /// How long any answer may take, from the first byte to the last.
     pub fn with_patience(mut self, patience: Duration) -> Self {
-        let config = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false);
+        let mut config = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false);
+        if is_this_machine(self.url.base()) {
+            // For a proxy it would be the proxy's own.
+            config = config.proxy(None);
+        }
         self.agent = config.timeout_global(Some(patience)).build().into();
         self
     }
@@ -459,6 +472,28 @@ fn bounded(answer: Reply, most: usize) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_proxy_is_asked_for_a_relay_on_this_machine() {
+        for here in [
+            "http://127.0.0.1:8",
+            "http://127.9.9.9",
+            "http://[::1]:8/sync",
+            "http://localhost",
+            "http://a.localhost:8",
+        ] {
+            assert!(is_this_machine(here), "{here}");
+        }
+        for elsewhere in [
+            "https://relay.example",
+            "http://192.0.2.1",
+            "http://[2001:db8::1]",
+            "http://localhost.example",
+            "",
+        ] {
+            assert!(!is_this_machine(elsewhere), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn an_address_is_the_same_however_it_is_written() {
