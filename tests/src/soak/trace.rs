@@ -151,10 +151,12 @@ mod tests {
     fn a_process_sees_what_it_holds() {
         let mut trace = Trace::new("test");
         trace.sample(0);
-        let held: Vec<_> = (0..5).map(|_| std::fs::File::open("/dev/null").expect("it is there")).collect();
+        let held: Vec<_> = (0..200).map(|_| std::fs::File::open("/dev/null").expect("it is there")).collect();
         trace.sample(1);
         drop(held);
-        assert_eq!(trace.samples[1].descriptors, trace.samples[0].descriptors + 5);
+        // Other tests of this process open and close a few meanwhile.
+        let more = trace.samples[1].descriptors - trace.samples[0].descriptors;
+        assert!((150..=250).contains(&more), "{more}");
         assert!(trace.samples[0].memory_kib > 100 && trace.samples[0].threads > 0);
     }
 }
