@@ -436,7 +436,7 @@ fn pretty(value: &impl serde::Serialize) -> Zeroizing<String> {
 
 /// The beginning of an id: enough to tell it from others, and to type.
 fn short(id: &str) -> String {
-    match id.char_indices().nth(16) {
+    match id.char_indices().nth(ids::SHOWN) {
         Some((end, _)) => format!("{}…", &id[..end]),
         None => id.into(),
     }

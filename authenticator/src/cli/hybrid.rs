@@ -73,13 +73,13 @@ impl DesktopOptions {
 
 /// Where this user's are, in a folder that is there.
 fn linked_phones() -> Result<PathBuf, Failure> {
-    let vault = Vault::make_default_directory().and_then(|()| Vault::default_path()).map_err(|error| {
+    let directory = Vault::make_default_directory().map_err(|error| {
         Failure::new(
             format_args!("there is no place to remember phones: {error}"),
             "set HOME, or remember none: --forget-phones",
         )
     })?;
-    Ok(vault.with_file_name("linked-phones.json"))
+    Ok(directory.join("linked-phones.json"))
 }
 
 fn links(file: Option<&PathBuf>) -> io::Result<Links> {

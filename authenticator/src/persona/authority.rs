@@ -24,10 +24,9 @@ impl Authority {
     /// # Errors
     /// [`PersonaError`] if the file cannot be read or made.
     pub fn of_this_user() -> Result<Self, PersonaError> {
-        let path = Vault::make_default_directory()
-            .and_then(|()| Vault::default_path())
+        let directory = Vault::make_default_directory()
             .map_err(|error| PersonaError { hint: error.hint(), error: error.to_string() })?;
-        Self::in_file(&path.with_file_name("persona-seed"))
+        Self::in_file(&directory.join("persona-seed"))
     }
 
     /// The authority whose seed is in this file; made if there is none, readable by its owner only.

@@ -220,17 +220,17 @@ impl Vault {
         Ok(data_directory().ok_or(VaultError::NoHome)?.join("vault"))
     }
 
-    /// Makes the directory of [`Vault::default_path`], which its owner alone may enter. One that is there stays as it is.
+    /// The directory of [`Vault::default_path`], which its owner alone may enter. It is made, if it is not there; else it
+    /// stays as it is.
     ///
     /// # Errors
     /// [`VaultError::NoHome`], or [`VaultError::Io`] if it cannot be made.
-    pub fn make_default_directory() -> Result<(), VaultError> {
+    pub fn make_default_directory() -> Result<PathBuf, VaultError> {
         let directory = data_directory().ok_or(VaultError::NoHome)?;
-        private_file::create_folder(&directory).map_err(|error| VaultError::Io {
-            file: directory,
-            doing: "create",
-            error,
-        })
+        match private_file::create_folder(&directory) {
+            Ok(()) => Ok(directory),
+            Err(error) => Err(VaultError::Io { file: directory, doing: "create", error }),
+        }
     }
 
     /// Where this vault's key is kept.

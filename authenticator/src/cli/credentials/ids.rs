@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Command;
 
-/// A credential id that begins with two hyphens is told from a mistyped option if it is as long as what
-/// `doppelkey credentials list` shows of it.
-const SHOWN: usize = 16;
+/// How many characters of an id are shown in a list. One that begins with two hyphens is told from a mistyped option if
+/// it is as long as that.
+pub(super) const SHOWN: usize = 16;
 
 /// The words of a command line, with the ids of `credentials show` and `credentials delete` that begin with a hyphen
 /// behind a `--`, where they are taken for no option. Of every other command they are left as they are.
